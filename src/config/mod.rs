@@ -1,0 +1,1 @@
+//! The run file: sections, defaults, overrides, validation.

@@ -1,0 +1,1 @@
+//! Samples and where they come from: JSON lines and the procedurally drawn tasks.

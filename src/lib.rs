@@ -1,0 +1,28 @@
+//! Post-training of vision-language models by reinforcement learning with verifiable rewards (GRPO-D).
+//!
+//! Modules in reading order; data flows one way, down this list. `ops`, `model` and `rng` may be
+//! used by everything below `processor`; nothing sees [`cli`].
+
+pub mod config;
+pub mod data;
+pub mod processor;
+
+pub mod ops;
+
+pub mod model;
+
+pub mod rng;
+
+pub mod rollout;
+
+pub mod reward;
+
+pub mod grpo;
+
+pub mod optim;
+
+pub mod train;
+
+pub mod eval;
+
+pub mod cli;

@@ -1,0 +1,2 @@
+//! Parses the command line, runs the command, turns its end into an exit code.
+fn main() {}

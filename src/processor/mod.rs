@@ -1,0 +1,1 @@
+//! From messages and images to token ids, patches and positions.

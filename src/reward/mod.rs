@@ -1,0 +1,1 @@
+//! Rule-checked rewards: accuracy and format.

@@ -1,0 +1,1 @@
+//! Sampling completions: sampler, key-value cache, engine.
