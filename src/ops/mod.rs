@@ -1,1 +1,32 @@
-//! Differentiable operations: a fast CPU form each, and its plain composition for every device.
+//! Differentiable operations on packed rows, one file each.
+//!
+//! On CPU tensors of f32 and f64 an operation runs its own threaded kernel with its own backward pass;
+//! everywhere else (CUDA, bf16, f16) it runs its [`plain`] composition of candle's differentiable
+//! primitives, which is also what its kernel is tested against. Which of the two is decided here and
+//! nowhere above. Not here: anything that knows the model or the run.
+
+mod activation;
+mod cached_attention;
+mod linear;
+mod matmul;
+mod norm;
+mod parameter;
+pub mod plain;
+mod real;
+mod rotary;
+mod segment_attention;
+mod segments;
+mod token_logprob;
+
+pub use activation::{quick_gelu, swiglu};
+pub use cached_attention::{CachedSequence, cached_attention};
+pub use linear::{MAX_ROWS_ONE_BY_ONE, linear, linear_part};
+pub use norm::{layer_norm, rms_norm};
+pub use parameter::Parameter;
+pub use rotary::{Angles, rotary};
+pub use segment_attention::segment_attention;
+pub use segments::{Family, Segments, Visibility};
+pub use token_logprob::{TokenLogprob, token_logprob};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The affine map `y = x W^T + b` on packed rows, with its gradients.
+//! Not here: where a weight's gradient is kept (`parameter`), the vocabulary head (`token_logprob`).
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+
+use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
+use super::parameter::Parameter;
+use super::plain;
+use super::real::{Real, has_kernel, slice_of, with_slice};
+
+/// At most so many untracked rows are multiplied one by one ([`matmul_by_rows`]): a decoding step's
+/// results then do not depend on which sequences share the step.
+pub const MAX_ROWS_ONE_BY_ONE: usize = 64;
+
+/// `x W^T + b`.
+///
+/// - `x`: `[T, in]` in the run's dtype; `weight`: `[out, in]`, or `[out, ...]` with `in` elements per row;
+///   `bias`: `[out]`
+/// - returns `[T, out]`. Gradients to `x`, `weight` and `bias`; none is computed for a frozen
+///   parameter, nor for an `x` that nothing tracks.
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Result<Tensor> {
+    linear_part(x, weight, bias, 0..weight.value().dim(0)?)
+}
+
+/// [`linear()`] with a range of the weight's rows alone: one of several maps stacked in one weight.
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn linear_part(
+    x: &Tensor,
+    weight: &Parameter,
+    bias: Option<&Parameter>,
+    outputs: Range<usize>,
+) -> Result<Tensor> {
+    let (_, inner) = x.dims2()?;
+    let (rows, expected) = weight.matrix_dims()?;
+    if inner != expected || outputs.end > rows {
+        let name = weight.name();
+        bail!(
+            "linear {name}: input has {inner} columns, weight is [{rows}, {expected}], rows {outputs:?}"
+        );
+    }
+    if !has_kernel(x) {
+        let part = |x: &Parameter| x.value().narrow(0, outputs.start, outputs.len());
+        let weight = part(weight)?.reshape((outputs.len(), inner))?;
+        return plain::linear(x, &weight, bias.map(part).transpose()?.as_ref());
+    }
+    let (weight, bias) = (weight.clone(), bias.cloned());
+    x.contiguous()?.apply_op1(Linear { weight, bias, one_by_one: !x.track_op(), outputs })
+}
+
+struct Linear {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    one_by_one: bool,
+    /// The weight's rows that are used.
+    outputs: Range<usize>,
+}
+
+impl Linear {
+    fn forward<R: Real>(&self, x: &[R], rows: usize, inner: usize) -> Result<Vec<R>> {
+        let n = self.outputs.len();
+        let mut out = self.weight.with_value(|w: &[R]| {
+            let w = &w[self.outputs.start * inner..self.outputs.end * inner];
+            if self.one_by_one && rows <= MAX_ROWS_ONE_BY_ONE {
+                return Ok(matmul_by_rows(x, w, rows, inner));
+            }
+            let mut out = vec![R::ZERO; rows * n];
+            let (x, w) = (Matrix::new(x, rows, inner), Matrix::new(w, n, inner).t());
+            matmul((&mut out, n), Store::Overwrite, R::ONE, x, w, Threads::All);
+            Ok(out)
+        })?;
+        if let Some(bias) = &self.bias {
+            bias.with_value(|b: &[R]| {
+                for row in out.chunks_exact_mut(n) {
+                    for (y, b) in row.iter_mut().zip(&b[self.outputs.clone()]) {
+                        *y += *b;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(out)
+    }
+
+    fn backward<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (rows, inner) = x.dims2()?;
+        let (n, first) = (self.outputs.len(), self.outputs.start);
+        with_slice(grad, |g: &[R]| {
+            if self.weight.is_trainable() {
+                with_slice(x, |x: &[R]| self.weight.accumulate_outer(g, x, rows, first))?;
+            }
+            if let Some(bias) = self.bias.as_ref().filter(|bias| bias.is_trainable()) {
+                // The bias sees an input of one for every row.
+                bias.accumulate_outer(&sum_rows(g, n), &[R::ONE], 1, first)?;
+            }
+            self.weight.with_value(|w: &[R]| {
+                let w = &w[first * inner..(first + n) * inner];
+                let mut dx = vec![R::ZERO; rows * inner];
+                let (g, w) = (Matrix::new(g, rows, n), Matrix::new(w, n, inner));
+                matmul((&mut dx, inner), Store::Overwrite, R::ONE, g, w, Threads::All);
+                Tensor::from_vec(dx, (rows, inner), x.device())
+            })
+        })
+    }
+}
+
+/// Column sums of a dense `[rows, width]` matrix, rows added in order.
+pub(super) fn sum_rows<R: Real>(data: &[R], width: usize) -> Vec<R> {
+    let mut sums = vec![R::ZERO; width];
+    for row in data.chunks_exact(width) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += *value;
+        }
+    }
+    sums
+}
+
+impl CustomOp1 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, inner) = layout.shape().dims2()?;
+        let out = match storage {
+            CpuStorage::F32(_) => {
+                CpuStorage::F32(self.forward(slice_of(storage, layout)?, rows, inner)?)
+            }
+            _ => CpuStorage::F64(self.forward(slice_of(storage, layout)?, rows, inner)?),
+        };
+        Ok((out, (rows, self.outputs.len()).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        match x.dtype() {
+            DType::F32 => self.backward::<f32>(x, &grad).map(Some),
+            _ => self.backward::<f64>(x, &grad).map(Some),
+        }
+    }
+}

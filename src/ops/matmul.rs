@@ -1,0 +1,315 @@
+//! Matrix products on slices: the `gemm` crate behind bounds checks, and a product by rows for decoding.
+//! Not here: tensors, gradients (`linear`, `segment_attention`, `token_logprob`).
+#![expect(unsafe_code, reason = "gemm takes raw pointers; every access is bounds-checked first")]
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::real::Real;
+
+/// A matrix in a slice: element (i, j) is `data[i * row_stride + j * column_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, R> {
+    data: &'a [R],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, R: Real> Matrix<'a, R> {
+    /// A row-major matrix with rows `row_stride` elements apart.
+    pub(crate) fn strided(data: &'a [R], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// A dense row-major matrix.
+    pub(crate) fn new(data: &'a [R], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// The transpose, without moving anything.
+    pub(crate) fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    fn fits(&self) -> bool {
+        fits(self.data.len(), (self.rows, self.row_stride), (self.columns, self.column_stride))
+    }
+}
+
+fn fits(len: usize, rows: (usize, usize), columns: (usize, usize)) -> bool {
+    rows.0 == 0 || columns.0 == 0 || (rows.0 - 1) * rows.1 + (columns.0 - 1) * columns.1 < len
+}
+
+/// What happens to the destination's old contents.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// They are overwritten.
+    Overwrite,
+    /// The product is added to them.
+    Add,
+}
+
+/// Who computes a product.
+#[derive(Clone, Copy)]
+pub(crate) enum Threads {
+    /// The calling thread alone, inside a loop that is already parallel.
+    One,
+    /// All threads of the pool.
+    All,
+}
+
+/// `out (+)= scale * a b`; `out` is row-major with rows `out_row_stride` apart.
+///
+/// # Panics
+/// The inner sizes differ or a slice is too short: a bug of the caller.
+pub(crate) fn matmul<R: Real>(
+    out: (&mut [R], usize),
+    store: Store,
+    scale: R,
+    a: Matrix<R>,
+    b: Matrix<R>,
+    threads: Threads,
+) {
+    let (out, out_row_stride) = out;
+    assert_eq!(a.columns, b.rows, "inner sizes of a matrix product differ");
+    assert!(a.fits() && b.fits(), "an operand of a matrix product is too short");
+    assert!(
+        fits(out.len(), (a.rows, out_row_stride), (b.columns, 1)) && out_row_stride >= b.columns,
+        "the destination of a matrix product is too short"
+    );
+    if a.rows == 0 || b.columns == 0 {
+        return;
+    }
+    let parallelism = match threads {
+        Threads::One => Parallelism::None,
+        Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
+    };
+    // SAFETY: the assertions above keep every element that gemm reads or writes inside its slice;
+    // `out` is a unique borrow, so it overlaps neither operand. f32 and f64, the only `Real` types,
+    // are types that gemm accepts.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out.as_mut_ptr(),
+            1,
+            out_row_stride as isize,
+            store == Store::Add,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            R::ONE,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// Rows of `x` per block of [`matmul_by_rows`].
+const ROWS: usize = 4;
+/// Weight rows per block of [`matmul_by_rows`].
+const OUTPUTS: usize = 4;
+/// Partial sums per product: one 512-bit register of f32.
+const LANES: usize = 16;
+
+/// `out[i, o] = x[i] . w[o]` for `x [rows, inner]` and `w [outputs, inner]`, both dense.
+///
+/// Every product is summed in one fixed order, whatever `rows` is and however the work is split, so
+/// a row's result does not depend on which other rows are computed with it. For few rows it also
+/// beats a blocked product, because the weights are read once and packed never.
+pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usize) -> Vec<R> {
+    let outputs = if inner == 0 { 0 } else { w.len() / inner };
+    if rows == 0 || outputs == 0 {
+        return Vec::new();
+    }
+    let mut transposed = vec![R::ZERO; outputs * rows]; // [outputs, rows]: each task owns whole rows
+    let block = OUTPUTS * 16;
+    transposed.par_chunks_mut(block * rows).enumerate().for_each(|(i, chunk)| {
+        let first = i * block;
+        let n = chunk.len() / rows;
+        let weights = &w[first * inner..(first + n) * inner];
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || rows_block(chunk, x, weights, rows, inner),
+        );
+    });
+    let mut out = vec![R::ZERO; rows * outputs];
+    out.par_chunks_mut(outputs).enumerate().for_each(|(i, row)| {
+        for (o, value) in row.iter_mut().enumerate() {
+            *value = transposed[o * rows + i];
+        }
+    });
+    out
+}
+
+#[inline(always)]
+fn rows_block<R: Real>(out: &mut [R], x: &[R], w: &[R], rows: usize, inner: usize) {
+    let outputs = w.len() / inner;
+    let mut o = 0;
+    while o < outputs {
+        let n_outputs = OUTPUTS.min(outputs - o);
+        let mut i = 0;
+        while i < rows {
+            let n_rows = ROWS.min(rows - i);
+            // A short block repeats its last row; the surplus results are not stored.
+            let x_rows: [&[R]; ROWS] = std::array::from_fn(|a| {
+                let row = i + a.min(n_rows - 1);
+                &x[row * inner..(row + 1) * inner]
+            });
+            let w_rows: [&[R]; OUTPUTS] = std::array::from_fn(|b| {
+                let row = o + b.min(n_outputs - 1);
+                &w[row * inner..(row + 1) * inner]
+            });
+            let products = dot_block(x_rows, w_rows);
+            for a in 0..n_rows {
+                for b in 0..n_outputs {
+                    out[(o + b) * rows + i + a] = products[a][b];
+                }
+            }
+            i += n_rows;
+        }
+        o += n_outputs;
+    }
+}
+
+#[inline(always)]
+fn dot_block<R: Real>(x: [&[R]; ROWS], w: [&[R]; OUTPUTS]) -> [[R; OUTPUTS]; ROWS] {
+    let mut sums = [[[R::ZERO; LANES]; OUTPUTS]; ROWS];
+    let inner = x[0].len();
+    let full = inner / LANES * LANES;
+    let mut k = 0;
+    while k < full {
+        let xs: [&[R]; ROWS] = std::array::from_fn(|a| &x[a][k..k + LANES]);
+        let ws: [&[R]; OUTPUTS] = std::array::from_fn(|b| &w[b][k..k + LANES]);
+        for a in 0..ROWS {
+            for b in 0..OUTPUTS {
+                for lane in 0..LANES {
+                    sums[a][b][lane] = xs[a][lane].mul_add(ws[b][lane], sums[a][b][lane]);
+                }
+            }
+        }
+        k += LANES;
+    }
+    std::array::from_fn(|a| {
+        std::array::from_fn(|b| {
+            let mut total = sum_lanes(sums[a][b]);
+            for k in full..inner {
+                total = x[a][k].mul_add(w[b][k], total);
+            }
+            total
+        })
+    })
+}
+
+/// The sum of the lanes, by halves.
+#[inline(always)]
+pub(crate) fn sum_lanes<R: Real>(mut lanes: [R; LANES]) -> R {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            let other = lanes[i + width];
+            lanes[i] += other;
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// `sum_i a[i] * b[i]` with [`LANES`] partial sums, in an order that depends on the length alone.
+#[inline(always)]
+pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+    let mut sums = [R::ZERO; LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
+        }
+    }
+    let mut total = sum_lanes(sums);
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total = a.mul_add(*b, total);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f64> {
+        (0..n)
+            .map(|i| {
+                f64::from((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8)
+                    / 8_388_608.0
+                    - 1.0
+            })
+            .collect()
+    }
+
+    fn naive(a: &[f64], b: &[f64], m: usize, k: usize, n: usize) -> Vec<f64> {
+        let mut out = vec![0.0; m * n];
+        for i in 0..m {
+            for j in 0..n {
+                out[i * n + j] = (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
+            }
+        }
+        out
+    }
+
+    fn assert_close(a: &[f64], b: &[f64]) {
+        assert_eq!(a.len(), b.len());
+        for (x, y) in a.iter().zip(b) {
+            assert!((x - y).abs() < 1e-12, "{x} {y}");
+        }
+    }
+
+    #[test]
+    fn matmul_equals_the_triple_loop_also_transposed_and_added() {
+        let (m, k, n) = (5, 7, 3);
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let expected = naive(&a, &b, m, k, n);
+        let mut out = vec![f64::NAN; m * n];
+        let (am, bm) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+        matmul((&mut out, n), Store::Overwrite, 1.0, am, bm, Threads::One);
+        assert_close(&out, &expected);
+        matmul((&mut out, n), Store::Add, 2.0, am, bm, Threads::All);
+        assert_close(&out, &expected.iter().map(|x| 3.0 * x).collect::<Vec<_>>());
+
+        let b_t: Vec<f64> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+        let mut out = vec![0.0; m * n];
+        let b_t = Matrix::new(&b_t, n, k).t();
+        matmul((&mut out, n), Store::Overwrite, 1.0, am, b_t, Threads::One);
+        assert_close(&out, &expected);
+    }
+
+    #[test]
+    fn product_by_rows_is_right_and_ignores_its_neighbours() {
+        let (inner, outputs) = (37, 70);
+        let w = numbers(outputs * inner, 3);
+        let x = numbers(9 * inner, 4);
+        let w_t: Vec<f64> =
+            (0..inner * outputs).map(|i| w[(i % outputs) * inner + i / outputs]).collect();
+        let all = matmul_by_rows(&x, &w, 9, inner);
+        assert_close(&all, &naive(&x, &w_t, 9, inner, outputs));
+        for i in 0..9 {
+            let alone = matmul_by_rows(&x[i * inner..(i + 1) * inner], &w, 1, inner);
+            assert_eq!(alone, all[i * outputs..(i + 1) * outputs], "row {i}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! RMSNorm and LayerNorm over the last axis, with their gradients.
+//! Not here: where a weight's gradient is kept (`parameter`).
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::linear::sum_rows;
+use super::matmul::{dot, sum_lanes};
+use super::parameter::Parameter;
+use super::plain;
+use super::real::{Real, has_kernel, slice_of, with_slice};
+
+/// Rows per parallel task.
+const ROWS: usize = 32;
+
+/// `x / sqrt(mean(x^2) + eps) * weight` (Zhang and Sennrich 2019), statistics in f32.
+///
+/// - `x`: `[T, width]` in the run's dtype; `weight`: `[width]`
+/// - returns `[T, width]`. Gradients to `x` and `weight`.
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
+    if !has_kernel(x) {
+        return plain::rms_norm(x, weight.value(), eps);
+    }
+    x.contiguous()?.apply_op1(Norm { weight: weight.clone(), bias: None, eps })
+}
+
+/// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` (Ba et al. 2016), statistics in f32.
+///
+/// - `x`: `[T, width]` in the run's dtype; `weight`, `bias`: `[width]`
+/// - returns `[T, width]`. Gradients to `x`, `weight` and `bias`.
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, eps: f64) -> Result<Tensor> {
+    if !has_kernel(x) {
+        return plain::layer_norm(x, weight.value(), bias.value(), eps);
+    }
+    x.contiguous()?.apply_op1(Norm { weight: weight.clone(), bias: Some(bias.clone()), eps })
+}
+
+/// Both norms; a LayerNorm is the one with a bias, and the one that centres.
+struct Norm {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    eps: f64,
+}
+
+/// What normalises one row: `(x - mean) * scale`.
+struct Statistics<R> {
+    mean: R,
+    scale: R,
+}
+
+impl Norm {
+    #[inline(always)]
+    fn statistics<R: Real>(&self, x: &[R]) -> Statistics<R> {
+        let n = R::from_f64(x.len() as f64);
+        let eps = R::from_f64(self.eps);
+        if self.bias.is_none() {
+            return Statistics { mean: R::ZERO, scale: R::ONE / (dot(x, x) / n + eps).sqrt() };
+        }
+        let mean = sum(x) / n;
+        let mut squares = [R::ZERO; 16];
+        let (blocks, rest) = x.as_chunks::<16>();
+        for block in blocks {
+            for lane in 0..16 {
+                let d = block[lane] - mean;
+                squares[lane] = d.mul_add(d, squares[lane]);
+            }
+        }
+        let mut total = sum_lanes(squares);
+        for &value in rest {
+            total += (value - mean) * (value - mean);
+        }
+        Statistics { mean, scale: R::ONE / (total / n + eps).sqrt() }
+    }
+
+    fn forward<R: Real>(&self, x: &[R], width: usize) -> Result<Vec<R>> {
+        let mut out = vec![R::ZERO; x.len()];
+        self.weight.with_value(|w: &[R]| {
+            out.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(
+                |(out, x)| {
+                    pulp::Arch::new().dispatch(
+                        #[inline(always)]
+                        || {
+                            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                                let Statistics { mean, scale } = self.statistics(x);
+                                for ((y, x), w) in out.iter_mut().zip(x).zip(w) {
+                                    *y = (*x - mean) * scale * *w;
+                                }
+                            }
+                        },
+                    );
+                },
+            );
+            Ok(())
+        })?;
+        if let Some(bias) = &self.bias {
+            bias.with_value(|b: &[R]| {
+                out.par_chunks_mut(width).for_each(|row| {
+                    for (y, b) in row.iter_mut().zip(b) {
+                        *y += *b;
+                    }
+                });
+                Ok(())
+            })?;
+        }
+        Ok(out)
+    }
+
+    fn backward<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        let mut dx = vec![R::ZERO; rows * width];
+        let n_tasks = rows.div_ceil(ROWS);
+        // Per task, the sums over its rows of grad * normalised x: the weight's gradient in parts.
+        let mut d_weight = vec![R::ZERO; n_tasks * width];
+        with_slice(x, |x: &[R]| {
+            with_slice(grad, |g: &[R]| {
+                self.weight.with_value(|w: &[R]| {
+                    dx.par_chunks_mut(ROWS * width)
+                        .zip(d_weight.par_chunks_mut(width))
+                        .zip(x.par_chunks(ROWS * width).zip(g.par_chunks(ROWS * width)))
+                        .for_each(|((dx, d_weight), (x, g))| {
+                            pulp::Arch::new().dispatch(
+                                #[inline(always)]
+                                || self.backward_rows(dx, d_weight, x, g, w),
+                            );
+                        });
+                    Ok(())
+                })?;
+                if let Some(bias) = self.bias.as_ref().filter(|bias| bias.is_trainable()) {
+                    bias.accumulate(&Tensor::from_vec(sum_rows(g, width), width, grad.device())?)?;
+                }
+                Ok(())
+            })
+        })?;
+        if self.weight.is_trainable() {
+            let sums = sum_rows(&d_weight, width);
+            self.weight.accumulate(&Tensor::from_vec(sums, width, grad.device())?)?;
+        }
+        Tensor::from_vec(dx, (rows, width), grad.device())
+    }
+
+    /// With `h = (x - mean) * scale` and `d = grad * w`:
+    /// `dx = scale * (d - mean(d) - h * mean(d * h))`, without `mean(d)` for RMSNorm.
+    #[inline(always)]
+    fn backward_rows<R: Real>(&self, dx: &mut [R], dw: &mut [R], x: &[R], g: &[R], w: &[R]) {
+        let width = w.len();
+        let n = R::from_f64(width as f64);
+        let mut h = vec![R::ZERO; width];
+        let mut d = vec![R::ZERO; width];
+        for ((dx, x), g) in
+            dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(g.chunks_exact(width))
+        {
+            let Statistics { mean, scale } = self.statistics(x);
+            for i in 0..width {
+                h[i] = (x[i] - mean) * scale;
+                d[i] = g[i] * w[i];
+                dw[i] = g[i].mul_add(h[i], dw[i]);
+            }
+            let along = dot(&d, &h) / n;
+            let centre = if self.bias.is_some() { sum(&d) / n } else { R::ZERO };
+            for i in 0..width {
+                dx[i] = scale * (d[i] - centre - h[i] * along);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn sum<R: Real>(x: &[R]) -> R {
+    let mut lanes = [R::ZERO; 16];
+    let (blocks, rest) = x.as_chunks::<16>();
+    for block in blocks {
+        for lane in 0..16 {
+            lanes[lane] += block[lane];
+        }
+    }
+    let mut total = sum_lanes(lanes);
+    for &value in rest {
+        total += value;
+    }
+    total
+}
+
+impl CustomOp1 for Norm {
+    fn name(&self) -> &'static str {
+        "norm"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, width) = layout.shape().dims2()?;
+        let out = match storage {
+            CpuStorage::F32(_) => CpuStorage::F32(self.forward(slice_of(storage, layout)?, width)?),
+            _ => CpuStorage::F64(self.forward(slice_of(storage, layout)?, width)?),
+        };
+        Ok((out, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        match x.dtype() {
+            DType::F32 => self.backward::<f32>(x, &grad).map(Some),
+            _ => self.backward::<f64>(x, &grad).map(Some),
+        }
+    }
+}

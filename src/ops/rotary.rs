@@ -1,0 +1,111 @@
+//! Rotary position embedding, rotate-half form, on packed heads, with its gradient.
+//! Not here: which angles a token gets (`model::positions`).
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::plain;
+use super::real::{Real, has_kernel, slice_of, with_slice};
+
+/// Cosines and sines of every token's angles.
+#[derive(Debug, Clone)]
+pub struct Angles {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Angles {
+    /// - `angles`: `[T, head_dim / 2]`, radians; kept as cosines and sines in `dtype`
+    ///
+    /// # Errors
+    /// The tensor cannot be converted.
+    pub fn new(angles: &Tensor, dtype: DType) -> Result<Self> {
+        let cos = angles.cos()?.to_dtype(dtype)?.contiguous()?;
+        let sin = angles.sin()?.to_dtype(dtype)?.contiguous()?;
+        Ok(Self { cos, sin })
+    }
+}
+
+/// Rotates each pair `(x[i], x[i + head_dim / 2])` by its token's angle `i` (Su et al. 2021, in the
+/// rotate-half order of transformers).
+///
+/// - `x`: `[T, heads, head_dim]` in the dtype of `angles`
+/// - returns the same shape. Gradient to `x`.
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn rotary(x: &Tensor, angles: &Angles) -> Result<Tensor> {
+    let (tokens, _, head_dim) = x.dims3()?;
+    if angles.cos.dims() != [tokens, head_dim / 2] {
+        bail!("rotary: angles {:?} do not fit {:?}", angles.cos.dims(), x.dims());
+    }
+    if !has_kernel(x) {
+        return plain::rotary(x, &angles.cos, &angles.sin);
+    }
+    x.contiguous()?.apply_op1(Rotary { angles: angles.clone(), inverse: false })
+}
+
+struct Rotary {
+    angles: Angles,
+    inverse: bool,
+}
+
+impl Rotary {
+    fn run<R: Real>(&self, x: &[R], heads: usize, head_dim: usize) -> Result<Vec<R>> {
+        let half = head_dim / 2;
+        let mut out = vec![R::ZERO; x.len()];
+        with_slice(&self.angles.cos, |cos: &[R]| {
+            with_slice(&self.angles.sin, |sin: &[R]| {
+                out.par_chunks_mut(heads * head_dim)
+                    .zip(x.par_chunks(heads * head_dim))
+                    .zip(cos.par_chunks(half).zip(sin.par_chunks(half)))
+                    .for_each(|((out, x), (cos, sin))| {
+                        pulp::Arch::new().dispatch(
+                            #[inline(always)]
+                            || self.rotate_token(out, x, cos, sin),
+                        );
+                    });
+                Ok(())
+            })
+        })?;
+        Ok(out)
+    }
+
+    #[inline(always)]
+    fn rotate_token<R: Real>(&self, out: &mut [R], x: &[R], cos: &[R], sin: &[R]) {
+        let half = cos.len();
+        let sign = if self.inverse { R::ONE.neg() } else { R::ONE };
+        for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+            let (out_low, out_high) = out.split_at_mut(half);
+            let (low, high) = x.split_at(half);
+            for i in 0..half {
+                let sin = sin[i] * sign;
+                out_low[i] = low[i] * cos[i] - high[i] * sin;
+                out_high[i] = high[i] * cos[i] + low[i] * sin;
+            }
+        }
+    }
+}
+
+impl CustomOp1 for Rotary {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, heads, head_dim) = layout.shape().dims3()?;
+        let out = match storage {
+            CpuStorage::F32(_) => {
+                CpuStorage::F32(self.run(slice_of(storage, layout)?, heads, head_dim)?)
+            }
+            _ => CpuStorage::F64(self.run(slice_of(storage, layout)?, heads, head_dim)?),
+        };
+        Ok((out, layout.shape().clone()))
+    }
+
+    /// A rotation's gradient is the rotation back.
+    fn bwd(&self, _x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let back = Rotary { angles: self.angles.clone(), inverse: !self.inverse };
+        grad.contiguous()?.apply_op1_no_bwd(&back).map(Some)
+    }
+}

@@ -1,0 +1,348 @@
+//! Every kernel against finite differences in f64 and against its plain composition.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use super::*;
+
+/// Repeatable numbers in [-1, 1).
+fn numbers(shape: &[usize], seed: u64) -> Tensor {
+    let n: usize = shape.iter().product();
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let values: Vec<f64> = (0..n)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        })
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+type Operation<'a> = &'a dyn Fn(&[Tensor], &[Parameter]) -> Result<Tensor>;
+type Composition<'a> = &'a dyn Fn(&[Tensor], &[Tensor]) -> Result<Tensor>;
+
+/// `sum(operation * weights)`: a scalar whose gradient exercises every output.
+fn scalar(y: &Tensor) -> Result<Tensor> {
+    (y * numbers(y.dims(), 99).to_dtype(y.dtype())?)?.sum_all()
+}
+
+/// Output, input gradients and parameter gradients of an operation.
+fn gradients(
+    op: Operation,
+    inputs: &[Tensor],
+    parameters: &[Tensor],
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let inputs: Vec<Var> = inputs.iter().map(Var::from_tensor).collect::<Result<_>>()?;
+    let parameters: Vec<Parameter> =
+        parameters.iter().map(|p| Parameter::trainable("p", p)).collect::<Result<_>>()?;
+    let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
+    let y = op(&tensors, &parameters)?;
+    let mut store = scalar(&y)?.backward()?;
+    let mut all: Vec<Tensor> = inputs.iter().map(|v| store.remove(v).unwrap()).collect();
+    for parameter in &parameters {
+        parameter.collect(&mut store)?;
+        all.push(parameter.take_gradient().unwrap());
+    }
+    Ok((y.detach(), all))
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let difference = (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap();
+    let largest = difference.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+    largest.to_scalar::<f64>().unwrap()
+}
+
+/// Checks an operation with a kernel: output and gradients equal the plain composition's in f64 and
+/// f32, and the gradients equal central differences in f64.
+fn check(op: Operation, plain: Composition, inputs: &[Tensor], parameters: &[Tensor]) {
+    let composed = |inputs: &[Tensor], parameters: &[Parameter]| {
+        let values: Vec<Tensor> = parameters.iter().map(|p| p.value().clone()).collect();
+        plain(inputs, &values)
+    };
+    let (y, exact) = gradients(op, inputs, parameters).unwrap();
+    let (y_plain, exact_plain) = gradients(&composed, inputs, parameters).unwrap();
+    assert!(
+        largest_difference(&y, &y_plain) < 1e-10,
+        "forward {}",
+        largest_difference(&y, &y_plain)
+    );
+    for (i, (a, b)) in exact.iter().zip(&exact_plain).enumerate() {
+        assert!(largest_difference(a, b) < 1e-10, "gradient {i}: {}", largest_difference(a, b));
+    }
+
+    let narrow = |x: &[Tensor]| -> Vec<Tensor> {
+        x.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect()
+    };
+    let (y_f32, f32_gradients) = gradients(op, &narrow(inputs), &narrow(parameters)).unwrap();
+    assert!(largest_difference(&y, &y_f32) < 2e-5);
+    for (a, b) in exact.iter().zip(&f32_gradients) {
+        assert!(largest_difference(a, b) < 5e-5, "{}", largest_difference(a, b));
+    }
+
+    let all: Vec<Tensor> = inputs.iter().chain(parameters).cloned().collect();
+    for (which, gradient) in exact.iter().enumerate() {
+        let gradient = gradient.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for element in (0..gradient.len()).step_by(gradient.len() / 7 + 1) {
+            let at = |h: f64| {
+                let mut moved = all.clone();
+                let mut values = moved[which].flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                values[element] += h;
+                moved[which] =
+                    Tensor::from_vec(values, moved[which].shape(), &Device::Cpu).unwrap();
+                let frozen: Vec<Parameter> = moved[inputs.len()..]
+                    .iter()
+                    .map(|p| Parameter::frozen("p", p.clone()))
+                    .collect();
+                let y = op(&moved[..inputs.len()], &frozen).unwrap();
+                scalar(&y).unwrap().to_scalar::<f64>().unwrap()
+            };
+            let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+            let error = (difference - gradient[element]).abs() / (1.0 + difference.abs());
+            assert!(
+                error < 1e-7,
+                "input {which}, element {element}: {difference} {}",
+                gradient[element]
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_has_the_right_value_and_gradients() {
+    check(
+        &|x, p| linear(&x[0], &p[0], Some(&p[1])),
+        &|x, p| plain::linear(&x[0], &p[0], Some(&p[1])),
+        &[numbers(&[5, 7], 1)],
+        &[numbers(&[4, 7], 2), numbers(&[4], 3)],
+    );
+}
+
+#[test]
+fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient() {
+    check(
+        &|x, p| {
+            let high = linear_part(&x[0], &p[0], Some(&p[1]), 3..6)?;
+            linear_part(&x[0], &p[0], Some(&p[1]), 0..3)? * high
+        },
+        &|x, p| {
+            let y = plain::linear(&x[0], &p[0], Some(&p[1]))?;
+            y.narrow(1, 0, 3)? * y.narrow(1, 3, 3)?
+        },
+        &[numbers(&[5, 7], 1)],
+        &[numbers(&[6, 7], 2), numbers(&[6], 3)],
+    );
+}
+
+#[test]
+fn norms_have_the_right_value_and_gradients() {
+    let x = [numbers(&[70, 19], 4)];
+    check(
+        &|x, p| rms_norm(&x[0], &p[0], 1e-6),
+        &|x, p| plain::rms_norm(&x[0], &p[0], 1e-6),
+        &x,
+        &[numbers(&[19], 5)],
+    );
+    check(
+        &|x, p| layer_norm(&x[0], &p[0], &p[1], 1e-6),
+        &|x, p| plain::layer_norm(&x[0], &p[0], &p[1], 1e-6),
+        &x,
+        &[numbers(&[19], 6), numbers(&[19], 7)],
+    );
+}
+
+#[test]
+fn rotary_has_the_right_value_and_gradient() {
+    let angles = Angles::new(&(numbers(&[6, 4], 8) * 3.0).unwrap(), DType::F64).unwrap();
+    let angles_f32 = Angles::new(&(numbers(&[6, 4], 8) * 3.0).unwrap(), DType::F32).unwrap();
+    let of = |x: &Tensor| if x.dtype() == DType::F64 { angles.clone() } else { angles_f32.clone() };
+    let (cos, sin) = {
+        let a = (numbers(&[6, 4], 8) * 3.0).unwrap();
+        (a.cos().unwrap(), a.sin().unwrap())
+    };
+    check(
+        &|x, _| rotary(&x[0], &of(&x[0])),
+        &|x, _| plain::rotary(&x[0], &cos, &sin),
+        &[numbers(&[6, 3, 8], 9)],
+        &[],
+    );
+}
+
+#[test]
+fn activations_have_the_right_value_and_gradients() {
+    let x = [(numbers(&[9, 11], 10) * 6.0).unwrap(), numbers(&[9, 11], 11)];
+    check(&|x, _| swiglu(&x[0], &x[1]), &|x, _| plain::swiglu(&x[0], &x[1]), &x, &[]);
+    check(&|x, _| quick_gelu(&x[0]), &|x, _| plain::quick_gelu(&x[0]), &x[..1], &[]);
+}
+
+fn attention_case(segments: &Segments, heads: usize, kv_heads: usize, scale: f64) {
+    let n = segments.len();
+    let inputs = [
+        (numbers(&[n, heads, 8], 12) * scale).unwrap(),
+        numbers(&[n, kv_heads, 8], 13),
+        numbers(&[n, kv_heads, 8], 14),
+    ];
+    check(
+        &|x, _| segment_attention(&x[0], &x[1], &x[2], segments),
+        &|x, _| plain::segment_attention(&x[0], &x[1], &x[2], segments),
+        &inputs,
+        &[],
+    );
+}
+
+#[test]
+fn segment_attention_has_the_right_value_and_gradients() {
+    attention_case(
+        &Segments::prompts(&[(5, vec![3, 1, 4]), (2, vec![]), (1, vec![2])]).unwrap(),
+        4,
+        2,
+        3.0,
+    );
+    attention_case(&Segments::separate(&[6, 1, 9]).unwrap(), 2, 2, 3.0);
+}
+
+#[test]
+fn segment_attention_crosses_block_borders() {
+    // More than one block of queries and of keys; a block that starts in the prompt and ends in a completion.
+    attention_case(&Segments::prompts(&[(150, vec![30, 70, 5])]).unwrap(), 2, 1, 1.0);
+    attention_case(&Segments::separate(&[140, 3]).unwrap(), 1, 1, 1.0);
+}
+
+#[test]
+fn completions_do_not_see_each_other() {
+    let segments = Segments::prompts(&[(4, vec![3, 3])]).unwrap();
+    let (q, k, v) = (numbers(&[10, 2, 8], 1), numbers(&[10, 2, 8], 2), numbers(&[10, 2, 8], 3));
+    let before = segment_attention(&q, &k, &v, &segments).unwrap();
+    let other = Tensor::cat(&[&v.narrow(0, 0, 7).unwrap(), &numbers(&[3, 2, 8], 4)], 0).unwrap();
+    let after = segment_attention(&q, &k, &other, &segments).unwrap();
+    assert_eq!(
+        largest_difference(&before.narrow(0, 0, 7).unwrap(), &after.narrow(0, 0, 7).unwrap()),
+        0.0
+    );
+    assert!(
+        largest_difference(&before.narrow(0, 7, 3).unwrap(), &after.narrow(0, 7, 3).unwrap()) > 0.1
+    );
+}
+
+#[test]
+fn token_logprob_has_the_right_value_and_gradients() {
+    let targets = Tensor::new(&[3u32, 0, 30, 7, 7], &Device::Cpu).unwrap();
+    check(
+        &|x, p| Ok(token_logprob(&x[0], &p[0], &targets, 0.7)?.logp),
+        &|x, p| plain::token_logprob(&x[0], &p[0], &targets, 0.7),
+        &[numbers(&[5, 6], 15)],
+        &[(numbers(&[31, 6], 16) * 2.0).unwrap()],
+    );
+}
+
+#[test]
+fn token_logprob_does_not_depend_on_its_chunks() {
+    // 2^22 words make a chunk of 4 rows.
+    let weight = numbers(&[1 << 22, 1], 17).to_dtype(DType::F32).unwrap();
+    let hidden = numbers(&[9, 1], 18).to_dtype(DType::F32).unwrap();
+    let targets: Vec<u32> = (0..9).map(|i| i * 1000).collect();
+    let head = Parameter::frozen("head", weight.clone());
+    let all = token_logprob(&hidden, &head, &Tensor::new(&targets[..], &Device::Cpu).unwrap(), 1.0)
+        .unwrap();
+    for row in [0, 4, 8] {
+        let target = Tensor::new(&targets[row..=row], &Device::Cpu).unwrap();
+        let one = plain::token_logprob(&hidden.narrow(0, row, 1).unwrap(), &weight, &target, 1.0)
+            .unwrap();
+        assert!(largest_difference(&one, &all.logp.narrow(0, row, 1).unwrap()) < 2e-5);
+    }
+}
+
+#[test]
+fn entropy_of_equal_logits_is_the_logarithm_of_the_vocabulary() {
+    let head = Parameter::frozen("head", Tensor::zeros((50, 3), DType::F32, &Device::Cpu).unwrap());
+    let hidden = numbers(&[2, 3], 19).to_dtype(DType::F32).unwrap();
+    let targets = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
+    let result = token_logprob(&hidden, &head, &targets, 1.0).unwrap();
+    for value in result.entropy.to_vec1::<f32>().unwrap() {
+        assert!((value - 50f32.ln()).abs() < 1e-6);
+    }
+    for value in result.logp.to_vec1::<f32>().unwrap() {
+        assert!((value + 50f32.ln()).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn a_target_beyond_the_vocabulary_is_refused() {
+    let head = Parameter::frozen("head", numbers(&[5, 3], 1));
+    let targets = Tensor::new(&[5u32], &Device::Cpu).unwrap();
+    assert!(token_logprob(&numbers(&[1, 3], 2), &head, &targets, 1.0).is_err());
+}
+
+#[test]
+fn a_frozen_parameter_gathers_no_gradient() {
+    let x = Var::from_tensor(&numbers(&[5, 7], 1)).unwrap();
+    let weight = Parameter::frozen("w", numbers(&[4, 7], 2));
+    let y = linear(&x, &weight, None).unwrap();
+    let store = scalar(&y).unwrap().backward().unwrap();
+    assert!(store.get(&x).is_some());
+    assert!(weight.take_gradient().is_none());
+}
+
+#[test]
+fn gradients_of_several_backward_passes_add_up() {
+    let weight = Parameter::trainable("w", &numbers(&[4, 7], 2)).unwrap();
+    let run = |seed| {
+        let x = Var::from_tensor(&numbers(&[5, 7], seed)).unwrap();
+        scalar(&linear(&x, &weight, None).unwrap()).unwrap().backward().unwrap();
+    };
+    run(1);
+    let first = weight.take_gradient().unwrap();
+    run(2);
+    let second = weight.take_gradient().unwrap();
+    run(1);
+    run(2);
+    let both = weight.take_gradient().unwrap();
+    assert!(largest_difference(&both, &(first + second).unwrap()) < 1e-12);
+    assert!(weight.take_gradient().is_none());
+}
+
+#[test]
+fn rows_added_to_a_table_follow_their_ids() {
+    for dtype in [DType::F32, DType::BF16] {
+        let table = Parameter::trainable("t", &Tensor::zeros((3, 2), dtype, &Device::Cpu).unwrap())
+            .unwrap();
+        let ids = Tensor::new(&[2u32, 0, 2], &Device::Cpu).unwrap();
+        let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [10.0, 20.0]], &Device::Cpu).unwrap();
+        table.accumulate_rows(&ids, &rows).unwrap();
+        let sum = table.take_gradient().unwrap();
+        assert_eq!(sum.to_vec2::<f32>().unwrap(), [[3.0, 4.0], [0.0, 0.0], [11.0, 22.0]]);
+    }
+}
+
+#[test]
+fn cached_attention_equals_segment_attention_on_the_last_token() {
+    let (prompt, own) = (6, [3, 2]);
+    let segments = Segments::prompts(&[(prompt, own.to_vec())]).unwrap();
+    let n = segments.len();
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let [q, k, v] = [(4, 20), (2, 21), (2, 22)]
+            .map(|(heads, seed)| numbers(&[n, heads, 8], seed).to_dtype(dtype).unwrap());
+        let all = segment_attention(&q, &k, &v, &segments).unwrap();
+        let sequence = |start: usize, len| CachedSequence {
+            prompt_keys: k.narrow(0, 0, prompt).unwrap().contiguous().unwrap(),
+            prompt_values: v.narrow(0, 0, prompt).unwrap().contiguous().unwrap(),
+            suffix_start: start,
+            suffix_len: len,
+        };
+        let sequences = [sequence(0, own[0]), sequence(own[0], own[1])];
+        let suffix = |x: &Tensor| x.narrow(0, prompt, n - prompt).unwrap().contiguous().unwrap();
+        let last = Tensor::new(&[8u32, 10], &Device::Cpu).unwrap();
+        let queries = q.index_select(&last, 0).unwrap();
+        let cached = cached_attention(&queries, &suffix(&k), &suffix(&v), &sequences).unwrap();
+        let tolerance = if dtype == DType::BF16 { 2e-2 } else { 1e-6 };
+        assert!(largest_difference(&cached, &all.index_select(&last, 0).unwrap()) < tolerance);
+        let alone = cached_attention(
+            &queries.narrow(0, 1, 1).unwrap(),
+            &suffix(&k),
+            &suffix(&v),
+            &sequences[1..],
+        );
+        assert_eq!(largest_difference(&alone.unwrap(), &cached.narrow(0, 1, 1).unwrap()), 0.0);
+    }
+}
