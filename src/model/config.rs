@@ -1,0 +1,355 @@
+//! `config.json`: the sizes of a Qwen2-VL, and the name and shape of every parameter they imply.
+//! Not here: the parameters' values (`weights`); image sizes and the chat template (`processor`).
+//!
+//! Two layouts are read. The hub's files keep the language model's keys at the top level; files
+//! written by transformers 5 nest them in `text_config` and hold the rotary settings in
+//! `rope_parameters`. A key that is absent has the value that transformers 5.23 gives it
+//! (`configuration_qwen2_vl.py`), `rms_norm_eps = 1e-5` among them although the hub's files say
+//! 1e-6; the sizes proper have no default here, because a guess would only fail later and worse.
+
+use serde_json::Value;
+
+use super::error::ModelError;
+use super::fields::{Section, as_size, in_vocabulary, read_object};
+use super::files::ModelFiles;
+
+const MODEL_TYPE: &str = "qwen2_vl";
+const ARCHITECTURE: &str = "Qwen2VLForConditionalGeneration";
+
+/// The sizes and token ids of a Qwen2-VL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Qwen2VlConfig {
+    /// The language model.
+    pub text: TextConfig,
+    /// The vision tower.
+    pub vision: VisionConfig,
+    /// The id that stands for one merged image patch.
+    pub image_token_id: u32,
+    /// The id that stands for one merged video patch.
+    pub video_token_id: u32,
+    /// The id before the first patch of an image or video.
+    pub vision_start_token_id: u32,
+    /// The id after the last patch of an image or video.
+    pub vision_end_token_id: u32,
+    /// The ids that end a completion: `generation_config.json`'s, else `config.json`'s.
+    pub eos_token_ids: Vec<u32>,
+}
+
+/// The sizes of the language model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextConfig {
+    /// Width of a token's hidden state.
+    pub hidden_size: usize,
+    /// Width inside the gated MLP.
+    pub intermediate_size: usize,
+    /// Number of decoder layers.
+    pub num_hidden_layers: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads; divides the number of query heads.
+    pub num_key_value_heads: usize,
+    /// Rows of the embedding, at least the number of tokens.
+    pub vocab_size: usize,
+    /// Longest sequence the model was made for, in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in every RMS norm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// How many of the `head_dim / 2` frequencies turn with time, height and width.
+    pub mrope_section: [usize; 3],
+    /// Whether the output head is the embedding.
+    pub tie_word_embeddings: bool,
+}
+
+impl TextConfig {
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+}
+
+/// The sizes of the vision tower.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VisionConfig {
+    /// Number of transformer blocks.
+    pub depth: usize,
+    /// Width of a patch's hidden state.
+    pub embed_dim: usize,
+    /// Width inside the MLP: `embed_dim * mlp_ratio`.
+    pub mlp_hidden: usize,
+    /// Number of attention heads.
+    pub num_heads: usize,
+    /// Colour channels of a pixel.
+    pub in_channels: usize,
+    /// Side of a square patch, in pixels.
+    pub patch_size: usize,
+    /// Frames in a patch.
+    pub temporal_patch_size: usize,
+    /// Side of the square of patches that becomes one token.
+    pub spatial_merge_size: usize,
+}
+
+impl VisionConfig {
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.embed_dim / self.num_heads
+    }
+
+    /// Numbers in one flattened patch: a row of the processor's `pixel_values`.
+    pub fn patch_dim(&self) -> usize {
+        self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+
+    /// Width of the patches that are merged into one token, laid end to end.
+    pub fn merged_dim(&self) -> usize {
+        self.embed_dim * self.spatial_merge_size * self.spatial_merge_size
+    }
+}
+
+impl Qwen2VlConfig {
+    /// Reads `config.json` and the end-of-text ids of `generation_config.json`.
+    ///
+    /// # Errors
+    /// No `config.json`, one of another architecture, or a field that is missing, of the wrong type
+    /// or at odds with another; each names file, field, what was found and what was expected.
+    pub fn load(files: &ModelFiles) -> Result<Self, ModelError> {
+        let file = files.describe("config.json");
+        let Some(root) = read_object(files, "config.json")? else {
+            return Err(ModelError::MissingFile {
+                file,
+                expected: "the model's configuration",
+                hint: "a model folder holds config.json, tokenizer.json and *.safetensors",
+            });
+        };
+        let root = Section { file: &file, prefix: String::new(), fields: &root };
+        require_qwen2_vl(&root)?;
+        let nested = root.section("text_config")?;
+        let text_section = nested.as_ref().unwrap_or(&root);
+        let text = read_text(text_section, &root)?;
+        let vision_section = root
+            .section("vision_config")?
+            .ok_or_else(|| root.wrong("vision_config", "an object"))?;
+        let vision = read_vision(&vision_section, text.hidden_size)?;
+        let token = |field, default| root.token_id(field, default, text.vocab_size);
+        Ok(Self {
+            image_token_id: token("image_token_id", 151_655)?,
+            video_token_id: token("video_token_id", 151_656)?,
+            vision_start_token_id: token("vision_start_token_id", 151_652)?,
+            vision_end_token_id: token("vision_end_token_id", 151_653)?,
+            eos_token_ids: read_eos(files, text_section, text.vocab_size)?,
+            text,
+            vision,
+        })
+    }
+
+    /// The hub name and shape of every parameter, in the order of the hub's module tree: vision
+    /// tower, embedding, layers, final norm, and the output head where it is not the embedding.
+    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = vision_shapes(&self.vision, self.text.hidden_size);
+        let hidden = self.text.hidden_size;
+        let embedding = vec![self.text.vocab_size, hidden];
+        shapes.push(("model.embed_tokens.weight".to_owned(), embedding.clone()));
+        for layer in 0..self.text.num_hidden_layers {
+            push_text_layer(&mut shapes, layer, &self.text);
+        }
+        shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
+        if !self.text.tie_word_embeddings {
+            shapes.push(("lm_head.weight".to_owned(), embedding));
+        }
+        shapes
+    }
+}
+
+fn vision_shapes(vision: &VisionConfig, text_hidden: usize) -> Vec<(String, Vec<usize>)> {
+    let (width, merged) = (vision.embed_dim, vision.merged_dim());
+    let patch = vision.patch_size;
+    let mut shapes = vec![(
+        "visual.patch_embed.proj.weight".to_owned(),
+        vec![width, vision.in_channels, vision.temporal_patch_size, patch, patch],
+    )];
+    for block in 0..vision.depth {
+        let prefix = format!("visual.blocks.{block}");
+        for norm in ["norm1", "norm2"] {
+            push_with_bias(&mut shapes, &format!("{prefix}.{norm}"), &[width]);
+        }
+        push_with_bias(&mut shapes, &format!("{prefix}.attn.qkv"), &[3 * width, width]);
+        push_with_bias(&mut shapes, &format!("{prefix}.attn.proj"), &[width, width]);
+        push_with_bias(&mut shapes, &format!("{prefix}.mlp.fc1"), &[vision.mlp_hidden, width]);
+        push_with_bias(&mut shapes, &format!("{prefix}.mlp.fc2"), &[width, vision.mlp_hidden]);
+    }
+    push_with_bias(&mut shapes, "visual.merger.ln_q", &[width]);
+    push_with_bias(&mut shapes, "visual.merger.mlp.0", &[merged, merged]);
+    push_with_bias(&mut shapes, "visual.merger.mlp.2", &[text_hidden, merged]);
+    shapes
+}
+
+fn push_text_layer(shapes: &mut Vec<(String, Vec<usize>)>, layer: usize, text: &TextConfig) {
+    let prefix = format!("model.layers.{layer}");
+    let (hidden, inner) = (text.hidden_size, text.intermediate_size);
+    let kv_width = text.num_key_value_heads * text.head_dim();
+    for (projection, width) in [("q", hidden), ("k", kv_width), ("v", kv_width)] {
+        push_with_bias(shapes, &format!("{prefix}.self_attn.{projection}_proj"), &[width, hidden]);
+    }
+    for (name, shape) in [
+        ("self_attn.o_proj", vec![hidden, hidden]),
+        ("mlp.gate_proj", vec![inner, hidden]),
+        ("mlp.up_proj", vec![inner, hidden]),
+        ("mlp.down_proj", vec![hidden, inner]),
+        ("input_layernorm", vec![hidden]),
+        ("post_attention_layernorm", vec![hidden]),
+    ] {
+        shapes.push((format!("{prefix}.{name}.weight"), shape));
+    }
+}
+
+/// A weight of this shape, and a bias as long as its first dimension.
+fn push_with_bias(shapes: &mut Vec<(String, Vec<usize>)>, name: &str, shape: &[usize]) {
+    shapes.push((format!("{name}.weight"), shape.to_vec()));
+    shapes.push((format!("{name}.bias"), shape[..1].to_vec()));
+}
+
+fn require_qwen2_vl(root: &Section) -> Result<(), ModelError> {
+    let wrong = |field, found: String, expected| ModelError::Architecture {
+        file: root.file.to_owned(),
+        field,
+        found,
+        expected,
+    };
+    match root.fields.get("model_type") {
+        Some(Value::String(found)) if found == MODEL_TYPE => {}
+        Some(found) => return Err(wrong("model_type", found.to_string(), "\"qwen2_vl\"")),
+        None => return Err(wrong("model_type", "missing".to_owned(), "\"qwen2_vl\"")),
+    }
+    // A bare `Qwen2VLConfig.save_pretrained` leaves `architectures` out.
+    match root.fields.get("architectures") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(names)) if names.iter().any(|name| name == ARCHITECTURE) => Ok(()),
+        Some(found) => Err(wrong(
+            "architectures",
+            found.to_string(),
+            "a list with \"Qwen2VLForConditionalGeneration\"",
+        )),
+    }
+}
+
+fn read_text(text: &Section, root: &Section) -> Result<TextConfig, ModelError> {
+    text.require_word("hidden_act", "silu")?;
+    if text.fields.get("use_sliding_window") == Some(&Value::Bool(true)) {
+        return Err(text.wrong("use_sliding_window", "false: windowed attention is not supported"));
+    }
+    let (rope_theta, mrope_section) = read_rope(text)?;
+    let heads = text.size("num_attention_heads", None)?;
+    let config = TextConfig {
+        hidden_size: text.size("hidden_size", None)?,
+        intermediate_size: text.size("intermediate_size", None)?,
+        num_hidden_layers: text.layers("num_hidden_layers")?,
+        num_attention_heads: heads,
+        num_key_value_heads: text.size("num_key_value_heads", Some(heads))?,
+        vocab_size: text.size("vocab_size", None)?,
+        max_position_embeddings: text.size("max_position_embeddings", Some(32_768))?,
+        rms_norm_eps: text.positive("rms_norm_eps", 1e-5)?,
+        rope_theta,
+        mrope_section,
+        // transformers before 5 wrote it beside the language model's keys.
+        tie_word_embeddings: root.flag("tie_word_embeddings")?
+            || text.flag("tie_word_embeddings")?,
+    };
+    check_text(text, &config)?;
+    Ok(config)
+}
+
+fn check_text(text: &Section, config: &TextConfig) -> Result<(), ModelError> {
+    let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
+    if !hidden.is_multiple_of(2 * heads) {
+        let expected = format!("an even multiple of num_attention_heads = {heads}");
+        return Err(text.wrong("hidden_size", &expected));
+    }
+    if !heads.is_multiple_of(config.num_key_value_heads) {
+        let expected = format!("a divisor of num_attention_heads = {heads}");
+        return Err(text.wrong("num_key_value_heads", &expected));
+    }
+    let turned: usize = config.mrope_section.iter().sum();
+    if turned != config.head_dim() / 2 {
+        return Err(ModelError::Field {
+            file: text.file.to_owned(),
+            field: text.path("mrope_section"),
+            found: format!("{:?}, which sums to {turned}", config.mrope_section),
+            expected: format!("a sum of head_dim / 2 = {}", config.head_dim() / 2),
+        });
+    }
+    Ok(())
+}
+
+/// Rotary base and sections, from `rope_parameters` (transformers 5) or `rope_scaling` (the hub).
+fn read_rope(text: &Section) -> Result<(f64, [usize; 3]), ModelError> {
+    let name = match text.fields.get("rope_scaling") {
+        None | Some(Value::Null) => "rope_parameters",
+        Some(_) => "rope_scaling",
+    };
+    let expected = "an object with mrope_section, three whole numbers";
+    let rope = text.section(name)?.ok_or_else(|| text.wrong("rope_scaling", expected))?;
+    let kind_field = if rope.fields.contains_key("rope_type") { "rope_type" } else { "type" };
+    if !matches!(
+        rope.fields.get(kind_field).map_or(Some("mrope"), Value::as_str),
+        Some("mrope" | "default")
+    ) {
+        return Err(
+            rope.wrong(kind_field, "\"mrope\" or \"default\"; scaled positions are not supported")
+        );
+    }
+    let sections: Option<Vec<usize>> = rope
+        .fields
+        .get("mrope_section")
+        .and_then(Value::as_array)
+        .and_then(|list| list.iter().map(as_size).collect());
+    let Some(Ok(sections)) = sections.map(<[usize; 3]>::try_from) else {
+        return Err(rope.wrong("mrope_section", "three whole numbers"));
+    };
+    let theta = text.positive("rope_theta", 1e6)?;
+    Ok((rope.positive("rope_theta", theta)?, sections))
+}
+
+fn read_vision(vision: &Section, text_hidden: usize) -> Result<VisionConfig, ModelError> {
+    vision.require_word("hidden_act", "quick_gelu")?;
+    let embed_dim = vision.size("embed_dim", None)?;
+    let hub_channels = vision.factor("in_chans", 3)?;
+    let config = VisionConfig {
+        depth: vision.layers("depth")?,
+        embed_dim,
+        mlp_hidden: embed_dim * vision.factor("mlp_ratio", 4)?,
+        num_heads: vision.size("num_heads", None)?,
+        in_channels: vision.factor("in_channels", hub_channels)?,
+        patch_size: vision.factor("patch_size", 14)?,
+        temporal_patch_size: vision.factor("temporal_patch_size", 2)?,
+        spatial_merge_size: vision.factor("spatial_merge_size", 2)?,
+    };
+    // Two coordinates turn, each in pairs.
+    if !embed_dim.is_multiple_of(4 * config.num_heads) {
+        let expected = format!("a multiple of 4 * num_heads = {}", 4 * config.num_heads);
+        return Err(vision.wrong("embed_dim", &expected));
+    }
+    if vision.size("hidden_size", Some(text_hidden))? != text_hidden {
+        let expected = format!("the language model's hidden_size = {text_hidden}");
+        return Err(vision.wrong("hidden_size", &expected));
+    }
+    Ok(config)
+}
+
+fn read_eos(files: &ModelFiles, text: &Section, vocab: usize) -> Result<Vec<u32>, ModelError> {
+    let name = "generation_config.json";
+    let generation = read_object(files, name)?.unwrap_or_default();
+    let file = files.describe(name);
+    let generation = Section { file: &file, prefix: String::new(), fields: &generation };
+    let section = match generation.fields.get("eos_token_id") {
+        None | Some(Value::Null) => text,
+        Some(_) => &generation,
+    };
+    let ids = match section.fields.get("eos_token_id") {
+        Some(Value::Array(list)) => list.iter().map(as_size).collect(),
+        one => one.and_then(as_size).map(|id| vec![id]),
+    };
+    ids.filter(|ids| !ids.is_empty())
+        .and_then(|ids| ids.into_iter().map(|id| in_vocabulary(id, vocab)).collect())
+        .ok_or_else(|| section.wrong("eos_token_id", &format!("one or more ids below {vocab}")))
+}
