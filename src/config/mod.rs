@@ -1,1 +1,45 @@
-//! The run file: sections, defaults, overrides, validation.
+//! The run file: one TOML file that says everything about a training run.
+//!
+//! [`RunConfig`] and one struct per section, each with its defaults beside their sources; finding
+//! the file ([`ConfigFile`]); `--set` overrides; validation, once, with messages that name file,
+//! line and key. What comes out can be trusted by everything below.
+//! Not here: what the values do (each module below takes the plain numbers it needs), nor the
+//! command line's own flags (`cli`).
+
+mod builtin;
+mod choice;
+mod data;
+mod document;
+mod error;
+mod eval;
+mod file;
+mod grpo;
+mod kl;
+mod known_keys;
+mod model;
+mod nearest;
+mod optim;
+mod overrides;
+mod reward;
+mod rollout;
+mod run_config;
+mod train;
+mod update_span;
+mod violation;
+
+pub use builtin::builtin_names;
+pub use choice::{DTypeChoice, DeviceChoice, UnknownChoice};
+pub use data::{DataConfig, OnBadRow};
+pub use error::ConfigError;
+pub use eval::EvalConfig;
+pub use file::ConfigFile;
+pub use grpo::GrpoConfig;
+pub use kl::{KlConfig, KlScheduleKind};
+pub use model::ModelConfig;
+pub use nearest::nearest;
+pub use optim::{LrScheduleKind, OptimConfig};
+pub use reward::{RewardConfig, RewardRule};
+pub use rollout::RolloutConfig;
+pub use run_config::{Method, RunConfig};
+pub use train::{RunLength, TrainConfig};
+pub use update_span::UpdateSpan;

@@ -1,0 +1,134 @@
+//! `[data]`: what is trained on and how a row becomes a prompt.
+//! Not here: reading rows and drawing tasks (`data`); the pixels themselves (`processor`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::violation::{Violation, at_least_one, require};
+
+/// `[data]`. Exactly one of `task` and `train` is set.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// A task by name, such as `synth-vc`: its data, template and evaluation together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// A file of samples to train on; relative paths start at the working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// Where relative image paths of `train` start; without it, at the file's own folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_root: Option<PathBuf>,
+    /// A template's name, or a text of one's own with `{problem}` in it; without it, the task's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Images with fewer pixels are enlarged.
+    pub min_pixels: usize,
+    /// Images with more pixels are shrunk.
+    pub max_pixels: usize,
+    /// What a row that cannot be used does.
+    pub on_bad_row: OnBadRow,
+    /// Side of the images that the synthetic tasks draw, in pixels.
+    pub image_size: usize,
+    /// At most that many samples are used; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_samples: Option<usize>,
+    /// Draws a new order for each epoch from the run's seed.
+    pub shuffle: bool,
+}
+
+/// What a row that cannot be used does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadRow {
+    /// Ends the run, naming file and row.
+    #[default]
+    Fail,
+    /// Leaves the row out and counts it.
+    Skip,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            task: None,
+            train: None,
+            image_root: None,
+            template: None,
+            min_pixels: 3136,    // R1-V: --min_pixels 3136, four merged patches
+            max_pixels: 401_408, // R1-V's README: --max_pixels 401408, 512 merged patches
+            on_bad_row: OnBadRow::Fail,
+            image_size: 112, // ours: 16 merged patches
+            max_samples: None,
+            shuffle: true, // transformers' Trainer draws a random order
+        }
+    }
+}
+
+impl DataConfig {
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        self.check_source()?;
+        if let Some(template) = &self.template {
+            require(
+                !template.trim().is_empty(),
+                "data.template",
+                "empty",
+                "a template's name or a text with {problem}",
+                "leave the key out for the task's own template",
+            )?;
+        }
+        at_least_one("data.min_pixels", self.min_pixels, "one merged patch has 784 pixels")?;
+        require(
+            self.max_pixels >= self.min_pixels.max(784),
+            "data.max_pixels",
+            self.max_pixels,
+            &format!("at least 784 and at least data.min_pixels ({})", self.min_pixels),
+            "784 pixels make one merged patch, the least an image can have",
+        )?;
+        require(
+            (28..=2048).contains(&self.image_size),
+            "data.image_size",
+            self.image_size,
+            "a whole number of pixels from 28 to 2048",
+            "28 pixels are one merged patch a side; leave it near 112 on a CPU",
+        )?;
+        self.max_samples.map_or(Ok(()), |max_samples| {
+            at_least_one("data.max_samples", max_samples, "leave the key out to use every sample")
+        })
+    }
+
+    fn check_source(&self) -> Result<(), Violation> {
+        let expected = "exactly one of data.task and data.train";
+        match (self.task.as_deref(), self.train.as_deref()) {
+            (Some(task), None) => require(
+                !task.trim().is_empty(),
+                "data.task",
+                "empty",
+                "a task's name",
+                "for example data.task = \"synth-vc\"",
+            ),
+            (None, Some(train)) => require(
+                !train.trim().is_empty(),
+                "data.train",
+                "empty",
+                "a file of samples",
+                "for example data.train = \"train.jsonl\"",
+            ),
+            (None, None) => require(
+                false,
+                "data.task",
+                "not set",
+                expected,
+                "for example data.task = \"synth-vc\", or data.train = \"train.jsonl\"",
+            ),
+            (Some(task), Some(train)) => require(
+                false,
+                "data.train",
+                format!("\"{train}\" beside data.task = \"{task}\""),
+                expected,
+                "a task brings its own data: leave one of the two out",
+            ),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `[eval]`: what a training run measures itself on.
+//! Not here: the evaluation (`eval`); the flags of `othink eval`, which mirror these keys (`cli`).
+
+use serde::{Deserialize, Serialize};
+
+use super::rollout::MAX_BATCH;
+use super::violation::{Violation, at_least_one, require};
+
+/// `[eval]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// A task by name; without it, the one that is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// A file of samples to measure on instead of the task's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The task's split.
+    pub split: String,
+    /// At most that many questions; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// An answer of that many tokens is cut off.
+    pub max_new_tokens: usize,
+    /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the answers.
+    pub max_batch: usize,
+    /// Measures before the first update.
+    pub before_training: bool,
+    /// Measures after the last update.
+    pub after_training: bool,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            task: None,
+            data: None,
+            split: "test".to_owned(),
+            limit: None,
+            max_new_tokens: 256, // R1-V's counting evaluation; its geometry one has 1024
+            max_batch: MAX_BATCH,
+            before_training: false, // R1-V evaluates by separate scripts
+            after_training: false,
+        }
+    }
+}
+
+impl EvalConfig {
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        require(
+            !self.split.trim().is_empty(),
+            "eval.split",
+            "empty",
+            "a split's name",
+            "leave the key out for the test split",
+        )?;
+        if let Some(limit) = self.limit {
+            at_least_one("eval.limit", limit, "leave the key out for every question")?;
+        }
+        at_least_one("eval.max_new_tokens", self.max_new_tokens, "256 is R1-V's for counting")?;
+        require(
+            (1..=MAX_BATCH).contains(&self.max_batch),
+            "eval.max_batch",
+            self.max_batch,
+            &format!("a whole number from 1 to {MAX_BATCH}"),
+            "it bounds the sequences decoded at a time",
+        )
+    }
+}

@@ -1,0 +1,161 @@
+//! The run file's sections and keys, read off the structs themselves so that no list can fall
+//! behind, and the key a mistyped one was meant to be.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::nearest::nearest;
+use super::{
+    DataConfig, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig, RewardConfig,
+    RolloutConfig, RunConfig, TrainConfig,
+};
+
+/// Names that stand outside any section, and the sections.
+pub(super) fn top_level() -> &'static [&'static str] {
+    field_names::<RunConfig>()
+}
+
+/// The keys of a section, or `None` where there is no such section.
+pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
+    match section {
+        "model" => Some(field_names::<ModelConfig>()),
+        "data" => Some(field_names::<DataConfig>()),
+        "grpo" => Some(field_names::<GrpoConfig>()),
+        "kl" => Some(field_names::<KlConfig>()),
+        "reward" => Some(field_names::<RewardConfig>()),
+        "rollout" => Some(field_names::<RolloutConfig>()),
+        "optim" => Some(field_names::<OptimConfig>()),
+        "train" => Some(field_names::<TrainConfig>()),
+        "eval" => Some(field_names::<EvalConfig>()),
+        _ => None,
+    }
+}
+
+/// Whether a value may stand under this dotted key.
+pub(super) fn is_known(key: &str) -> bool {
+    match key.split_once('.') {
+        Some((section, name)) => of_section(section).is_some_and(|names| names.contains(&name)),
+        None => top_level().contains(&key),
+    }
+}
+
+/// The dotted key that an unknown one was most likely meant to be.
+pub(super) fn meant_by(key: &str) -> Option<String> {
+    let Some((section, name)) = key.split_once('.') else {
+        let elsewhere = all_in_sections().find(|known| known.ends_with(&format!(".{key}")));
+        return elsewhere.or_else(|| nearest(key, top_level().iter().copied()).map(str::to_owned));
+    };
+    let names = of_section(section).unwrap_or_default();
+    if let Some(near) = nearest(name, names.iter().copied()) {
+        return Some(format!("{section}.{near}"));
+    }
+    let elsewhere = all_in_sections().find(|known| known.ends_with(&format!(".{name}")));
+    elsewhere.or_else(|| {
+        let all: Vec<String> = all_in_sections().collect();
+        nearest(key, all.iter().map(String::as_str)).map(str::to_owned)
+    })
+}
+
+/// The hint beside an unknown key: the nearest one, else all that may stand there.
+pub(super) fn hint_for(key: &str) -> String {
+    if let Some(near) = meant_by(key) {
+        return format!("did you mean `{near}`?");
+    }
+    let section = key.split_once('.').map_or("", |(section, _)| section);
+    match of_section(section) {
+        Some(names) => format!("[{section}] has the keys {}", names.join(", ")),
+        None => format!("the run file has `method` and the sections {}", sections().join(", ")),
+    }
+}
+
+fn sections() -> Vec<&'static str> {
+    top_level().iter().copied().filter(|name| of_section(name).is_some()).collect()
+}
+
+fn all_in_sections() -> impl Iterator<Item = String> {
+    sections().into_iter().flat_map(|section| {
+        let names = of_section(section).unwrap_or_default();
+        names.iter().map(move |name| format!("{section}.{name}"))
+    })
+}
+
+/// The fields of a struct as serde sees them.
+fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    T::deserialize(FieldProbe).err().map_or(&[], |found| found.0)
+}
+
+/// Offers a struct nothing; the derived code names its fields when it asks, and the "error" that
+/// answers carries them back.
+struct FieldProbe;
+
+/// The fields that were asked for.
+#[derive(Debug)]
+struct FoundFields(&'static [&'static str]);
+
+impl fmt::Display for FoundFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fields {:?}", self.0)
+    }
+}
+
+impl std::error::Error for FoundFields {}
+
+impl serde::de::Error for FoundFields {
+    fn custom<T: fmt::Display>(_message: T) -> Self {
+        Self(&[])
+    }
+}
+
+impl<'de> Deserializer<'de> for FieldProbe {
+    type Error = FoundFields;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, FoundFields> {
+        Err(FoundFields(&[]))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, FoundFields> {
+        Err(FoundFields(fields))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_of_the_run_file_has_keys() {
+        assert_eq!(top_level().len(), 10, "method and nine sections");
+        for section in top_level().iter().filter(|name| **name != "method") {
+            let keys = of_section(section).unwrap_or_default();
+            assert!(!keys.is_empty(), "[{section}] has no keys here: add it to `of_section`");
+        }
+    }
+
+    #[test]
+    fn dotted_keys_are_known_in_their_section_alone() {
+        assert!(is_known("grpo.group_size") && is_known("method"));
+        assert!(!is_known("grpo.lr") && !is_known("group_size") && !is_known("grpo.group_size.x"));
+    }
+
+    #[test]
+    fn mistyped_key_is_traced_to_the_one_that_was_meant() {
+        assert_eq!(meant_by("grpo.group_sise").as_deref(), Some("grpo.group_size"));
+        assert_eq!(meant_by("grpo.lr").as_deref(), Some("optim.lr"));
+        assert_eq!(meant_by("seed").as_deref(), Some("train.seed"));
+        assert_eq!(meant_by("gropo.group_size").as_deref(), Some("grpo.group_size"));
+        assert_eq!(meant_by("metod").as_deref(), Some("method"));
+        assert_eq!(meant_by("grpo.quantum_flux"), None);
+    }
+}

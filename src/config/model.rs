@@ -1,0 +1,49 @@
+//! `[model]`: which model is trained, where and in which number format.
+//! Not here: reading the model's files (`model`).
+
+use serde::{Deserialize, Serialize};
+
+use super::choice::{DTypeChoice, DeviceChoice};
+use super::violation::{Violation, require};
+
+/// `[model]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// `tiny` (built in), a folder in the Hugging Face layout, or a hub id such as
+    /// `Qwen/Qwen2-VL-2B-Instruct`.
+    pub path: String,
+    /// Number format of parameters and matrix products.
+    pub dtype: DTypeChoice,
+    /// Where tensors live.
+    pub device: DeviceChoice,
+    /// Leaves the vision tower as it is.
+    pub freeze_vision: bool,
+    /// Recomputes each layer in the backward pass rather than keeping its activations: less
+    /// memory, about a third more time, the same gradients.
+    pub activation_checkpointing: bool,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            path: "tiny".to_owned(), // needs no download; the paper trains Qwen2-VL-2B-Instruct
+            dtype: DTypeChoice::Auto, // R1-V: bf16 on GPUs
+            device: DeviceChoice::Auto,
+            freeze_vision: false,            // R1-V: all parameters are trained
+            activation_checkpointing: false, // R1-V: --gradient_checkpointing false
+        }
+    }
+}
+
+impl ModelConfig {
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        require(
+            !self.path.trim().is_empty(),
+            "model.path",
+            "empty",
+            "`tiny`, a model folder or a hub id",
+            "for example model.path = \"Qwen/Qwen2-VL-2B-Instruct\"",
+        )
+    }
+}

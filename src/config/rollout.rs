@@ -1,0 +1,81 @@
+//! `[rollout]`: how completions are sampled while training.
+//! A checkpoint's own generation settings never reach the rollouts: these values alone do.
+//! Not here: the sampler (`rollout::sampler`); greedy decoding for evaluation (`eval`).
+
+use serde::{Deserialize, Serialize};
+
+use super::violation::{Violation, at_least_one, fraction, positive, require};
+
+/// The most sequences that are decoded at a time.
+pub(super) const MAX_BATCH: usize = 64;
+
+/// `[rollout]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutConfig {
+    /// Logits are divided by it.
+    pub temperature: f64,
+    /// Keeps that many likeliest tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the likeliest tokens that together reach this probability; 1 keeps all.
+    pub top_p: f64,
+    /// Keeps tokens of at least this probability relative to the likeliest; 0 keeps all.
+    pub min_p: f64,
+    /// Logits of tokens already seen are divided (if positive) or multiplied by it; 1 is off.
+    pub repetition_penalty: f64,
+    /// A completion of that many tokens is cut off.
+    pub max_new_tokens: usize,
+    /// No stop token before that many tokens.
+    pub min_new_tokens: usize,
+    /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the completions.
+    pub max_batch: usize,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,        // R1-V: hard-coded to 1
+            top_k: 0,                // TRL: off, so that the sampled distribution is the policy
+            top_p: 1.0,              // TRL: off
+            min_p: 0.0,              // TRL: off
+            repetition_penalty: 1.0, // TRL: off
+            max_new_tokens: 512,     // R1-V's README: --max_completion_length 512
+            min_new_tokens: 0,
+            max_batch: MAX_BATCH,
+        }
+    }
+}
+
+impl RolloutConfig {
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        positive(
+            "rollout.temperature",
+            self.temperature,
+            "1 samples the policy itself; greedy completions of a group would all be equal",
+        )?;
+        require(
+            self.top_p > 0.0 && self.top_p <= 1.0,
+            "rollout.top_p",
+            self.top_p,
+            "a number above 0 and at most 1",
+            "1 keeps every token",
+        )?;
+        fraction("rollout.min_p", self.min_p, "0 keeps every token")?;
+        positive("rollout.repetition_penalty", self.repetition_penalty, "1 turns it off")?;
+        at_least_one("rollout.max_new_tokens", self.max_new_tokens, "512 is R1-V's")?;
+        require(
+            self.min_new_tokens <= self.max_new_tokens,
+            "rollout.min_new_tokens",
+            self.min_new_tokens,
+            &format!("at most rollout.max_new_tokens ({})", self.max_new_tokens),
+            "0 lets a completion end at once",
+        )?;
+        require(
+            (1..=MAX_BATCH).contains(&self.max_batch),
+            "rollout.max_batch",
+            self.max_batch,
+            &format!("a whole number from 1 to {MAX_BATCH}"),
+            "it bounds the sequences decoded at a time, not those of an update",
+        )
+    }
+}

@@ -1,0 +1,52 @@
+//! A value outside its range, as a section sees it: the key, what stands there, what may.
+//! Not here: file and line, which a section does not know (`document` adds them).
+
+use std::fmt::Display;
+
+/// A value that breaks a rule of its section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// Dotted name, `section.key`.
+    pub(super) key: &'static str,
+    /// The value as the user would write it.
+    pub(super) found: String,
+    /// The rule, to be read after "expected".
+    pub(super) expected: String,
+    /// The next move.
+    pub(super) hint: String,
+}
+
+/// `Ok` where the rule holds, else the violation.
+pub(super) fn require(
+    holds: bool,
+    key: &'static str,
+    found: impl Display,
+    expected: &str,
+    hint: &str,
+) -> Result<(), Violation> {
+    if holds {
+        return Ok(());
+    }
+    let (found, expected, hint) = (found.to_string(), expected.to_owned(), hint.to_owned());
+    Err(Violation { key, found, expected, hint })
+}
+
+/// A count of at least one.
+pub(super) fn at_least_one(key: &'static str, found: usize, hint: &str) -> Result<(), Violation> {
+    require(found >= 1, key, found, "a whole number of at least 1", hint)
+}
+
+/// A finite number of at least zero.
+pub(super) fn not_negative(key: &'static str, found: f64, hint: &str) -> Result<(), Violation> {
+    require(found.is_finite() && found >= 0.0, key, found, "a finite number of at least 0", hint)
+}
+
+/// A finite number above zero.
+pub(super) fn positive(key: &'static str, found: f64, hint: &str) -> Result<(), Violation> {
+    require(found.is_finite() && found > 0.0, key, found, "a finite number above 0", hint)
+}
+
+/// A number from zero to one, both included.
+pub(super) fn fraction(key: &'static str, found: f64, hint: &str) -> Result<(), Violation> {
+    require((0.0..=1.0).contains(&found), key, found, "a number from 0 to 1", hint)
+}
