@@ -127,7 +127,7 @@ pub enum ModelError {
         /// Path or built-in name.
         file: String,
         /// Its size.
-        bytes: usize,
+        bytes: u64,
         /// What does not fit.
         found: String,
     },
@@ -185,6 +185,14 @@ pub enum ModelError {
         expected: &'static str,
         /// The next move.
         hint: &'static str,
+    },
+    /// A number type was asked for that no model is computed in.
+    #[error("number type {spec:?} is unknown, expected {expected}\nhint: leave it at auto")]
+    NumberType {
+        /// The name as given.
+        spec: String,
+        /// What would have been accepted.
+        expected: &'static str,
     },
     /// A file of the saved model cannot be written.
     #[error("cannot write {}: {source}\nhint: check free space and permissions", path.display())]
