@@ -34,9 +34,10 @@ impl ModelFiles {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             },
-            Self::Builtin(files) => {
-                Ok(files.iter().find(|file| file.name == name).map(|file| Cow::Borrowed(file.bytes)))
-            }
+            Self::Builtin(files) => Ok(files
+                .iter()
+                .find(|file| file.name == name)
+                .map(|file| Cow::Borrowed(file.bytes))),
         }
     }
 
