@@ -1,7 +1,9 @@
-//! Where a model's files come from: a folder on disk, or the tiny model compiled into the binary.
-//! Not here: what the files mean (`config`, `weights`, `processor`).
+//! A model's files, wherever they lie: a folder on disk, or the tiny model compiled into the binary.
+//! Not here: what the files mean (`config`, `weights`, `processor`); finding the folder (`source`).
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// One file of the model that is compiled into the binary.
@@ -22,6 +24,19 @@ pub enum ModelFiles {
     Builtin(&'static [BuiltinFile]),
 }
 
+/// A source of bytes that can be read from any position.
+pub trait ReadSeek: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> ReadSeek for T {}
+
+/// A file opened for reading in pieces.
+pub struct OpenFile {
+    /// Its contents, from the start.
+    pub reader: Box<dyn ReadSeek>,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
 impl ModelFiles {
     /// The file's contents, or `None` where there is no such file.
     ///
@@ -29,15 +44,26 @@ impl ModelFiles {
     /// The file exists and cannot be read.
     pub fn read(&self, name: &str) -> std::io::Result<Option<Cow<'static, [u8]>>> {
         match self {
-            Self::Folder(folder) => match std::fs::read(folder.join(name)) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            },
-            Self::Builtin(files) => Ok(files
-                .iter()
-                .find(|file| file.name == name)
-                .map(|file| Cow::Borrowed(file.bytes))),
+            Self::Folder(folder) => found(std::fs::read(folder.join(name)).map(Cow::Owned)),
+            Self::Builtin(files) => Ok(builtin(files, name).map(Cow::Borrowed)),
+        }
+    }
+
+    /// The file opened for reading in pieces, or `None` where there is no such file.
+    ///
+    /// # Errors
+    /// The file exists and cannot be opened.
+    pub fn open(&self, name: &str) -> std::io::Result<Option<OpenFile>> {
+        match self {
+            Self::Folder(folder) => {
+                let Some(file) = found(File::open(folder.join(name)))? else { return Ok(None) };
+                let bytes = file.metadata()?.len();
+                Ok(Some(OpenFile { reader: Box::new(file), bytes }))
+            }
+            Self::Builtin(files) => Ok(builtin(files, name).map(|contents| OpenFile {
+                reader: Box::new(Cursor::new(contents)),
+                bytes: contents.len() as u64,
+            })),
         }
     }
 
@@ -48,4 +74,16 @@ impl ModelFiles {
             Self::Builtin(_) => Path::new("tiny").join(name).display().to_string(),
         }
     }
+}
+
+fn found<T>(outcome: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn builtin(files: &'static [BuiltinFile], name: &str) -> Option<&'static [u8]> {
+    files.iter().find(|file| file.name == name).map(|file| file.bytes)
 }

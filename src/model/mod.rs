@@ -2,7 +2,9 @@
 //!
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
 //! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
-//! ([`device`]).
+//! ([`device`]); all parameters ([`parameters`]), the stream ([`packed`]), running in stages
+//! ([`stages`]), the towers ([`vision`], [`language`], with their [`angles`]), the model
+//! ([`qwen2_vl`]), decoding over a cache ([`decoding`]), all of it together ([`mod@open`]).
 //! Not here: images and text (`processor`), the arithmetic's single operations (`ops`).
 
 pub mod error;
@@ -15,4 +17,24 @@ pub mod device;
 pub mod names;
 pub mod save;
 mod shard;
+#[cfg(test)]
+mod test_checkpoint;
 pub mod weights;
+
+pub mod parameters;
+
+pub mod packed;
+
+pub mod stages;
+
+pub mod angles;
+
+pub mod vision;
+
+pub mod language;
+
+pub mod qwen2_vl;
+
+pub mod decoding;
+
+pub mod open;

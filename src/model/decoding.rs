@@ -1,0 +1,135 @@
+//! Decoding over a cache: a prompt is computed once, its completions grow a token at a time.
+//! Not here: which sequences decode when (`rollout::engine`), choosing tokens (`rollout::sampler`).
+
+use std::sync::Arc;
+
+use candle_core::{DType, Result, Tensor};
+
+use super::packed::{Group, Packed};
+use super::qwen2_vl::Qwen2Vl;
+use super::stages::Inference;
+use crate::ops::{CachedSequence, cached_attention, segment_attention};
+use crate::processor::Prompt;
+
+/// Keys and values of a prompt in every layer, each `[prompt_len, kv_heads, head_dim]`.
+#[derive(Debug)]
+pub struct PromptCache {
+    layers: Vec<[Tensor; 2]>,
+}
+
+/// A prompt that has been computed.
+#[derive(Debug, Clone)]
+pub struct Prefilled {
+    /// Its keys and values, shared by all of its completions.
+    pub cache: Arc<PromptCache>,
+    /// `[vocab]` f32: logits of the first completion token.
+    pub logits: Tensor,
+    /// M-RoPE position of the first completion token, the same on all axes.
+    pub next_position: u32,
+}
+
+/// Room for the keys and values of growing completions: per layer two tensors
+/// `[rows, kv_heads, head_dim]`. Who owns which rows is the caller's business.
+#[derive(Debug)]
+pub struct SuffixCache {
+    layers: Vec<[Tensor; 2]>,
+}
+
+/// One sequence's part in a decoding step.
+#[derive(Debug, Clone)]
+pub struct DecodeRow {
+    /// The token sampled last.
+    pub token: u32,
+    /// Its position.
+    pub position: u32,
+    /// The prompt it continues.
+    pub prompt: Arc<PromptCache>,
+    /// First cache row of the sequence.
+    pub start: usize,
+    /// Tokens of the sequence that are cached already.
+    pub len: usize,
+}
+
+impl Qwen2Vl {
+    /// Computes one prompt. Alone, so that its results cannot depend on its neighbours.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn prefill(&self, prompt: &Prompt) -> Result<Prefilled> {
+        let group = Group { prompt, completions: Vec::new() };
+        let config = self.config();
+        let merge = config.vision.spatial_merge_size;
+        let packed = Packed::new(&[group], config.image_token_id, merge)?;
+        let images = self.embed_images(&mut Inference, &packed)?;
+        let mut x = self.embed_tokens(&packed, images.as_ref())?;
+        let angles = self.angles(&packed.positions)?;
+        let mut layers = Vec::with_capacity(self.language.layers.len());
+        for layer in &self.language.layers {
+            x = layer.forward(&x, &angles, |h| {
+                layers.push([h.k.contiguous()?, h.v.contiguous()?]);
+                segment_attention(&h.q, &h.k, &h.v, &packed.segments)
+            })?;
+        }
+        let last = x.narrow(0, packed.len() - 1, 1)?;
+        let logits = self.language.logits(&self.language.normalize(&last)?)?;
+        Ok(Prefilled {
+            cache: Arc::new(PromptCache { layers }),
+            logits: logits.to_dtype(DType::F32)?.squeeze(0)?,
+            next_position: prompt.next_position,
+        })
+    }
+
+    /// An empty cache of `rows` rows.
+    ///
+    /// # Errors
+    /// It cannot be allocated.
+    pub fn suffix_cache(&self, rows: usize) -> Result<SuffixCache> {
+        let text = &self.config().text;
+        let shape = (rows, text.num_key_value_heads, text.head_dim());
+        let empty = || Tensor::zeros(shape, self.dtype(), self.device());
+        let layers = self.language.layers.iter().map(|_| Ok([empty()?, empty()?]));
+        Ok(SuffixCache { layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// One decoding step: feeds each row's token, writes its keys and values to cache row
+    /// `start + len`, and returns the logits of the next tokens, `[rows, vocab]` f32.
+    ///
+    /// # Errors
+    /// Shapes do not fit or a cache row is out of range.
+    pub fn decode(&self, cache: &SuffixCache, rows: &[DecodeRow]) -> Result<Tensor> {
+        let device = self.device();
+        let ids: Vec<u32> = rows.iter().map(|row| row.token).collect();
+        let positions: Vec<[u32; 3]> = rows.iter().map(|row| [row.position; 3]).collect();
+        let angles = self.angles(&positions)?;
+        let text = &self.config().text;
+        let shape = (rows.len(), text.num_key_value_heads, text.head_dim());
+        let targets: Vec<u32> = rows.iter().map(|row| (row.start + row.len) as u32).collect();
+        let targets = Tensor::new(targets, device)?.reshape((rows.len(), 1, 1))?;
+        let targets = targets.expand(shape)?.contiguous()?; // the same row for every element
+
+        let ids = Tensor::new(ids, device)?;
+        let mut x = self.language.embed_tokens.value().detach().index_select(&ids, 0)?;
+        for (i, layer) in self.language.layers.iter().enumerate() {
+            x = layer.forward(&x, &angles, |h| {
+                let [keys, values] = &cache.layers[i];
+                keys.scatter_set(&targets, &h.k.contiguous()?, 0)?;
+                values.scatter_set(&targets, &h.v.contiguous()?, 0)?;
+                let sequences: Vec<_> = rows.iter().map(|row| row.in_layer(i)).collect();
+                cached_attention(&h.q, keys, values, &sequences)
+            })?;
+        }
+        self.language.logits(&self.language.normalize(&x)?)?.to_dtype(DType::F32)
+    }
+}
+
+impl DecodeRow {
+    fn in_layer(&self, i: usize) -> CachedSequence {
+        let [keys, values] = &self.prompt.layers[i];
+        CachedSequence {
+            prompt_keys: keys.clone(),
+            prompt_values: values.clone(),
+            suffix_start: self.start,
+            suffix_len: self.len + 1,
+        }
+    }
+}

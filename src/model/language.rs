@@ -1,0 +1,140 @@
+//! Qwen2-VL's language model on a packed token stream.
+//! Not here: images among the tokens (`qwen2_vl`), the vocabulary head's log-probabilities (`ops`).
+
+use candle_core::{Result, Tensor};
+
+use super::config::TextConfig;
+use super::parameters::Parameters;
+use crate::ops::{Angles, Parameter, linear, rms_norm, rotary, swiglu};
+
+/// The decoder: embedding table, layers, final norm, vocabulary head.
+#[derive(Debug, Clone)]
+pub struct LanguageModel {
+    config: TextConfig,
+    /// `[vocab, hidden]`
+    pub(super) embed_tokens: Parameter,
+    pub(super) layers: Vec<DecoderLayer>,
+    norm: Parameter,
+    /// `[vocab, hidden]`; the embedding table itself where the two are tied.
+    pub(super) head: Parameter,
+}
+
+impl LanguageModel {
+    /// Takes its parameters by their hub names.
+    ///
+    /// # Errors
+    /// A parameter is missing.
+    pub fn new(config: &TextConfig, parameters: &Parameters) -> Result<Self> {
+        let embed_tokens = parameters.get("model.embed_tokens.weight")?;
+        let head = if config.tie_word_embeddings {
+            embed_tokens.clone()
+        } else {
+            parameters.get("lm_head.weight")?
+        };
+        let layer = |i| DecoderLayer::new(config, parameters, i);
+        Ok(Self {
+            config: config.clone(),
+            embed_tokens,
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+            norm: parameters.get("model.norm.weight")?,
+            head,
+        })
+    }
+
+    /// The configuration it was made from.
+    pub fn config(&self) -> &TextConfig {
+        &self.config
+    }
+
+    /// The final norm.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn normalize(&self, hidden: &Tensor) -> Result<Tensor> {
+        rms_norm(hidden, &self.norm, self.config.rms_norm_eps)
+    }
+
+    /// Logits of normalised rows `[n, hidden]`: `[n, vocab]`, in the run's dtype.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn logits(&self, normalized: &Tensor) -> Result<Tensor> {
+        linear(normalized, &self.head, None)
+    }
+}
+
+/// One decoder layer.
+#[derive(Debug, Clone)]
+pub struct DecoderLayer {
+    input_norm: Parameter,
+    q: [Parameter; 2],
+    k: [Parameter; 2],
+    v: [Parameter; 2],
+    o: Parameter,
+    post_norm: Parameter,
+    gate: Parameter,
+    up: Parameter,
+    down: Parameter,
+    eps: f64,
+    head_dim: usize,
+}
+
+/// Queries, keys and values of a layer's tokens, rotated: `[T, heads, head_dim]` and twice
+/// `[T, kv_heads, head_dim]`.
+#[derive(Debug)]
+pub struct Qkv {
+    /// Queries.
+    pub q: Tensor,
+    /// Keys.
+    pub k: Tensor,
+    /// Values.
+    pub v: Tensor,
+}
+
+impl DecoderLayer {
+    fn new(config: &TextConfig, parameters: &Parameters, i: usize) -> Result<Self> {
+        let part = |name: &str| parameters.get(&format!("model.layers.{i}.{name}"));
+        let affine = |name: &str| -> Result<[Parameter; 2]> {
+            Ok([part(&format!("{name}.weight"))?, part(&format!("{name}.bias"))?])
+        };
+        Ok(Self {
+            input_norm: part("input_layernorm.weight")?,
+            q: affine("self_attn.q_proj")?,
+            k: affine("self_attn.k_proj")?,
+            v: affine("self_attn.v_proj")?,
+            o: part("self_attn.o_proj.weight")?,
+            post_norm: part("post_attention_layernorm.weight")?,
+            gate: part("mlp.gate_proj.weight")?,
+            up: part("mlp.up_proj.weight")?,
+            down: part("mlp.down_proj.weight")?,
+            eps: config.rms_norm_eps,
+            head_dim: config.head_dim(),
+        })
+    }
+
+    /// The layer on `[T, hidden]`; `attend` mixes the tokens and returns `[T, heads, head_dim]`.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or `attend`'s own.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        angles: &Angles,
+        attend: impl FnOnce(Qkv) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let tokens = x.dim(0)?;
+        let h = rms_norm(x, &self.input_norm, self.eps)?;
+        let heads = |[weight, bias]: &[Parameter; 2]| -> Result<Tensor> {
+            let y = linear(&h, weight, Some(bias))?;
+            let n = y.dim(1)? / self.head_dim;
+            y.reshape((tokens, n, self.head_dim))
+        };
+        let q = rotary(&heads(&self.q)?, angles)?;
+        let k = rotary(&heads(&self.k)?, angles)?;
+        let h = attend(Qkv { q, k, v: heads(&self.v)? })?.flatten_from(1)?; // [T, heads * head_dim]
+        let x = (x + linear(&h, &self.o, None)?)?;
+        let h = rms_norm(&x, &self.post_norm, self.eps)?;
+        let h = swiglu(&linear(&h, &self.gate, None)?, &linear(&h, &self.up, None)?)?;
+        x + linear(&h, &self.down, None)?
+    }
+}

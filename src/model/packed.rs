@@ -1,0 +1,164 @@
+//! Prompts and their completions laid out as one packed token stream.
+//! Not here: tokenising and images (`processor`), the model that reads the stream (`qwen2_vl`).
+
+use candle_core::{Result, bail};
+
+use crate::ops::Segments;
+use crate::processor::Prompt;
+
+/// A prompt with the completions that are scored under it.
+#[derive(Debug, Clone)]
+pub struct Group<'a> {
+    /// The prompt, computed once however many completions follow.
+    pub prompt: &'a Prompt,
+    /// Token ids of each completion, at least one token each.
+    pub completions: Vec<&'a [u32]>,
+}
+
+/// One packed stream: every prompt once, every completion once, no padding.
+///
+/// A completion's last token predicts nothing that is scored, so it is not fed: a completion of `n`
+/// tokens takes `n - 1` rows. Its first token is predicted from the prompt's last row, which all
+/// completions of the group share.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// `[T]` token ids; an image's rows hold the image token.
+    pub input_ids: Vec<u32>,
+    /// `[T]` temporal, row and column positions.
+    pub positions: Vec<[u32; 3]>,
+    /// Who sees whom.
+    pub segments: Segments,
+    /// `[patches, patch_dim]` of all images, one after the other.
+    pub pixel_values: Vec<f32>,
+    /// Frames, rows and columns of patches of each image.
+    pub grids: Vec<[usize; 3]>,
+    /// Rows of the stream that image embeddings take, in order.
+    pub image_rows: Vec<u32>,
+    /// `[N]` rows whose hidden state predicts a scored token.
+    pub scored_rows: Vec<u32>,
+    /// `[N]` the scored tokens: all of the first completion, then of the next.
+    pub targets: Vec<u32>,
+}
+
+impl Packed {
+    /// Lays the groups out one after the other.
+    ///
+    /// # Errors
+    /// A prompt or completion without a token, or a number of image tokens that its images do not fill.
+    pub fn new(groups: &[Group], image_token_id: u32, merge: usize) -> Result<Self> {
+        let lens: Vec<(usize, Vec<usize>)> = groups
+            .iter()
+            .map(|g| {
+                let fed = g.completions.iter().map(|c| c.len().saturating_sub(1)).collect();
+                (g.prompt.input_ids.len(), fed)
+            })
+            .collect();
+        let segments = Segments::prompts(&lens)?;
+        let mut packed = Self {
+            input_ids: Vec::with_capacity(segments.len()),
+            positions: Vec::with_capacity(segments.len()),
+            segments,
+            pixel_values: Vec::new(),
+            grids: Vec::new(),
+            image_rows: Vec::new(),
+            scored_rows: Vec::new(),
+            targets: Vec::new(),
+        };
+        for group in groups {
+            packed.push_prompt(group.prompt, image_token_id, merge)?;
+            let last = packed.input_ids.len() as u32 - 1;
+            for completion in &group.completions {
+                packed.push_completion(completion, last, group.prompt.next_position)?;
+            }
+        }
+        Ok(packed)
+    }
+
+    fn push_prompt(&mut self, prompt: &Prompt, image_token_id: u32, merge: usize) -> Result<()> {
+        let first = self.input_ids.len();
+        if prompt.positions.len() != prompt.input_ids.len() {
+            let (positions, tokens) = (prompt.positions.len(), prompt.input_ids.len());
+            bail!("a prompt has {positions} positions for {tokens} tokens");
+        }
+        self.input_ids.extend(&prompt.input_ids);
+        self.positions.extend(&prompt.positions);
+        let before = self.image_rows.len();
+        let rows = first..self.input_ids.len();
+        self.image_rows.extend(
+            rows.filter(|&row| self.input_ids[row] == image_token_id).map(|row| row as u32),
+        );
+        let mut embeddings = 0;
+        for image in &prompt.images {
+            self.pixel_values.extend(&image.pixel_values);
+            self.grids.push(image.grid_thw);
+            embeddings += image.grid_thw.iter().product::<usize>() / (merge * merge);
+        }
+        let tokens = self.image_rows.len() - before;
+        if tokens != embeddings {
+            bail!("a prompt has {tokens} image tokens, its images give {embeddings} embeddings");
+        }
+        Ok(())
+    }
+
+    fn push_completion(&mut self, completion: &[u32], last: u32, next_position: u32) -> Result<()> {
+        let Some((_, fed)) = completion.split_last() else { bail!("a completion has no token") };
+        let start = self.input_ids.len() as u32;
+        self.scored_rows.push(last);
+        self.scored_rows.extend(start..start + fed.len() as u32);
+        self.targets.extend(completion);
+        self.input_ids.extend(fed);
+        self.positions.extend((0..fed.len() as u32).map(|i| [next_position + i; 3]));
+        Ok(())
+    }
+
+    /// Tokens of the stream.
+    pub fn len(&self) -> usize {
+        self.input_ids.len()
+    }
+
+    /// Whether the stream has no token.
+    pub fn is_empty(&self) -> bool {
+        self.input_ids.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processor::ImagePatches;
+
+    const IMAGE: u32 = 9;
+
+    fn prompt(ids: &[u32], images: Vec<ImagePatches>) -> Prompt {
+        Prompt {
+            input_ids: ids.to_vec(),
+            positions: (0..ids.len() as u32).map(|i| [i; 3]).collect(),
+            next_position: ids.len() as u32,
+            images,
+            text: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_first_token_is_predicted_from_the_prompt_and_a_last_token_is_not_fed() {
+        let prompt = prompt(&[5, 6, 7], vec![]);
+        let completions: Vec<&[u32]> = vec![&[1, 2, 3], &[4]];
+        let packed = Packed::new(&[Group { prompt: &prompt, completions }], IMAGE, 2).unwrap();
+        assert_eq!(packed.input_ids, [5, 6, 7, 1, 2]);
+        assert_eq!(packed.scored_rows, [2, 3, 4, 2]);
+        assert_eq!(packed.targets, [1, 2, 3, 4]);
+        assert_eq!(packed.positions[3..], [[3; 3], [4; 3]]);
+    }
+
+    #[test]
+    fn image_rows_are_found_and_counted() {
+        let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4] };
+        let good = prompt(&[1, IMAGE, IMAGE, 2], vec![image.clone()]);
+        let group = |prompt| Group { prompt, completions: vec![&[1][..]] };
+        let packed = Packed::new(&[group(&good), group(&good)], IMAGE, 2).unwrap();
+        assert_eq!(packed.image_rows, [1, 2, 5, 6]);
+        let bad = prompt(&[1, IMAGE, 2], vec![image]);
+        let error = Packed::new(&[group(&bad)], IMAGE, 2).unwrap_err().to_string();
+        assert!(error.contains("1 image tokens, its images give 2"), "{error}");
+    }
+}
