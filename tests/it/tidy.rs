@@ -110,7 +110,8 @@ fn no_file_is_named_after_nothing() {
 #[test]
 fn nothing_is_left_to_be_done_later() {
     // In two parts, so that this file does not accuse itself.
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
+    let words =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
     assert_none("finish it or leave it out", &lines_with(&rust_files(), &words));
     let scripts = texts(&["py", "sh", "toml", "md"]);
     assert_none("finish it or leave it out", &lines_with(&scripts, &words));
@@ -131,7 +132,12 @@ fn nothing_panics_outside_tests() {
 #[test]
 fn no_path_of_one_machine_is_written_down() {
     let files = texts(&["rs", "py", "sh", "toml", "md", "json", "txt", "html"]);
-    let roots = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/op", "t/ref")];
+    let roots = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/op", "t/ref"),
+    ];
     assert_none("paths start at the project or come from the user", &lines_with(&files, &roots));
 }
 
