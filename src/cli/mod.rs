@@ -1,1 +1,132 @@
-//! Commands: one file each, thin.
+//! The command line: one file per subcommand, thin, and what all of them share: output
+//! ([`Printer`]), exit codes ([`ExitStatus`]), errors ([`report_error`]), logs, devices.
+//! Not here: anything that does the work; a subcommand checks its flags, calls the library and
+//! prints. Nothing else in the crate may use this module.
+
+mod device;
+pub mod eval;
+mod exit_status;
+mod failure;
+pub mod infer;
+mod interrupt;
+mod logging;
+mod printer;
+pub mod train;
+
+use clap::{Parser, Subcommand};
+
+pub use device::{open_device, resolve_dtype};
+pub use exit_status::ExitStatus;
+pub use failure::{UsageError, exit_status_of, report_error};
+pub use interrupt::{Interrupt, catch_interrupts};
+pub use printer::{PrintError, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  othink train --config quickstart.toml
+  othink eval --task synth-vc --model runs/quickstart/checkpoints/step-000100
+  othink infer --model tiny --image photo.png --prompt \"How many items are there?\"";
+
+/// Post-trains vision-language models with GRPO-D: verifiable rewards and a dynamic KL weight.
+#[derive(Debug, Parser)]
+#[command(name = "othink", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+    Train(train::Args),
+    /// Measure a model on a task: accuracy and format rate with a 95% interval
+    Eval(eval::Args),
+    /// Answer one question, about images or not
+    Infer(infer::Args),
+}
+
+/// Parses the process's arguments, runs the command, reports its error if it has one.
+pub fn main() -> ExitStatus {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage_or_help(&error),
+    };
+    let mut printer = Printer::stdout();
+    match run(cli, &mut printer) {
+        Ok(status) => status,
+        Err(error) => {
+            let status = exit_status_of(&error);
+            if status != ExitStatus::Done {
+                report_error(&error);
+            }
+            status
+        }
+    }
+}
+
+/// Runs a parsed command.
+///
+/// # Errors
+/// Whatever the command reports; [`exit_status_of`] turns it into an exit code.
+pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    logging::install()?;
+    match cli.command {
+        Command::Train(args) => train::run(args, printer),
+        Command::Eval(args) => eval::run(args, printer),
+        Command::Infer(args) => infer::run(args, printer),
+    }
+}
+
+/// Prints what clap has to say: help and version on standard output, wrong usage on standard error.
+fn usage_or_help(error: &clap::Error) -> ExitStatus {
+    let is_help = error.exit_code() == 0;
+    match error.print() {
+        // A reader that has gone away has seen all it wanted.
+        Err(problem) if problem.kind() != std::io::ErrorKind::BrokenPipe => ExitStatus::Failed,
+        Ok(()) | Err(_) if is_help => ExitStatus::Done,
+        Ok(()) | Err(_) => ExitStatus::Usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_of_every_subcommand_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_ends_in_two_or_three_examples_that_parse() {
+        let mut root = Cli::command();
+        root.build();
+        let helps = root.get_subcommands().filter(|command| command.get_name() != "help");
+        for command in helps.chain([&root]) {
+            let after_help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                after_help.lines().filter_map(|line| line.strip_prefix("  othink ")).collect();
+            let name = command.get_name();
+            assert!((2..=3).contains(&examples.len()), "{name} has {} examples", examples.len());
+            for example in examples {
+                let words = shell_words(example);
+                let parsed = Cli::try_parse_from(std::iter::once("othink").chain(words));
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    /// Words of a command line in which double quotes group.
+    fn shell_words(line: &str) -> Vec<&str> {
+        let parts = line.split('"').enumerate();
+        let words = parts.flat_map(|(idx, part)| {
+            if idx % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }
+        });
+        words.collect()
+    }
+}

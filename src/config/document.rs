@@ -133,7 +133,7 @@ fn plain_words(message: &str) -> String {
     let message = message.replace('\n', ", ");
     let Some((before, expected)) = message.rsplit_once("expected ") else { return message };
     let plain = match expected {
-        "usize" | "u64" => "a whole number of at least 0",
+        "usize" | "u64" | "u32" => "a whole number of at least 0",
         "f64" => "a number",
         "a boolean" => "true or false",
         other if other.starts_with("struct ") => "a section",

@@ -13,16 +13,20 @@ pub struct EvalConfig {
     /// A task by name; without it, the one that is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// A file of samples to measure on instead of the task's own.
+    /// A file of samples, or a folder that holds one, in place of the task's own rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The task's split.
+    /// The task's split: `test`, or `shifted` for the drawn tasks.
     pub split: String,
+    /// A template's name or text, as `data.template`; without it, the task's for evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// At most that many questions; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// An answer of that many tokens is cut off.
-    pub max_new_tokens: usize,
+    /// An answer of that many tokens is cut off; without it, the task says how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
     /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the answers.
     pub max_batch: usize,
     /// Measures before the first update.
@@ -38,7 +42,8 @@ impl Default for EvalConfig {
             data: None,
             split: "test".to_owned(),
             limit: None,
-            max_new_tokens: 256, // R1-V's counting evaluation; its geometry one has 1024
+            template: None,
+            max_new_tokens: None, // R1-V: 256 for counting, 1024 for geometry
             max_batch: MAX_BATCH,
             before_training: false, // R1-V evaluates by separate scripts
             after_training: false,
@@ -58,7 +63,9 @@ impl EvalConfig {
         if let Some(limit) = self.limit {
             at_least_one("eval.limit", limit, "leave the key out for every question")?;
         }
-        at_least_one("eval.max_new_tokens", self.max_new_tokens, "256 is R1-V's for counting")?;
+        if let Some(max_new_tokens) = self.max_new_tokens {
+            at_least_one("eval.max_new_tokens", max_new_tokens, "256 is R1-V's for counting")?;
+        }
         require(
             (1..=MAX_BATCH).contains(&self.max_batch),
             "eval.max_batch",

@@ -8,8 +8,8 @@ use super::error::ConfigError;
 use super::known_keys;
 use super::run_config::RunConfig;
 
-/// Pairs of which a run file has one: an override of either takes the other's place.
-const EXCLUSIVE: [[&str; 2]; 2] = [["train.updates", "train.epochs"], ["data.task", "data.train"]];
+/// A run file has one of the two: an override of either takes the other's place.
+const EXCLUSIVE: [&str; 2] = ["train.updates", "train.epochs"];
 
 /// One override: a known key and a value of its type.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,10 +49,8 @@ impl Override {
 
     /// Writes the value over whatever the file has.
     pub(super) fn apply(&self, table: &mut Table) {
-        for pair in EXCLUSIVE {
-            if pair.contains(&self.key.as_str()) {
-                pair.iter().for_each(|key| remove(table, key));
-            }
+        if EXCLUSIVE.contains(&self.key.as_str()) {
+            EXCLUSIVE.iter().for_each(|key| remove(table, key));
         }
         insert(table, &self.key, self.value.clone());
     }

@@ -1,0 +1,250 @@
+//! `othink infer`: from flags to one answer.
+//! Not here: decoding (`rollout`), images and chat templates (`processor`).
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::ArgGroup;
+
+use crate::config::{DTypeChoice, DeviceChoice};
+
+use super::failure::UsageError;
+use super::{ExitStatus, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  othink infer --model Qwen/Qwen2-VL-2B-Instruct --image a.png --prompt \"How many items?\"
+  othink infer --model runs/quickstart/checkpoints/step-000100 --messages chat.json --json
+  othink infer --model tiny --image a.png --prompt \"How many items?\" --temperature 1 --seed 7";
+
+/// Answer one question, about images or not: greedily, unless a temperature is given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(group = ArgGroup::new("question").required(true).args(["prompt", "messages"]))]
+pub struct Args {
+    /// A model folder, a hub id or tiny
+    #[arg(long, value_name = "PATH")]
+    model: String,
+    /// An image file, put before the prompt; may be repeated
+    #[arg(long = "image", value_name = "FILE", conflicts_with = "messages")]
+    images: Vec<PathBuf>,
+    /// The question
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// The system message [default: the chat template's own]
+    #[arg(long, value_name = "TEXT", conflicts_with = "messages")]
+    system: Option<String>,
+    /// A whole chat in Hugging Face's format, images by path
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
+    /// Cut the answer off at that many tokens
+    #[arg(long, value_name = "N", default_value = "256")]
+    max_new_tokens: NonZeroUsize,
+    /// Sample, with logits divided by this, rather than take the likeliest token
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    temperature: Option<f64>,
+    /// Sample among that many likeliest tokens
+    #[arg(long, value_name = "N", requires = "temperature")]
+    top_k: Option<NonZeroUsize>,
+    /// Sample among the likeliest tokens that together reach this probability
+    #[arg(long, value_name = "X", requires = "temperature", value_parser = probability)]
+    top_p: Option<f64>,
+    /// Every random number is a function of it
+    #[arg(long, value_name = "N", requires = "temperature", default_value_t = 42)]
+    seed: u64,
+    /// Write ids, positions, pixels, logits and the answer's ids to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Number format: auto, f32, bf16 or f16
+    #[arg(long, default_value = "auto")]
+    dtype: DTypeChoice,
+    /// Enlarge images with fewer pixels [default: the checkpoint's]
+    #[arg(long, value_name = "N")]
+    min_pixels: Option<NonZeroUsize>,
+    /// Shrink images with more pixels [default: the checkpoint's]
+    #[arg(long, value_name = "N")]
+    max_pixels: Option<NonZeroUsize>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// One user message: the images in order, then the text.
+    Prompt {
+        /// The system message; without it, the chat template's own.
+        system: Option<String>,
+        /// Image files.
+        images: Vec<PathBuf>,
+        /// The text.
+        text: String,
+    },
+    /// A file with a whole chat.
+    Chat(PathBuf),
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decoding {
+    /// The likeliest.
+    Greedy,
+    /// Drawn.
+    Sampled {
+        /// Logits are divided by it, above 0.
+        temperature: f64,
+        /// Among that many likeliest tokens; 0 is all.
+        top_k: usize,
+        /// Among the likeliest tokens that together reach this probability, above 0; 1 is all.
+        top_p: f64,
+        /// Every random number is a function of it.
+        seed: u64,
+    },
+}
+
+/// What the flags ask for, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InferRequest {
+    /// A model folder, a hub id or `tiny`.
+    pub model: String,
+    /// What is asked.
+    pub question: Question,
+    /// Where the answer is cut off.
+    pub max_new_tokens: usize,
+    /// How the next token is chosen.
+    pub decoding: Decoding,
+    /// Where the tensors of the computation are written.
+    pub dump: Option<PathBuf>,
+    /// One JSON object rather than the text.
+    pub json: bool,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// Number format.
+    pub dtype: DTypeChoice,
+    /// Images with fewer pixels are enlarged; without it, the checkpoint says.
+    pub min_pixels: Option<usize>,
+    /// Images with more pixels are shrunk; without it, the checkpoint says.
+    pub max_pixels: Option<usize>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The flags, the model or the question are wrong, or the computation fails.
+pub fn run(args: Args, _printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let request = args.into_request()?;
+    anyhow::bail!("{}: this build has no inference", request.model)
+}
+
+impl Args {
+    /// Brings the flags into the form in which no two of them can disagree.
+    ///
+    /// # Errors
+    /// There is no question, or the least pixels are more than the most.
+    pub fn into_request(self) -> Result<InferRequest, UsageError> {
+        let question = match (self.messages, self.prompt) {
+            (Some(chat), _) => Question::Chat(chat),
+            (None, Some(text)) => {
+                Question::Prompt { system: self.system, images: self.images, text }
+            }
+            (None, None) => {
+                return Err(UsageError::new("no question", "give --prompt or --messages"));
+            }
+        };
+        if let (Some(least), Some(most)) = (self.min_pixels, self.max_pixels)
+            && least > most
+        {
+            let problem = format!("--min-pixels {least}: expected at most --max-pixels ({most})");
+            return Err(UsageError::new(problem, "leave one of the two out"));
+        }
+        let decoding = self.temperature.map_or(Decoding::Greedy, |temperature| {
+            let top_k = self.top_k.map_or(0, NonZeroUsize::get);
+            let top_p = self.top_p.unwrap_or(1.0);
+            Decoding::Sampled { temperature, top_k, top_p, seed: self.seed }
+        });
+        Ok(InferRequest {
+            model: self.model,
+            question,
+            max_new_tokens: self.max_new_tokens.get(),
+            decoding,
+            dump: self.dump,
+            json: self.json,
+            device: self.device,
+            dtype: self.dtype,
+            min_pixels: self.min_pixels.map(NonZeroUsize::get),
+            max_pixels: self.max_pixels.map(NonZeroUsize::get),
+        })
+    }
+}
+
+/// A finite number above zero.
+fn above_zero(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "expected a number above 0; leave it out to decode greedily".to_owned())
+}
+
+/// A number above zero, at most one.
+fn probability(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number > 0.0 && *number <= 1.0);
+    number.ok_or_else(|| "expected a number above 0 and at most 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn request(flags: &[&str]) -> anyhow::Result<InferRequest> {
+        let words = ["othink", "infer", "--model", "tiny"].iter().chain(flags);
+        let Command::Infer(args) = Cli::try_parse_from(words)?.command else { panic!("infer") };
+        Ok(args.into_request()?)
+    }
+
+    #[test]
+    fn decoding_is_greedy_unless_a_temperature_is_given() {
+        assert_eq!(request(&["--prompt", "Hi"]).unwrap().decoding, Decoding::Greedy);
+        assert_eq!(
+            request(&["--prompt", "Hi", "--temperature", "0.7", "--top-k", "5"]).unwrap().decoding,
+            Decoding::Sampled { temperature: 0.7, top_k: 5, top_p: 1.0, seed: 42 }
+        );
+        for flags in [["--top-k", "5"], ["--top-p", "0.5"], ["--seed", "1"]] {
+            assert!(request(&[["--prompt", "Hi"], flags].concat()).is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn question_is_a_prompt_with_images_in_order_or_a_chat() {
+        let asked = request(&["--image", "b.png", "--image", "a.png", "--prompt", "Hi"]).unwrap();
+        let images = vec![PathBuf::from("b.png"), PathBuf::from("a.png")];
+        let expected = Question::Prompt { system: None, images, text: "Hi".to_owned() };
+        assert_eq!(asked.question, expected);
+        let asked = request(&["--messages", "chat.json"]).unwrap();
+        assert_eq!(asked.question, Question::Chat("chat.json".into()));
+        assert!(request(&[]).is_err());
+        assert!(request(&["--messages", "chat.json", "--prompt", "Hi"]).is_err());
+        assert!(request(&["--messages", "chat.json", "--image", "a.png"]).is_err());
+        assert!(request(&["--messages", "chat.json", "--system", "Hi"]).is_err());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for flags in [
+            ["--temperature", "0"],
+            ["--temperature", "nan"],
+            ["--max-new-tokens", "0"],
+            ["--max-pixels", "-1"],
+        ] {
+            assert!(request(&[["--prompt", "Hi"], flags].concat()).is_err(), "{flags:?}");
+        }
+        let top_p = ["--prompt", "Hi", "--temperature", "1", "--top-p", "1.5"];
+        assert!(request(&top_p).is_err());
+        let pixels = ["--prompt", "Hi", "--min-pixels", "9000", "--max-pixels", "8000"];
+        assert!(request(&pixels).unwrap_err().to_string().contains("--min-pixels 9000"));
+    }
+}

@@ -1,0 +1,192 @@
+//! `othink train`: from flags to a run.
+//! Not here: the run (`train`), the run file (`config`).
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{ConfigFile, DeviceChoice, RunConfig};
+
+use super::failure::UsageError;
+use super::{ExitStatus, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  othink train --config quickstart.toml
+  othink train --config quickstart.toml --set grpo.group_size=4 --set train.seed=1 --out runs/g4
+  othink train --config quickstart.toml --resume";
+
+/// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The run file; a name without a folder is also looked up in configs/, then among the
+    /// built-in ones
+    #[arg(long, value_name = "FILE")]
+    config: String,
+    /// Replace a value of the run file, such as grpo.group_size=4; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    overrides: Vec<String>,
+    /// The run's folder [default: runs/NAME, after the run file]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Continue the run in its folder from the last whole checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Where to compute: auto, cpu, cuda or cuda:N, as model.device
+    #[arg(long)]
+    device: Option<DeviceChoice>,
+    /// A file of samples to train on, or a folder: that of the task's data, or where the image
+    /// paths of data.train start
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// No progress, only warnings and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What the flags ask for, checked.
+#[derive(Debug, PartialEq)]
+pub struct TrainRequest {
+    /// The run file with the flags laid over it.
+    pub config: RunConfig,
+    /// The run's folder: new or empty, or with `resume` one that exists.
+    pub out: PathBuf,
+    /// Continues the run in the folder.
+    pub resume: bool,
+    /// No progress.
+    pub quiet: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The flags, the run file or the data are wrong, or the run fails.
+pub fn run(args: Args, _printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let request = args.into_request()?;
+    anyhow::bail!("{}: this build has no trainer", request.out.display())
+}
+
+impl Args {
+    /// Loads the run file, lays the flags over it, chooses and checks the run's folder.
+    ///
+    /// # Errors
+    /// The run file is wrong, `--data` is not there, the folder is in use or cannot be resumed.
+    pub fn into_request(self) -> anyhow::Result<TrainRequest> {
+        let file = ConfigFile::find(&self.config, Path::new(""))?;
+        let mut overrides = self.overrides;
+        if let Some(device) = self.device {
+            overrides.push(format!("model.device={device}"));
+        }
+        if let Some(data) = &self.data {
+            overrides.push(data_override(data, &file, &overrides)?);
+        }
+        let config = RunConfig::from_file(&file, &overrides)?;
+        let out = self.out.unwrap_or_else(|| Path::new("runs").join(file.stem()));
+        check_out_folder(&out, self.resume)?;
+        Ok(TrainRequest { config, out, resume: self.resume, quiet: self.quiet })
+    }
+}
+
+/// What `--data` stands for. A file is always what is trained on; a folder is where the images of
+/// a file lie that the run file trains on, else where the task's data lies.
+fn data_override(data: &Path, file: &ConfigFile, overrides: &[String]) -> anyhow::Result<String> {
+    let Some(path) = data.to_str() else {
+        let problem = format!("--data {}: the path is not UTF-8", data.display());
+        return Err(UsageError::new(problem, "rename the file or the folder").into());
+    };
+    if !data.exists() {
+        let problem = format!("--data {path}: no such file or folder");
+        let hint = "relative paths start at the working folder";
+        return Err(UsageError::new(problem, hint).into());
+    }
+    let value = toml::Value::String(path.to_owned());
+    let trains_on = |overrides: &[String]| RunConfig::from_file(file, overrides);
+    let has_own_file = data.is_dir()
+        && trains_on(overrides)
+            .is_ok_and(|config| config.data.train.is_some_and(|train| Path::new(&train).is_file()));
+    let key = if has_own_file { "data.image_root" } else { "data.train" };
+    Ok(format!("{key}={value}"))
+}
+
+/// A run's folder is new or empty, unless the run in it is to be continued.
+fn check_out_folder(out: &Path, resume: bool) -> Result<(), UsageError> {
+    let name = out.display();
+    if out.exists() && !out.is_dir() {
+        let problem = format!("--out {name}: found a file, expected a folder");
+        return Err(UsageError::new(problem, "choose another folder with --out"));
+    }
+    let is_in_use = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    match (is_in_use, resume) {
+        (true, false) => Err(UsageError::new(
+            format!("--out {name}: the folder is in use, expected a new or empty one"),
+            "--resume continues the run in it; --out chooses another folder",
+        )),
+        (false, true) => Err(UsageError::new(
+            format!("--resume: found no run in {name}"),
+            "--out names the folder of the run; without --resume a new run starts",
+        )),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn request(flags: &[&str]) -> anyhow::Result<TrainRequest> {
+        let words = ["othink", "train", "--config", "quickstart.toml"].iter().chain(flags);
+        let Command::Train(args) = Cli::try_parse_from(words)?.command else { panic!("train") };
+        args.into_request()
+    }
+
+    #[test]
+    fn flags_are_laid_over_the_run_file_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let flags =
+            ["--set", "model.device=auto", "--device", "cpu", "--out", out.to_str().unwrap()];
+        let request = request(&flags).unwrap();
+        assert_eq!(request.config.model.device, DeviceChoice::Cpu);
+        assert_eq!(request.out, out);
+        assert!(!request.resume && !request.quiet);
+    }
+
+    #[test]
+    fn data_is_a_file_to_train_on_the_tasks_folder_or_where_images_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, rows) = (folder.path().to_str().unwrap(), folder.path().join("a \"b\".jsonl"));
+        std::fs::write(&rows, "").unwrap();
+        let rows = rows.to_str().unwrap();
+        let out = folder.path().join("run");
+        let out = ["--out", out.to_str().unwrap()];
+        let data = |flags: &[&str]| request(&[flags, &out].concat()).unwrap().config.data;
+        assert_eq!(data(&["--data", rows]).train.as_deref(), Some(rows));
+        assert_eq!(data(&["--data", root]).train.as_deref(), Some(root));
+        let own = format!("data.train={}", toml::Value::String(rows.to_owned()));
+        let with_own = data(&["--set", &own, "--data", root]);
+        assert_eq!(with_own.train.as_deref(), Some(rows));
+        assert_eq!(with_own.image_root.as_deref(), Some(folder.path()));
+    }
+
+    #[test]
+    fn missing_data_is_wrong_usage() {
+        let error = request(&["--data", "no/such/rows.jsonl"]).unwrap_err();
+        assert!(error.is::<UsageError>());
+        assert!(error.to_string().starts_with("--data no/such/rows.jsonl: no such file or folder"));
+    }
+
+    #[test]
+    fn folder_in_use_is_neither_overwritten_nor_is_a_missing_one_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_str().unwrap();
+        assert!(request(&["--out", root]).is_ok(), "an empty folder is free");
+        assert!(request(&["--out", root, "--resume"]).is_err());
+        let file = folder.path().join("metrics.jsonl");
+        std::fs::write(&file, "").unwrap();
+        assert!(request(&["--out", root]).unwrap_err().to_string().contains("is in use"));
+        assert!(request(&["--out", root, "--resume"]).is_ok());
+        assert!(request(&["--out", file.to_str().unwrap()]).is_err());
+    }
+}
