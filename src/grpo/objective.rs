@@ -1,0 +1,431 @@
+//! Eq. (4): the clipped objective with its KL penalty, on a packed stream of completion tokens.
+//! Not here: advantages (`advantage`), the weight beta (`kl_schedule`), the penalty per token (`kl`).
+//!
+//! Departures from the references:
+//! 1. R1-V's loss has no clip, its ratio being 1 by construction; ours is the paper's. TRL 1.16 with
+//!    `loss_type="grpo"` and `use_bias_correction_kl=False` is the same formula, and the tests compare with it.
+//! 2. The clip range has two ends (DAPO's "clip higher"); the paper's single epsilon is `low == high`.
+//! 3. Log-ratios are clamped before `exp`, here and in `kl`; neither reference does that.
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::kl::{check_tokens, k3};
+
+/// The ratio may leave 1 by this much before it stops paying: `[1 - low, 1 + high]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipRange {
+    /// How far below 1, in `[0, 1]`.
+    pub low: f64,
+    /// How far above 1, at least 0.
+    pub high: f64,
+}
+
+/// What Eq. (4) reads of each of the N completion tokens of a micro-batch.
+///
+/// All are `[N]`, of one dtype, f32 (f64 in gradient checks), rows in the same order.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredTokens<'a> {
+    /// Log-probabilities under the policy being trained, nats; the gradient flows through these alone.
+    pub logp_theta: &'a Tensor,
+    /// Log-probabilities under the policy that sampled, nats. Equal to `logp_theta` in the first update of a rollout.
+    pub logp_old: &'a Tensor,
+    /// The advantage of the completion that the token belongs to, Eq. (2).
+    pub advantages: &'a Tensor,
+    /// The token's share in the mean over completions and tokens, see [`token_weights`]; zero = left out.
+    pub weights: &'a Tensor,
+}
+
+/// The KL term of Eq. (4).
+#[derive(Clone, Copy, Debug)]
+pub enum KlTerm<'a> {
+    /// No penalty and no reference model.
+    Absent,
+    /// beta times the divergence from the reference.
+    Weighted {
+        /// The weight of this update, Eq. (3).
+        beta: f64,
+        /// Log-probabilities under the reference, like [`ScoredTokens::logp_theta`].
+        logp_ref: &'a Tensor,
+    },
+}
+
+/// The objective of a micro-batch. Every field is a scalar of the inputs' dtype on their device, and a sum:
+/// added over the micro-batches and ranks of an update they give that update's value.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    /// What is minimised, Eq. (4) with its sign turned; the one field that carries a gradient.
+    pub loss: Tensor,
+    /// `sum(weights * k3)`: the mean over completions of their mean divergence; zero without a KL term.
+    pub kl: Tensor,
+    /// Number of counted tokens whose ratio the clip held back.
+    pub n_clipped: Tensor,
+    /// Number of counted tokens: those of non-zero weight. `n_clipped / n_tokens` is the clip fraction.
+    pub n_tokens: Tensor,
+}
+
+/// Eq. (4), negated for minimising: the sum over tokens of
+/// `weights * (-min(rho*A, clip(rho, 1-low, 1+high)*A) + beta*k3)` with `rho = exp(logp_theta - logp_old)`.
+///
+/// `log_ratio_limit` bounds the absolute log-ratios before `exp`; the gradient is zero beyond it.
+///
+/// # Errors
+/// A tensor's shape or dtype differs from that of `logp_theta`, or these are not `[N]` f32 or f64.
+pub fn objective(
+    tokens: &ScoredTokens<'_>,
+    clip_range: ClipRange,
+    kl_term: &KlTerm<'_>,
+    log_ratio_limit: f64,
+) -> Result<Objective> {
+    let ScoredTokens { logp_theta, logp_old, advantages: a, weights } = *tokens;
+    let others = [("logp_old", logp_old), ("advantages", a), ("weights", weights)];
+    check_tokens("objective", logp_theta, &others)?;
+
+    let log_ratio = (logp_theta - logp_old.detach())?.clamp(-log_ratio_limit, log_ratio_limit)?;
+    let rho = log_ratio.exp()?;
+    let unclipped = (&rho * a)?;
+    let clipped = (rho.clamp(1.0 - clip_range.low, 1.0 + clip_range.high)? * a)?;
+    let surrogate = (unclipped.minimum(&clipped)? * weights)?.sum_all()?;
+
+    let (loss, kl) = match *kl_term {
+        KlTerm::Absent => (surrogate.neg()?, surrogate.zeros_like()?),
+        KlTerm::Weighted { beta, logp_ref } => {
+            let kl = (k3(logp_theta, logp_ref, log_ratio_limit)? * weights)?.sum_all()?;
+            (((&kl * beta)? - surrogate)?, kl.detach())
+        }
+    };
+    let is_counted = weights.detach().ne(0.0)?.to_dtype(DType::F32)?;
+    let is_clipped = unclipped.detach().gt(&clipped.detach())?.to_dtype(DType::F32)?;
+    // Counts add up in f32, exact to 2^24 tokens.
+    let n_clipped = (is_clipped * &is_counted)?.sum_all()?.to_dtype(logp_theta.dtype())?;
+    let n_tokens = is_counted.sum_all()?.to_dtype(logp_theta.dtype())?;
+    Ok(Objective { loss, kl, n_clipped, n_tokens })
+}
+
+/// The weights that turn a sum over tokens into Eq. (4)'s means: `1 / (n_completions * |o_i|)`.
+///
+/// - `lengths`: |o_i|, tokens of each completion of the micro-batch, in the stream's order
+/// - `masked`: completions left out of the loss, as those cut off by the token limit may be
+/// - `n_completions`: completions of the whole update, over all micro-batches and ranks, masked ones included
+/// - returns one weight per token, `sum(lengths)` in all; zero for tokens of a masked completion
+///
+/// A masked completion adds nothing to the numerator but still counts in the mean, so masking makes an update
+/// smaller rather than lending the others its weight. TRL 1.16 does the same: it zeroes the completion's
+/// mask (`mask_truncated_completions`) and takes `((loss * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()`
+/// over all rows.
+///
+/// # Errors
+/// `lengths` and `masked` differ in length, or `n_completions` is less than their number.
+pub fn token_weights(lengths: &[usize], masked: &[bool], n_completions: usize) -> Result<Vec<f32>> {
+    if lengths.len() != masked.len() || n_completions < lengths.len() {
+        bail!(
+            "token_weights: {} lengths and {} masks for an update of {n_completions} completions, \
+             expected as many of each and no more than the update has",
+            lengths.len(),
+            masked.len()
+        );
+    }
+    let mut weights = Vec::with_capacity(lengths.iter().sum());
+    for (&length, &is_masked) in lengths.iter().zip(masked) {
+        let weight = if is_masked { 0.0 } else { 1.0 / (n_completions as f64 * length as f64) };
+        #[expect(clippy::cast_possible_truncation, reason = "weights are f32 like the loss")]
+        weights.extend(std::iter::repeat_n(weight as f32, length));
+    }
+    Ok(weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use serde_json::Value;
+    use std::collections::HashMap;
+    use std::path::{Path, PathBuf};
+
+    const LIMIT: f64 = 20.0;
+    const PAPER: ClipRange = ClipRange { low: 0.2, high: 0.2 };
+
+    fn golden_path(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    }
+
+    fn read_json(path: &Path) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn floats(value: &Value) -> Vec<f32> {
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    }
+
+    fn ragged(value: &Value) -> Vec<Vec<f32>> {
+        value.as_array().unwrap().iter().map(floats).collect()
+    }
+
+    fn scalar(tensor: &Tensor) -> f64 {
+        tensor.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
+    }
+
+    fn assert_close(found: f64, expected: f64, what: &str) {
+        let tolerance = 1e-6 + 1e-5 * expected.abs();
+        assert!((found - expected).abs() <= tolerance, "{what}: {found} != {expected}");
+    }
+
+    /// A batch of completions, as lists; packed into tensors by [`Batch::objective`].
+    struct Batch {
+        logp_theta: Vec<Vec<f32>>,
+        logp_old: Vec<Vec<f32>>,
+        logp_ref: Vec<Vec<f32>>,
+        advantages: Vec<f32>,
+        masked: Vec<bool>,
+    }
+
+    impl Batch {
+        fn lengths(&self) -> Vec<usize> {
+            self.logp_theta.iter().map(Vec::len).collect()
+        }
+
+        /// The objective of the completions `rows` as one micro-batch of an update of `n_completions`,
+        /// and its gradient through `logp_theta`.
+        fn objective(
+            &self,
+            rows: std::ops::Range<usize>,
+            n_completions: usize,
+            clip: ClipRange,
+            beta: Option<f64>,
+        ) -> (Objective, Vec<f32>) {
+            let device = &Device::Cpu;
+            let pack =
+                |lists: &[Vec<f32>]| Tensor::new(lists[rows.clone()].concat(), device).unwrap();
+            let lengths = &self.lengths()[rows.clone()];
+            let advantages: Vec<f32> = lengths
+                .iter()
+                .zip(&self.advantages[rows.clone()])
+                .flat_map(|(&length, &advantage)| vec![advantage; length])
+                .collect();
+            let weights =
+                token_weights(lengths, &self.masked[rows.clone()], n_completions).unwrap();
+            let logp_theta = Var::from_tensor(&pack(&self.logp_theta)).unwrap();
+            let logp_ref = pack(&self.logp_ref);
+            let tokens = ScoredTokens {
+                logp_theta: &logp_theta,
+                logp_old: &pack(&self.logp_old),
+                advantages: &Tensor::new(advantages, device).unwrap(),
+                weights: &Tensor::new(weights, device).unwrap(),
+            };
+            let kl_term = match beta {
+                Some(beta) => KlTerm::Weighted { beta, logp_ref: &logp_ref },
+                None => KlTerm::Absent,
+            };
+            let result = objective(&tokens, clip, &kl_term, LIMIT).unwrap();
+            let grads = result.loss.backward().unwrap();
+            let grad = grads.get(&logp_theta).unwrap().to_vec1().unwrap();
+            (result, grad)
+        }
+    }
+
+    /// The micro checkpoint's log-probabilities, with the variant's old ones.
+    fn micro_batch(golden: &Value, tensors: &HashMap<String, Tensor>, off_policy: bool) -> Batch {
+        let mask = ragged(&golden["completion_mask"]);
+        let unpad = |name: &str| -> Vec<Vec<f32>> {
+            let padded: Vec<Vec<f32>> = tensors[golden[name].as_str().unwrap()].to_vec2().unwrap();
+            let is_kept = |&(_, &mask): &(f32, &f32)| mask == 1.0;
+            let row = |(row, mask): (Vec<f32>, &Vec<f32>)| {
+                row.into_iter().zip(mask).filter(is_kept).map(|(logp, _)| logp).collect()
+            };
+            padded.into_iter().zip(&mask).map(row).collect()
+        };
+        Batch {
+            logp_theta: unpad("policy_logps"),
+            logp_old: unpad(if off_policy { "old_logps_off" } else { "policy_logps" }),
+            logp_ref: unpad("ref_logps"),
+            advantages: floats(&golden["advantages"]),
+            masked: vec![false; mask.len()],
+        }
+    }
+
+    #[test]
+    fn loss_kl_and_clip_fraction_equal_torchs_on_the_micro_checkpoint() {
+        let golden = &read_json(&golden_path("micro/golden.json"))["grpo"];
+        let tensors =
+            candle_core::safetensors::load(golden_path("micro/golden.safetensors"), &Device::Cpu)
+                .unwrap();
+        for (name, off_policy, beta) in [
+            ("on_beta0.0", false, 0.0),
+            ("on_beta0.04", false, 0.04),
+            ("off_beta0.0", true, 0.0),
+            ("off_beta0.04", true, 0.04),
+        ] {
+            let variant = &golden["variants"][name];
+            let batch = micro_batch(golden, &tensors, off_policy);
+            let (whole, _) = batch.objective(0..8, 8, PAPER, Some(beta));
+            assert_close(scalar(&whole.loss), variant["loss"].as_f64().unwrap(), name);
+            assert_close(scalar(&whole.kl), variant["mean_kl"].as_f64().unwrap(), name);
+            let clip_fraction = scalar(&whole.n_clipped) / scalar(&whole.n_tokens);
+            assert_close(clip_fraction, variant["clip_fraction"].as_f64().unwrap(), name);
+            // Each completion as an update of its own gives its loss.
+            for (row, expected) in floats(&variant["per_sequence_loss"]).into_iter().enumerate() {
+                let (one, _) = batch.objective(row..row + 1, 1, PAPER, Some(beta));
+                assert_close(scalar(&one.loss), f64::from(expected), &format!("{name} row {row}"));
+            }
+        }
+    }
+
+    #[test]
+    fn loss_gradient_and_metrics_equal_trls() {
+        let golden = read_json(&golden_path("objective.json"));
+        for (idx, case) in golden["cases"].as_array().unwrap().iter().enumerate() {
+            let batch = Batch {
+                logp_theta: ragged(&case["logp_theta"]),
+                logp_old: ragged(&case["logp_old"]),
+                logp_ref: ragged(&case["logp_ref"]),
+                advantages: floats(&case["advantages"]),
+                masked: case["masked"].as_array().unwrap().iter().map(|m| m == true).collect(),
+            };
+            let number = |name: &str| case[name].as_f64().unwrap();
+            let clip = ClipRange { low: number("clip_low"), high: number("clip_high") };
+            let beta = Some(number("beta")).filter(|&beta| beta != 0.0);
+            let (result, grad) = batch.objective(0..4, 4, clip, beta);
+            assert_close(scalar(&result.loss), number("loss"), &format!("case {idx} loss"));
+            for (found, expected) in grad.iter().zip(ragged(&case["grad"]).concat()) {
+                assert_close(f64::from(*found), f64::from(expected), &format!("case {idx} grad"));
+            }
+            let clip_fraction = scalar(&result.n_clipped) / scalar(&result.n_tokens);
+            assert_close(clip_fraction, number("clip_fraction"), &format!("case {idx} clip"));
+        }
+    }
+
+    fn small_batch() -> Batch {
+        Batch {
+            logp_theta: vec![vec![-1.0, -2.0, -0.5], vec![-0.1], vec![-3.0, -1.0]],
+            logp_old: vec![vec![-1.1, -1.5, -0.5], vec![-0.9], vec![-2.9, -1.6]],
+            logp_ref: vec![vec![-1.0, -2.5, -0.4], vec![-0.3], vec![-3.5, -0.2]],
+            advantages: vec![1.0, -0.5, 0.7],
+            masked: vec![false, false, true],
+        }
+    }
+
+    #[test]
+    fn parts_of_micro_batches_add_up_to_the_update() {
+        let batch = small_batch();
+        let (whole, grad) = batch.objective(0..3, 3, PAPER, Some(0.1));
+        let (first, first_grad) = batch.objective(0..1, 3, PAPER, Some(0.1));
+        let (rest, rest_grad) = batch.objective(1..3, 3, PAPER, Some(0.1));
+        for (whole, first, rest) in [
+            (&whole.loss, &first.loss, &rest.loss),
+            (&whole.kl, &first.kl, &rest.kl),
+            (&whole.n_clipped, &first.n_clipped, &rest.n_clipped),
+            (&whole.n_tokens, &first.n_tokens, &rest.n_tokens),
+        ] {
+            assert_close(scalar(first) + scalar(rest), scalar(whole), "sum of parts");
+        }
+        assert_eq!([first_grad, rest_grad].concat(), grad);
+    }
+
+    #[test]
+    fn masked_completion_has_no_gradient_and_is_not_counted() {
+        let (result, grad) = small_batch().objective(0..3, 3, PAPER, Some(0.1));
+        assert_eq!(grad[4..], [0.0, 0.0]);
+        assert!(grad[..4].iter().all(|g| *g != 0.0));
+        assert_close(scalar(&result.n_tokens), 4.0, "n_tokens");
+    }
+
+    #[test]
+    fn clip_holds_back_only_what_would_still_pay() {
+        // Ratios e^0.5 and e^-0.5 lie outside [0.8, 1.2] on either side.
+        let batch = |advantage: f32| Batch {
+            logp_theta: vec![vec![-1.0, -1.0, -1.0]],
+            logp_old: vec![vec![-1.5, -0.5, -1.0]],
+            logp_ref: vec![vec![-1.0; 3]],
+            advantages: vec![advantage],
+            masked: vec![false],
+        };
+        // A > 0: the raised ratio is held at 1.2 and has no gradient; the lowered one pulls back up.
+        let (result, grad) = batch(1.0).objective(0..1, 1, PAPER, None);
+        assert_close(scalar(&result.n_clipped), 1.0, "n_clipped");
+        assert_close(scalar(&result.loss), -(1.2 + (-0.5f64).exp() + 1.0) / 3.0, "loss");
+        assert_eq!(grad[0], 0.0);
+        assert_close(f64::from(grad[1]), -(-0.5f64).exp() / 3.0, "grad");
+        // A < 0: the lowered ratio is held at 0.8.
+        let (result, grad) = batch(-1.0).objective(0..1, 1, PAPER, None);
+        assert_close(scalar(&result.loss), (0.5f64.exp() + 0.8 + 1.0) / 3.0, "loss");
+        assert_eq!(grad[1], 0.0);
+    }
+
+    #[test]
+    fn on_policy_gradient_is_minus_the_weighted_advantage() {
+        // rho = 1 lies where min and clip meet; the two branches must not count twice or cancel.
+        let mut batch = small_batch();
+        batch.logp_old = batch.logp_theta.clone();
+        batch.masked = vec![false; 3];
+        let (_, grad) = batch.objective(0..3, 3, PAPER, None);
+        let expected = [-1.0 / 9.0, -1.0 / 9.0, -1.0 / 9.0, 0.5 / 3.0, -0.7 / 6.0, -0.7 / 6.0];
+        for (found, expected) in grad.iter().zip(expected) {
+            assert_close(f64::from(*found), expected, "grad");
+        }
+    }
+
+    #[test]
+    fn gradient_equals_finite_differences() {
+        let device = &Device::Cpu;
+        let batch = small_batch();
+        let packed = |lists: &[Vec<f32>]| -> Vec<f64> {
+            lists.concat().into_iter().map(f64::from).collect()
+        };
+        let logp_old = Tensor::new(packed(&batch.logp_old), device).unwrap();
+        let logp_ref = Tensor::new(packed(&batch.logp_ref), device).unwrap();
+        let advantages = Tensor::new(&[1.0f64, 1.0, 1.0, -0.5, 0.7, 0.7], device).unwrap();
+        let weights = Tensor::new(&[0.1f64, 0.2, 0.3, 0.4, 0.5, 0.6], device).unwrap();
+        let loss_at = |logp_theta: &Tensor| {
+            let tokens = ScoredTokens {
+                logp_theta,
+                logp_old: &logp_old,
+                advantages: &advantages,
+                weights: &weights,
+            };
+            let kl_term = KlTerm::Weighted { beta: 0.3, logp_ref: &logp_ref };
+            objective(&tokens, PAPER, &kl_term, LIMIT).unwrap().loss
+        };
+        let theta = packed(&batch.logp_theta);
+        let var = Var::new(theta.as_slice(), device).unwrap();
+        let grads = loss_at(&var).backward().unwrap();
+        let grad: Vec<f64> = grads.get(&var).unwrap().to_vec1().unwrap();
+        for idx in 0..theta.len() {
+            let moved = |by: f64| {
+                let mut theta = theta.clone();
+                theta[idx] += by;
+                scalar(&loss_at(&Tensor::new(theta, device).unwrap()))
+            };
+            let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!((grad[idx] - difference).abs() < 1e-8, "{idx}: {} {difference}", grad[idx]);
+        }
+    }
+
+    #[test]
+    fn huge_log_ratio_cannot_overflow_the_loss() {
+        let batch = Batch {
+            logp_theta: vec![vec![-500.0, -0.1]],
+            logp_old: vec![vec![-0.1, -500.0]],
+            logp_ref: vec![vec![-0.1, -500.0]],
+            advantages: vec![-1.0],
+            masked: vec![false],
+        };
+        let (result, grad) = batch.objective(0..1, 1, PAPER, Some(0.04));
+        assert!(scalar(&result.loss).is_finite());
+        assert!(grad.iter().all(|g| g.is_finite()));
+    }
+
+    #[test]
+    fn nan_log_probability_reaches_the_loss() {
+        let mut batch = small_batch();
+        batch.logp_theta[1][0] = f32::NAN;
+        let (result, _) = batch.objective(0..3, 3, PAPER, Some(0.04));
+        assert!(scalar(&result.loss).is_nan());
+    }
+
+    #[test]
+    fn weights_of_completions_that_count_add_up_to_their_share() {
+        let weights = token_weights(&[2, 1, 0, 4], &[false, true, false, false], 5).unwrap();
+        assert_eq!(weights, [0.1, 0.1, 0.0, 0.05, 0.05, 0.05, 0.05]);
+        assert!(token_weights(&[2, 1], &[false], 5).is_err());
+        assert!(token_weights(&[2, 1], &[false, false], 1).is_err());
+    }
+}

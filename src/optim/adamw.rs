@@ -1,0 +1,438 @@
+//! AdamW: its state, which can be saved, and one parameter's update from tensor operations.
+//! Not here: the same update as fused loops for the CPU (`adamw_fused`); the learning rate (`lr_schedule`); the
+//! clipping factor (`clip`); which parameters decay (`train`); files (`train::checkpoint`).
+//!
+//! The arithmetic is that of `torch.optim.AdamW` (`torch/optim/adam.py`, `_single_tensor_adam` with decoupled decay),
+//! operation by operation; differences are one rounding at most, where torch fuses a multiply and an add.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::adamw_fused::apply_fused;
+
+/// The constants of AdamW.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWSettings {
+    /// How slowly the mean of the gradients forgets.
+    pub beta1: f64,
+    /// How slowly the mean of their squares forgets.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, per unit of learning rate.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWSettings {
+    /// torch's betas and eps, and R1-V's weight decay (none).
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// The running means of one parameter's gradients: same shape, dtype and device as its master weights.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// First moment: the mean of the gradients.
+    pub m: Tensor,
+    /// Second moment: the mean of their squares.
+    pub v: Tensor,
+}
+
+/// The optimiser's state: everything that has to survive an interruption.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    settings: AdamWSettings,
+    step: u64,
+    moments: BTreeMap<String, Moments>,
+}
+
+/// One step of the optimiser, begun by [`AdamW::begin_step`]; parameters are updated through it, one by one.
+#[derive(Debug)]
+pub struct Step<'a> {
+    optimizer: &'a mut AdamW,
+    lr: f64,
+    grad_scale: f64,
+}
+
+impl AdamW {
+    /// An optimiser that has made no step; moments appear, as zeros, when a parameter is first updated.
+    pub fn new(settings: AdamWSettings) -> Self {
+        Self { settings, step: 0, moments: BTreeMap::new() }
+    }
+
+    /// Steps made so far; the bias correction hangs on it.
+    pub fn n_steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Begins the next step: every trained parameter is to be updated once through what this returns.
+    ///
+    /// - `lr`: the learning rate of this step
+    /// - `grad_scale`: multiplies every gradient first; the clipping factor, times any normaliser left over
+    pub fn begin_step(&mut self, lr: f64, grad_scale: f64) -> Step<'_> {
+        self.step += 1;
+        Step { optimizer: self, lr, grad_scale }
+    }
+
+    /// The moments as named tensors, `m.NAME` and `v.NAME`, in the order of names.
+    ///
+    /// They share their storage with the optimiser: write them out before the next step. The number of
+    /// steps, [`AdamW::n_steps`], belongs to the state too.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let named = |(name, moments): (&String, &Moments)| {
+            [(format!("m.{name}"), moments.m.clone()), (format!("v.{name}"), moments.v.clone())]
+        };
+        self.moments.iter().flat_map(named).collect()
+    }
+
+    /// An optimiser that continues where [`AdamW::state`] was taken.
+    ///
+    /// The tensors are taken over, not copied, and will be written to. They must be on their parameters' device.
+    ///
+    /// # Errors
+    /// A name is not of the form `m.NAME` or `v.NAME`, or one of a pair is missing or differs in shape or dtype.
+    pub fn restore(
+        settings: AdamWSettings,
+        n_steps: u64,
+        state: impl IntoIterator<Item = (String, Tensor)>,
+    ) -> Result<Self> {
+        let (mut firsts, mut seconds) = (BTreeMap::new(), BTreeMap::new());
+        for (key, tensor) in state {
+            match key.split_once('.') {
+                Some(("m", name)) => firsts.insert(name.to_owned(), tensor),
+                Some(("v", name)) => seconds.insert(name.to_owned(), tensor),
+                _ => bail!("optimiser state: found a tensor {key:?}, expected m.NAME or v.NAME"),
+            };
+        }
+        let mut moments = BTreeMap::new();
+        for (name, m) in firsts {
+            let Some(v) = seconds.remove(&name) else {
+                bail!("optimiser state: m.{name} has no v.{name}");
+            };
+            if m.dims() != v.dims() || m.dtype() != v.dtype() {
+                bail!("optimiser state: m.{name} is {m:?}, v.{name} is {v:?}, expected the same");
+            }
+            moments.insert(name, Moments { m, v });
+        }
+        if let Some(name) = seconds.keys().next() {
+            bail!("optimiser state: v.{name} has no m.{name}");
+        }
+        Ok(Self { settings, step: n_steps, moments })
+    }
+}
+
+impl Step<'_> {
+    /// Moves one parameter against its gradient, in place.
+    ///
+    /// - `name`: the key of its moments
+    /// - `parameter`: master weights, f32 or f64, contiguous; any tensor sharing their storage sees the change
+    /// - `grad`: same shape, on the same device; another dtype is widened to the parameter's
+    /// - `decay`: whether weight decay applies
+    ///
+    /// # Errors
+    /// The dtype is another, a shape differs, or the master weights are not contiguous; names the parameter.
+    pub fn update(
+        &mut self,
+        name: &str,
+        parameter: &Tensor,
+        grad: &Tensor,
+        decay: bool,
+    ) -> Result<()> {
+        let parameter = parameter.detach();
+        if !matches!(parameter.dtype(), DType::F32 | DType::F64) || !parameter.is_contiguous() {
+            bail!("adamw: {name} is {parameter:?}, expected contiguous f32 or f64 master weights");
+        }
+        let moments = self.optimizer.moments_of(name, &parameter)?;
+        if grad.dims() != parameter.dims() {
+            bail!("adamw: gradient of {name} is {grad:?}, expected the shape of {parameter:?}");
+        }
+        let grad = grad.detach().to_dtype(parameter.dtype())?.contiguous()?;
+        let rule = Rule::new(&self.optimizer.settings, self.optimizer.step, self, decay);
+        match parameter.device() {
+            Device::Cpu => apply_fused(&rule, &parameter, &grad, &moments),
+            _ => apply_composed(&rule, &parameter, &grad, &moments),
+        }
+    }
+}
+
+impl AdamW {
+    /// The moments of a parameter, zeros if it has none yet. Cloning them copies no data.
+    fn moments_of(&mut self, name: &str, parameter: &Tensor) -> Result<Moments> {
+        let Some(moments) = self.moments.get(name) else {
+            let moments = Moments { m: parameter.zeros_like()?, v: parameter.zeros_like()? };
+            self.moments.insert(name.to_owned(), moments.clone());
+            return Ok(moments);
+        };
+        let m = &moments.m;
+        if m.dims() != parameter.dims()
+            || m.dtype() != parameter.dtype()
+            || !m.device().same_device(parameter.device())
+        {
+            bail!("adamw: moments of {name} are {m:?}, expected those of {parameter:?}");
+        }
+        Ok(moments.clone())
+    }
+}
+
+/// The numbers of one parameter's update, worked out once per step in f64.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// Multiplies the gradient first.
+    pub(super) grad_scale: f64,
+    /// 1 - beta1: the share of the new gradient in the first moment.
+    pub(super) first_share: f64,
+    /// What the second moment keeps of itself.
+    pub(super) beta2: f64,
+    /// lr / (1 - beta1^step).
+    pub(super) step_size: f64,
+    /// sqrt(1 - beta2^step).
+    pub(super) second_correction: f64,
+    /// Added to the root of the corrected second moment.
+    pub(super) eps: f64,
+    /// 1 - lr * `weight_decay`, or 1: what weight decay leaves of the parameter.
+    pub(super) shrink: f64,
+}
+
+impl Rule {
+    fn new(settings: &AdamWSettings, n_steps: u64, step: &Step<'_>, decay: bool) -> Self {
+        let AdamWSettings { beta1, beta2, eps, weight_decay } = *settings;
+        let steps = n_steps as f64;
+        Self {
+            grad_scale: step.grad_scale,
+            first_share: 1.0 - beta1,
+            beta2,
+            step_size: step.lr / (1.0 - beta1.powf(steps)),
+            second_correction: (1.0 - beta2.powf(steps)).sqrt(),
+            eps,
+            shrink: if decay { 1.0 - step.lr * weight_decay } else { 1.0 },
+        }
+    }
+}
+
+/// One update from tensor operations, for devices without fused loops. All four tensors have one shape and dtype.
+fn apply_composed(rule: &Rule, parameter: &Tensor, grad: &Tensor, moments: &Moments) -> Result<()> {
+    let Moments { m, v } = moments;
+    let grad = (grad * rule.grad_scale)?;
+    let new_m = (m + ((&grad - m)? * rule.first_share)?)?;
+    let new_v = ((v * rule.beta2)? + ((&grad * (1.0 - rule.beta2))? * &grad)?)?;
+    let denominator = ((new_v.sqrt()? / rule.second_correction)? + rule.eps)?;
+    let step = ((&new_m * -rule.step_size)? / denominator)?;
+    let new_parameter = ((parameter * rule.shrink)? + step)?;
+    for (old, new) in [(m, new_m), (v, new_v), (parameter, new_parameter)] {
+        // Flattened, because a scalar has no dimension to write along.
+        old.flatten_all()?.slice_set(&new.flatten_all()?, 0, 0)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Var, WithDType};
+    use serde_json::Value;
+    use std::path::Path;
+
+    type Apply = fn(&Rule, &Tensor, &Tensor, &Moments) -> Result<()>;
+
+    fn golden() -> Value {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adamw.json");
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn tensor(values: &Value, shape: &Value, dtype: DType) -> Tensor {
+        let list = |value: &Value| -> Vec<f64> {
+            value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+        };
+        let shape: Vec<usize> = list(shape).into_iter().map(|n| n as usize).collect();
+        Tensor::from_vec(list(values), shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f64> {
+        tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// Equal within `relative` of the expected value plus `absolute`, what rounding leaves after a cancellation.
+    fn assert_close(found: &Tensor, expected: &Tensor, [relative, absolute]: [f64; 2], what: &str) {
+        for (found, expected) in flat(found).into_iter().zip(flat(expected)) {
+            let difference = (found - expected).abs();
+            assert!(
+                difference <= relative * expected.abs() + absolute,
+                "{what}: {found} != {expected}"
+            );
+        }
+    }
+
+    fn settings(golden: &Value) -> AdamWSettings {
+        let number = |name: &str| golden[name].as_f64().unwrap();
+        AdamWSettings {
+            beta1: number("beta1"),
+            beta2: number("beta2"),
+            eps: number("eps"),
+            weight_decay: number("weight_decay"),
+        }
+    }
+
+    /// Follows torch's recorded run; gradients are scaled here, having been clipped there.
+    fn follow_torch(dtype: DType, key: &str, tolerance: [f64; 2]) {
+        let golden = golden();
+        let run = &golden[key];
+        let mut optimizer = AdamW::new(settings(&golden));
+        let names = ["decayed", "plain"];
+        let parameters =
+            names.map(|name| tensor(&run["initial"][name], &run["shapes"][name], dtype));
+        for step in run["steps"].as_array().unwrap() {
+            let norm = step["norm"].as_f64().unwrap();
+            let factor = (golden["max_norm"].as_f64().unwrap() / (norm + 1e-6)).min(1.0);
+            let mut update = optimizer.begin_step(step["lr"].as_f64().unwrap(), factor);
+            for (name, parameter) in names.iter().zip(&parameters) {
+                let grad = tensor(&step["grads"][name], &run["shapes"][name], dtype);
+                update.update(name, parameter, &grad, *name == "decayed").unwrap();
+            }
+            for (name, parameter) in names.iter().zip(&parameters) {
+                let expected = |part: &str| tensor(&step[part][name], &run["shapes"][name], dtype);
+                let moments = &optimizer.moments[*name];
+                assert_close(&moments.m, &expected("m"), tolerance, "m");
+                assert_close(&moments.v, &expected("v"), tolerance, "v");
+                assert_close(parameter, &expected("parameters"), tolerance, name);
+            }
+        }
+        assert_eq!(optimizer.n_steps(), 5);
+    }
+
+    #[test]
+    fn steps_equal_torchs_in_f32() {
+        follow_torch(DType::F32, "f32", [1e-6, 1e-8]);
+    }
+
+    #[test]
+    fn steps_equal_torchs_in_f64() {
+        follow_torch(DType::F64, "f64", [1e-14, 1e-16]);
+    }
+
+    fn wave<T: WithDType>(n: usize, frequency: f64) -> Vec<T> {
+        (0..n).map(|i| T::from_f64((i as f64 * frequency).sin())).collect()
+    }
+
+    /// Two steps by `apply` over more than one chunk, starting from moments that are not zero.
+    fn two_steps<T: WithDType>(apply: Apply) -> [Tensor; 3] {
+        let n = 70_001;
+        let new = |frequency| Tensor::new(wave::<T>(n, frequency), &Device::Cpu).unwrap();
+        let parameter = new(0.31);
+        let moments = Moments { m: new(0.17), v: new(0.23).sqr().unwrap() };
+        let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
+        let mut optimizer = AdamW::new(settings);
+        for n_steps in 1..=2 {
+            let step = optimizer.begin_step(1e-2, 0.7);
+            let rule = Rule::new(&settings, n_steps, &step, true);
+            apply(&rule, &parameter, &new(0.41), &moments).unwrap();
+        }
+        [parameter, moments.m, moments.v]
+    }
+
+    #[test]
+    fn fused_loops_equal_the_composition() {
+        for (fused, composed) in
+            two_steps::<f32>(apply_fused).iter().zip(&two_steps::<f32>(apply_composed))
+        {
+            assert_close(fused, composed, [1e-6, 1e-7], "f32");
+        }
+        for (fused, composed) in
+            two_steps::<f64>(apply_fused).iter().zip(&two_steps::<f64>(apply_composed))
+        {
+            assert_close(fused, composed, [1e-14, 1e-16], "f64");
+        }
+    }
+
+    #[test]
+    fn step_does_not_depend_on_the_number_of_threads() {
+        let with_threads = |n| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+            pool.install(|| two_steps::<f32>(apply_fused).map(|tensor| flat(&tensor)))
+        };
+        assert_eq!(with_threads(1), with_threads(4));
+    }
+
+    #[test]
+    fn first_step_moves_by_the_learning_rate_against_the_sign_of_the_gradient() {
+        // m / (1 - beta1) = g and v / (1 - beta2) = g^2, so the step is lr * g / (|g| + eps).
+        let parameter = Var::new(&[1.0f32, 2.0, 3.0], &Device::Cpu).unwrap();
+        let grad = Tensor::new(&[0.5f32, -8.0, 0.0], &Device::Cpu).unwrap();
+        let mut optimizer = AdamW::new(AdamWSettings::default());
+        optimizer.begin_step(0.1, 1.0).update("p", &parameter, &grad, false).unwrap();
+        let moved = flat(&parameter);
+        for (found, expected) in moved.iter().zip([0.9, 2.1, 3.0]) {
+            assert!((found - expected).abs() < 1e-6, "{moved:?}");
+        }
+    }
+
+    #[test]
+    fn scalar_parameters_and_bf16_gradients_are_taken() {
+        let parameter = Tensor::new(1.0f32, &Device::Cpu).unwrap();
+        let grad = Tensor::new(0.5f32, &Device::Cpu).unwrap();
+        let mut optimizer = AdamW::new(AdamWSettings::default());
+        let half = grad.to_dtype(DType::BF16).unwrap();
+        optimizer.begin_step(0.1, 1.0).update("p", &parameter, &half, false).unwrap();
+        assert!((parameter.to_scalar::<f32>().unwrap() - 0.9).abs() < 1e-6);
+        let moments = optimizer.moments["p"].clone();
+        let step = optimizer.begin_step(0.1, 1.0);
+        let rule = Rule::new(&AdamWSettings::default(), 2, &step, false);
+        apply_composed(&rule, &parameter, &grad, &moments).unwrap();
+        assert!((parameter.to_scalar::<f32>().unwrap() - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn restored_optimizer_continues_bit_for_bit() {
+        let grads: [Vec<f32>; 3] = [wave(40, 0.3), wave(40, 0.7), wave(40, 1.1)];
+        let start: Vec<f32> = wave(40, 0.2);
+        let step = |optimizer: &mut AdamW, parameter: &Tensor, grad: &[f32]| {
+            let grad = Tensor::new(grad, &Device::Cpu).unwrap();
+            optimizer.begin_step(1e-3, 0.5).update("layer.weight", parameter, &grad, true).unwrap();
+        };
+        let through = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
+        let mut never_stopped = AdamW::new(AdamWSettings::default());
+        grads.iter().for_each(|grad| step(&mut never_stopped, &through, grad));
+
+        let resumed = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
+        let mut first = AdamW::new(AdamWSettings::default());
+        step(&mut first, &resumed, &grads[0]);
+        let copies = first.state().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap()));
+        let mut second = AdamW::restore(AdamWSettings::default(), first.n_steps(), copies).unwrap();
+        grads[1..].iter().for_each(|grad| step(&mut second, &resumed, grad));
+        assert_eq!(flat(&through), flat(&resumed));
+        let names: Vec<String> = second.state().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["m.layer.weight", "v.layer.weight"]);
+    }
+
+    #[test]
+    fn damaged_state_is_refused_by_name() {
+        let zeros = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
+        let refusal = |state: Vec<(&str, Tensor)>| {
+            let state = state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
+            AdamW::restore(AdamWSettings::default(), 1, state).unwrap_err().to_string()
+        };
+        assert!(refusal(vec![("m.a", zeros(2))]).contains("m.a has no v.a"));
+        assert!(refusal(vec![("v.a", zeros(2))]).contains("v.a has no m.a"));
+        assert!(refusal(vec![("step", zeros(2))]).contains("\"step\""));
+        assert!(refusal(vec![("m.a", zeros(2)), ("v.a", zeros(3))]).contains("expected the same"));
+    }
+
+    #[test]
+    fn wrong_shapes_dtypes_and_layouts_are_refused_by_name() {
+        let zeros = |n: usize| Tensor::zeros((n, 2), DType::F32, &Device::Cpu).unwrap();
+        let mut optimizer = AdamW::new(AdamWSettings::default());
+        let mut update = |name: &str, parameter: &Tensor, grad: &Tensor| {
+            optimizer.begin_step(0.1, 1.0).update(name, parameter, grad, false)
+        };
+        update("a", &zeros(2), &zeros(2)).unwrap();
+        let message = update("a", &zeros(3), &zeros(3)).unwrap_err().to_string();
+        assert!(message.contains("moments of a"), "{message}");
+        let message = update("b", &zeros(2), &zeros(3)).unwrap_err().to_string();
+        assert!(message.contains("gradient of b"), "{message}");
+        let half = zeros(2).to_dtype(DType::BF16).unwrap();
+        assert!(update("c", &half, &half).is_err());
+        let strided = zeros(3).t().unwrap();
+        assert!(update("d", &strided, &strided).is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! The global gradient norm, and the factor that clips it.
+//! Not here: the multiplication itself, which AdamW folds into its own pass (`adamw`); what happens to a run
+//! whose gradients are not finite (`train`).
+//!
+//! The factor is that of `torch.nn.utils.clip_grad_norm_`. Unlike there the squares are added in f64 and, on the
+//! CPU, in a fixed order, so the norm does not depend on the number of threads.
+
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+/// Elements whose squares one task adds up; fixed, so that the sum does not depend on the threads.
+const CHUNK: usize = 1 << 15;
+/// Elements widened to f64 at a time on a device, to bound the temporary to 128 MiB.
+const DEVICE_CHUNK: usize = 1 << 24;
+/// Running sums side by side, so that the additions vectorise.
+const LANES: usize = 8;
+
+/// The norm of all gradients of an update, taken as one vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradNorm {
+    /// The Euclidean norm; not finite if any gradient is not.
+    pub norm: f64,
+    /// The parameters whose gradient holds a NaN or an infinity, in the order given. The update must not be made.
+    pub non_finite: Vec<String>,
+}
+
+impl GradNorm {
+    /// The factor for every gradient: `min(1, max_norm / (norm + 1e-6))`; 1 for an infinite `max_norm`.
+    ///
+    /// NaN for a norm that is NaN, so that an unheeded [`GradNorm::non_finite`] is not passed off as 1.
+    pub fn factor(&self, max_norm: f64) -> f64 {
+        if self.norm.is_nan() {
+            return f64::NAN;
+        }
+        if max_norm.is_infinite() {
+            return 1.0;
+        }
+        (max_norm / (self.norm + 1e-6)).min(1.0)
+    }
+}
+
+/// Measures the gradients of an update.
+///
+/// - `grads`: parameter names and their gradients, of any shape, any floating dtype, any device; the order
+///   fixes the order of summation, so pass them sorted
+///
+/// # Errors
+/// A dtype cannot be widened to f64, or the device fails.
+pub fn grad_norm<'a>(grads: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<GradNorm> {
+    let (names, sums): (Vec<&str>, Vec<Tensor>) = grads
+        .into_iter()
+        .map(|(name, grad)| Ok((name, sum_of_squares(grad)?)))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    // One transfer for all, as each waits for the device.
+    let sums: Vec<f64> =
+        if sums.is_empty() { Vec::new() } else { Tensor::stack(&sums, 0)?.to_vec1()? };
+    let not_finite = |(name, sum): (&&str, &f64)| (!sum.is_finite()).then(|| (*name).to_owned());
+    let non_finite = names.iter().zip(&sums).filter_map(not_finite).collect();
+    Ok(GradNorm { norm: sums.iter().sum::<f64>().sqrt(), non_finite })
+}
+
+/// The sum of a tensor's squares: a f64 scalar tensor on its device.
+fn sum_of_squares(grad: &Tensor) -> Result<Tensor> {
+    let flat = grad.detach().flatten_all()?.contiguous()?;
+    let on_cpu = {
+        let (storage, layout) = flat.storage_and_layout();
+        let range = layout.start_offset()..layout.start_offset() + layout.shape().elem_count();
+        match &*storage {
+            Storage::Cpu(CpuStorage::F32(data)) => Some(sum_of_squares_cpu(&data[range])),
+            Storage::Cpu(CpuStorage::F64(data)) => Some(sum_of_squares_cpu(&data[range])),
+            _ => None,
+        }
+    };
+    match on_cpu {
+        Some(sum) => Tensor::new(sum, &Device::Cpu),
+        None => sum_of_squares_device(&flat),
+    }
+}
+
+/// The plain composition, for devices and dtypes without a loop of their own; a `[n]` tensor in.
+fn sum_of_squares_device(flat: &Tensor) -> Result<Tensor> {
+    let n = flat.elem_count();
+    let mut sum = Tensor::zeros((), DType::F64, flat.device())?;
+    for start in (0..n).step_by(DEVICE_CHUNK) {
+        let chunk = flat.narrow(0, start, DEVICE_CHUNK.min(n - start))?;
+        sum = (sum + chunk.to_dtype(DType::F64)?.sqr()?.sum_all()?)?;
+    }
+    Ok(sum)
+}
+
+/// Adds squares in f64: within a chunk in `LANES` running sums, then lane by lane, then chunk by chunk.
+fn sum_of_squares_cpu<T: Copy + Into<f64> + Sync>(data: &[T]) -> f64 {
+    let chunk_sums: Vec<f64> = data
+        .par_chunks(CHUNK)
+        .map(|chunk| pulp::Arch::new().dispatch(|| sum_of_squares_chunk(chunk)))
+        .collect();
+    chunk_sums.iter().sum()
+}
+
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "inlined into the dispatch to be compiled for its vector width"
+)]
+fn sum_of_squares_chunk<T: Copy + Into<f64>>(chunk: &[T]) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    let (groups, rest) = chunk.as_chunks::<LANES>();
+    for group in groups {
+        for (lane, x) in lanes.iter_mut().zip(group) {
+            let x: f64 = (*x).into();
+            *lane += x * x;
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        let x: f64 = (*x).into();
+        *lane += x * x;
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::path::Path;
+
+    fn norm_of(grads: &[(&str, Tensor)]) -> GradNorm {
+        grad_norm(grads.iter().map(|(name, grad)| (*name, grad))).unwrap()
+    }
+
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::new(values, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn norm_is_that_of_all_gradients_as_one_vector() {
+        let norm = norm_of(&[("a", tensor(&[3.0, 0.0])), ("b", tensor(&[-4.0]))]);
+        assert_eq!(norm, GradNorm { norm: 5.0, non_finite: vec![] });
+        assert!((norm.factor(1.0) - 1.0 / (5.0 + 1e-6)).abs() < 1e-15);
+        assert!((norm.factor(10.0) - 1.0).abs() < 1e-15);
+        assert!((norm.factor(f64::INFINITY) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn norm_and_factor_equal_torchs() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adamw.json");
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let numbers = |value: &Value| -> Vec<f64> {
+            value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+        };
+        let (mut n_clipped, mut n_kept) = (0, 0);
+        for step in golden["f64"]["steps"].as_array().unwrap() {
+            let grads = ["decayed", "plain"].map(|name| {
+                (name, Tensor::new(numbers(&step["grads"][name]), &Device::Cpu).unwrap())
+            });
+            let norm = norm_of(&grads);
+            let expected = step["norm"].as_f64().unwrap();
+            assert!((norm.norm - expected).abs() < 1e-14 * expected, "{norm:?} != {expected}");
+            let factor = norm.factor(golden["max_norm"].as_f64().unwrap());
+            if factor < 1.0 {
+                n_clipped += 1
+            } else {
+                n_kept += 1
+            }
+            for (raw, clipped) in
+                numbers(&step["grads"]["plain"]).into_iter().zip(numbers(&step["clipped"]["plain"]))
+            {
+                assert!((raw * factor - clipped).abs() < 1e-14, "{raw} * {factor} != {clipped}");
+            }
+        }
+        assert!(n_clipped > 0 && n_kept > 0, "the golden shows both cases");
+    }
+
+    #[test]
+    fn no_gradients_have_norm_zero() {
+        assert_eq!(norm_of(&[]), GradNorm { norm: 0.0, non_finite: vec![] });
+    }
+
+    #[test]
+    fn parameters_that_are_not_finite_are_named() {
+        let norm = norm_of(&[
+            ("nan", tensor(&[0.0, f32::NAN])),
+            ("fine", tensor(&[1.0])),
+            ("infinite", tensor(&[f32::NEG_INFINITY])),
+        ]);
+        assert_eq!(norm.non_finite, ["nan", "infinite"]);
+        assert!(norm.factor(1.0).is_nan());
+    }
+
+    #[test]
+    fn squares_beyond_f32_are_still_finite() {
+        assert!((norm_of(&[("a", tensor(&[3e30, 4e30]))]).norm / 5e30 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn cpu_loop_equals_the_plain_composition_on_strided_views_and_across_chunks() {
+        let n = CHUNK * 2 + 13;
+        let values: Vec<f32> = (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 17.0).collect();
+        let long = tensor(&values);
+        let strided =
+            long.narrow(0, 1, 2 * CHUNK).unwrap().reshape((2, CHUNK)).unwrap().t().unwrap();
+        for grad in [&long, &strided] {
+            let flat = grad.flatten_all().unwrap();
+            let plain = sum_of_squares_device(&flat).unwrap().to_scalar::<f64>().unwrap().sqrt();
+            let found = norm_of(&[("a", grad.clone())]).norm;
+            assert!((found / plain - 1.0).abs() < 1e-12, "{found} != {plain}");
+        }
+    }
+
+    #[test]
+    fn norm_does_not_depend_on_the_number_of_threads() {
+        let values: Vec<f32> = (0..CHUNK * 5).map(|i| (i as f32 * 0.37).sin()).collect();
+        let grad = tensor(&values);
+        let with_threads = |n| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+            pool.install(|| norm_of(&[("a", grad.clone())]).norm.to_bits())
+        };
+        assert_eq!(with_threads(1), with_threads(5));
+    }
+}
