@@ -15,4 +15,8 @@ pub mod device;
 pub mod names;
 pub mod save;
 mod shard;
+#[cfg(test)]
+mod test_checkpoint;
+#[cfg(test)]
+mod test_hub;
 pub mod weights;
