@@ -353,3 +353,184 @@ fn read_eos(files: &ModelFiles, text: &Section, vocab: usize) -> Result<Vec<u32>
         .and_then(|ids| ids.into_iter().map(|id| in_vocabulary(id, vocab)).collect())
         .ok_or_else(|| section.wrong("eos_token_id", &format!("one or more ids below {vocab}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::test_checkpoint::{config_json, files, folder, golden};
+    use super::*;
+
+    fn load(config: &Value) -> Result<Qwen2VlConfig, ModelError> {
+        Qwen2VlConfig::load(&files(&folder(config, &[].into())))
+    }
+
+    fn load_with(pointer: &str, value: Value) -> Result<Qwen2VlConfig, ModelError> {
+        let mut config = config_json();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[field] = value;
+        load(&config)
+    }
+
+    #[test]
+    fn hub_layout_gives_the_numbers_in_the_file() {
+        let config = Qwen2VlConfig::load(&golden()).unwrap();
+        let text = &config.text;
+        assert_eq!((text.hidden_size, text.intermediate_size, text.vocab_size), (64, 160, 512));
+        assert_eq!((text.num_attention_heads, text.num_key_value_heads), (4, 2));
+        assert_eq!((text.num_hidden_layers, text.head_dim()), (3, 16));
+        assert_eq!((text.rms_norm_eps, text.rope_theta), (1e-6, 1e6));
+        assert_eq!(text.mrope_section, [2, 3, 3]);
+        assert!(text.tie_word_embeddings);
+        let vision = &config.vision;
+        assert_eq!((vision.depth, vision.embed_dim, vision.mlp_hidden), (2, 48, 192));
+        assert_eq!((vision.num_heads, vision.head_dim()), (3, 16));
+        assert_eq!((vision.patch_dim(), vision.merged_dim()), (1176, 192));
+        assert_eq!((config.image_token_id, config.video_token_id), (390, 391));
+        assert_eq!((config.vision_start_token_id, config.vision_end_token_id), (387, 388));
+        assert_eq!(config.eos_token_ids, [380, 378], "generation_config.json's list");
+    }
+
+    /// What `Qwen2VLConfig.save_pretrained` of transformers 5.23 makes of [`config_json`].
+    fn nested() -> Value {
+        json!({
+            "architectures": ["Qwen2VLForConditionalGeneration"],
+            "dtype": "float32", "image_token_id": 5, "model_type": "qwen2_vl",
+            "text_config": {
+                "dtype": "float32", "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 8,
+                "intermediate_size": 12, "layer_types": ["full_attention"],
+                "max_position_embeddings": 64, "max_window_layers": 80,
+                "model_type": "qwen2_vl_text", "num_attention_heads": 2, "num_hidden_layers": 1,
+                "num_key_value_heads": 1, "rms_norm_eps": 1e-6,
+                "rope_parameters": {"mrope_section": [1, 1, 0], "rope_theta": 1e6,
+                    "rope_type": "default", "type": "mrope"},
+                "sliding_window": null, "use_sliding_window": false, "vocab_size": 16
+            },
+            "tie_word_embeddings": true, "transformers_version": "5.23.0", "video_token_id": 6,
+            "vision_config": {
+                "depth": 1, "embed_dim": 8, "hidden_act": "quick_gelu", "hidden_size": 8,
+                "in_channels": 3, "in_chans": 3, "initializer_range": 0.02, "mlp_ratio": 2,
+                "model_type": "qwen2_vl_vision", "num_heads": 2, "patch_size": 2,
+                "rope_parameters": {"rope_theta": 10000.0, "rope_type": "axial"},
+                "spatial_merge_size": 2, "temporal_patch_size": 2
+            },
+            "vision_end_token_id": 4, "vision_start_token_id": 3
+        })
+    }
+
+    #[test]
+    fn nested_layout_reads_like_the_flat_one() {
+        assert_eq!(load(&nested()).unwrap(), load(&config_json()).unwrap());
+    }
+
+    #[test]
+    fn absent_fields_are_what_transformers_makes_of_them() {
+        let mut config = nested();
+        for (section, field) in [
+            ("/text_config", "rms_norm_eps"),
+            ("/text_config", "max_position_embeddings"),
+            ("/text_config/rope_parameters", "rope_theta"),
+            ("", "tie_word_embeddings"),
+        ] {
+            config.pointer_mut(section).unwrap().as_object_mut().unwrap().remove(field).unwrap();
+        }
+        let text = load(&config).unwrap().text;
+        assert_eq!((text.rms_norm_eps, text.rope_theta), (1e-5, 1e6));
+        assert_eq!(text.max_position_embeddings, 32_768);
+        assert!(!text.tie_word_embeddings);
+    }
+
+    #[test]
+    fn parameters_of_the_2b_model_are_those_of_the_hub() {
+        let mut config = config_json();
+        for (field, value) in [
+            ("hidden_size", 1536),
+            ("intermediate_size", 8960),
+            ("num_hidden_layers", 28),
+            ("num_attention_heads", 12),
+            ("num_key_value_heads", 2),
+            ("vocab_size", 151_936),
+        ] {
+            config[field] = json!(value);
+        }
+        config["rope_scaling"]["mrope_section"] = json!([16, 24, 24]);
+        config["vision_config"] = json!({"depth": 32, "embed_dim": 1280, "mlp_ratio": 4,
+            "num_heads": 16, "in_chans": 3, "hidden_size": 1536, "patch_size": 14});
+        let shapes = load(&config).unwrap().parameter_shapes();
+        let count: usize = shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        assert_eq!((shapes.len(), count), (729, 2_208_985_600));
+    }
+
+    #[test]
+    fn untied_head_is_the_last_parameter() {
+        let untied = load_with("/tie_word_embeddings", json!(false)).unwrap();
+        let tied = load(&config_json()).unwrap();
+        assert_eq!(untied.parameter_shapes().len(), tied.parameter_shapes().len() + 1);
+        let (name, shape) = untied.parameter_shapes().pop().unwrap();
+        assert_eq!((name.as_str(), shape), ("lm_head.weight", vec![16, 8]));
+    }
+
+    #[test]
+    fn another_architecture_is_named() {
+        let message = load_with("/model_type", json!("qwen2_5_vl")).unwrap_err().to_string();
+        assert!(message.contains("config.json: model_type is \"qwen2_5_vl\""), "{message}");
+        assert!(message.contains("expected \"qwen2_vl\"\nhint: "), "{message}");
+        let error = load_with("/architectures", json!(["Qwen2ForCausalLM"])).unwrap_err();
+        assert!(matches!(error, ModelError::Architecture { field: "architectures", .. }));
+        assert!(load_with("/architectures", Value::Null).is_ok());
+    }
+
+    #[test]
+    fn numbers_at_odds_are_errors_that_name_the_field() {
+        for (pointer, value, field) in [
+            ("/hidden_size", json!(9), "hidden_size is 9, expected an even multiple"),
+            ("/hidden_size", json!(0), "hidden_size is 0, expected a whole number from 1"),
+            ("/hidden_size", json!("8"), "hidden_size is \"8\""),
+            ("/vocab_size", json!(16.5), "vocab_size is 16.5"),
+            ("/num_key_value_heads", json!(3), "num_key_value_heads is 3, expected a divisor of"),
+            ("/num_hidden_layers", json!(100_000), "expected a whole number from 1 to 4096"),
+            ("/rope_scaling", Value::Null, "rope_scaling is null, expected an object"),
+            ("/rope_scaling/type", json!("yarn"), "rope_scaling.type is \"yarn\""),
+            (
+                "/rope_scaling/mrope_section",
+                json!([1, 1]),
+                "mrope_section is [1,1], expected three",
+            ),
+            ("/rope_scaling/mrope_section", json!([1, 1, 1]), "which sums to 3, expected a sum of"),
+            ("/rms_norm_eps", json!(0.0), "rms_norm_eps is 0.0, expected a positive number"),
+            ("/tie_word_embeddings", json!(1), "tie_word_embeddings is 1, expected true or false"),
+            ("/use_sliding_window", json!(true), "use_sliding_window is true"),
+            ("/hidden_act", json!("gelu"), "hidden_act is \"gelu\", expected \"silu\""),
+            ("/image_token_id", json!(16), "image_token_id is 16, expected an id below"),
+            ("/eos_token_id", json!([]), "eos_token_id is [], expected one or more ids"),
+            ("/vision_config", json!(3), "vision_config is 3, expected an object"),
+            (
+                "/vision_config/num_heads",
+                json!(4),
+                "vision_config.embed_dim is 8, expected a multiple",
+            ),
+            ("/vision_config/hidden_size", json!(4), "vision_config.hidden_size is 4"),
+            ("/vision_config/depth", Value::Null, "vision_config.depth is null"),
+            ("/vision_config/patch_size", json!(1 << 20), "expected a whole number from 1 to 1024"),
+        ] {
+            let message = load_with(pointer, value).unwrap_err().to_string();
+            assert!(message.contains("config.json: ") && message.contains(field), "{message}");
+            assert!(message.contains("\nhint: "), "{message}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_floats() {
+        assert_eq!(load_with("/hidden_size", json!(8.0)).unwrap().text.hidden_size, 8);
+    }
+
+    #[test]
+    fn absent_or_broken_file_is_an_error_that_names_it() {
+        let empty = tempfile::tempdir().unwrap();
+        let error = Qwen2VlConfig::load(&files(&empty)).unwrap_err();
+        assert!(matches!(error, ModelError::MissingFile { .. }), "{error}");
+        std::fs::write(empty.path().join("config.json"), "{\"model_type\": \"qwen2_vl\"").unwrap();
+        let message = Qwen2VlConfig::load(&files(&empty)).unwrap_err().to_string();
+        assert!(message.contains("config.json: not a JSON object (EOF while parsing"), "{message}");
+    }
+}

@@ -19,6 +19,8 @@ pub mod save;
 mod shard;
 #[cfg(test)]
 mod test_checkpoint;
+#[cfg(test)]
+mod test_hub;
 pub mod weights;
 
 pub mod parameters;

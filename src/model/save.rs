@@ -234,3 +234,145 @@ fn write_file(path: &Path, contents: &[u8]) -> Result<(), ModelError> {
         })
         .map_err(|source| ModelError::Write { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::config::Qwen2VlConfig;
+    use super::super::test_checkpoint::{config_json, files, folder, golden, tensors};
+    use super::super::weights;
+    use super::*;
+
+    fn in_hub_order(files: &ModelFiles, dtype: DType) -> Vec<(String, Tensor)> {
+        let config = Qwen2VlConfig::load(files).unwrap();
+        let mut loaded = weights::load(files, &config, dtype, &Device::Cpu).unwrap();
+        let shapes = config.parameter_shapes().into_iter();
+        shapes.map(|(name, _)| loaded.remove_entry(&name).unwrap()).collect()
+    }
+
+    fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+        entries
+            .map(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                (name, std::fs::read(entry.path()).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn saved_golden_checkpoint_is_byte_for_byte_the_one_that_python_wrote() {
+        let saved = tempfile::tempdir().unwrap();
+        let loaded = in_hub_order(&golden(), DType::F32);
+        save(saved.path(), &loaded, DType::F32, &golden(), u64::MAX).unwrap();
+        let ModelFiles::Folder(original) = golden() else { panic!("a folder") };
+        let (ours, theirs) = (contents(saved.path()), contents(&original));
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+        for (name, bytes) in &ours {
+            assert!(bytes == &theirs[name], "{name} differs");
+        }
+    }
+
+    #[test]
+    fn save_load_save_is_byte_equal() {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            for max_shard_bytes in [u64::MAX, 2000, 1] {
+                let first = tempfile::tempdir().unwrap();
+                let loaded = in_hub_order(&golden(), DType::F32);
+                save(first.path(), &loaded, dtype, &golden(), max_shard_bytes).unwrap();
+                let second = tempfile::tempdir().unwrap();
+                let reloaded = in_hub_order(&files(&first), DType::F32);
+                save(second.path(), &reloaded, dtype, &files(&first), max_shard_bytes).unwrap();
+                assert!(contents(first.path()) == contents(second.path()));
+            }
+        }
+    }
+
+    /// The first case is the docstring of `split_state_dict_into_shards_factory`
+    /// (`huggingface_hub` 2.4); the others are what that function returns.
+    #[test]
+    fn shards_are_filled_as_transformers_fills_them() {
+        for (sizes, expected) in [
+            (vec![6, 6, 2, 6, 2, 2], vec![vec![0], vec![1, 2], vec![3, 4, 5]]),
+            (vec![3, 20, 4], vec![vec![1], vec![0, 2]]),
+            (vec![10, 10], vec![vec![0], vec![1]]),
+            (vec![4, 6], vec![vec![0, 1]]),
+            (vec![20, 30], vec![vec![0], vec![1]]),
+        ] {
+            assert_eq!(split(&sizes, 10), expected, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn shards_stay_within_the_limit_and_the_index_finds_every_tensor() {
+        let single = folder(&config_json(), &tensors(&config_json()));
+        let saved = tempfile::tempdir().unwrap();
+        let loaded = in_hub_order(&files(&single), DType::F32);
+        save(saved.path(), &loaded, DType::F32, &files(&single), 5000).unwrap();
+        let index = read_object(&files(&saved), INDEX_FILE).unwrap().unwrap();
+        let count: usize = loaded.iter().map(|(_, tensor)| tensor.elem_count()).sum();
+        assert_eq!(index["metadata"], json!({"total_parameters": count, "total_size": 4 * count}));
+        assert_eq!(index["weight_map"].as_object().unwrap().len(), loaded.len());
+        let listed: Vec<&String> = index["weight_map"].as_object().unwrap().keys().collect();
+        assert!(listed.is_sorted());
+        let shards = contents(saved.path());
+        let shards = shards.iter().filter(|(name, _)| name.ends_with(".safetensors"));
+        for (name, bytes) in shards {
+            let header = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+            assert!(bytes.len() as u64 - 8 - header <= 5000, "{name}");
+        }
+        let reloaded = in_hub_order(&files(&saved), DType::F32);
+        assert_eq!(reloaded.len(), loaded.len());
+    }
+
+    #[test]
+    fn tensor_that_is_a_view_is_saved_in_its_own_order() {
+        let single = folder(&config_json(), &tensors(&config_json()));
+        let mut loaded = in_hub_order(&files(&single), DType::F32);
+        let expected = contents(single.path());
+        let square = loaded.iter_mut().find(|(name, _)| name.ends_with("o_proj.weight")).unwrap();
+        // Transposed in memory, then seen from the other side: the same numbers, other strides.
+        square.1 = square.1.t().unwrap().contiguous().unwrap().t().unwrap();
+        let saved = tempfile::tempdir().unwrap();
+        save(saved.path(), &loaded, DType::F32, &files(&single), u64::MAX).unwrap();
+        assert!(contents(saved.path())[SINGLE_FILE] == expected[SINGLE_FILE]);
+    }
+
+    #[test]
+    fn config_says_the_number_type_of_the_tensors() {
+        let nested = json!({"dtype": "float32", "text_config": {"dtype": "float32", "n": 1},
+            "vision_config": {"depth": 1}});
+        for (config, expected) in [
+            (
+                json!({"torch_dtype": "float32", "n": 1e-6}),
+                json!({"torch_dtype": "bfloat16", "n": 1e-6}),
+            ),
+            (json!({}), json!({"torch_dtype": "bfloat16"})),
+            (
+                nested,
+                json!({"dtype": "bfloat16", "text_config": {"dtype": "bfloat16", "n": 1},
+                    "vision_config": {"depth": 1}}),
+            ),
+        ] {
+            assert_eq!(with_dtype(config.as_object().cloned(), DType::BF16), Some(expected));
+        }
+        let already = json!({"torch_dtype": "bfloat16"});
+        assert_eq!(with_dtype(already.as_object().cloned(), DType::BF16), None);
+    }
+
+    #[test]
+    fn folder_that_cannot_be_written_is_named() {
+        let single = folder(&config_json(), &tensors(&config_json()));
+        let loaded = in_hub_order(&files(&single), DType::F32);
+        let inside_a_file = single.path().join("config.json").join("out");
+        let error = save(&inside_a_file, &loaded, DType::F32, &files(&single), 1).unwrap_err();
+        assert!(matches!(&error, ModelError::Write { path, .. } if path == &inside_a_file));
+        let saved = tempfile::tempdir().unwrap();
+        let error = save(saved.path(), &loaded, DType::U8, &files(&single), 1).unwrap_err();
+        assert!(
+            error.to_string().starts_with("cannot save the model: unsupported dtype"),
+            "{error}"
+        );
+    }
+}

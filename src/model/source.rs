@@ -207,3 +207,130 @@ fn is_weights(name: &str) -> bool {
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::super::test_hub::TestHub;
+    use super::*;
+
+    static FAKE: &[BuiltinFile] = &[BuiltinFile { name: "config.json", bytes: b"{}" }];
+
+    fn no_hub() -> Hub {
+        panic!("the hub is not to be asked")
+    }
+
+    fn hub(cache: &TempDir, endpoint: &str, is_offline: bool) -> Hub {
+        Hub {
+            cache: Cache::new(cache.path().to_owned()),
+            endpoint: endpoint.to_owned(),
+            token: Some("secret".to_owned()),
+            is_offline,
+        }
+    }
+
+    fn message(outcome: Result<ModelFiles, ModelError>) -> String {
+        let message = outcome.unwrap_err().to_string();
+        assert!(message.starts_with("model \"") && message.contains("\nhint: "), "{message}");
+        message
+    }
+
+    fn named(names: &[&str]) -> BTreeMap<String, Vec<u8>> {
+        names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn tiny_is_the_built_in_model() {
+        let files = resolve_among("tiny", FAKE, no_hub).unwrap();
+        assert_eq!(files.read("config.json").unwrap().as_deref(), Some(&b"{}"[..]));
+        let without = message(resolve_among("tiny", &[], no_hub));
+        assert!(without.contains("built without the tiny model"), "{without}");
+    }
+
+    #[test]
+    fn existing_folder_is_taken_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = resolve_among(folder.path().to_str().unwrap(), FAKE, no_hub).unwrap();
+        assert!(matches!(files, ModelFiles::Folder(found) if found == folder.path()));
+    }
+
+    #[test]
+    fn names_that_lead_nowhere_say_what_was_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.safetensors");
+        std::fs::write(&file, "").unwrap();
+        let is_file = message(resolve_among(file.to_str().unwrap(), FAKE, no_hub));
+        assert!(is_file.contains("it is a file, expected a folder"), "{is_file}");
+        for spec in
+            ["no-such-model", "./org/model", "/org/model", "a/b/c", "../model", "~/model", ""]
+        {
+            let nowhere = message(resolve_among(spec, FAKE, no_hub));
+            assert!(nowhere.contains("no such folder, and not a hub id"), "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn hub_model_is_fetched_once_and_then_used_without_the_network() {
+        let index = json!({"weight_map": {"a": "model-00001-of-00001.safetensors"}}).to_string();
+        let mut served = named(&[
+            "config.json",
+            "tokenizer.json",
+            "model-00001-of-00001.safetensors",
+            "README.md",
+            "pytorch_model.bin",
+            "original/model.safetensors",
+        ]);
+        served.insert(INDEX_FILE.to_owned(), index.into_bytes());
+        let (server, cache) = (TestHub::serve(served), tempfile::tempdir().unwrap());
+        let first = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, false));
+        let ModelFiles::Folder(folder) = first.unwrap() else { panic!("a folder") };
+        for name in ["config.json", "tokenizer.json", "model-00001-of-00001.safetensors"] {
+            assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), name);
+        }
+        assert!(folder.ends_with("models--org--model/snapshots/c0ffee"), "{}", folder.display());
+        for absent in ["README.md", "pytorch_model.bin", "original"] {
+            assert!(!folder.join(absent).exists(), "{absent} is not needed");
+        }
+        let asked = server.requests();
+        assert!(!asked.iter().any(|request| request.path.ends_with("README.md")));
+        assert!(asked.iter().all(|request| request.token.as_deref() == Some("secret")));
+
+        let again = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, true));
+        assert!(matches!(again.unwrap(), ModelFiles::Folder(found) if found == folder));
+        assert_eq!(server.requests().len(), asked.len(), "a whole copy needs no request");
+    }
+
+    #[test]
+    fn half_a_copy_in_the_cache_is_completed() {
+        let served = named(&["config.json", "tokenizer.json", SINGLE_FILE]);
+        let (server, cache) = (TestHub::serve(served), tempfile::tempdir().unwrap());
+        let fetch = |is_offline| {
+            resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, is_offline))
+        };
+        let ModelFiles::Folder(folder) = fetch(false).unwrap() else { panic!("a folder") };
+        std::fs::remove_file(folder.join(SINGLE_FILE)).unwrap();
+        let offline = message(fetch(true));
+        assert!(offline.contains("no complete copy in the cache"), "{offline}");
+        assert!(offline.contains("HF_HUB_OFFLINE"), "{offline}");
+        fetch(false).unwrap();
+        assert!(folder.join(SINGLE_FILE).exists());
+    }
+
+    #[test]
+    fn hub_that_does_not_know_the_model_is_quoted() {
+        let (server, cache) =
+            (TestHub::serve(named(&["config.json"])), tempfile::tempdir().unwrap());
+        let unknown = resolve_among("org/other", FAKE, || hub(&cache, &server.endpoint, false));
+        let unknown = message(unknown);
+        assert!(unknown.contains(&server.endpoint) && unknown.contains("404"), "{unknown}");
+        let empty = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, false));
+        assert!(message(empty).contains("the model has no safetensors files"));
+        let nobody = "http://127.0.0.1:1";
+        let unreachable = resolve_among("org/model", FAKE, || hub(&cache, nobody, false));
+        assert!(message(unreachable).contains("http://127.0.0.1:1 answers: request error"));
+    }
+}

@@ -261,3 +261,297 @@ fn first_few<S: AsRef<str>>(names: &[S]) -> String {
     let more = if names.len() > MOST_LISTED { ", ..." } else { "" };
     format!("{}{more}", listed.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::super::files::BuiltinFile;
+    use super::super::test_checkpoint::{
+        Stored, config_json, files, folder, golden, tensors, write_safetensors,
+    };
+    use super::*;
+
+    fn load_as(files: &ModelFiles, dtype: DType) -> Result<BTreeMap<String, Tensor>, ModelError> {
+        load(files, &Qwen2VlConfig::load(files)?, dtype, &Device::Cpu)
+    }
+
+    /// What loading says about the smallest checkpoint after `change`.
+    fn message_after(change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> String {
+        let mut stored = tensors(&config_json());
+        change(&mut stored);
+        let folder = folder(&config_json(), &stored);
+        let message = load_as(&files(&folder), DType::F32).unwrap_err().to_string();
+        assert!(message.contains("model.safetensors") && message.contains("\nhint: "), "{message}");
+        message
+    }
+
+    /// The smallest checkpoint in two shards of about the same number of tensors, with their index.
+    fn sharded(rename: impl Fn(&str) -> String) -> TempDir {
+        let folder = folder(&config_json(), &[].into());
+        let mut weight_map = serde_json::Map::new();
+        let mut shards = [BTreeMap::new(), BTreeMap::new()];
+        for (tensor_idx, (name, stored)) in tensors(&config_json()).into_iter().enumerate() {
+            weight_map.insert(rename(&name), json!(format!("part-{}.safetensors", tensor_idx % 2)));
+            shards[tensor_idx % 2].insert(rename(&name), stored);
+        }
+        for (shard_idx, shard) in shards.iter().enumerate() {
+            let path = folder.path().join(format!("part-{shard_idx}.safetensors"));
+            write_safetensors(&path, shard);
+        }
+        write_index(folder.path(), &json!({"metadata": {}, "weight_map": weight_map}));
+        folder
+    }
+
+    fn write_index(folder: &Path, index: &Value) {
+        std::fs::write(folder.join(INDEX_FILE), index.to_string()).unwrap();
+    }
+
+    fn read_index(folder: &TempDir) -> Value {
+        serde_json::from_slice(&std::fs::read(folder.path().join(INDEX_FILE)).unwrap()).unwrap()
+    }
+
+    fn new_name(name: &str) -> String {
+        if name.starts_with("visual.") {
+            format!("model.{name}")
+        } else {
+            name.replacen("model.", "model.language_model.", 1)
+        }
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+    }
+
+    fn assert_equal(left: &BTreeMap<String, Tensor>, right: &BTreeMap<String, Tensor>) {
+        assert_eq!(left.keys().collect::<Vec<_>>(), right.keys().collect::<Vec<_>>());
+        for (name, tensor) in left {
+            assert_eq!(tensor.dims(), right[name].dims(), "{name}");
+            assert_eq!(numbers(tensor), numbers(&right[name]), "{name}");
+        }
+    }
+
+    #[test]
+    fn golden_checkpoint_reads_as_candle_reads_it() {
+        let ours = load_as(&golden(), DType::F32).unwrap();
+        let ModelFiles::Folder(folder) = golden() else { panic!("a folder") };
+        let theirs =
+            candle_core::safetensors::load(folder.join(SINGLE_FILE), &Device::Cpu).unwrap();
+        assert_equal(&ours, &theirs.into_iter().collect());
+    }
+
+    #[test]
+    fn shards_and_new_names_give_the_same_tensors() {
+        let single = folder(&config_json(), &tensors(&config_json()));
+        let expected = load_as(&files(&single), DType::F32).unwrap();
+        for folder in [sharded(str::to_owned), sharded(new_name)] {
+            assert_equal(&load_as(&files(&folder), DType::F32).unwrap(), &expected);
+        }
+    }
+
+    #[test]
+    fn short_numbers_on_disk_become_the_same_long_numbers() {
+        for stored_as in [Dtype::BF16, Dtype::F16] {
+            let mut stored = tensors(&config_json());
+            let (dtype, shape, bytes) = stored.get_mut("model.norm.weight").unwrap();
+            assert_eq!(shape, &[8]);
+            // 0x3FC0 is 1.5 as bf16 and 1.9375 as f16; the sign bit gives the negative.
+            *bytes = [0x3FC0_u16, 0xBFC0, 0, 0, 0, 0, 0, 0].map(u16::to_le_bytes).concat();
+            *dtype = stored_as;
+            let folder = folder(&config_json(), &stored);
+            let value = if stored_as == Dtype::BF16 { 1.5 } else { 1.9375 };
+            for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+                let loaded = load_as(&files(&folder), dtype).unwrap();
+                assert_eq!(loaded["model.norm.weight"].dtype(), dtype);
+                assert_eq!(numbers(&loaded["model.norm.weight"])[..3], [value, -value, 0.0]);
+            }
+        }
+    }
+
+    #[test]
+    fn long_numbers_on_disk_are_rounded_to_even() {
+        let mut stored = tensors(&config_json());
+        // bf16 keeps 7 bits after the leading one: steps of 1/128 above 1.
+        let values =
+            [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1.0 + 1.1 / 256.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+        stored.get_mut("model.norm.weight").unwrap().2 = values.map(f32::to_le_bytes).concat();
+        let folder = folder(&config_json(), &stored);
+        let loaded = load_as(&files(&folder), DType::BF16).unwrap();
+        let rounded = numbers(&loaded["model.norm.weight"]);
+        assert_eq!(rounded[..3], [1.0, 1.0 + 4.0 / 256.0, 1.0 + 2.0 / 256.0]);
+    }
+
+    #[test]
+    fn built_in_bytes_load_like_a_folder() {
+        let single = folder(&config_json(), &tensors(&config_json()));
+        let builtin: Vec<BuiltinFile> = ["config.json", SINGLE_FILE]
+            .into_iter()
+            .map(|name| BuiltinFile {
+                name,
+                bytes: std::fs::read(single.path().join(name)).unwrap().leak(),
+            })
+            .collect();
+        let builtin = ModelFiles::Builtin(builtin.leak());
+        let expected = load_as(&files(&single), DType::F32).unwrap();
+        assert_equal(&load_as(&builtin, DType::F32).unwrap(), &expected);
+    }
+
+    #[test]
+    fn missing_tensors_are_counted_and_the_first_named() {
+        let message = message_after(|stored| {
+            stored.retain(|name, _| !name.starts_with("model.layers.0.self_attn"));
+        });
+        assert!(
+            message.contains("7 of 33 tensors missing: model.layers.0.self_attn."),
+            "{message}"
+        );
+        assert_eq!(message.matches("self_attn").count(), MOST_LISTED);
+        assert!(message.contains(", ...\n"), "{message}");
+    }
+
+    #[test]
+    fn tensors_of_another_model_are_named() {
+        let message = message_after(|stored| {
+            let norm = stored["model.norm.weight"].clone();
+            stored.insert("model.layers.1.input_layernorm.weight".to_owned(), norm);
+        });
+        assert!(message.contains("1 tensors that the model does not have: model.layers.1.input"));
+    }
+
+    #[test]
+    fn wrong_shape_says_both_shapes() {
+        let message = message_after(|stored| {
+            stored.get_mut("visual.merger.mlp.0.weight").unwrap().1 = vec![16, 64];
+        });
+        assert!(
+            message.contains("visual.merger.mlp.0.weight has shape [16, 64], expected [32, 32]")
+        );
+    }
+
+    #[test]
+    fn numbers_that_are_not_weights_are_refused() {
+        for (dtype, bytes) in [(Dtype::F64, 8), (Dtype::I64, 8), (Dtype::I8, 1), (Dtype::U16, 2)] {
+            let message = message_after(|stored| {
+                let tensor = stored.get_mut("model.norm.weight").unwrap();
+                (tensor.0, tensor.2) = (dtype, vec![0; 8 * bytes]);
+            });
+            let found = format!("model.norm.weight holds {dtype:?}, expected BF16, F16 or F32");
+            assert!(message.contains(&found), "{message}");
+        }
+    }
+
+    #[test]
+    fn file_cut_short_anywhere_is_an_error() {
+        let folder = folder(&config_json(), &tensors(&config_json()));
+        let path = folder.path().join(SINGLE_FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for length in (0..whole.len()).step_by(41).chain([7, 8, 9, whole.len() - 1]) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = load_as(&files(&folder), DType::F32).unwrap_err();
+            assert!(matches!(error, ModelError::Damaged { bytes, .. } if bytes == length as u64));
+        }
+        std::fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+        let message = load_as(&files(&folder), DType::F32).unwrap_err().to_string();
+        assert!(message.contains("its header promises"), "a byte too many: {message}");
+    }
+
+    #[test]
+    fn header_of_nonsense_is_an_error() {
+        let folder = folder(&config_json(), &[].into());
+        for header in [
+            "",
+            "{",
+            "[]",
+            "{\"t\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [4, 8]}}",
+            "{\"t\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 4]}}",
+            "{\"t\": {\"dtype\": \"F7\", \"shape\": [1], \"data_offsets\": [0, 4]}}",
+            "{\"t\": {\"dtype\": \"F32\", \"shape\": [-1], \"data_offsets\": [0, 4]}}",
+        ] {
+            let length = header.len() as u64;
+            let bytes = [&length.to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+            std::fs::write(folder.path().join(SINGLE_FILE), bytes).unwrap();
+            let error = load_as(&files(&folder), DType::F32).unwrap_err();
+            assert!(matches!(error, ModelError::Damaged { .. }), "{header}: {error}");
+        }
+        let huge = [u64::MAX.to_le_bytes(), [0; 8]].concat();
+        std::fs::write(folder.path().join(SINGLE_FILE), huge).unwrap();
+        let message = load_as(&files(&folder), DType::F32).unwrap_err().to_string();
+        assert!(
+            message.contains("it promises a header of 18446744073709551615 bytes"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn folder_without_tensors_says_what_was_expected() {
+        let folder = folder(&config_json(), &[].into());
+        let message = load_as(&files(&folder), DType::F32).unwrap_err().to_string();
+        assert!(message.contains("model.safetensors: no such file, expected the model's tensors"));
+    }
+
+    #[test]
+    fn index_and_shards_that_disagree_are_named() {
+        let message = |change: fn(&TempDir, &mut Value)| {
+            let folder = sharded(str::to_owned);
+            let mut index = read_index(&folder);
+            change(&folder, &mut index);
+            write_index(folder.path(), &index);
+            let error = load_as(&files(&folder), DType::F32).unwrap_err();
+            assert!(matches!(error, ModelError::Index { .. }), "{error}");
+            error.to_string()
+        };
+        let absent = message(|folder, _| {
+            std::fs::remove_file(folder.path().join("part-1.safetensors")).unwrap();
+        });
+        assert!(
+            absent.contains("part-1.safetensors does not exist, expected it to hold "),
+            "{absent}"
+        );
+        let unlisted = message(|_, index| {
+            index["weight_map"].as_object_mut().unwrap().remove("model.norm.weight").unwrap();
+        });
+        assert!(unlisted.contains("holds model.norm.weight, not expected"), "{unlisted}");
+        let elsewhere =
+            message(|_, index| index["weight_map"]["lm_head.weight"] = json!("part-0.safetensors"));
+        assert!(
+            elsewhere.contains("does not hold lm_head.weight, expected by weight_map"),
+            "{elsewhere}"
+        );
+        let outside = message(|_, index| index["weight_map"]["x"] = json!("../part-0.safetensors"));
+        assert!(outside.contains("expected a plain file name"), "{outside}");
+        let shapeless = message(|_, index| index["weight_map"] = json!(["part-0.safetensors"]));
+        assert!(shapeless.contains("weight_map is missing or not an object"), "{shapeless}");
+    }
+
+    #[test]
+    fn tensor_in_two_places_is_an_error_that_names_both() {
+        let message = message_after(|stored| {
+            let norm = stored["model.norm.weight"].clone();
+            stored.insert("model.language_model.norm.weight".to_owned(), norm);
+        });
+        assert!(message.contains("model.norm.weight is in "), "{message}");
+        assert!(message.contains("model.safetensors as model.language_model.norm.weight"));
+    }
+
+    #[test]
+    fn tied_head_is_accepted_where_it_equals_the_embedding() {
+        let mut stored = tensors(&config_json());
+        stored.insert(HEAD.to_owned(), stored[EMBEDDING].clone());
+        let equal = folder(&config_json(), &stored);
+        let loaded = load_as(&files(&equal), DType::F32).unwrap();
+        assert!(!loaded.contains_key(HEAD));
+
+        stored.get_mut(HEAD).unwrap().2[100] ^= 1;
+        let different = folder(&config_json(), &stored);
+        let error = load_as(&files(&different), DType::F32).unwrap_err();
+        assert!(matches!(error, ModelError::TiedHead { .. }), "{error}");
+
+        let mut untied = config_json();
+        untied["tie_word_embeddings"] = json!(false);
+        let loaded = load_as(&files(&folder(&untied, &stored)), DType::F32).unwrap();
+        assert_eq!(loaded[HEAD].dims(), [16, 8]);
+    }
+}
