@@ -4,4 +4,7 @@
 //! Not here: tests of a module's own claims, which stand beside its code.
 
 mod cli;
+mod golden;
+mod parity;
 mod tidy;
+mod training_parity;

@@ -1,0 +1,143 @@
+//! The model against transformers: hidden states, logits, greedy generations.
+//! Not here: gradients and optimiser steps (`training_parity`), the processor (its own unit tests).
+
+use candle_core::{D, Result, Tensor};
+use othink::model::packed::{Group, Packed};
+use othink::model::stages::{Inference, Keep, Stages};
+use othink::rollout::engine::{Choice, Completion, GenerationSettings, Request, generate};
+use othink::rng::{Purpose, Stream};
+use othink::processor::Prompt;
+
+use crate::golden::{Golden, assert_parity, config, ids, model};
+
+/// Runs stages and keeps what they return.
+#[derive(Default)]
+struct Recorder(Vec<Tensor>);
+
+impl<'m> Stages<'m> for Recorder {
+    fn apply(
+        &mut self,
+        input: &Tensor,
+        _keep: Keep,
+        stage: impl Fn(&Tensor) -> Result<Tensor> + 'm,
+    ) -> Result<Tensor> {
+        let output = stage(input)?;
+        self.0.push(output.clone());
+        Ok(output)
+    }
+}
+
+fn pack(prompts: &[&Prompt]) -> Packed {
+    let groups: Vec<Group> =
+        prompts.iter().map(|&prompt| Group { prompt, completions: vec![] }).collect();
+    Packed::new(&groups, config().image_token_id, 2).unwrap()
+}
+
+#[test]
+fn every_hidden_state_equals_transformers() {
+    let golden = Golden::open();
+    let model = model("policy");
+    let packed = pack(&[&golden.prompt("one")]);
+    let hidden = &golden.index["cases"]["one"]["hidden"];
+
+    let mut vision = Recorder::default();
+    let images = model.embed_images(&mut vision, &packed).unwrap();
+    let names = ["vis_patch", "vis_block0", "vis_block1"];
+    for (name, ours) in names.iter().zip(&vision.0) {
+        assert_parity(ours, golden.tensor(&hidden[name]), name);
+    }
+    let embeds = model.embed_tokens(&packed, images.as_ref()).unwrap();
+    assert_parity(&embeds, golden.tensor(&hidden["embeds"]), "embeds");
+
+    let mut language = Recorder::default();
+    let last = model.decoder_layers(&mut language, &packed, &embeds).unwrap();
+    for (name, ours) in ["layer0", "layer1", "layer2"].iter().zip(&language.0) {
+        assert_parity(ours, golden.tensor(&hidden[name]), name);
+    }
+    assert_parity(&model.normalize(&last).unwrap(), golden.tensor(&hidden["norm"]), "norm");
+}
+
+#[test]
+fn logits_of_every_case_equal_transformers() {
+    let golden = Golden::open();
+    let model = model("policy");
+    for (name, case) in golden.index["cases"].as_object().unwrap() {
+        let packed = pack(&[&golden.prompt(name)]);
+        if !packed.grids.is_empty() {
+            let images = model.embed_images(&mut Inference, &packed).unwrap().unwrap();
+            assert_parity(&images, golden.tensor(&case["vision_out"]), &format!("{name} images"));
+        }
+        let logits = model.logits(&packed).unwrap();
+        let rows = packed.len();
+        let last2 = logits.narrow(0, rows - 2, 2).unwrap();
+        assert_parity(&last2, golden.tensor(&case["logits_last2"]), &format!("{name} logits"));
+        let argmax = logits.argmax(D::Minus1).unwrap().to_vec1::<u32>().unwrap();
+        assert_eq!(argmax, ids(&case["argmax"]), "{name}");
+        let logsumexp = logits.log_sum_exp(1).unwrap();
+        assert_parity(&logsumexp, golden.tensor(&case["logsumexp"]), &format!("{name} lse"));
+    }
+}
+
+#[test]
+fn prompts_packed_together_equal_transformers_padded_batches() {
+    let golden = Golden::open();
+    let model = model("policy");
+    for (name, batch) in golden.index["batches"].as_object().unwrap() {
+        let members: Vec<&str> =
+            batch["members"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
+        let prompts: Vec<Prompt> = members.iter().map(|m| golden.prompt(m)).collect();
+        let packed = pack(&prompts.iter().collect::<Vec<_>>());
+        let logits = model.logits(&packed).unwrap();
+        let theirs = golden.tensor(&batch["logits_last"]);
+        let mut end = 0;
+        for (i, prompt) in prompts.iter().enumerate() {
+            end += prompt.input_ids.len();
+            assert_parity(&logits.get(end - 1).unwrap(), &theirs.get(i).unwrap(), name);
+        }
+    }
+}
+
+fn greedy(golden: &Golden, prompts: &[&Prompt], max_batch: usize) -> Vec<Completion> {
+    let settings = GenerationSettings {
+        choice: Choice::Greedy,
+        max_new_tokens: 32,
+        min_new_tokens: 0,
+        stop_ids: golden.processor.special().stop_ids.clone(),
+        suppressed_ids: vec![],
+        max_batch,
+    };
+    let stream = Stream::new(0, Purpose::Evaluation, 0, 0, 0);
+    let requests: Vec<Request> =
+        prompts.iter().map(|prompt| Request { prompt, streams: vec![stream] }).collect();
+    let model = model("policy").detached().unwrap();
+    let groups = generate(&model, &requests, &settings, &mut |_| {}).unwrap();
+    groups.into_iter().flatten().collect()
+}
+
+#[test]
+fn greedy_generations_equal_transformers() {
+    let golden = Golden::open();
+    let cases = golden.index["cases"].as_object().unwrap();
+    let prompts: Vec<Prompt> = cases.keys().map(|name| golden.prompt(name)).collect();
+    let prompts: Vec<&Prompt> = prompts.iter().collect();
+    // Fewer places than prompts: finished ones leave, waiting ones enter.
+    for max_batch in [1, 3, 8] {
+        let completions = greedy(&golden, &prompts, max_batch);
+        for ((name, case), completion) in cases.iter().zip(&completions) {
+            assert_eq!(completion.token_ids, ids(&case["greedy32"]["ids"]), "{name}");
+        }
+    }
+}
+
+#[test]
+fn greedy_generations_stop_where_transformers_stops() {
+    let golden = Golden::open();
+    let cases = golden.index["early_stop"]["cases"].as_array().unwrap();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let prompt = golden.encode(case);
+        let completion = &greedy(&golden, &[&prompt], 1)[0];
+        assert_eq!(completion.token_ids, ids(&case["greedy32"]));
+        assert!(completion.is_finished);
+    }
+}
