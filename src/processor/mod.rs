@@ -1,1 +1,164 @@
-//! From messages and images to token ids, patches and positions.
+//! From messages and images to token ids, patches and positions, as transformers' Qwen2-VL
+//! processor makes them.
+//!
+//! In reading order: [`chat`] (messages, the model's own template), [`text`] (tokenizer, special
+//! tokens), [`image`](mod@image) (files to pixels), [`resize`], [`patches`], [`positions`]
+//! (M-RoPE), and [`Processor`], which puts them together.
+//! Not here: which question a data row asks (`data`); tensors (`model`); sampling (`rollout`).
+
+pub mod chat;
+mod error;
+#[cfg(test)]
+mod golden;
+pub mod image;
+mod json;
+pub mod patches;
+pub mod positions;
+pub mod resize;
+pub mod text;
+
+use ::image::RgbImage;
+
+use self::chat::ChatTemplate;
+pub use self::chat::{Content, Message, parse_chat};
+pub use self::error::ProcessorError;
+pub use self::image::decode_image;
+pub use self::patches::ImagePatches;
+use self::patches::{MERGE_SIZE, Patcher};
+use self::positions::mrope_positions;
+pub use self::text::SpecialTokens;
+use self::text::TextCodec;
+use crate::model::files::ModelFiles;
+
+/// One prompt, ready for the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    /// Token ids `[T]`; each image is a run of image pads, one per merged patch.
+    pub input_ids: Vec<u32>,
+    /// Positions `[T][time, height, width]`.
+    pub positions: Vec<[u32; 3]>,
+    /// The position of the completion's first token, on all three axes; the ones after it count up
+    /// by one.
+    pub next_position: u32,
+    /// The images, in the order of their pads.
+    pub images: Vec<ImagePatches>,
+    /// The rendered chat, with one image pad per image.
+    pub text: String,
+}
+
+/// A checkpoint's tokenizer, chat template and image settings.
+pub struct Processor {
+    text: TextCodec,
+    template: ChatTemplate,
+    patcher: Patcher,
+}
+
+impl Processor {
+    /// Reads what belongs to a processor from a model's files: `tokenizer.json`,
+    /// `tokenizer_config.json`, `chat_template.json` or `.jinja`, `preprocessor_config.json`; of
+    /// `generation_config.json` the stop tokens alone.
+    ///
+    /// # Errors
+    /// A file is missing, unreadable or not what it should be; the tokenizer lacks a special token
+    /// or disagrees with `config.json` about one.
+    pub fn load(files: &ModelFiles) -> Result<Self, ProcessorError> {
+        Ok(Self {
+            text: TextCodec::load(files)?,
+            template: ChatTemplate::load(files)?,
+            patcher: Patcher::load(files)?,
+        })
+    }
+
+    /// The same with other limits on an image's pixels; `None` keeps the checkpoint's.
+    ///
+    /// # Errors
+    /// The minimum is zero or above the maximum, or the maximum holds less than one token.
+    pub fn with_pixel_limits(
+        self,
+        min_pixels: Option<usize>,
+        max_pixels: Option<usize>,
+    ) -> Result<Self, ProcessorError> {
+        let patcher = self.patcher.with_limits(min_pixels, max_pixels, "pixel limits")?;
+        Ok(Self { patcher, ..self })
+    }
+
+    /// The prompt of `messages`, rendered by the model's own chat template up to where its answer
+    /// begins.
+    ///
+    /// # Errors
+    /// The template refuses the messages; images and image pads differ in number; the prompt holds
+    /// a video pad; an image is more than 200 times as long as wide.
+    pub fn encode(
+        &self,
+        messages: &[Message],
+        images: &[RgbImage],
+    ) -> Result<Prompt, ProcessorError> {
+        let text = self.template.render(messages)?;
+        let ids = self.text.encode(&text)?;
+        let special = self.special();
+        if ids.contains(&special.video_pad) {
+            return Err(ProcessorError::Video);
+        }
+        let pads = ids.iter().filter(|&&id| id == special.image_pad).count();
+        if pads != images.len() {
+            return Err(ProcessorError::ImageCount { pads, images: images.len() });
+        }
+        let images =
+            images.iter().map(|image| self.patches(image)).collect::<Result<Vec<_>, _>>()?;
+        let input_ids = expand_image_pads(&ids, special.image_pad, &images);
+        let grids: Vec<[usize; 3]> = images.iter().map(|image| image.grid_thw).collect();
+        let (positions, next_position) =
+            mrope_positions(&input_ids, special.image_pad, &grids, MERGE_SIZE)?;
+        Ok(Prompt { input_ids, positions, next_position, images, text })
+    }
+
+    /// One image resized, normalised and cut into patches.
+    ///
+    /// # Errors
+    /// One side is more than 200 times the other.
+    pub fn patches(&self, image: &RgbImage) -> Result<ImagePatches, ProcessorError> {
+        self.patcher.patches(image)
+    }
+
+    /// The ids of `text`; nothing is added, and special tokens written out in it become their ids.
+    ///
+    /// # Errors
+    /// The tokenizer fails, which a byte-level one never does.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, ProcessorError> {
+        self.text.encode(text)
+    }
+
+    /// The text of `ids`, with or without special tokens; ids without a token give nothing.
+    ///
+    /// # Errors
+    /// The tokenizer's decoder fails, which a byte-level one never does.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, ProcessorError> {
+        self.text.decode(ids, skip_special_tokens)
+    }
+
+    /// Ids of the special tokens.
+    pub fn special(&self) -> &SpecialTokens {
+        self.text.special()
+    }
+
+    /// Ids that rollouts must never draw, ascending: special tokens other than the stop tokens, and
+    /// the ids below `vocab_size` (the rows of the model's head) that have no token.
+    pub fn never_sampled(&self, vocab_size: usize) -> Vec<u32> {
+        self.text.never_sampled(vocab_size)
+    }
+}
+
+/// `ids` with the n-th image pad repeated as often as the n-th image has tokens.
+fn expand_image_pads(ids: &[u32], image_pad: u32, images: &[ImagePatches]) -> Vec<u32> {
+    let mut images = images.iter();
+    let mut expanded = Vec::with_capacity(ids.len());
+    for &id in ids {
+        let copies =
+            if id == image_pad { images.next().map_or(1, ImagePatches::n_tokens) } else { 1 };
+        expanded.extend(std::iter::repeat_n(id, copies));
+    }
+    expanded
+}
+
+#[cfg(test)]
+mod tests;

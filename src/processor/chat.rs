@@ -1,0 +1,341 @@
+//! Messages, Hugging Face's chat files, and the model's own chat template.
+//! Not here: turning the rendered text into ids (`text`); opening the images a chat names (`cli`,
+//! `data`).
+
+use std::path::PathBuf;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, context};
+use serde_json::Value;
+
+use super::{ProcessorError, json};
+use crate::model::files::ModelFiles;
+
+/// One part of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Words, passed on as they are; special tokens written out in them count as such, as in
+    /// transformers.
+    Text(String),
+    /// The place of the next image.
+    Image,
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its parts, in order.
+    pub content: Vec<Content>,
+}
+
+impl Content {
+    /// As chat templates expect it: `{"type": "text", "text": ...}` or `{"type": "image"}`.
+    fn to_template(&self) -> minijinja::Value {
+        match self {
+            Self::Text(text) => {
+                minijinja::Value::from_pairs([("type", "text"), ("text", text.as_str())])
+            }
+            Self::Image => minijinja::Value::from_pairs([("type", "image")]),
+        }
+    }
+}
+
+impl Message {
+    /// As chat templates expect it: `{"role": ..., "content": [...]}`.
+    fn to_template(&self) -> minijinja::Value {
+        let content: minijinja::Value = self.content.iter().map(Content::to_template).collect();
+        minijinja::Value::from_pairs([
+            ("role", minijinja::Value::from(self.role.as_str())),
+            ("content", content),
+        ])
+    }
+}
+
+/// The messages of a chat in Hugging Face's format (a list of messages, or an object with
+/// `messages`), and for each image in order the path it names, as written; `None` where an image
+/// part names none.
+///
+/// `name` is the chat's file, for errors.
+///
+/// # Errors
+/// Not JSON; no role or content; a part of another kind than text and image; an image given by web
+/// address or as data.
+pub fn parse_chat(
+    json: &str,
+    name: &str,
+) -> Result<(Vec<Message>, Vec<Option<PathBuf>>), ProcessorError> {
+    let chat: Value = serde_json::from_str(json)
+        .map_err(|source| ProcessorError::Json { file: name.to_owned(), source })?;
+    let wrong = |place: String, problem: &str| ProcessorError::Chat {
+        name: name.to_owned(),
+        place,
+        problem: problem.to_owned(),
+    };
+    let Some(list) =
+        chat.get("messages").unwrap_or(&chat).as_array().filter(|list| !list.is_empty())
+    else {
+        return Err(wrong(
+            "the whole file".to_owned(),
+            "expected a list with at least one message",
+        ));
+    };
+    let (mut messages, mut paths) = (Vec::new(), Vec::new());
+    for (index, message) in list.iter().enumerate() {
+        let place = format!("message {}", index + 1);
+        let Some(role) = message.get("role").and_then(Value::as_str) else {
+            return Err(wrong(place, "no text field `role`"));
+        };
+        let content = match message.get("content") {
+            Some(Value::String(text)) => vec![Content::Text(text.clone())],
+            Some(Value::Array(parts)) => {
+                let mut content = Vec::with_capacity(parts.len());
+                for (index, part) in parts.iter().enumerate() {
+                    let part = parse_part(part, &mut paths);
+                    content.push(part.map_err(|problem| {
+                        wrong(format!("{place}, part {}", index + 1), problem)
+                    })?);
+                }
+                content
+            }
+            _ => return Err(wrong(place, "no field `content`, text or a list of parts")),
+        };
+        messages.push(Message { role: role.to_owned(), content });
+    }
+    Ok((messages, paths))
+}
+
+/// One part of a message's content; an image's path goes to `paths`.
+fn parse_part(part: &Value, paths: &mut Vec<Option<PathBuf>>) -> Result<Content, &'static str> {
+    let kind = part.get("type").and_then(Value::as_str);
+    let field = |name: &str| part.get(name);
+    if kind == Some("text") || (kind.is_none() && field("text").is_some()) {
+        let text =
+            field("text").and_then(Value::as_str).ok_or("a text part without a field `text`")?;
+        return Ok(Content::Text(text.to_owned()));
+    }
+    let image = field("image").or_else(|| field("image_url"));
+    if !matches!(kind, Some("image" | "image_url")) && (kind.is_some() || image.is_none()) {
+        return Err("expected a part of type `text` or `image`");
+    }
+    if field("base64").is_some() {
+        return Err("an image as data; write it to a file and give its path");
+    }
+    let source = image.or_else(|| field("path")).or_else(|| field("url"));
+    let source = source.map(|source| source.get("url").unwrap_or(source));
+    paths.push(match source {
+        None => None,
+        Some(source) => Some(local_path(source.as_str().ok_or("an image path that is not text")?)?),
+    });
+    Ok(Content::Image)
+}
+
+/// The path an image part names.
+fn local_path(source: &str) -> Result<PathBuf, &'static str> {
+    if source.starts_with("http://") || source.starts_with("https://") {
+        return Err("an image on the web; download it and give its path");
+    }
+    if source.starts_with("data:") {
+        return Err("an image as data; write it to a file and give its path");
+    }
+    Ok(PathBuf::from(source.strip_prefix("file://").unwrap_or(source)))
+}
+
+/// The checkpoint's chat template, compiled.
+pub(super) struct ChatTemplate {
+    environment: Environment<'static>,
+    /// Where the template stands.
+    file: String,
+    /// `bos_token` and its like, which templates may write out.
+    tokens: Vec<(&'static str, String)>,
+}
+
+impl ChatTemplate {
+    /// The template from `chat_template.jinja`, else `chat_template.json`, else
+    /// `tokenizer_config.json`.
+    pub(super) fn load(files: &ModelFiles) -> Result<Self, ProcessorError> {
+        let config = json::read::<Value>(files, "tokenizer_config.json")?.unwrap_or_default();
+        let (source, file) = find_template(files, &config)?;
+        let file = files.describe(file);
+        let wrong = |error: minijinja::Error| ProcessorError::Template {
+            file: file.clone(),
+            reason: error.to_string(),
+        };
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(wrong)?);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| {
+            Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_template_owned(TEMPLATE, source).map_err(wrong)?;
+        let text_of = |name: &'static str| {
+            let token = config.get(name)?;
+            let token = token.as_str().or_else(|| token.get("content")?.as_str())?;
+            Some((name, token.to_owned()))
+        };
+        let tokens = ["bos_token", "eos_token", "pad_token", "unk_token"];
+        let tokens = tokens.into_iter().filter_map(text_of).collect();
+        Ok(Self { environment, file, tokens })
+    }
+
+    /// The prompt's text, ending where the assistant's answer begins.
+    pub(super) fn render(&self, messages: &[Message]) -> Result<String, ProcessorError> {
+        let messages: minijinja::Value = messages.iter().map(Message::to_template).collect();
+        let tokens = minijinja::Value::from_pairs(self.tokens.iter().cloned());
+        let render = || {
+            self.environment.get_template(TEMPLATE)?.render(context! {
+                messages => messages,
+                add_generation_prompt => true,
+                ..tokens
+            })
+        };
+        render().map_err(|error| ProcessorError::Template {
+            file: self.file.clone(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// The template's name inside the engine; without an extension, so that nothing is escaped.
+const TEMPLATE: &str = "chat";
+
+/// The template's source, and the file it stands in.
+fn find_template(
+    files: &ModelFiles,
+    tokenizer_config: &Value,
+) -> Result<(String, &'static str), ProcessorError> {
+    if let Some(source) = json::read_text(files, "chat_template.jinja")? {
+        return Ok((source, "chat_template.jinja"));
+    }
+    let own_file = json::read::<Value>(files, "chat_template.json")?;
+    if let Some(source) = own_file.as_ref().and_then(template_in) {
+        return Ok((source, "chat_template.json"));
+    }
+    match template_in(tokenizer_config) {
+        Some(source) => Ok((source, "tokenizer_config.json")),
+        None => Err(ProcessorError::MissingFile {
+            file: files.describe("chat_template.json"),
+            hint: "neither chat_template.jinja nor tokenizer_config.json holds a chat template; copy the checkpoint's",
+        }),
+    }
+}
+
+/// The field `chat_template`: a text, or a list of named ones with one called `default`.
+fn template_in(config: &Value) -> Option<String> {
+    let template = config.get("chat_template")?;
+    let named = |list: &Vec<Value>| {
+        list.iter().find(|entry| entry["name"] == "default")?["template"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    template.as_str().map(str::to_owned).or_else(|| template.as_array().and_then(named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Content {
+        Content::Text(text.to_owned())
+    }
+
+    #[test]
+    fn a_chat_gives_messages_and_image_paths_in_order() {
+        let json = r#"{"messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [
+                {"type": "image", "image": "a.png"}, {"type": "text", "text": "and"},
+                {"type": "image", "path": "b.png"}, {"type": "image", "url": "file:///c.png"},
+                {"type": "image_url", "image_url": {"url": "d.png"}}, {"type": "image"}]}]}"#;
+        let (messages, paths) = parse_chat(json, "chat.json").unwrap();
+        let image = Content::Image;
+        let parts =
+            [image.clone(), text("and"), image.clone(), image.clone(), image.clone(), image];
+        assert_eq!(
+            messages[0],
+            Message { role: "system".into(), content: vec![text("Be brief.")] }
+        );
+        assert_eq!(messages[1].content, parts);
+        let expected = ["a.png", "b.png", "/c.png", "d.png"].map(|path| Some(PathBuf::from(path)));
+        assert_eq!(paths[..4], expected);
+        assert_eq!(paths[4], None);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_chat_is_placed() {
+        let cases = [
+            ("[]", "chat.json: the whole file: expected a list"),
+            ("{}", "chat.json: the whole file: expected a list"),
+            ("[{]", "chat.json: key must be a string"),
+            (r#"[{"content": "hi"}]"#, "chat.json: message 1: no text field `role`"),
+            (r#"[{"role": "user"}]"#, "chat.json: message 1: no field `content`"),
+            (
+                r#"[{"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "video"}]}]"#,
+                "chat.json: message 1, part 2: expected a part of type",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "image", "image": "https://x/y.png"}]}]"#,
+                "chat.json: message 1, part 1: an image on the web",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "image", "image": "data:image/png;base64,x"}]}]"#,
+                "chat.json: message 1, part 1: an image as data",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "text"}]}]"#,
+                "chat.json: message 1, part 1: a text part without",
+            ),
+        ];
+        for (json, expected) in cases {
+            let error = parse_chat(json, "chat.json").unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(error.contains("\nhint: "), "{error}");
+        }
+    }
+
+    /// A model folder that holds nothing but a template.
+    fn template(name: &str, contents: &str) -> Result<ChatTemplate, ProcessorError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), contents).unwrap();
+        ChatTemplate::load(&ModelFiles::Folder(folder.path().to_owned()))
+    }
+
+    fn render(template: &ChatTemplate, words: &str) -> Result<String, ProcessorError> {
+        template.render(&[Message { role: "user".to_owned(), content: vec![text(words)] }])
+    }
+
+    #[test]
+    fn blocks_are_trimmed_and_python_methods_work_as_in_transformers() {
+        // transformers sets trim_blocks and lstrip_blocks: a line with nothing but a block leaves
+        // nothing.
+        let source = "{% for m in messages %}\n    {% if true %}\n{{ m.role.upper() }}: \
+                      {{ m.content[0].text.split(' ')[1] }}\n    {% endif %}\n{% endfor %}\n";
+        let template = template("chat_template.jinja", source).unwrap();
+        assert_eq!(render(&template, "a b c").unwrap(), "USER: b\n");
+    }
+
+    #[test]
+    fn named_templates_and_token_names_are_found_in_the_tokenizer_config() {
+        let config = r#"{"eos_token": {"content": "<end>"}, "bos_token": null, "chat_template": [
+            {"name": "tools", "template": "no"},
+            {"name": "default", "template": "{{ messages[0].content[0].text }}{{ eos_token }}{{ bos_token }}"}]}"#;
+        let template = template("tokenizer_config.json", config).unwrap();
+        assert_eq!(render(&template, "<&>").unwrap(), "<&><end>");
+    }
+
+    #[test]
+    fn a_template_that_refuses_or_does_not_compile_is_named() {
+        let refusing =
+            template("chat_template.jinja", "{{ raise_exception('no system role') }}").unwrap();
+        let error = render(&refusing, "hi").unwrap_err().to_string();
+        assert!(error.contains("chat_template.jinja: the chat template fails"), "{error}");
+        assert!(error.contains("no system role"), "{error}");
+        let error = template("chat_template.jinja", "{% if %}").err().unwrap().to_string();
+        assert!(error.contains("chat_template.jinja: the chat template fails"), "{error}");
+        let error = template("config.json", "{}").err().unwrap().to_string();
+        assert!(error.contains("chat_template.json: no such file"), "{error}");
+    }
+}
