@@ -1,5 +1,6 @@
 //! Messages, Hugging Face's chat files, and the model's own chat template.
-//! Not here: turning the rendered text into ids (`text`); opening the images a chat names (`cli`, `data`).
+//! Not here: turning the rendered text into ids (`text`); opening the images a chat names (`cli`,
+//! `data`).
 
 use std::path::PathBuf;
 
@@ -13,7 +14,8 @@ use crate::model::files::ModelFiles;
 /// One part of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Words, passed on as they are; special tokens written out in them count as such, as in transformers.
+    /// Words, passed on as they are; special tokens written out in them count as such, as in
+    /// transformers.
     Text(String),
     /// The place of the next image.
     Image,
@@ -33,9 +35,9 @@ impl Content {
     fn to_template(&self) -> minijinja::Value {
         match self {
             Self::Text(text) => {
-                minijinja::Value::from_iter([("type", "text"), ("text", text.as_str())])
+                minijinja::Value::from_pairs([("type", "text"), ("text", text.as_str())])
             }
-            Self::Image => minijinja::Value::from_iter([("type", "image")]),
+            Self::Image => minijinja::Value::from_pairs([("type", "image")]),
         }
     }
 }
@@ -44,20 +46,22 @@ impl Message {
     /// As chat templates expect it: `{"role": ..., "content": [...]}`.
     fn to_template(&self) -> minijinja::Value {
         let content: minijinja::Value = self.content.iter().map(Content::to_template).collect();
-        minijinja::Value::from_iter([
+        minijinja::Value::from_pairs([
             ("role", minijinja::Value::from(self.role.as_str())),
             ("content", content),
         ])
     }
 }
 
-/// The messages of a chat in Hugging Face's format (a list of messages, or an object with `messages`), and for each
-/// image in order the path it names, as written; `None` where an image part names none.
+/// The messages of a chat in Hugging Face's format (a list of messages, or an object with
+/// `messages`), and for each image in order the path it names, as written; `None` where an image
+/// part names none.
 ///
 /// `name` is the chat's file, for errors.
 ///
 /// # Errors
-/// Not JSON; no role or content; a part of another kind than text and image; an image given by web address or as data.
+/// Not JSON; no role or content; a part of another kind than text and image; an image given by web
+/// address or as data.
 pub fn parse_chat(
     json: &str,
     name: &str,
@@ -69,9 +73,13 @@ pub fn parse_chat(
         place,
         problem: problem.to_owned(),
     };
-    let Some(list) = chat.get("messages").unwrap_or(&chat).as_array().filter(|list| !list.is_empty())
+    let Some(list) =
+        chat.get("messages").unwrap_or(&chat).as_array().filter(|list| !list.is_empty())
     else {
-        return Err(wrong("the whole file".to_owned(), "expected a list with at least one message"));
+        return Err(wrong(
+            "the whole file".to_owned(),
+            "expected a list with at least one message",
+        ));
     };
     let (mut messages, mut paths) = (Vec::new(), Vec::new());
     for (index, message) in list.iter().enumerate() {
@@ -103,7 +111,8 @@ fn parse_part(part: &Value, paths: &mut Vec<Option<PathBuf>>) -> Result<Content,
     let kind = part.get("type").and_then(Value::as_str);
     let field = |name: &str| part.get(name);
     if kind == Some("text") || (kind.is_none() && field("text").is_some()) {
-        let text = field("text").and_then(Value::as_str).ok_or("a text part without a field `text`")?;
+        let text =
+            field("text").and_then(Value::as_str).ok_or("a text part without a field `text`")?;
         return Ok(Content::Text(text.to_owned()));
     }
     let image = field("image").or_else(|| field("image_url"));
@@ -143,7 +152,8 @@ pub(super) struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template from `chat_template.jinja`, else `chat_template.json`, else `tokenizer_config.json`.
+    /// The template from `chat_template.jinja`, else `chat_template.json`, else
+    /// `tokenizer_config.json`.
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ProcessorError> {
         let config = json::read::<Value>(files, "tokenizer_config.json")?.unwrap_or_default();
         let (source, file) = find_template(files, &config)?;
@@ -155,7 +165,8 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(wrong)?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| {
             Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -173,7 +184,7 @@ impl ChatTemplate {
     /// The prompt's text, ending where the assistant's answer begins.
     pub(super) fn render(&self, messages: &[Message]) -> Result<String, ProcessorError> {
         let messages: minijinja::Value = messages.iter().map(Message::to_template).collect();
-        let tokens = minijinja::Value::from_iter(self.tokens.iter().cloned());
+        let tokens = minijinja::Value::from_pairs(self.tokens.iter().cloned());
         let render = || {
             self.environment.get_template(TEMPLATE)?.render(context! {
                 messages => messages,
@@ -216,7 +227,115 @@ fn find_template(
 fn template_in(config: &Value) -> Option<String> {
     let template = config.get("chat_template")?;
     let named = |list: &Vec<Value>| {
-        list.iter().find(|entry| entry["name"] == "default")?["template"].as_str().map(str::to_owned)
+        list.iter().find(|entry| entry["name"] == "default")?["template"]
+            .as_str()
+            .map(str::to_owned)
     };
     template.as_str().map(str::to_owned).or_else(|| template.as_array().and_then(named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Content {
+        Content::Text(text.to_owned())
+    }
+
+    #[test]
+    fn a_chat_gives_messages_and_image_paths_in_order() {
+        let json = r#"{"messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [
+                {"type": "image", "image": "a.png"}, {"type": "text", "text": "and"},
+                {"type": "image", "path": "b.png"}, {"type": "image", "url": "file:///c.png"},
+                {"type": "image_url", "image_url": {"url": "d.png"}}, {"type": "image"}]}]}"#;
+        let (messages, paths) = parse_chat(json, "chat.json").unwrap();
+        let image = Content::Image;
+        let parts =
+            [image.clone(), text("and"), image.clone(), image.clone(), image.clone(), image];
+        assert_eq!(
+            messages[0],
+            Message { role: "system".into(), content: vec![text("Be brief.")] }
+        );
+        assert_eq!(messages[1].content, parts);
+        let expected = ["a.png", "b.png", "/c.png", "d.png"].map(|path| Some(PathBuf::from(path)));
+        assert_eq!(paths[..4], expected);
+        assert_eq!(paths[4], None);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_chat_is_placed() {
+        let cases = [
+            ("[]", "chat.json: the whole file: expected a list"),
+            ("{}", "chat.json: the whole file: expected a list"),
+            ("[{]", "chat.json: key must be a string"),
+            (r#"[{"content": "hi"}]"#, "chat.json: message 1: no text field `role`"),
+            (r#"[{"role": "user"}]"#, "chat.json: message 1: no field `content`"),
+            (
+                r#"[{"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "video"}]}]"#,
+                "chat.json: message 1, part 2: expected a part of type",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "image", "image": "https://x/y.png"}]}]"#,
+                "chat.json: message 1, part 1: an image on the web",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "image", "image": "data:image/png;base64,x"}]}]"#,
+                "chat.json: message 1, part 1: an image as data",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "text"}]}]"#,
+                "chat.json: message 1, part 1: a text part without",
+            ),
+        ];
+        for (json, expected) in cases {
+            let error = parse_chat(json, "chat.json").unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(error.contains("\nhint: "), "{error}");
+        }
+    }
+
+    /// A model folder that holds nothing but a template.
+    fn template(name: &str, contents: &str) -> Result<ChatTemplate, ProcessorError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), contents).unwrap();
+        ChatTemplate::load(&ModelFiles::Folder(folder.path().to_owned()))
+    }
+
+    fn render(template: &ChatTemplate, words: &str) -> Result<String, ProcessorError> {
+        template.render(&[Message { role: "user".to_owned(), content: vec![text(words)] }])
+    }
+
+    #[test]
+    fn blocks_are_trimmed_and_python_methods_work_as_in_transformers() {
+        // transformers sets trim_blocks and lstrip_blocks: a line with nothing but a block leaves
+        // nothing.
+        let source = "{% for m in messages %}\n    {% if true %}\n{{ m.role.upper() }}: \
+                      {{ m.content[0].text.split(' ')[1] }}\n    {% endif %}\n{% endfor %}\n";
+        let template = template("chat_template.jinja", source).unwrap();
+        assert_eq!(render(&template, "a b c").unwrap(), "USER: b\n");
+    }
+
+    #[test]
+    fn named_templates_and_token_names_are_found_in_the_tokenizer_config() {
+        let config = r#"{"eos_token": {"content": "<end>"}, "bos_token": null, "chat_template": [
+            {"name": "tools", "template": "no"},
+            {"name": "default", "template": "{{ messages[0].content[0].text }}{{ eos_token }}{{ bos_token }}"}]}"#;
+        let template = template("tokenizer_config.json", config).unwrap();
+        assert_eq!(render(&template, "<&>").unwrap(), "<&><end>");
+    }
+
+    #[test]
+    fn a_template_that_refuses_or_does_not_compile_is_named() {
+        let refusing =
+            template("chat_template.jinja", "{{ raise_exception('no system role') }}").unwrap();
+        let error = render(&refusing, "hi").unwrap_err().to_string();
+        assert!(error.contains("chat_template.jinja: the chat template fails"), "{error}");
+        assert!(error.contains("no system role"), "{error}");
+        let error = template("chat_template.jinja", "{% if %}").err().unwrap().to_string();
+        assert!(error.contains("chat_template.jinja: the chat template fails"), "{error}");
+        let error = template("config.json", "{}").err().unwrap().to_string();
+        assert!(error.contains("chat_template.json: no such file"), "{error}");
+    }
 }

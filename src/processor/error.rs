@@ -101,7 +101,9 @@ pub enum ProcessorError {
         images: usize,
     },
     /// The prompt asks for a video.
-    #[error("the prompt has a video pad; videos are not supported\nhint: give its frames as images")]
+    #[error(
+        "the prompt has a video pad; videos are not supported\nhint: give its frames as images"
+    )]
     Video,
     /// Image features and image tokens do not fit each other.
     #[error("image {image}: {tokens} image tokens in a row, expected {expected} for its grid")]
@@ -146,7 +148,9 @@ pub enum ProcessorError {
         height: u32,
     },
     /// The samples of the image have no agreed meaning in 8 bits.
-    #[error("{name}: {found}, which has no agreed 8-bit meaning\nhint: convert it to 8 bits per channel first")]
+    #[error(
+        "{name}: {found}, which has no agreed 8-bit meaning\nhint: convert it to 8 bits per channel first"
+    )]
     SampleDepth {
         /// The image.
         name: String,

@@ -1,12 +1,15 @@
-//! From messages and images to token ids, patches and positions, as transformers' Qwen2-VL processor makes them.
+//! From messages and images to token ids, patches and positions, as transformers' Qwen2-VL
+//! processor makes them.
 //!
-//! In reading order: [`chat`] (messages, the model's own template), [`text`] (tokenizer, special tokens),
-//! [`image`](mod@image) (files to pixels), [`resize`], [`patches`], [`positions`] (M-RoPE), and [`Processor`], which
-//! puts them together.
+//! In reading order: [`chat`] (messages, the model's own template), [`text`] (tokenizer, special
+//! tokens), [`image`](mod@image) (files to pixels), [`resize`], [`patches`], [`positions`]
+//! (M-RoPE), and [`Processor`], which puts them together.
 //! Not here: which question a data row asks (`data`); tensors (`model`); sampling (`rollout`).
 
 pub mod chat;
 mod error;
+#[cfg(test)]
+mod golden;
 pub mod image;
 mod json;
 pub mod patches;
@@ -34,7 +37,8 @@ pub struct Prompt {
     pub input_ids: Vec<u32>,
     /// Positions `[T][time, height, width]`.
     pub positions: Vec<[u32; 3]>,
-    /// The position of the completion's first token, on all three axes; the ones after it count up by one.
+    /// The position of the completion's first token, on all three axes; the ones after it count up
+    /// by one.
     pub next_position: u32,
     /// The images, in the order of their pads.
     pub images: Vec<ImagePatches>,
@@ -50,12 +54,13 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// Reads what belongs to a processor from a model's files: `tokenizer.json`, `tokenizer_config.json`,
-    /// `chat_template.json` or `.jinja`, `preprocessor_config.json`; of `generation_config.json` the stop tokens alone.
+    /// Reads what belongs to a processor from a model's files: `tokenizer.json`,
+    /// `tokenizer_config.json`, `chat_template.json` or `.jinja`, `preprocessor_config.json`; of
+    /// `generation_config.json` the stop tokens alone.
     ///
     /// # Errors
-    /// A file is missing, unreadable or not what it should be; the tokenizer lacks a special token or disagrees with
-    /// `config.json` about one.
+    /// A file is missing, unreadable or not what it should be; the tokenizer lacks a special token
+    /// or disagrees with `config.json` about one.
     pub fn load(files: &ModelFiles) -> Result<Self, ProcessorError> {
         Ok(Self {
             text: TextCodec::load(files)?,
@@ -77,12 +82,17 @@ impl Processor {
         Ok(Self { patcher, ..self })
     }
 
-    /// The prompt of `messages`, rendered by the model's own chat template up to where its answer begins.
+    /// The prompt of `messages`, rendered by the model's own chat template up to where its answer
+    /// begins.
     ///
     /// # Errors
-    /// The template refuses the messages; images and image pads differ in number; the prompt holds a video pad; an
-    /// image is more than 200 times as long as wide.
-    pub fn encode(&self, messages: &[Message], images: &[RgbImage]) -> Result<Prompt, ProcessorError> {
+    /// The template refuses the messages; images and image pads differ in number; the prompt holds
+    /// a video pad; an image is more than 200 times as long as wide.
+    pub fn encode(
+        &self,
+        messages: &[Message],
+        images: &[RgbImage],
+    ) -> Result<Prompt, ProcessorError> {
         let text = self.template.render(messages)?;
         let ids = self.text.encode(&text)?;
         let special = self.special();
@@ -93,7 +103,8 @@ impl Processor {
         if pads != images.len() {
             return Err(ProcessorError::ImageCount { pads, images: images.len() });
         }
-        let images = images.iter().map(|image| self.patches(image)).collect::<Result<Vec<_>, _>>()?;
+        let images =
+            images.iter().map(|image| self.patches(image)).collect::<Result<Vec<_>, _>>()?;
         let input_ids = expand_image_pads(&ids, special.image_pad, &images);
         let grids: Vec<[usize; 3]> = images.iter().map(|image| image.grid_thw).collect();
         let (positions, next_position) =
@@ -130,8 +141,8 @@ impl Processor {
         self.text.special()
     }
 
-    /// Ids that rollouts must never draw, ascending: special tokens other than the stop tokens, and the ids below
-    /// `vocab_size` (the rows of the model's head) that have no token.
+    /// Ids that rollouts must never draw, ascending: special tokens other than the stop tokens, and
+    /// the ids below `vocab_size` (the rows of the model's head) that have no token.
     pub fn never_sampled(&self, vocab_size: usize) -> Vec<u32> {
         self.text.never_sampled(vocab_size)
     }
@@ -142,7 +153,8 @@ fn expand_image_pads(ids: &[u32], image_pad: u32, images: &[ImagePatches]) -> Ve
     let mut images = images.iter();
     let mut expanded = Vec::with_capacity(ids.len());
     for &id in ids {
-        let copies = if id == image_pad { images.next().map_or(1, ImagePatches::n_tokens) } else { 1 };
+        let copies =
+            if id == image_pad { images.next().map_or(1, ImagePatches::n_tokens) } else { 1 };
         expanded.extend(std::iter::repeat_n(id, copies));
     }
     expanded

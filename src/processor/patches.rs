@@ -16,7 +16,8 @@ pub const MERGE_SIZE: usize = 2;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImagePatches {
     /// `[patches, 3 * frames * patch_size^2]`, normalised. Rows go through the grid by blocks of
-    /// [`MERGE_SIZE`] x [`MERGE_SIZE`], so that a token's patches stand together; columns by channel, frame, y, x.
+    /// [`MERGE_SIZE`] x [`MERGE_SIZE`], so that a token's patches stand together; columns by
+    /// channel, frame, y, x.
     pub pixel_values: Vec<f32>,
     /// Patches in time, down and across.
     pub grid_thw: [usize; 3],
@@ -34,7 +35,8 @@ impl ImagePatches {
     }
 }
 
-/// What `preprocessor_config.json` says; the defaults are those of transformers' `Qwen2VLImageProcessor`.
+/// What `preprocessor_config.json` says; the defaults are those of transformers'
+/// `Qwen2VLImageProcessor`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 struct Preprocessor {
@@ -69,7 +71,7 @@ impl Default for Preprocessor {
             merge_size: MERGE_SIZE,
             rescale_factor: 1.0 / 255.0,
             image_mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            image_std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            image_std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
         }
     }
 }
@@ -134,7 +136,9 @@ impl Patcher {
         let patcher = Self {
             limits: PixelLimits {
                 min_pixels: old_min.or(size.and_then(|size| size.shortest_edge)).unwrap_or(56 * 56),
-                max_pixels: old_max.or(size.and_then(|size| size.longest_edge)).unwrap_or(28 * 28 * 1280),
+                max_pixels: old_max
+                    .or(size.and_then(|size| size.longest_edge))
+                    .unwrap_or(28 * 28 * 1280),
             },
             patch_size: config.patch_size,
             frames: config.temporal_patch_size,
@@ -195,19 +199,26 @@ impl Patcher {
         let mut pixel_values = vec![0.0; grid[0] * grid[1] * patch_len];
         pixel_values.par_chunks_mut(patch_len).enumerate().for_each(|(index, patch)| {
             let [row, column] = grid_place(index, grid[1]);
-            let frame_len = size * size;
-            for (at, value) in patch.iter_mut().enumerate() {
-                let (channel, within) = (at / (self.frames * frame_len), at % frame_len);
-                let (y, x) = (row * size + within / size, column * size + within % size);
-                *value = self.levels[channel][usize::from(pixels[y * width + x][channel])];
+            for (channel, frames) in patch.chunks_mut(self.frames * size * size).enumerate() {
+                // A still image is the same in every frame.
+                let (first, others) = frames.split_at_mut(size * size);
+                for (y, line) in first.chunks_mut(size).enumerate() {
+                    let start = (row * size + y) * width + column * size;
+                    for (value, pixel) in line.iter_mut().zip(&pixels[start..]) {
+                        *value = self.levels[channel][usize::from(pixel[channel])];
+                    }
+                }
+                for frame in others.chunks_mut(size * size) {
+                    frame.copy_from_slice(first);
+                }
             }
         });
         ImagePatches { pixel_values, grid_thw: [1, grid[0], grid[1]] }
     }
 }
 
-/// Row and column in the grid of the patch with this index: blocks of [`MERGE_SIZE`] x [`MERGE_SIZE`] in reading
-/// order, and in reading order within each.
+/// Row and column in the grid of the patch with this index: blocks of [`MERGE_SIZE`] x
+/// [`MERGE_SIZE`] in reading order, and in reading order within each.
 fn grid_place(index: usize, columns: usize) -> [usize; 2] {
     let block = index / (MERGE_SIZE * MERGE_SIZE);
     let within = index % (MERGE_SIZE * MERGE_SIZE);
@@ -218,8 +229,12 @@ fn grid_place(index: usize, columns: usize) -> [usize; 2] {
     ]
 }
 
-/// `(level * rescale - mean) / std`, rounded where transformers rounds: the product in f64 then to f32, the rest in f32.
-#[expect(clippy::cast_possible_truncation, reason = "the f64 product is meant to be rounded to f32")]
+/// `(level * rescale - mean) / std`, rounded where transformers rounds: the product in f64 then to
+/// f32, the rest in f32.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the f64 product is meant to be rounded to f32"
+)]
 fn level_tables(config: &Preprocessor) -> Box<[[f32; 256]; 3]> {
     let mut tables = Box::new([[0.0; 256]; 3]);
     for (channel, table) in tables.iter_mut().enumerate() {
@@ -229,4 +244,58 @@ fn level_tables(config: &Preprocessor) -> Box<[[f32; 256]; 3]> {
         }
     }
     tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden::{self, Micro};
+    use super::*;
+
+    #[test]
+    fn patches_equal_those_of_transformers_bit_for_bit() {
+        let micro = Micro::load();
+        let patcher = Patcher::load(&golden::model()).unwrap();
+        let mut compared_in_full = 0;
+        for (name, entry) in micro.index["images"].as_object().unwrap() {
+            let (image, variant) = golden::image_variant(entry);
+            let expected_size = golden::usizes(&variant["rgb_size_wh"]);
+            assert_eq!(
+                [image.width() as usize, image.height() as usize],
+                expected_size[..],
+                "{name}"
+            );
+            let (shape, resized) = micro.tensor(&variant["resized_u8"]);
+            let mut pillow =
+                RgbImage::new(u32::try_from(shape[1]).unwrap(), u32::try_from(shape[0]).unwrap());
+            pillow.copy_from_slice(&resized);
+            let patches = patcher.cut(&pillow);
+            assert_eq!(
+                patches.grid_thw[..],
+                golden::usizes(&variant["image_grid_thw"])[..],
+                "{name}"
+            );
+            assert_eq!(patches.n_tokens() as u64, variant["tokens"].as_u64().unwrap(), "{name}");
+
+            let values = &patches.pixel_values;
+            let row = values.len() / patches.n_patches();
+            let first_last = [&values[..row], &values[values.len() - row..]].concat();
+            assert!(first_last == micro.f32s(&variant["pixel_values_first_last"]), "{name}");
+            let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
+            assert!((sum - variant["pixel_values_sum"].as_f64().unwrap()).abs() < 1e-6, "{name}");
+            if let Some(full) = variant.get("pixel_values") {
+                let from_file = patcher.patches(&image).unwrap();
+                assert!(from_file.pixel_values == micro.f32s(full), "{name}");
+                compared_in_full += 1;
+            }
+        }
+        assert_eq!(compared_in_full, 2);
+    }
+
+    #[test]
+    fn patches_of_a_token_stand_together() {
+        // A grid 4 patches wide: the first token holds rows 0 and 1 of columns 0 and 1.
+        let places: Vec<_> = (0..8).map(|index| grid_place(index, 4)).collect();
+        assert_eq!(places[..4], [[0, 0], [0, 1], [1, 0], [1, 1]]);
+        assert_eq!(places[4..], [[0, 2], [0, 3], [1, 2], [1, 3]]);
+    }
 }

@@ -1,17 +1,22 @@
 //! M-RoPE positions: where each token of a prompt stands in time, height and width.
-//! Not here: the rotation itself (`ops`); expanding image pads into tokens (`super::Processor::encode`).
+//! Not here: the rotation itself (`ops`); expanding image pads into tokens
+//! (`super::Processor::encode`).
 
 use super::ProcessorError;
 
-/// The positions `[time, height, width]` of every token, and the position of the token that follows.
+/// The positions `[time, height, width]` of every token, and the position of the token that
+/// follows.
 ///
-/// - `input_ids`: one prompt, each image as a run of `image_pad` tokens, as many as its grid has after merging
-/// - `grids`: patches of each image `[frames, rows, columns]`, in order; `merge_size` patches of a side make one token
-/// - returns positions `[T][3]`, and the next position, which a completion's first token takes on all three axes
+/// - `input_ids`: one prompt, each image as a run of `image_pad` tokens, as many as its grid has
+///   after merging
+/// - `grids`: patches of each image `[frames, rows, columns]`, in order; `merge_size` patches of a
+///   side make one token
+/// - returns positions `[T][3]`, and the next position, which a completion's first token takes on
+///   all three axes
 ///
-/// A text token stands at the same position on all axes, one after the one before it. An image's tokens count
-/// frames, rows and columns from where the image starts; the text goes on one after the largest of these
-/// (transformers' `get_rope_index`).
+/// A text token stands at the same position on all axes, one after the one before it. An image's
+/// tokens count frames, rows and columns from where the image starts; the text goes on one after
+/// the largest of these (transformers' `get_rope_index`).
 ///
 /// # Errors
 /// The runs of image tokens and the grids do not fit each other.
@@ -41,7 +46,8 @@ pub fn mrope_positions(
         if run < expected || expected == 0 {
             return Err(ProcessorError::ImageTokens { image: index + 1, tokens: run, expected });
         }
-        next = push_image(&mut positions, next, [grid[0], grid[1] / merge_size, grid[2] / merge_size]);
+        next =
+            push_image(&mut positions, next, [grid[0], grid[1] / merge_size, grid[2] / merge_size]);
     }
     match grids.next() {
         None => Ok((positions, next)),
@@ -53,7 +59,8 @@ pub fn mrope_positions(
     }
 }
 
-/// Appends the positions of one image's tokens, frame by frame and row by row; returns the next free position.
+/// Appends the positions of one image's tokens, frame by frame and row by row; returns the next
+/// free position.
 fn push_image(positions: &mut Vec<[u32; 3]>, start: u32, grid: [usize; 3]) -> u32 {
     let [frames, rows, columns] = grid.map(|side| u32::try_from(side).unwrap_or(u32::MAX));
     for time in 0..frames {
@@ -81,7 +88,8 @@ mod tests {
 
     #[test]
     fn text_after_an_image_follows_its_longest_side() {
-        // 1 text token, an image of 2 x 3 tokens, 1 text token: the image starts at 1 and reaches column 1 + 2 = 3.
+        // 1 text token, an image of 2 x 3 tokens, 1 text token: the image starts at 1 and reaches
+        // column 1 + 2 = 3.
         let ids = [1, PAD, PAD, PAD, PAD, PAD, PAD, 2];
         let (positions, next) = mrope_positions(&ids, PAD, &[[1, 4, 6]], 2).unwrap();
         assert_eq!(positions[1..4], [[1, 1, 1], [1, 1, 2], [1, 1, 3]]);
@@ -92,7 +100,8 @@ mod tests {
 
     #[test]
     fn adjacent_images_are_told_apart_by_their_grids() {
-        let (positions, next) = mrope_positions(&[PAD; 3], PAD, &[[1, 2, 4], [1, 2, 2]], 2).unwrap();
+        let (positions, next) =
+            mrope_positions(&[PAD; 3], PAD, &[[1, 2, 4], [1, 2, 2]], 2).unwrap();
         assert_eq!(positions, [[0, 0, 0], [0, 0, 1], [2, 2, 2]]);
         assert_eq!(next, 3);
     }

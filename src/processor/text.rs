@@ -1,7 +1,9 @@
 //! Text to token ids and back, and the ids that mean something to the program.
-//! Not here: the chat template (`chat`); expanding image pads (`super::Processor::encode`); sampling (`rollout`).
+//! Not here: the chat template (`chat`); expanding image pads (`super::Processor::encode`);
+//! sampling (`rollout`).
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::{ProcessorError, json};
@@ -26,7 +28,8 @@ pub struct SpecialTokens {
     pub im_end: u32,
     /// `<|endoftext|>`: the document ends; also fills what is left free.
     pub end_of_text: u32,
-    /// Ids that end a completion: `eos_token_id` of `generation_config.json`, else `im_end` and `end_of_text`.
+    /// Ids that end a completion: `eos_token_id` of `generation_config.json`, else `im_end` and
+    /// `end_of_text`.
     pub stop_ids: Vec<u32>,
 }
 
@@ -38,19 +41,11 @@ enum Ids {
     Many(Vec<u32>),
 }
 
-/// The one setting taken from `generation_config.json`: how rollouts sample is never the checkpoint's to say.
+/// The one setting taken from `generation_config.json`: how rollouts sample is never the
+/// checkpoint's to say.
 #[derive(Deserialize)]
 struct GenerationConfig {
     eos_token_id: Option<Ids>,
-}
-
-/// The ids `config.json` repeats; they must be the tokenizer's.
-#[derive(Deserialize)]
-struct ModelIds {
-    image_token_id: Option<u32>,
-    video_token_id: Option<u32>,
-    vision_start_token_id: Option<u32>,
-    vision_end_token_id: Option<u32>,
 }
 
 /// The checkpoint's tokenizer with its special tokens looked up.
@@ -60,11 +55,13 @@ pub(super) struct TextCodec {
 }
 
 impl TextCodec {
-    /// Reads `tokenizer.json`, and the stop ids of `generation_config.json`; checks `config.json`'s ids against them.
+    /// Reads `tokenizer.json`, and the stop ids of `generation_config.json`; checks `config.json`'s
+    /// ids against them.
     pub(super) fn load(files: &ModelFiles) -> Result<Self, ProcessorError> {
         let file = files.describe("tokenizer.json");
         let Some(text) = json::read_text(files, "tokenizer.json")? else {
-            let hint = "it belongs to the checkpoint; vocab.json and merges.txt alone are not enough";
+            let hint =
+                "it belongs to the checkpoint; vocab.json and merges.txt alone are not enough";
             return Err(ProcessorError::MissingFile { file, hint });
         };
         let mut tokenizer: Tokenizer = text.parse().map_err(|error: tokenizers::Error| {
@@ -93,7 +90,11 @@ impl TextCodec {
     }
 
     /// The text of `ids`; ids without a token give nothing.
-    pub(super) fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, ProcessorError> {
+    pub(super) fn decode(
+        &self,
+        ids: &[u32],
+        skip_special_tokens: bool,
+    ) -> Result<String, ProcessorError> {
         self.tokenizer.decode(ids, skip_special_tokens).map_err(|error| ProcessorError::Tokenize {
             action: "decode ids",
             reason: error.to_string(),
@@ -146,23 +147,26 @@ fn find_special_tokens(
     })
 }
 
-/// A model whose `config.json` means other ids than its tokenizer would put image features in the wrong places.
+/// A model whose `config.json` means other ids than its tokenizer would put image features in the
+/// wrong places.
 fn check_model_ids(special: &SpecialTokens, files: &ModelFiles) -> Result<(), ProcessorError> {
-    let Some(ids) = json::read::<ModelIds>(files, "config.json")? else { return Ok(()) };
+    let Some(config) = json::read::<Value>(files, "config.json")? else { return Ok(()) };
     let pairs = [
-        ("image_token_id", ids.image_token_id, special.image_pad),
-        ("video_token_id", ids.video_token_id, special.video_pad),
-        ("vision_start_token_id", ids.vision_start_token_id, special.vision_start),
-        ("vision_end_token_id", ids.vision_end_token_id, special.vision_end),
+        ("image_token_id", special.image_pad),
+        ("video_token_id", special.video_pad),
+        ("vision_start_token_id", special.vision_start),
+        ("vision_end_token_id", special.vision_end),
     ];
-    for (field, in_config, in_tokenizer) in pairs {
-        if let Some(found) = in_config.filter(|&id| id != in_tokenizer) {
+    for (field, in_tokenizer) in pairs {
+        let in_config = config.get(field).filter(|id| !id.is_null());
+        if let Some(found) = in_config.filter(|id| id.as_u64() != Some(in_tokenizer.into())) {
             return Err(ProcessorError::Field {
                 file: files.describe("config.json"),
                 field,
                 found: found.to_string(),
                 expected: format!(
-                    "{in_tokenizer}, the tokenizer's\nhint: config.json and tokenizer.json are of different models"
+                    "{in_tokenizer}, the tokenizer's\n\
+                     hint: config.json and tokenizer.json are of different models"
                 ),
             });
         }
