@@ -1,1 +1,3 @@
 //! Sampling completions: sampler, key-value cache, engine.
+
+pub mod sampler;
