@@ -139,6 +139,14 @@ impl Qwen2Vl {
         Ok(x)
     }
 
+    /// The final norm over hidden rows `[n, hidden]`.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn normalize(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.language.normalize(hidden)
+    }
+
     /// Logits of every row of the stream, `[T, vocab]` f32: for looking at, not for training.
     ///
     /// # Errors

@@ -12,35 +12,24 @@ use std::collections::VecDeque;
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
-use super::sampler::Sampler;
+use super::sampler::{Sampled, Sampler, Suppressed};
 use crate::model::decoding::{DecodeRow, Prefilled};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::ops::MAX_ROWS_ONE_BY_ONE;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
-/// How tokens are chosen.
-#[derive(Debug, Clone)]
-pub enum Choice {
-    /// The most likely token.
-    Greedy,
-    /// A draw from the sampler's distribution.
-    Sampled(Sampler),
-}
-
 /// What holds for every completion of a call.
 #[derive(Debug, Clone)]
 pub struct GenerationSettings {
     /// How tokens are chosen.
-    pub choice: Choice,
+    pub sampler: Sampler,
+    /// Tokens that are not chosen.
+    pub suppressed: Suppressed,
     /// Completions end after so many tokens, finished or not.
     pub max_new_tokens: usize,
-    /// No stop token is chosen before so many tokens.
-    pub min_new_tokens: usize,
     /// Tokens that end a completion; the token stays part of it.
     pub stop_ids: Vec<u32>,
-    /// Tokens that are never chosen.
-    pub suppressed_ids: Vec<u32>,
     /// Completions decoded at once, at most [`MAX_ROWS_ONE_BY_ONE`].
     pub max_batch: usize,
 }
@@ -55,10 +44,12 @@ pub struct Request<'a> {
 }
 
 /// What was sampled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// Token ids, the stop token included where there is one.
     pub token_ids: Vec<u32>,
+    /// Log-probability of each token when it was drawn, nats, at the sampler's temperature.
+    pub logps: Vec<f32>,
     /// Whether it ended by a stop token; otherwise it was cut at `max_new_tokens`.
     pub is_finished: bool,
 }
@@ -72,6 +63,7 @@ struct Active<'a> {
     prompt: &'a Prompt,
     row: DecodeRow,
     token_ids: Vec<u32>,
+    logps: Vec<f32>,
 }
 
 /// Samples the completions of all requests: `[request][completion]`. `on_token` hears of every
@@ -122,7 +114,7 @@ pub fn generate(
         let logits = model.decode(&cache, &rows)?;
         let vocab = logits.dim(1)?;
         let mut logits = logits.flatten_all()?.to_vec1::<f32>()?;
-        let tokens: Vec<u32> = active
+        let tokens: Vec<Sampled> = active
             .par_iter()
             .zip(logits.par_chunks_mut(vocab))
             .map(|(active, logits)| settings.next_token(logits, active))
@@ -150,37 +142,35 @@ pub fn generate(
 
 impl GenerationSettings {
     /// Chooses the next token of `active` from its row of logits.
-    fn next_token(&self, logits: &mut [f32], active: &Active) -> Result<u32> {
+    fn next_token(&self, logits: &mut [f32], active: &Active) -> Result<Sampled> {
         let n = active.token_ids.len();
-        for &id in &self.suppressed_ids {
-            logits[id as usize] = f32::NEG_INFINITY;
-        }
-        if n < self.min_new_tokens {
-            for &id in &self.stop_ids {
-                logits[id as usize] = f32::NEG_INFINITY;
-            }
-        }
-        match &self.choice {
-            Choice::Greedy => Sampler::greedy(logits),
-            Choice::Sampled(sampler) => {
-                let seen = [active.prompt.input_ids.as_slice(), &active.token_ids].concat();
-                sampler.sample(logits, &seen, active.stream.uniform(n as u32))
-            }
-        }
+        // Only the repetition penalty looks back, and copying a prompt for every token is not free.
+        let seen = if self.sampler.repetition_penalty == 1.0 {
+            Vec::new()
+        } else {
+            [active.prompt.input_ids.as_slice(), &active.token_ids].concat()
+        };
+        let uniform = active.stream.uniform(n as u32);
+        let sampled = self.sampler.sample(logits, &seen, self.suppressed.after(n), uniform);
+        sampled.map_err(candle_core::Error::wrap)
     }
 }
 
 impl Active<'_> {
     /// Appends a token; the completion, once it has ended.
-    fn push(&mut self, token: u32, settings: &GenerationSettings) -> Option<Completion> {
+    fn push(&mut self, sampled: Sampled, settings: &GenerationSettings) -> Option<Completion> {
+        let Sampled { id: token, logp } = sampled;
         self.row.token = token;
         self.row.position = self.prompt.next_position + self.token_ids.len() as u32;
         self.token_ids.push(token);
+        self.logps.push(logp);
         let is_finished = settings.stop_ids.contains(&token);
         if !is_finished && self.token_ids.len() < settings.max_new_tokens {
             return None;
         }
-        Some(Completion { token_ids: std::mem::take(&mut self.token_ids), is_finished })
+        let (token_ids, logps) =
+            (std::mem::take(&mut self.token_ids), std::mem::take(&mut self.logps));
+        Some(Completion { token_ids, logps, is_finished })
     }
 }
 
@@ -224,8 +214,8 @@ impl<'a> Waiting<'a> {
             len: 0,
         };
         let stream = streams[completion];
-        let token_ids = Vec::with_capacity(room);
-        let active = Active { request, completion, slot, stream, prompt, row, token_ids };
+        let (token_ids, logps) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let active = Active { request, completion, slot, stream, prompt, row, token_ids, logps };
         Ok(Some(Admitted { active, logits: prefilled.logits.to_vec1::<f32>()? }))
     }
 }

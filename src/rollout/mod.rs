@@ -1,3 +1,7 @@
-//! Sampling completions: sampler, key-value cache, engine.
+//! Sampling completions.
+//!
+//! In reading order: choosing a token ([`sampler`]), decoding many completions at once ([`engine`]).
+//! Not here: the model's arithmetic and its cache (`model::decoding`), scoring (`reward`).
 
+pub mod engine;
 pub mod sampler;

@@ -13,31 +13,31 @@ use othink::processor::{Processor, Prompt, decode_image, parse_chat};
 use serde_json::Value;
 
 /// The micro checkpoint's golden values.
-pub struct Golden {
-    pub index: Value,
+pub(crate) struct Golden {
+    pub(crate) index: Value,
     tensors: HashMap<String, Tensor>,
-    pub processor: Processor,
+    pub(crate) processor: Processor,
 }
 
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/micro")
 }
 
-pub fn files(name: &str) -> ModelFiles {
+pub(crate) fn files(name: &str) -> ModelFiles {
     ModelFiles::Folder(folder().join(name))
 }
 
 /// The policy or the reference checkpoint, everything trainable, in f32.
-pub fn model(name: &str) -> Qwen2Vl {
+pub(crate) fn model(name: &str) -> Qwen2Vl {
     open(&files(name), DType::F32, &Device::Cpu, |_| true).unwrap()
 }
 
-pub fn config() -> Qwen2VlConfig {
+pub(crate) fn config() -> Qwen2VlConfig {
     Qwen2VlConfig::load(&files("policy")).unwrap()
 }
 
 impl Golden {
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let text = std::fs::read_to_string(folder().join("golden.json")).unwrap();
         let tensors =
             candle_core::safetensors::load(folder().join("golden.safetensors"), &Device::Cpu);
@@ -48,16 +48,16 @@ impl Golden {
         }
     }
 
-    pub fn tensor(&self, name: &Value) -> &Tensor {
+    pub(crate) fn tensor(&self, name: &Value) -> &Tensor {
         &self.tensors[name.as_str().unwrap()]
     }
 
     /// The prompt of one of the recorded cases, made by our own processor.
-    pub fn prompt(&self, case: &str) -> Prompt {
+    pub(crate) fn prompt(&self, case: &str) -> Prompt {
         self.encode(&self.index["cases"][case])
     }
 
-    pub fn encode(&self, case: &Value) -> Prompt {
+    pub(crate) fn encode(&self, case: &Value) -> Prompt {
         let chat = parse_chat(&case["messages"].to_string(), "golden.json").unwrap();
         let images: Vec<_> = case["images"]
             .as_array()
@@ -73,17 +73,17 @@ impl Golden {
     }
 }
 
-pub fn ids(value: &Value) -> Vec<u32> {
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
-pub fn numbers(value: &Value) -> BTreeMap<String, f64> {
+pub(crate) fn numbers(value: &Value) -> BTreeMap<String, f64> {
     let object = value.as_object().unwrap();
     object.iter().map(|(name, x)| (name.clone(), x.as_f64().unwrap())).collect()
 }
 
 /// The largest difference of two tensors, relative to the largest element of the second.
-pub fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {
+pub(crate) fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {
     assert_eq!(ours.dims(), theirs.dims());
     let flat = |x: &Tensor| {
         let x = x.detach().to_dtype(DType::F64).unwrap();
@@ -97,14 +97,14 @@ pub fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {
 }
 
 /// f32 arithmetic in another order than torch's: what the issue of parity is held to.
-pub const TOLERANCE: f64 = 1e-4;
+pub(crate) const TOLERANCE: f64 = 1e-4;
 
-pub fn assert_parity(ours: &Tensor, theirs: &Tensor, what: &str) {
+pub(crate) fn assert_parity(ours: &Tensor, theirs: &Tensor, what: &str) {
     let difference = relative_difference(ours, theirs);
     assert!(difference < TOLERANCE, "{what} differs by {difference:e} relative");
 }
 
-pub fn assert_number(ours: f64, theirs: f64, what: &str) {
+pub(crate) fn assert_number(ours: f64, theirs: f64, what: &str) {
     let difference = (ours - theirs).abs() / theirs.abs().max(1e-6);
     assert!(difference < TOLERANCE, "{what} is {ours}, expected {theirs}");
 }

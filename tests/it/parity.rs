@@ -4,7 +4,8 @@
 use candle_core::{D, Result, Tensor};
 use othink::model::packed::{Group, Packed};
 use othink::model::stages::{Inference, Keep, Stages};
-use othink::rollout::engine::{Choice, Completion, GenerationSettings, Request, generate};
+use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
+use othink::rollout::sampler::{Sampler, Suppressed};
 use othink::rng::{Purpose, Stream};
 use othink::processor::Prompt;
 
@@ -99,11 +100,10 @@ fn prompts_packed_together_equal_transformers_padded_batches() {
 
 fn greedy(golden: &Golden, prompts: &[&Prompt], max_batch: usize) -> Vec<Completion> {
     let settings = GenerationSettings {
-        choice: Choice::Greedy,
+        sampler: Sampler::greedy(),
+        suppressed: Suppressed::new(&[], &[], 0),
         max_new_tokens: 32,
-        min_new_tokens: 0,
         stop_ids: golden.processor.special().stop_ids.clone(),
-        suppressed_ids: vec![],
         max_batch,
     };
     let stream = Stream::new(0, Purpose::Evaluation, 0, 0, 0);

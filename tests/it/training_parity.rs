@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use othink::grpo::objective::ClipRange;
-use othink::model::packed::{Group, Packed};
 use othink::model::qwen2_vl::Qwen2Vl;
 use othink::optim::adamw::AdamWSettings;
 use othink::optim::lr_schedule::{Decay, LrSchedule};
@@ -19,7 +18,7 @@ use othink::train::supervised_step::accumulate_supervised;
 use serde_json::Value;
 
 use crate::golden::{
-    Golden, assert_number, assert_parity, config, ids, model, numbers, relative_difference,
+    Golden, assert_number, assert_parity, ids, model, numbers, relative_difference,
 };
 
 /// The recorded GRPO batch: 2 prompts with 4 completions each.
