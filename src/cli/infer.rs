@@ -17,7 +17,7 @@ Examples:
   othink infer --model runs/quickstart/checkpoints/step-000100 --messages chat.json --json
   othink infer --model tiny --image a.png --prompt \"How many items?\" --temperature 1 --seed 7";
 
-/// Answer one question, about images or not: greedily, unless a temperature is given.
+/// Answer one question, greedily unless a temperature is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group = ArgGroup::new("question").required(true).args(["prompt", "messages"]))]

@@ -1,9 +1,8 @@
 //! The command line: one file per subcommand, thin, and what all of them share: output
-//! ([`Printer`]), exit codes ([`ExitStatus`]), errors ([`report_error`]), logs, devices.
+//! ([`Printer`]), exit codes ([`ExitStatus`]), errors ([`report_error`]), logs.
 //! Not here: anything that does the work; a subcommand checks its flags, calls the library and
 //! prints. Nothing else in the crate may use this module.
 
-mod device;
 pub mod eval;
 mod exit_status;
 mod failure;
@@ -15,7 +14,6 @@ pub mod train;
 
 use clap::{Parser, Subcommand};
 
-pub use device::{open_device, resolve_dtype};
 pub use exit_status::ExitStatus;
 pub use failure::{UsageError, exit_status_of, report_error};
 pub use interrupt::{Interrupt, catch_interrupts};
@@ -44,7 +42,7 @@ pub enum Command {
     Train(train::Args),
     /// Measure a model on a task: accuracy and format rate with a 95% interval
     Eval(eval::Args),
-    /// Answer one question, about images or not
+    /// Answer one question, greedily unless a temperature is given
     Infer(infer::Args),
 }
 

@@ -22,7 +22,7 @@ pub struct Args {
     /// built-in ones
     #[arg(long, value_name = "FILE")]
     config: String,
-    /// Replace a value of the run file, such as grpo.group_size=4; may be repeated
+    /// Replace a value of the run file, such as `grpo.group_size=4`; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     overrides: Vec<String>,
     /// The run's folder [default: runs/NAME, after the run file]

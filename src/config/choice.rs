@@ -1,5 +1,5 @@
 //! Choices that the run file and the command line spell alike: number format and device.
-//! Not here: opening a device (`cli::device`).
+//! Not here: opening a device (`model::device`).
 
 use std::fmt;
 use std::str::FromStr;

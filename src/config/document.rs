@@ -131,6 +131,7 @@ fn default_of(key: &str) -> Option<Value> {
 /// A deserialisation message without the names of Rust's types.
 fn plain_words(message: &str) -> String {
     let message = message.replace('\n', ", ");
+    let message = message.replace("invalid type: ", "found ").replace("invalid value: ", "found ");
     let Some((before, expected)) = message.rsplit_once("expected ") else { return message };
     let plain = match expected {
         "usize" | "u64" | "u32" => "a whole number of at least 0",
@@ -172,7 +173,7 @@ mod tests {
     fn value_of_the_wrong_type_is_named_with_its_line() {
         assert_eq!(
             problem_in("[optim]\nlr = 1e-6\n[grpo]\ngroup_size = \"four\"\n"),
-            "run.toml:4: grpo.group_size: invalid type: string \"four\", expected a whole number \
+            "run.toml:4: grpo.group_size: found string \"four\", expected a whole number \
              of at least 0\nhint: the default is grpo.group_size = 8"
         );
         assert_eq!(
@@ -182,7 +183,7 @@ mod tests {
         );
         assert_eq!(
             problem_in("model = 3\n"),
-            "run.toml:1: model: invalid type: integer `3`, expected a section\n\
+            "run.toml:1: model: found integer `3`, expected a section\n\
              hint: leave the key out for the default"
         );
     }

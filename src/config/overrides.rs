@@ -37,20 +37,22 @@ impl Override {
         }
         let as_text = Value::String(bare.to_owned());
         let value = bare.parse().unwrap_or_else(|_| as_text.clone());
-        let problem = match type_problem(key, &value) {
-            None => return Ok(Self { key: key.to_owned(), value, text: text.to_owned() }),
-            Some(problem) => problem,
+        let (key, text) = (key.to_owned(), text.to_owned());
+        let Some(problem) = type_problem(&key, &value) else {
+            return Ok(Self { key, value, text });
         };
-        if type_problem(key, &as_text).is_none() {
-            return Ok(Self { key: key.to_owned(), value: as_text, text: text.to_owned() });
+        if type_problem(&key, &as_text).is_none() {
+            return Ok(Self { key, value: as_text, text });
         }
-        Err(wrong_type(format!("--set {text}"), key, &problem))
+        Err(wrong_type(format!("--set {text}"), &key, &problem))
     }
 
     /// Writes the value over whatever the file has.
     pub(super) fn apply(&self, table: &mut Table) {
         if EXCLUSIVE.contains(&self.key.as_str()) {
-            EXCLUSIVE.iter().for_each(|key| remove(table, key));
+            for key in EXCLUSIVE {
+                remove(table, key);
+            }
         }
         insert(table, &self.key, self.value.clone());
     }
@@ -131,7 +133,7 @@ mod tests {
         );
         assert_eq!(
             message("grpo.group_size=[4"),
-            "--set grpo.group_size=[4: grpo.group_size: invalid type: string \"[4\", expected a \
+            "--set grpo.group_size=[4: grpo.group_size: found string \"[4\", expected a \
              whole number of at least 0\nhint: the default is grpo.group_size = 8"
         );
         assert!(message("grpo.group_size").starts_with("--set grpo.group_size: expected"));

@@ -77,7 +77,9 @@ impl RunConfig {
         let overrides: Vec<Override> =
             overrides.iter().map(|text| Override::parse(text)).collect::<Result<_, _>>()?;
         let mut table = document.table.clone();
-        overrides.iter().for_each(|change| change.apply(&mut table));
+        for change in &overrides {
+            change.apply(&mut table);
+        }
         fill_dependent_defaults(&mut table);
         let config: Self = table.try_into().map_err(|error: toml::de::Error| {
             wrong_type(file.name().to_owned(), "run file", error.message())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, at_least_one, fraction, require};
 
-/// Epochs of a run that gives neither `updates` nor `epochs`. R1-V: --num_train_epochs 2.
+/// Epochs of a run that gives neither `updates` nor `epochs`. R1-V: `--num_train_epochs 2`.
 pub(super) const DEFAULT_EPOCHS: u8 = 2;
 
 /// `[train]`. Exactly one of `updates` and `epochs` is set once a file is loaded.

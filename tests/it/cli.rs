@@ -21,42 +21,156 @@ fn run_in(folder: &std::path::Path, args: &[&str]) -> OutputAssert {
 
 #[test]
 fn help_lists_the_commands_and_ends_in_examples() {
-    othink(&["--help"]).code(0).stderr_eq("").stdout_eq(str![[]]);
+    othink(&["--help"]).code(0).stderr_eq("").stdout_eq(str![[r#"
+Post-trains vision-language models with GRPO-D: verifiable rewards and a dynamic KL weight
+
+Usage: othink <COMMAND>
+
+Commands:
+  train  Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+  eval   Measure a model on a task: accuracy and format rate with a 95% interval
+  infer  Answer one question, greedily unless a temperature is given
+  help   Print this message or the help of the given subcommand(s)
+
+Options:
+  -h, --help     Print help
+  -V, --version  Print version
+
+Examples:
+  othink train --config quickstart.toml
+  othink eval --task synth-vc --model runs/quickstart/checkpoints/step-000100
+  othink infer --model tiny --image photo.png --prompt "How many items are there?"
+
+"#]]);
 }
 
 #[test]
 fn train_help_mirrors_the_run_file() {
-    othink(&["train", "--help"]).code(0).stderr_eq("").stdout_eq(str![[]]);
+    othink(&["train", "--help"]).code(0).stderr_eq("").stdout_eq(str![[r#"
+Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+
+Usage: othink train [OPTIONS] --config <FILE>
+
+Options:
+      --config <FILE>            The run file; a name without a folder is also looked up in
+                                 configs/, then among the built-in ones
+      --set <SECTION.KEY=VALUE>  Replace a value of the run file, such as `grpo.group_size=4`; may
+                                 be repeated
+      --out <DIR>                The run's folder [default: runs/NAME, after the run file]
+      --resume                   Continue the run in its folder from the last whole checkpoint
+      --device <DEVICE>          Where to compute: auto, cpu, cuda or cuda:N, as model.device
+      --data <PATH>              A file of samples to train on, or a folder: that of the task's
+                                 data, or where the image paths of data.train start
+  -q, --quiet                    No progress, only warnings and errors
+  -h, --help                     Print help
+
+Examples:
+  othink train --config quickstart.toml
+  othink train --config quickstart.toml --set grpo.group_size=4 --set train.seed=1 --out runs/g4
+  othink train --config quickstart.toml --resume
+
+"#]]);
 }
 
 #[test]
 fn eval_help_says_what_is_measured() {
-    othink(&["eval", "--help"]).code(0).stderr_eq("").stdout_eq(str![[]]);
+    othink(&["eval", "--help"]).code(0).stderr_eq("").stdout_eq(str![[r#"
+Measure a model on a task: accuracy and format rate with a 95% interval
+
+Usage: othink eval [OPTIONS]
+
+Options:
+      --task <TASK>         The task, such as synth-vc or superclevr
+      --model <PATH>        A model folder, a hub id or tiny [default: the task's base model, tiny
+                            for drawn tasks]
+      --data <PATH>         A file of questions, or the folder that holds the task's data
+      --split <SPLIT>       The task's split: test, or shifted for drawn tasks [default: test]
+      --limit <N>           At most that many questions
+      --max-new-tokens <N>  Cut an answer off at that many tokens [default: the task's]
+      --out <FILE>          Write every answer to this file, one JSON object a line
+      --json                Print one JSON object
+      --device <DEVICE>     Where to compute: auto, cpu, cuda or cuda:N [default: auto]
+      --dtype <DTYPE>       Number format: auto, f32, bf16 or f16 [default: auto]
+  -h, --help                Print help
+
+Examples:
+  othink eval --task synth-vc
+  othink eval --task synth-vc --split shifted --model runs/quickstart/checkpoints/step-000100
+  othink eval --task superclevr --model Qwen/Qwen2-VL-2B-Instruct --data superclevr --json
+
+"#]]);
 }
 
 #[test]
 fn infer_help_says_how_to_ask() {
-    othink(&["infer", "--help"]).code(0).stderr_eq("").stdout_eq(str![[]]);
+    othink(&["infer", "--help"]).code(0).stderr_eq("").stdout_eq(str![[r#"
+Answer one question, greedily unless a temperature is given
+
+Usage: othink infer [OPTIONS] --model <PATH> <--prompt <TEXT>|--messages <FILE>>
+
+Options:
+      --model <PATH>        A model folder, a hub id or tiny
+      --image <FILE>        An image file, put before the prompt; may be repeated
+      --prompt <TEXT>       The question
+      --system <TEXT>       The system message [default: the chat template's own]
+      --messages <FILE>     A whole chat in Hugging Face's format, images by path
+      --max-new-tokens <N>  Cut the answer off at that many tokens [default: 256]
+      --temperature <X>     Sample, with logits divided by this, rather than take the likeliest
+                            token
+      --top-k <N>           Sample among that many likeliest tokens
+      --top-p <X>           Sample among the likeliest tokens that together reach this probability
+      --seed <N>            Every random number is a function of it [default: 42]
+      --dump <FILE>         Write ids, positions, pixels, logits and the answer's ids to this
+                            safetensors file
+      --json                Print one JSON object
+      --device <DEVICE>     Where to compute: auto, cpu, cuda or cuda:N [default: auto]
+      --dtype <DTYPE>       Number format: auto, f32, bf16 or f16 [default: auto]
+      --min-pixels <N>      Enlarge images with fewer pixels [default: the checkpoint's]
+      --max-pixels <N>      Shrink images with more pixels [default: the checkpoint's]
+  -h, --help                Print help
+
+Examples:
+  othink infer --model Qwen/Qwen2-VL-2B-Instruct --image a.png --prompt "How many items?"
+  othink infer --model runs/quickstart/checkpoints/step-000100 --messages chat.json --json
+  othink infer --model tiny --image a.png --prompt "How many items?" --temperature 1 --seed 7
+
+"#]]);
 }
 
 #[test]
 fn unknown_command_is_code_2_with_the_nearest_one() {
-    othink(&["trian"]).code(2).stdout_eq("").stderr_eq(str![[]]);
+    othink(&["trian"]).code(2).stdout_eq("").stderr_eq(str![[r#"
+error: unrecognized subcommand 'trian'
+
+  tip: a similar subcommand exists: 'train'
+
+Usage: othink <COMMAND>
+
+For more information, try '--help'.
+
+"#]]);
 }
 
 #[test]
 fn missing_run_file_is_code_2_and_lists_what_was_tried() {
-    othink(&["train", "--config", "quickstrat.toml"]).code(2).stdout_eq("").stderr_eq(str![[]]);
+    othink(&["train", "--config", "quickstrat.toml"]).code(2).stdout_eq("").stderr_eq(str![[r#"
+error: no run file `quickstrat.toml`: tried quickstrat.toml, configs/quickstrat.toml, then the built-in ones
+hint: did you mean `quickstart.toml`, which is built in?
+
+"#]]);
 }
 
 #[test]
 fn unknown_key_is_code_2_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("run.toml"), "[grpo]\ngroup_sise = 4\n").unwrap();
-    run_in(folder.path(), &["train", "--config", "run.toml"])
-        .code(2)
-        .stdout_eq("")
-        .stderr_eq(str![[]]);
+    run_in(folder.path(), &["train", "--config", "run.toml"]).code(2).stdout_eq("").stderr_eq(
+        str![[r#"
+error: run.toml:2: unknown key `grpo.group_sise`
+hint: did you mean `grpo.group_size`?
+
+"#]],
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing may be written");
 }
 
@@ -64,10 +178,13 @@ fn unknown_key_is_code_2_with_its_line() {
 fn run_file_that_is_not_toml_is_code_2_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("run.toml"), "[data]\ntask = synth-vc\n").unwrap();
-    run_in(folder.path(), &["train", "--config", "run.toml"])
-        .code(2)
-        .stdout_eq("")
-        .stderr_eq(str![[]]);
+    run_in(folder.path(), &["train", "--config", "run.toml"]).code(2).stdout_eq("").stderr_eq(
+        str![[r#"
+error: run.toml:2: not valid TOML: string values must be quoted, expected literal string
+hint: one `key = value` a line, text in double quotes, sections in [brackets]
+
+"#]],
+    );
 }
 
 #[test]
@@ -75,11 +192,19 @@ fn wrong_override_is_code_2_and_named_as_it_was_given() {
     othink(&["train", "--config", "quickstart.toml", "--set", "grpo.group_size=many"])
         .code(2)
         .stdout_eq("")
-        .stderr_eq(str![[]]);
+        .stderr_eq(str![[r#"
+error: --set grpo.group_size=many: grpo.group_size: found string "many", expected a whole number of at least 0
+hint: the default is grpo.group_size = 8
+
+"#]]);
     othink(&["train", "--config", "quickstart.toml", "--set", "grpo.group_size=1"])
         .code(2)
         .stdout_eq("")
-        .stderr_eq(str![[]]);
+        .stderr_eq(str![[r#"
+error: --set grpo.group_size=1: grpo.group_size is 1, expected a whole number of at least 2
+hint: advantages compare the completions of a group with each other; 8 is usual
+
+"#]]);
 }
 
 #[test]
@@ -91,7 +216,11 @@ fn folder_in_use_is_code_2_and_left_as_it_is() {
     run_in(folder.path(), &["train", "--config", "quickstart.toml"])
         .code(2)
         .stdout_eq("")
-        .stderr_eq(str![[]]);
+        .stderr_eq(str![[r#"
+error: --out runs/quickstart: the folder is in use, expected a new or empty one
+hint: --resume continues the run in it; --out chooses another folder
+
+"#]]);
     assert_eq!(std::fs::read_to_string(notes).unwrap(), "mine");
 }
 
@@ -100,7 +229,12 @@ fn wrong_device_is_code_2_with_the_choices() {
     othink(&["eval", "--task", "synth-vc", "--device", "gpu"])
         .code(2)
         .stdout_eq("")
-        .stderr_eq(str![[]]);
+        .stderr_eq(str![[r#"
+error: invalid value 'gpu' for '--device <DEVICE>': `gpu` is not a device, expected auto, cpu, cuda or cuda:N
+
+For more information, try '--help'.
+
+"#]]);
 }
 
 #[test]
@@ -108,7 +242,14 @@ fn question_both_as_prompt_and_as_chat_is_code_2() {
     othink(&["infer", "--model", "tiny", "--prompt", "Hi", "--messages", "chat.json"])
         .code(2)
         .stdout_eq("")
-        .stderr_eq(str![[]]);
+        .stderr_eq(str![[r#"
+error: the argument '--prompt <TEXT>' cannot be used with '--messages <FILE>'
+
+Usage: othink infer --model <PATH> <--prompt <TEXT>|--messages <FILE>>
+
+For more information, try '--help'.
+
+"#]]);
 }
 
 #[test]
@@ -119,5 +260,9 @@ fn wrong_log_filter_is_code_2() {
         .assert()
         .code(2)
         .stdout_eq("")
-        .stderr_eq(str![[]]);
+        .stderr_eq(str![[r#"
+error: OTHINK_LOG=othink=loud: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
+hint: for example OTHINK_LOG=info, or OTHINK_LOG=othink::train=debug
+
+"#]]);
 }

@@ -3,6 +3,9 @@
 //! `cli` runs the program and compares what it prints; `tidy` holds the house rules of the source.
 //! Not here: tests of a module's own claims, which stand beside its code.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
+#![expect(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots like this")]
+
 mod cli;
 mod golden;
 mod parity;
