@@ -121,13 +121,10 @@ impl<'m> Stages<'m> for Tape<'m> {
         stage: impl Fn(&Tensor) -> Result<Tensor> + 'm,
     ) -> Result<Tensor> {
         let run = Box::new(stage);
-        let (kept, output) = if self.recompute && keep == Keep::AsSet {
-            (None, run(input)?.detach())
-        } else {
-            let taped = run_taped(input, &run)?;
-            let output = taped.output.detach();
-            (Some(taped), output)
-        };
+        // Taped also where the tape is dropped at once: the same kernels then run both times.
+        let taped = run_taped(input, &run)?;
+        let output = taped.output.detach();
+        let kept = (!self.recompute || keep == Keep::Always).then_some(taped);
         self.stages.push(Stage { input: input.detach(), kept, run });
         Ok(output)
     }
