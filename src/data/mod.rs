@@ -1,1 +1,234 @@
 //! Samples and where they come from: JSON lines and the procedurally drawn tasks.
+//!
+//! In reading order: `json_lines` reads files, `synth_vc` and `synth_gr` draw, [`task`] names what
+//! belongs together, [`template`] turns a sample into messages.
+//!
+//! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
+//! sees (`train`); how an answer is judged (`reward`).
+
+mod canvas;
+mod drawn;
+mod error;
+mod json_lines;
+mod lettering;
+mod plane;
+mod synth_gr;
+mod synth_vc;
+pub mod task;
+pub mod template;
+
+pub use drawn::{DrawnRows, DrawnTask, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE};
+pub use error::DataError;
+pub use json_lines::{ListedRows, open_json_lines};
+
+use crate::processor::decode_image;
+use image::RgbImage;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One row: pictures, a question, the answer.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Where it comes from: `synth-vc/train/17` (an index) or `geoqa.jsonl:12` (a line, from 1).
+    pub id: String,
+    /// The pictures, in the order in which the model sees them; none for a question of text alone.
+    pub images: Vec<ImageSource>,
+    /// The question, without the instructions that a template adds.
+    pub problem: String,
+    /// The right answer as the data has it, perhaps inside `<answer>` tags: see [`gold_answer`].
+    pub solution: String,
+    /// What supervised training teaches, if the data has it: a whole completion, or what leads to
+    /// the answer. See [`supervised_completion`].
+    pub reasoning: Option<String>,
+}
+
+/// A picture that has not been decoded yet, or that was drawn.
+#[derive(Clone, Debug)]
+pub enum ImageSource {
+    /// A picture file.
+    File(PathBuf),
+    /// A picture that this program drew.
+    Drawn(Arc<RgbImage>),
+}
+
+impl ImageSource {
+    /// The picture's pixels.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no picture that `processor` accepts.
+    pub fn load(&self) -> Result<RgbImage, DataError> {
+        match self {
+            Self::Drawn(picture) => Ok(picture.as_ref().clone()),
+            Self::File(path) => {
+                let bytes = std::fs::read(path)
+                    .map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
+                Ok(decode_image(&bytes, &path.display().to_string())?)
+            }
+        }
+    }
+}
+
+/// Rows that can be fetched by index, in any order.
+#[derive(Clone, Debug)]
+pub enum Dataset {
+    /// Rows listed in a file.
+    Listed(ListedRows),
+    /// Rows drawn when they are asked for.
+    Drawn(DrawnRows),
+}
+
+impl Dataset {
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Listed(rows) => rows.len(),
+            Self::Drawn(rows) => rows.len(),
+        }
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the rows' ids begin with: the file's name, or `synth-vc/train`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Listed(rows) => rows.name(),
+            Self::Drawn(rows) => rows.name(),
+        }
+    }
+
+    /// Row `idx`, from 0. Fetching a row twice gives equal samples.
+    ///
+    /// # Errors
+    /// There is no such row, or one of its picture files does not exist.
+    pub fn get(&self, idx: usize) -> Result<Sample, DataError> {
+        let out_of_range =
+            || DataError::OutOfRange { name: self.name().to_owned(), idx, n_rows: self.len() };
+        match self {
+            Self::Listed(rows) => rows.get(idx).ok_or_else(out_of_range)?,
+            Self::Drawn(rows) => rows.get(idx).ok_or_else(out_of_range),
+        }
+    }
+
+    /// Checks that every picture file exists, so that a run does not stop at one hours later.
+    ///
+    /// # Errors
+    /// The first row whose picture file is missing.
+    pub fn check_images(&self) -> Result<(), DataError> {
+        match self {
+            Self::Listed(rows) => rows.check_images(),
+            Self::Drawn(_) => Ok(()),
+        }
+    }
+}
+
+/// Which rows of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// What a policy is trained on.
+    Train,
+    /// Held-out rows like those for training.
+    Test,
+    /// Held-out rows that look different.
+    Shifted,
+}
+
+impl Split {
+    /// The split's name in ids and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+            Self::Shifted => "shifted",
+        }
+    }
+}
+
+impl std::str::FromStr for Split {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        [Self::Train, Self::Test, Self::Shifted]
+            .into_iter()
+            .find(|split| split.name() == name)
+            .ok_or_else(|| DataError::UnknownSplit { found: name.to_owned() })
+    }
+}
+
+/// The answer in a solution: without `<answer>` tags, where it has them, and without white space
+/// around it.
+pub fn gold_answer(solution: &str) -> &str {
+    let inside = solution.split_once("<answer>").map_or(solution, |(_, inside)| inside);
+    inside.rsplit_once("</answer>").map_or(inside, |(answer, _)| answer).trim()
+}
+
+/// The completion that supervised training teaches for a sample, if it has a reasoning:
+/// `<think>reasoning</think>`, a line break, `<answer> 7 </answer>`.
+///
+/// A reasoning that holds an `<answer>` already is a whole completion and stays as it is; `<think>`
+/// tags around it are not doubled. The answer has spaces around it because R1-V's accuracy reward
+/// (math-verify) does not see a number that follows `>` directly.
+pub fn supervised_completion(sample: &Sample) -> Option<String> {
+    let reasoning = sample.reasoning.as_deref()?.trim();
+    if reasoning.contains("<answer>") {
+        return Some(reasoning.to_owned());
+    }
+    let inside = reasoning.strip_prefix("<think>").unwrap_or(reasoning);
+    let inside = inside.strip_suffix("</think>").unwrap_or(inside).trim();
+    let answer = gold_answer(&sample.solution);
+    Some(format!("<think>{inside}</think>\n<answer> {answer} </answer>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample(solution: &str, reasoning: Option<&str>) -> Sample {
+        Sample {
+            id: String::new(),
+            images: Vec::new(),
+            problem: String::new(),
+            solution: solution.to_owned(),
+            reasoning: reasoning.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_gold_answer_has_no_tags() {
+        assert_eq!(gold_answer("<answer> 7 </answer>"), "7");
+        assert_eq!(gold_answer("<answer>2√{3}cm</answer>"), "2√{3}cm");
+        assert_eq!(gold_answer(" 140° "), "140°");
+        assert_eq!(gold_answer(""), "");
+    }
+
+    #[test]
+    fn a_supervised_completion_is_in_the_format_that_is_rewarded() {
+        let wanted = Some("<think>one: 1</think>\n<answer> 1 </answer>".to_owned());
+        assert_eq!(supervised_completion(&sample("1", Some("one: 1"))), wanted);
+        let tagged = sample("<answer> 1 </answer>", Some("<think>one: 1</think>\n"));
+        assert_eq!(supervised_completion(&tagged), wanted);
+        let whole = wanted.clone().unwrap();
+        assert_eq!(supervised_completion(&sample("1", Some(&whole))), wanted);
+        assert_eq!(supervised_completion(&sample("1", None)), None);
+    }
+
+    #[test]
+    fn splits_are_found_by_name() {
+        for split in [Split::Train, Split::Test, Split::Shifted] {
+            assert_eq!(split.name().parse::<Split>().unwrap(), split);
+        }
+        let message = "validation".parse::<Split>().unwrap_err().to_string();
+        assert!(message.contains("`validation`") && message.contains("hint: "), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn tags_do_not_change_the_gold_answer(answer in "[0-9a-z√{}°]{0,8}", space in "[ \n]{0,2}") {
+            let tagged = format!("{space}<answer>{space}{answer}{space}</answer>{space}");
+            prop_assert_eq!(gold_answer(&tagged), answer.as_str());
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Templates: the sentences that stand around a question, and the messages they make.
+//!
+//! | name | text after the pictures | from |
+//! |---|---|---|
+//! | `r1v` | `{problem}  Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags.` | R1-V's training prompt; two spaces before "Output" |
+//! | `r1v-superclevr` | `{problem} First output the thinking process in ...` | R1-V's evaluation on SuperCLEVR |
+//! | `r1v-geoqa` | `{problem} Output the thinking process in ...` | R1-V's evaluation on GeoQA; one space |
+//! | `short` | `{problem}` and `Think, then answer.` on a line of its own | ours, for small models with a short context |
+//! | `plain` | `{problem}` | for data that brings its own instructions |
+//!
+//! No template has a system message: a checkpoint's own chat template adds its default.
+//!
+//! Not here: rendering messages to text (`processor`); which task uses which template (`task`).
+
+use super::{DataError, Sample};
+use crate::processor::{Content, Message};
+
+/// Where a template's text takes the question.
+const PLACE: &str = "{problem}";
+
+const NAMED: [(&str, &str); 5] = [
+    (
+        "r1v",
+        "{problem}  Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags.",
+    ),
+    (
+        "r1v-superclevr",
+        "{problem} First output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags.",
+    ),
+    (
+        "r1v-geoqa",
+        "{problem} Output the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags.",
+    ),
+    ("short", "{problem}\nThink, then answer."),
+    ("plain", "{problem}"),
+];
+
+/// A text with a place for the question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+}
+
+impl Template {
+    /// A template by its name, or from a text that holds `{problem}`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn new(name_or_text: &str) -> Result<Self, DataError> {
+        let named = NAMED.iter().find(|(name, _)| *name == name_or_text);
+        let text = named.map_or(name_or_text, |(_, text)| text);
+        if !text.contains(PLACE) {
+            let known: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
+            return Err(DataError::BadTemplate {
+                found: name_or_text.to_owned(),
+                known: known.join(", "),
+            });
+        }
+        Ok(Self { text: text.to_owned() })
+    }
+
+    /// The text with the question in its place.
+    pub fn question(&self, problem: &str) -> String {
+        self.text.replacen(PLACE, problem, 1)
+    }
+}
+
+/// One user message: the sample's pictures, then the question in the template's words.
+pub fn messages(sample: &Sample, template: &Template) -> Vec<Message> {
+    let mut content: Vec<Content> = sample.images.iter().map(|_| Content::Image).collect();
+    content.push(Content::Text(template.question(&sample.problem)));
+    vec![Message { role: "user".to_owned(), content }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ImageSource;
+
+    /// From R1-V's `grpo.py` and `eval/*.py`, commit bbbbe3d.
+    #[test]
+    fn prompts_are_those_of_r1v() {
+        let tail = "the thinking process in <think> </think> and final answer (number) in <answer> </answer> tags.";
+        for (name, between) in
+            [("r1v", "  Output "), ("r1v-superclevr", " First output "), ("r1v-geoqa", " Output ")]
+        {
+            let question = Template::new(name).unwrap().question("How many?");
+            assert_eq!(question, format!("How many?{between}{tail}"));
+        }
+    }
+
+    #[test]
+    fn a_text_of_ones_own_is_a_template_if_it_has_the_place() {
+        let template = Template::new("Q: {problem}\nA:").unwrap();
+        assert_eq!(template.question("why {problem}?"), "Q: why {problem}?\nA:");
+        let message = Template::new("r1-v").unwrap_err().to_string();
+        assert!(message.contains("`r1-v`") && message.contains("r1v-geoqa"), "{message}");
+    }
+
+    #[test]
+    fn pictures_come_before_the_question() {
+        let sample = Sample {
+            id: String::new(),
+            images: vec![ImageSource::File("a.png".into()), ImageSource::File("b.png".into())],
+            problem: "How many?".to_owned(),
+            solution: "1".to_owned(),
+            reasoning: None,
+        };
+        let messages = messages(&sample, &Template::new("short").unwrap());
+        let [message] = messages.as_slice() else { panic!("{} messages", messages.len()) };
+        assert_eq!(message.role, "user");
+        let [Content::Image, Content::Image, Content::Text(text)] = message.content.as_slice()
+        else {
+            panic!("wrong order")
+        };
+        assert_eq!(text, "How many?\nThink, then answer.");
+    }
+}
