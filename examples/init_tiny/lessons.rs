@@ -1,0 +1,77 @@
+//! The lessons: rows of both drawn tasks, in turns, with the completions that the cold start teaches.
+//!
+//! They are drawn with a seed of their own, so that no lesson is a row that runs train or test on.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use othink::data::template::Template;
+use othink::data::{
+    Dataset, DrawnRows, DrawnTask, ImageSource, Sample, Split, supervised_completion,
+};
+use serde_json::json;
+
+use super::Outcome;
+
+/// Runs draw with `data.drawing_seed`, 0 by default.
+const DRAWING_SEED: u64 = 1;
+const IMAGE_SIZE: u32 = 112;
+/// Lessons of each task in a round; counting is harder to see, so it has more.
+const ROUND: [(DrawnTask, usize); 2] =
+    [(DrawnTask::VisualCounting, 3), (DrawnTask::GeometryReasoning, 1)];
+const N_ROUNDS: usize = 5000;
+/// Rounds whose texts make the tokenizer.
+const N_ROUNDS_READ: usize = 1000;
+
+/// Every text that a lesson shows or teaches, for the first rounds.
+pub(super) fn texts() -> Outcome<Vec<String>> {
+    let template = Template::new("short")?;
+    let mut texts = Vec::new();
+    for sample in samples(N_ROUNDS_READ)? {
+        let sample = sample?;
+        texts.push(template.question(&sample.problem));
+        texts.extend(supervised_completion(&sample));
+    }
+    Ok(texts)
+}
+
+/// Writes `lessons.jsonl` and a picture per line.
+pub(super) fn write(folder: &Path) -> Outcome<()> {
+    let mut list = BufWriter::new(File::create(folder.join("lessons.jsonl"))?);
+    for sample in samples(N_ROUNDS)? {
+        let sample = sample?;
+        let picture = format!("{}.png", sample.id);
+        let [ImageSource::Drawn(pixels)] = sample.images.as_slice() else {
+            return Err(format!("{}: expected one drawn picture", sample.id).into());
+        };
+        let path = folder.join(&picture);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        pixels.save(path)?;
+        let line = json!({
+            "image": picture,
+            "problem": sample.problem,
+            "solution": sample.solution,
+            "completion": supervised_completion(&sample),
+        });
+        writeln!(list, "{line}")?;
+    }
+    Ok(list.flush()?)
+}
+
+/// The samples of the first rounds, in order.
+fn samples(n_rounds: usize) -> Outcome<impl Iterator<Item = Outcome<Sample>>> {
+    let open = |(task, per_round): (DrawnTask, usize)| {
+        let rows = DrawnRows::new(task, Split::Train, DRAWING_SEED, IMAGE_SIZE)?;
+        Ok((Dataset::Drawn(rows), per_round))
+    };
+    let tasks: Vec<(Dataset, usize)> = ROUND.into_iter().map(open).collect::<Outcome<_>>()?;
+    let round = move |round_idx: usize| {
+        let rows = |(dataset, per_round): &(Dataset, usize)| {
+            let first = round_idx * per_round;
+            (first..first + per_round).map(|idx| Ok(dataset.get(idx)?)).collect::<Vec<_>>()
+        };
+        tasks.iter().flat_map(rows).collect::<Vec<Outcome<Sample>>>()
+    };
+    Ok((0..n_rounds).flat_map(round))
+}
