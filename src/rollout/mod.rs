@@ -1,3 +1,4 @@
 //! Sampling completions: sampler, key-value cache, engine.
 
+mod distribution;
 pub mod sampler;
