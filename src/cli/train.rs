@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigFile, DeviceChoice, RunConfig};
 
+use crate::train::run::{Ended, TrainOptions, train};
+
 use super::failure::UsageError;
 use super::{ExitStatus, Printer};
 
@@ -61,8 +63,13 @@ pub struct TrainRequest {
 /// # Errors
 /// The flags, the run file or the data are wrong, or the run fails.
 pub fn run(args: Args, _printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    let request = args.into_request()?;
-    anyhow::bail!("{}: this build has no trainer", request.out.display())
+    let TrainRequest { config, out, resume, quiet: _ } = args.into_request()?;
+    let interrupt = super::catch_interrupts()?;
+    let options = TrainOptions { out, resume };
+    match train(&config, &options, &|| interrupt.is_requested())? {
+        Ended::Finished => Ok(ExitStatus::Done),
+        Ended::Interrupted => Ok(ExitStatus::Interrupted),
+    }
 }
 
 impl Args {
