@@ -14,5 +14,5 @@ pub mod config;
 pub mod device;
 pub mod names;
 pub mod save;
-mod shard;
+pub(crate) mod shard;
 pub mod weights;

@@ -1,1 +1,28 @@
-//! The trainer: updates, checkpoints, metrics.
+//! The trainer: updates, a run's folder, checkpoints, metrics.
+//!
+//! Reading order: the folder and its lock ([`run_folder`]), what is written into it as the run goes
+//! ([`records`], [`metrics`], [`json_lines`]), what a run is resumed from ([`checkpoint`]), and what
+//! a person sees and does meanwhile ([`progress`], [`health`], [`interrupt`]).
+//! Not here: the equations (`grpo`), the optimiser's arithmetic (`optim`), model files (`model`).
+
+pub mod error;
+
+pub mod run_folder;
+
+pub mod records;
+
+pub mod metrics;
+
+pub mod json_lines;
+
+pub mod checkpoint;
+
+mod crc32;
+mod durable;
+mod manifest;
+
+pub mod progress;
+
+pub mod health;
+
+pub mod interrupt;
