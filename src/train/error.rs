@@ -155,11 +155,17 @@ pub enum TrainError {
         /// What candle said.
         source: candle_core::Error,
     },
+    /// The resolved run file cannot be written as TOML.
+    #[error("cannot write the resolved run file: {source}")]
+    Resolve {
+        /// What the configuration said.
+        source: crate::config::ConfigError,
+    },
     /// A loss or a gradient that is not a number, or is infinite.
     #[error(
         "update {update}: {quantity} is {found}, expected a finite number (samples {samples})\n\
          hint: no parameter was changed and the last checkpoint stands; look at these samples, \
-         or lower optim.lr or optim.clip_norm and start again",
+         or lower optim.lr or optim.clip_norm and start again"
     )]
     NotFinite {
         /// The update that was being computed, from 1.

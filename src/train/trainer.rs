@@ -43,7 +43,7 @@ pub(super) struct PolicyTrainer<'a> {
     pub(super) reward: RewardSettings,
     pub(super) scoring: ScoringSettings,
     pub(super) clip_range: ClipRange,
-    pub(super) on_stage: &'a mut dyn FnMut(&str, usize),
+    pub(super) on_stage: &'a mut dyn FnMut(&'static str, usize),
 }
 
 impl PolicyTrainer<'_> {
