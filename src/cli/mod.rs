@@ -7,7 +7,6 @@ pub mod eval;
 mod exit_status;
 mod failure;
 pub mod infer;
-mod interrupt;
 mod logging;
 mod printer;
 pub mod train;
@@ -16,7 +15,6 @@ use clap::{Parser, Subcommand};
 
 pub use exit_status::ExitStatus;
 pub use failure::{UsageError, exit_status_of, report_error};
-pub use interrupt::{Interrupt, catch_interrupts};
 pub use printer::{PrintError, Printer};
 
 const EXAMPLES: &str = "\

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigFile, DeviceChoice, RunConfig};
 
+use crate::train::interrupt::Interrupt;
+use crate::train::progress::{ProgressDisplay, ProgressMode};
+use crate::train::run::{Ended, TrainOptions, train};
+
 use super::failure::UsageError;
 use super::{ExitStatus, Printer};
 
@@ -60,9 +64,22 @@ pub struct TrainRequest {
 ///
 /// # Errors
 /// The flags, the run file or the data are wrong, or the run fails.
-pub fn run(args: Args, _printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    let request = args.into_request()?;
-    anyhow::bail!("{}: this build has no trainer", request.out.display())
+pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let TrainRequest { config, out, resume, quiet } = args.into_request()?;
+    let mode = if quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
+    let mut display = ProgressDisplay::new(mode);
+    let notes = display.notes();
+    let interrupt = Interrupt::on_ctrl_c(move |text| notes.note(text))?;
+    match train(&config, &TrainOptions { out, resume }, &interrupt, &mut display)? {
+        Ended::Finished(checkpoint) => {
+            printer.line(&checkpoint.display().to_string())?;
+            Ok(ExitStatus::Done)
+        }
+        Ended::Interrupted(checkpoint) => {
+            display.note(&format!("saved {}; --resume continues", checkpoint.display()));
+            Ok(ExitStatus::Interrupted)
+        }
+    }
 }
 
 impl Args {

@@ -29,6 +29,10 @@ pub fn group_advantages(rewards: &[f64]) -> Vec<f64> {
 /// advantages, which `std + 1e-4` then blows up ten thousand times.
 pub fn has_signal(rewards: &[f64]) -> bool {
     // Written as "not equal" so that a NaN counts as signal and is seen, not zeroed.
+    #[expect(
+        clippy::float_cmp,
+        reason = "rewards are equal or they are not, there is no rounding yet"
+    )]
     rewards.windows(2).any(|pair| pair[0] != pair[1])
 }
 

@@ -103,7 +103,7 @@ pub fn objective(
 
 /// The weights that turn a sum over tokens into Eq. (4)'s means: `1 / (n_completions * |o_i|)`.
 ///
-/// - `lengths`: |o_i|, tokens of each completion of the micro-batch, in the stream's order
+/// - `lengths`: `|o_i|`, tokens of each completion of the micro-batch, in the stream's order
 /// - `masked`: completions left out of the loss, as those cut off by the token limit may be
 /// - `n_completions`: completions of the whole update, over all micro-batches and ranks, masked ones included
 /// - returns one weight per token, `sum(lengths)` in all; zero for tokens of a masked completion
@@ -134,6 +134,11 @@ pub fn token_weights(lengths: &[usize], masked: &[bool], n_completions: usize) -
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    reason = "test numbers are small; zero gradients are exactly zero"
+)]
 mod tests {
     use super::*;
     use candle_core::{Device, Var};

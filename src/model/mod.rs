@@ -16,7 +16,7 @@ pub mod config;
 pub mod device;
 pub mod names;
 pub mod save;
-mod shard;
+pub(crate) mod shard;
 #[cfg(test)]
 mod test_checkpoint;
 #[cfg(test)]

@@ -124,7 +124,15 @@ fn shard_name(shard_idx: usize, n_shards: usize) -> String {
     format!("model-{:05}-of-{n_shards:05}.safetensors", shard_idx + 1)
 }
 
-fn write_shard(path: &Path, tensors: &[&(String, Tensor)], dtype: DType) -> Result<(), ModelError> {
+/// Writes one safetensors file, the tensors in the given order; it is on the disk when this returns.
+///
+/// # Errors
+/// The file cannot be written, or a tensor cannot be converted.
+pub(crate) fn write_shard(
+    path: &Path,
+    tensors: &[&(String, Tensor)],
+    dtype: DType,
+) -> Result<(), ModelError> {
     let cannot_write = |source| ModelError::Write { path: path.to_owned(), source };
     let header = header(tensors, dtype)?;
     let mut writer = BufWriter::new(File::create(path).map_err(cannot_write)?);

@@ -26,13 +26,13 @@ const BLOCK: usize = 1 << 15;
 
 /// A tensor as the header describes it.
 #[derive(Debug, Clone)]
-pub(super) struct StoredTensor {
+pub(crate) struct StoredTensor {
     /// The name as the file spells it.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The number type on disk.
-    pub(super) dtype: Dtype,
+    pub(crate) dtype: Dtype,
     /// The shape.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Position of the first number, in bytes from the start of the file.
     offset: u64,
     /// Size of all its numbers.
@@ -40,11 +40,11 @@ pub(super) struct StoredTensor {
 }
 
 /// An opened safetensors file.
-pub(super) struct Shard {
+pub(crate) struct Shard {
     /// Its name for error messages.
-    pub(super) file: String,
+    pub(crate) file: String,
     /// Its tensors, in the order of the file.
-    pub(super) tensors: Vec<StoredTensor>,
+    pub(crate) tensors: Vec<StoredTensor>,
     reader: Box<dyn ReadSeek>,
 }
 
@@ -53,7 +53,7 @@ impl Shard {
     ///
     /// # Errors
     /// The file cannot be read, or is damaged.
-    pub(super) fn open(files: &ModelFiles, name: &str) -> Result<Option<Self>, ModelError> {
+    pub(crate) fn open(files: &ModelFiles, name: &str) -> Result<Option<Self>, ModelError> {
         let file = files.describe(name);
         let unreadable = |source| ModelError::Read { file: file.clone(), source };
         let Some(mut opened) = files.open(name).map_err(unreadable)? else { return Ok(None) };
@@ -83,7 +83,7 @@ impl Shard {
     ///
     /// # Errors
     /// The file cannot be read, or holds numbers that are not weights.
-    pub(super) fn read<D: Copy + Default + Send>(
+    pub(crate) fn read<D: Copy + Default + Send>(
         &mut self,
         tensor_idx: usize,
         from_f32: impl Fn(f32) -> D + Sync,
@@ -113,7 +113,7 @@ impl Shard {
     }
 
     /// The error that the tensor's numbers are of a type that no weight has.
-    pub(super) fn not_a_weight(&self, tensor_idx: usize) -> ModelError {
+    pub(crate) fn not_a_weight(&self, tensor_idx: usize) -> ModelError {
         let tensor = &self.tensors[tensor_idx];
         ModelError::Dtype {
             file: self.file.clone(),
@@ -126,7 +126,7 @@ impl Shard {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn read_piece(
+    pub(crate) fn read_piece(
         &mut self,
         tensor_idx: usize,
         start: u64,

@@ -228,6 +228,11 @@ fn apply_composed(rule: &Rule, parameter: &Tensor, grad: &Tensor, moments: &Mome
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test numbers are small"
+)]
 mod tests {
     use super::*;
     use candle_core::{Var, WithDType};
@@ -392,14 +397,18 @@ mod tests {
         };
         let through = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
         let mut never_stopped = AdamW::new(AdamWSettings::default());
-        grads.iter().for_each(|grad| step(&mut never_stopped, &through, grad));
+        for grad in &grads {
+            step(&mut never_stopped, &through, grad);
+        }
 
         let resumed = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
         let mut first = AdamW::new(AdamWSettings::default());
         step(&mut first, &resumed, &grads[0]);
         let copies = first.state().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap()));
         let mut second = AdamW::restore(AdamWSettings::default(), first.n_steps(), copies).unwrap();
-        grads[1..].iter().for_each(|grad| step(&mut second, &resumed, grad));
+        for grad in &grads[1..] {
+            step(&mut second, &resumed, grad);
+        }
         assert_eq!(flat(&through), flat(&resumed));
         let names: Vec<String> = second.state().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["m.layer.weight", "v.layer.weight"]);

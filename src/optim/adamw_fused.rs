@@ -4,10 +4,16 @@
 //! Three passes, because only one operand of an in-place operation can be written. Elements do not depend on
 //! each other, so the result depends neither on the number of threads nor on the chunks.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is inlined into a dispatch is compiled for its vector width"
+)]
+
 use std::marker::PhantomData;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, WithDType};
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::adamw::{Moments, Rule};
@@ -47,6 +53,70 @@ struct SecondMoment<T>(Rule, PhantomData<T>);
 /// `p = shrink * p - step_size * m / (sqrt(v) / second_correction + eps)`.
 struct Move<T>(Rule, PhantomData<T>);
 
+/// The loop of [`FirstMoment`] over one chunk. A type rather than a closure, which the compiler would not
+/// build for the vector width that the dispatch chooses; so are the two below.
+struct FirstMomentLoop<'a, T> {
+    m: &'a mut [T],
+    grad: &'a [T],
+    scale: T,
+    share: T,
+}
+
+impl<T: Element> NullaryFnOnce for FirstMomentLoop<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (m, &g) in self.m.iter_mut().zip(self.grad) {
+            *m += self.share * (g * self.scale - *m);
+        }
+    }
+}
+
+/// The loop of [`SecondMoment`] over one chunk.
+struct SecondMomentLoop<'a, T> {
+    v: &'a mut [T],
+    grad: &'a [T],
+    scale: T,
+    beta2: T,
+    share: T,
+}
+
+impl<T: Element> NullaryFnOnce for SecondMomentLoop<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (v, &g) in self.v.iter_mut().zip(self.grad) {
+            let g = g * self.scale;
+            *v = *v * self.beta2 + self.share * g * g;
+        }
+    }
+}
+
+/// The loop of [`Move`] over one chunk.
+struct MoveLoop<'a, T> {
+    parameter: &'a mut [T],
+    m: &'a [T],
+    v: &'a [T],
+    shrink: T,
+    minus_step_size: T,
+    second_correction: T,
+    eps: T,
+}
+
+impl<T: Element> NullaryFnOnce for MoveLoop<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (p, (&m, &v)) in self.parameter.iter_mut().zip(self.m.iter().zip(self.v)) {
+            let denominator = v.root() / self.second_correction + self.eps;
+            *p = *p * self.shrink + self.minus_step_size * m / denominator;
+        }
+    }
+}
+
 impl<T: Element> InplaceOp2 for FirstMoment<T> {
     fn name(&self) -> &'static str {
         "adamw-first-moment"
@@ -63,11 +133,7 @@ impl<T: Element> InplaceOp2 for FirstMoment<T> {
         let scale = T::from_f64(self.0.grad_scale);
         let share = T::from_f64(self.0.first_share);
         m.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).for_each(|(m, grad)| {
-            pulp::Arch::new().dispatch(|| {
-                for (m, &g) in m.iter_mut().zip(grad) {
-                    *m += share * (g * scale - *m);
-                }
-            });
+            Arch::new().dispatch(FirstMomentLoop { m, grad, scale, share });
         });
         Ok(())
     }
@@ -89,12 +155,7 @@ impl<T: Element> InplaceOp2 for SecondMoment<T> {
         let scale = T::from_f64(self.0.grad_scale);
         let (beta2, share) = (T::from_f64(self.0.beta2), T::from_f64(1.0 - self.0.beta2));
         v.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).for_each(|(v, grad)| {
-            pulp::Arch::new().dispatch(|| {
-                for (v, &g) in v.iter_mut().zip(grad) {
-                    let g = g * scale;
-                    *v = *v * beta2 + share * g * g;
-                }
-            });
+            Arch::new().dispatch(SecondMomentLoop { v, grad, scale, beta2, share });
         });
         Ok(())
     }
@@ -118,14 +179,17 @@ impl<T: Element> InplaceOp3 for Move<T> {
         let (m, v) = (T::read(m, m_layout)?, T::read(v, v_layout)?);
         let (shrink, eps) = (T::from_f64(self.0.shrink), T::from_f64(self.0.eps));
         let minus_step_size = T::from_f64(-self.0.step_size);
-        let correction = T::from_f64(self.0.second_correction);
+        let second_correction = T::from_f64(self.0.second_correction);
         let moments = m.par_chunks(CHUNK).zip(v.par_chunks(CHUNK));
         parameter.par_chunks_mut(CHUNK).zip(moments).for_each(|(parameter, (m, v))| {
-            pulp::Arch::new().dispatch(|| {
-                for (p, (&m, &v)) in parameter.iter_mut().zip(m.iter().zip(v)) {
-                    let denominator = v.root() / correction + eps;
-                    *p = *p * shrink + minus_step_size * m / denominator;
-                }
+            Arch::new().dispatch(MoveLoop {
+                parameter,
+                m,
+                v,
+                shrink,
+                minus_step_size,
+                second_correction,
+                eps,
             });
         });
         Ok(())
@@ -152,6 +216,7 @@ trait Element: WithDType {
 }
 
 impl Element for f32 {
+    #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
     }
@@ -165,6 +230,7 @@ impl Element for f32 {
 }
 
 impl Element for f64 {
+    #[inline(always)]
     fn root(self) -> Self {
         self.sqrt()
     }

@@ -5,6 +5,11 @@
 //! The factor is that of `torch.nn.utils.clip_grad_norm_`. Unlike there the squares are added in f64 and, on the
 //! CPU, in a fixed order, so the norm does not depend on the number of threads.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is inlined into a dispatch is compiled for its vector width"
+)]
+
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 use rayon::prelude::*;
 
@@ -92,32 +97,33 @@ fn sum_of_squares_device(flat: &Tensor) -> Result<Tensor> {
 
 /// Adds squares in f64: within a chunk in `LANES` running sums, then lane by lane, then chunk by chunk.
 fn sum_of_squares_cpu<T: Copy + Into<f64> + Sync>(data: &[T]) -> f64 {
-    let chunk_sums: Vec<f64> = data
-        .par_chunks(CHUNK)
-        .map(|chunk| pulp::Arch::new().dispatch(|| sum_of_squares_chunk(chunk)))
-        .collect();
+    let chunk_sums: Vec<f64> =
+        data.par_chunks(CHUNK).map(|chunk| pulp::Arch::new().dispatch(ChunkSum(chunk))).collect();
     chunk_sums.iter().sum()
 }
 
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "inlined into the dispatch to be compiled for its vector width"
-)]
-fn sum_of_squares_chunk<T: Copy + Into<f64>>(chunk: &[T]) -> f64 {
-    let mut lanes = [0.0f64; LANES];
-    let (groups, rest) = chunk.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, x) in lanes.iter_mut().zip(group) {
-            let x: f64 = (*x).into();
+/// The loop over one chunk, a type of its own because a closure would not be compiled for the vector width.
+struct ChunkSum<'a, T>(&'a [T]);
+
+impl<T: Copy + Into<f64>> pulp::NullaryFnOnce for ChunkSum<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut lanes = [0.0f64; LANES];
+        let (groups, rest) = self.0.as_chunks::<LANES>();
+        for group in groups {
+            for lane in 0..LANES {
+                let x: f64 = group[lane].into();
+                lanes[lane] += x * x;
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            let x: f64 = x.into();
             *lane += x * x;
         }
+        lanes.iter().sum()
     }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        let x: f64 = (*x).into();
-        *lane += x * x;
-    }
-    lanes.iter().sum()
 }
 
 #[cfg(test)]
@@ -160,9 +166,9 @@ mod tests {
             assert!((norm.norm - expected).abs() < 1e-14 * expected, "{norm:?} != {expected}");
             let factor = norm.factor(golden["max_norm"].as_f64().unwrap());
             if factor < 1.0 {
-                n_clipped += 1
+                n_clipped += 1;
             } else {
-                n_kept += 1
+                n_kept += 1;
             }
             for (raw, clipped) in
                 numbers(&step["grads"]["plain"]).into_iter().zip(numbers(&step["clipped"]["plain"]))

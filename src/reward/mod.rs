@@ -1,6 +1,6 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`.
 //!
-//! In reading order: [`format`] and [`accuracy`], the two components; [`score`], their sum.
+//! In reading order: [`mod@format`] and [`accuracy`], the two components; [`score`], their sum.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. Components are named fields, so that more

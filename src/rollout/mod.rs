@@ -1,7 +1,9 @@
 //! Sampling completions.
 //!
-//! In reading order: choosing a token ([`sampler`]), decoding many completions at once ([`engine`]).
+//! In reading order: choosing a token ([`sampler`], over a `distribution`), decoding many completions
+//! at once ([`engine`]).
 //! Not here: the model's arithmetic and its cache (`model::decoding`), scoring (`reward`).
 
+mod distribution;
 pub mod engine;
 pub mod sampler;

@@ -10,10 +10,7 @@
 
 use std::collections::BTreeSet;
 
-/// Elements whose weights are added up together; only the block with the sampled token is looked at one by one.
-const BLOCK: usize = 1024;
-/// Running sums side by side, so that the additions vectorise; fixed, so that the order of summation is.
-const LANES: usize = 16;
+use super::distribution::{Distribution, exp_of_non_positive, row_max};
 
 /// How a token is drawn from a row of logits. The run file's settings, validated there.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,12 +139,12 @@ impl Sampler {
         // The logit as the model gave it, which the penalty may have changed.
         let given =
             penalized.iter().find(|(changed, _)| *changed == idx).map_or(logits[idx], |x| x.1);
-        let logp = f64::from(given / temperature - whole_max / temperature) - log_normalizer;
+        let scaled = (f64::from(given) - f64::from(whole_max)) / f64::from(temperature);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a vocabulary has far fewer than 2^32 ids"
         )]
-        Ok(Sampled { id: idx as u32, logp: as_f32(logp) })
+        Ok(Sampled { id: idx as u32, logp: as_f32(scaled - log_normalizer) })
     }
 
     fn is_filtering(&self) -> bool {
@@ -243,97 +240,9 @@ fn drop_where(scores: &mut [f32], is_dropped: impl Fn(f32) -> bool) {
 /// The first of the largest logits, as torch's `argmax`.
 fn argmax(logits: &[f32]) -> Result<usize, SampleError> {
     let max = row_max(logits).max;
+    #[expect(clippy::float_cmp, reason = "the largest is one of them")]
     let first = logits.iter().position(|&logit| logit == max && max > f32::NEG_INFINITY);
     first.ok_or(SampleError::NothingLeft { n_tokens: logits.len() })
-}
-
-/// Weights `exp((logit - max) / temperature)` of a row, added up block by block; never stored one by one.
-struct Distribution {
-    max: f32,
-    block_totals: Vec<f64>,
-    total: f64,
-}
-
-impl Distribution {
-    /// Measures a row as the model gave it, every logit finite.
-    fn measure(logits: &[f32], temperature: f32) -> Result<Self, SampleError> {
-        if !row_max(logits).is_finite {
-            let id = logits.iter().position(|logit| !logit.is_finite()).unwrap_or(0);
-            return Err(SampleError::NotFinite { id });
-        }
-        Self::measure_rest(logits, temperature)
-    }
-
-    /// Measures a row of which some tokens have been taken out, their logits being minus infinity.
-    fn measure_rest(logits: &[f32], temperature: f32) -> Result<Self, SampleError> {
-        let max = row_max(logits).max;
-        if max == f32::NEG_INFINITY {
-            return Err(SampleError::NothingLeft { n_tokens: logits.len() });
-        }
-        let block_totals = pulp::Arch::new().dispatch(|| {
-            logits.chunks(BLOCK).map(|block| block_total(block, max, temperature)).collect()
-        });
-        Ok(Self::of_blocks(max, block_totals))
-    }
-
-    fn of_blocks(max: f32, block_totals: Vec<f64>) -> Self {
-        let total = block_totals.iter().sum();
-        Self { max, block_totals, total }
-    }
-
-    /// The same after some logits have changed: usually a few suppressed ids, whose blocks alone are measured again.
-    fn refresh(
-        self,
-        logits: &[f32],
-        temperature: f32,
-        changed: impl Iterator<Item = usize>,
-    ) -> Result<Self, SampleError> {
-        #[expect(clippy::float_cmp, reason = "the same logit is still the largest")]
-        if row_max(logits).max != self.max {
-            return Self::measure_rest(logits, temperature);
-        }
-        let blocks: BTreeSet<usize> = changed.map(|idx| idx / BLOCK).collect();
-        let mut block_totals = self.block_totals;
-        for block in blocks {
-            if let Some(total) = block_totals.get_mut(block) {
-                let end = logits.len().min((block + 1) * BLOCK);
-                let logits = &logits[block * BLOCK..end];
-                *total = pulp::Arch::new().dispatch(|| block_total(logits, self.max, temperature));
-            }
-        }
-        Ok(Self::of_blocks(self.max, block_totals))
-    }
-
-    /// The inverse of the cumulative distribution in the order of ids.
-    fn pick(&self, logits: &[f32], temperature: f32, uniform: f64) -> usize {
-        let mut left = uniform * self.total;
-        let mut picked = None;
-        for (block, &total) in self.block_totals.iter().enumerate() {
-            if left < total {
-                picked = Some(block);
-                break;
-            }
-            left -= total;
-        }
-        // Where rounding leads past the end, the last token with any weight was meant.
-        let block = picked.unwrap_or_else(|| {
-            left = f64::INFINITY;
-            self.block_totals.iter().rposition(|&total| total > 0.0).unwrap_or(0)
-        });
-        let start = block * BLOCK;
-        let mut last = start;
-        for (idx, &logit) in logits.iter().enumerate().skip(start).take(BLOCK) {
-            let weight = f64::from(weight(logit, self.max, temperature));
-            if left < weight {
-                return idx;
-            }
-            left -= weight;
-            if weight > 0.0 {
-                last = idx;
-            }
-        }
-        last
-    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounds to the precision of the logits")]
@@ -341,92 +250,12 @@ fn as_f32(x: f64) -> f32 {
     x as f32
 }
 
-/// The largest of a row, and whether all of it is finite.
-struct RowMax {
-    max: f32,
-    is_finite: bool,
-}
-
-fn row_max(row: &[f32]) -> RowMax {
-    pulp::Arch::new().dispatch(|| {
-        let mut maxima = [f32::NEG_INFINITY; LANES];
-        let mut zeros = [0.0f32; LANES];
-        let mut take = |lane: usize, x: f32| {
-            maxima[lane] = if x > maxima[lane] { x } else { maxima[lane] };
-            zeros[lane] += x * 0.0; // NaN from the first x on that is not finite
-        };
-        let (groups, rest) = row.as_chunks::<LANES>();
-        for group in groups {
-            for (lane, &x) in group.iter().enumerate() {
-                take(lane, x);
-            }
-        }
-        for (lane, &x) in rest.iter().enumerate() {
-            take(lane, x);
-        }
-        RowMax {
-            max: maxima.into_iter().fold(f32::NEG_INFINITY, f32::max),
-            is_finite: zeros.into_iter().all(|zero| zero == 0.0),
-        }
-    })
-}
-
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "inlined into the dispatch to be compiled for its vector width"
-)]
-fn block_total(block: &[f32], max: f32, temperature: f32) -> f64 {
-    let mut lanes = [0.0f32; LANES];
-    let (groups, rest) = block.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, &logit) in lanes.iter_mut().zip(group) {
-            *lane += weight(logit, max, temperature);
-        }
-    }
-    for (lane, &logit) in lanes.iter_mut().zip(rest) {
-        *lane += weight(logit, max, temperature);
-    }
-    lanes.into_iter().map(f64::from).sum()
-}
-
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "inlined into the dispatch to be compiled for its vector width"
-)]
-fn weight(logit: f32, max: f32, temperature: f32) -> f32 {
-    exp_of_non_positive(logit / temperature - max / temperature)
-}
-
-/// `exp(x)` for x <= 0 without a branch or a call, so that a loop over it vectorises; within 2e-7 of the true value,
-/// relatively, and zero below -86.
-///
-/// `x = n ln 2 + r` with `|r| <= ln(2)/2`, a polynomial (the coefficients of Cephes' `expf`) for `exp(r)`, and n
-/// added to the exponent bits.
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "inlined into the dispatch to be compiled for its vector width"
-)]
-fn exp_of_non_positive(x: f32) -> f32 {
-    // 1.5 * 2^23: adding it rounds to an integer, which then stands in the lowest bits.
-    const ROUNDER: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_375;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * std::f32::consts::LOG2_E + ROUNDER;
-    let n = shifted - ROUNDER;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut polynomial = 1.987_569_1e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        polynomial = polynomial * r + coefficient;
-    }
-    let exp_r = polynomial * r * r + r + 1.0;
-    let exp_x = f32::from_bits(exp_r.to_bits().wrapping_add(shifted.to_bits() << 23));
-    if x > -86.0 { exp_x } else { 0.0 }
-}
-
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test numbers are small"
+)]
 mod tests {
     use super::*;
     use serde_json::Value;
@@ -437,7 +266,7 @@ mod tests {
         (0..n).map(|i| (i as f64 * 0.618_033_988_749_894_9).fract())
     }
 
-    /// Independent pseudo-random numbers in [0, 1), SplitMix64 of a fixed seed.
+    /// Independent pseudo-random numbers in [0, 1), `SplitMix64` of a fixed seed.
     fn random(seed: u64, n: usize) -> impl Iterator<Item = f64> {
         (0..n as u64).map(move |i| {
             let mut z = (seed + i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -604,22 +433,6 @@ mod tests {
     }
 
     #[test]
-    fn suppressing_in_a_large_row_equals_measuring_it_anew() {
-        let given: Vec<f32> = random(7, 5000).map(|x| as_f32(x * 8.0)).collect();
-        let largest = u32::try_from(argmax(&given).unwrap()).unwrap();
-        for suppressed in [vec![3, 4, 2047, 4999], vec![largest, 17]] {
-            let mut rest = given.clone();
-            suppressed.iter().for_each(|&id| rest[id as usize] = f32::NEG_INFINITY);
-            let changed = suppressed.iter().map(|&id| id as usize);
-            let whole = Distribution::measure(&given, 0.8).unwrap();
-            let refreshed = whole.refresh(&rest, 0.8, changed).unwrap();
-            let anew = Distribution::measure_rest(&rest, 0.8).unwrap();
-            assert_eq!(refreshed.block_totals, anew.block_totals);
-            assert_eq!(refreshed.total.to_bits(), anew.total.to_bits());
-        }
-    }
-
-    #[test]
     fn suppressed_ids_are_never_drawn_even_if_they_dwarf_the_rest() {
         let logits = [300.0f32, 0.0, 1.0, 300.0];
         for uniform in [0.0, 0.3, 0.7, 1.0 - 1e-16] {
@@ -658,17 +471,5 @@ mod tests {
         assert_eq!(sample(&mut [], &[]), SampleError::NothingLeft { n_tokens: 0 });
         let mut row = [0.0; 2];
         assert!(Sampler::greedy().sample(&mut row, &[], &[0, 1], 0.5).is_err());
-    }
-
-    #[test]
-    fn exponential_is_accurate_where_it_matters() {
-        for i in 0..200_000 {
-            let x = -(i as f32) * 4.3e-4;
-            let (found, expected) = (f64::from(exp_of_non_positive(x)), f64::from(x).exp());
-            assert!((found / expected - 1.0).abs() < 2e-7, "{x}: {found} {expected}");
-        }
-        assert_eq!(exp_of_non_positive(0.0).to_bits(), 1.0f32.to_bits());
-        assert_eq!(exp_of_non_positive(-1e4).to_bits(), 0);
-        assert_eq!(exp_of_non_positive(f32::NEG_INFINITY).to_bits(), 0);
     }
 }

@@ -1,6 +1,51 @@
-//! The trainer: updates, checkpoints, metrics.
+//! The trainer: updates, a run's folder, checkpoints, metrics.
+//!
+//! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`]), what
+//! moves (`learner`), the loop (`trainer`) with its stages in their order: [`questions`],
+//! [`rollouts`], [`policy_step`] or [`supervised_step`] over [`micro_batch`]es, [`optimizer`]. Then the
+//! folder and its lock ([`run_folder`]), what is written into it as the run goes ([`records`],
+//! [`metrics`], [`json_lines`]), what a run is resumed from ([`checkpoint`]), and what a person sees
+//! and does meanwhile ([`progress`], [`health`], [`interrupt`]).
+//! Not here: the equations (`grpo`), the optimiser's arithmetic (`optim`), model files (`model`).
+
+pub mod error;
+
+pub mod run;
+
+pub mod setup;
+
+mod learner;
+
+mod trainer;
+
+pub mod questions;
+
+pub mod rollouts;
+
+pub mod policy_step;
+
+pub mod supervised_step;
 
 pub mod micro_batch;
+
 pub mod optimizer;
-pub mod policy_step;
-pub mod supervised_step;
+
+pub mod run_folder;
+
+pub mod records;
+
+pub mod metrics;
+
+pub mod json_lines;
+
+pub mod checkpoint;
+
+mod crc32;
+mod durable;
+mod manifest;
+
+pub mod progress;
+
+pub mod health;
+
+pub mod interrupt;

@@ -27,6 +27,11 @@ impl Order {
         Self { seed, n_rows: n_rows.max(1), is_shuffled, current: None }
     }
 
+    /// Rows of an epoch.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
     /// The row at a place, counted from the run's start over all epochs.
     pub fn row(&mut self, place: u64) -> usize {
         let (epoch, offset) =

@@ -1,0 +1,355 @@
+//! Checkpoints: a model folder that transformers loads, with what resuming needs inside it.
+//! Not here: the model's own files (`model::save`, `model::weights`); what the optimiser's tensors
+//! mean (`optim`); the records that are cut back on resuming (`records`).
+//!
+//! ```text
+//! checkpoints/step-000100/
+//!   config.json, model.safetensors, tokenizer.json, ...
+//!   trainer/optimizer.safetensors        Adam's moments, f32
+//!   trainer/master_weights.safetensors   f32 parameters, where the run's are of fewer bits
+//!   trainer/progress.json                how far the run had come
+//!   trainer/manifest.json                size and CRC-32 of every file above
+//! ```
+//!
+//! A checkpoint is written under another name, every file and folder of it brought to the disk, and
+//! then renamed: under `step-...` it is whole or absent. Removal goes the other way. What is found
+//! damaged all the same (a failing disk, a cut copy) is told by the manifest.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use crate::model::files::ModelFiles;
+use crate::model::save::{self as model_save, write_shard};
+use crate::model::shard::Shard;
+
+use super::durable::{self, failed, rename, sync_folder};
+use super::error::TrainError;
+use super::manifest::Manifest;
+use super::run_folder::RunFolder;
+
+const TRAINER: &str = "trainer";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const MASTER_WEIGHTS: &str = "master_weights.safetensors";
+const PROGRESS: &str = "progress.json";
+const MANIFEST: &str = "manifest.json";
+/// The ending of names that are no checkpoints: being written, or being removed.
+const TEMPORARY: &str = ".tmp";
+/// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
+const MAX_SHARD_BYTES: u64 = 5_000_000_000;
+
+/// How far a run has come: all that it needs beside tensors, its random numbers being functions of
+/// these and of the seed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Updates made.
+    pub update: u64,
+    /// Steps that the optimiser has made; its bias correction hangs on them.
+    pub optimizer_steps: u64,
+    /// Prompts drawn from the data, over all epochs.
+    pub prompts_seen: u64,
+}
+
+/// What goes into a checkpoint.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    /// How far the run has come.
+    pub progress: Progress,
+    /// The policy's parameters by hub name, in the order of `Qwen2VlConfig::parameter_shapes`.
+    pub tensors: &'a [(String, Tensor)],
+    /// The number type they are stored in: the run's.
+    pub dtype: DType,
+    /// Where the other files of the model folder are copied from: the model that the run began
+    /// with, never one of its own checkpoints, which do not stay.
+    pub source: &'a ModelFiles,
+    /// What only a resumed run needs; `None` makes a model folder alone.
+    pub state: Option<State<'a>>,
+}
+
+/// The trainer's own tensors, all f32, on any device. They are stored in this order.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// Adam's moments, as `AdamW::state` names them.
+    pub optimizer: &'a [(String, Tensor)],
+    /// The parameters in f32 by hub name; empty where the run's own are f32.
+    pub master_weights: &'a [(String, Tensor)],
+}
+
+/// A whole checkpoint that a run can be resumed from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How far the run had come.
+    pub progress: Progress,
+    /// Newer checkpoints that are damaged, newest first; each is worth a warning.
+    pub skipped: Vec<Damage>,
+}
+
+/// A checkpoint that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Which file is damaged, and how.
+    pub found: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "checkpoint {} is damaged: {}", self.path.display(), self.found)
+    }
+}
+
+/// Writes a checkpoint, whole or not at all, and removes all but the `keep` newest.
+///
+/// An older checkpoint goes only after this one is there. Checkpoints of later updates go too: they
+/// belong to a course of the run that was given up by resuming before them. One of the same update
+/// is replaced.
+///
+/// - returns the checkpoint's folder
+///
+/// # Errors
+/// A file cannot be written, or a tensor cannot be stored; nothing of the checkpoint is left then.
+pub fn save(folder: &RunFolder, contents: &Contents, keep: usize) -> Result<PathBuf, TrainError> {
+    let parent = folder.checkpoints();
+    std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
+    let update = contents.progress.update;
+    let path = parent.join(format!("step-{update:06}"));
+    let temporary = with_suffix(&path, TEMPORARY);
+    remove_temporary(&temporary)?;
+    let written = write_files(&temporary, contents).and_then(|()| appear(&temporary, &path));
+    if let Err(error) = written {
+        report_failure(remove_temporary(&temporary));
+        return Err(error);
+    }
+    report_failure(prune(&parent, update, keep));
+    tracing::debug!(update, path = %path.display(), "checkpoint written");
+    Ok(path)
+}
+
+/// The newest whole checkpoint, or `None` where there has never been one.
+///
+/// Every file is read and compared with the manifest. Remains of interrupted saves are removed.
+///
+/// # Errors
+/// There are checkpoints and none is whole, the newest whole one holds a model alone, or the folder
+/// cannot be read.
+pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, TrainError> {
+    let parent = folder.checkpoints();
+    remove_remains(&parent)?;
+    let mut skipped: Vec<Damage> = Vec::new();
+    for (update, path) in list(&parent)?.into_iter().rev() {
+        match inspect(&path, update) {
+            Ok(Inspected { has_state: false, .. }) => return Err(TrainError::ModelOnly { path }),
+            Ok(Inspected { progress, .. }) => return Ok(Some(Loaded { path, progress, skipped })),
+            Err(found) => skipped.push(Damage { path, found }),
+        }
+    }
+    if skipped.is_empty() {
+        return Ok(None);
+    }
+    let found: Vec<String> = skipped
+        .iter()
+        .map(|damage| {
+            let name = damage.path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name}: {}", damage.found)
+        })
+        .collect();
+    Err(TrainError::NoWholeCheckpoint { path: parent, found: found.join("; ") })
+}
+
+impl Loaded {
+    /// The checkpoint as a model folder.
+    pub fn model_files(&self) -> ModelFiles {
+        ModelFiles::Folder(self.path.clone())
+    }
+
+    /// Adam's moments bit for bit, as `AdamW::restore` takes them; nothing else shares their storage.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the device has no room.
+    pub fn optimizer(&self, device: &Device) -> Result<Vec<(String, Tensor)>, TrainError> {
+        self.read(OPTIMIZER, device)
+    }
+
+    /// The parameters in f32 bit for bit, by hub name; empty where the run's own are f32.
+    ///
+    /// # Errors
+    /// As [`Loaded::optimizer`].
+    pub fn master_weights(&self, device: &Device) -> Result<Vec<(String, Tensor)>, TrainError> {
+        self.read(MASTER_WEIGHTS, device)
+    }
+
+    fn read(&self, name: &str, device: &Device) -> Result<Vec<(String, Tensor)>, TrainError> {
+        let files = ModelFiles::Folder(self.path.join(TRAINER));
+        let Some(mut shard) = Shard::open(&files, name)? else { return Ok(Vec::new()) };
+        let mut tensors = Vec::with_capacity(shard.tensors.len());
+        for tensor_idx in 0..shard.tensors.len() {
+            let stored = shard.tensors[tensor_idx].clone();
+            if stored.dtype != Dtype::F32 {
+                return Err(TrainError::StateDtype {
+                    file: shard.file,
+                    tensor: stored.name,
+                    found: format!("{:?}", stored.dtype),
+                });
+            }
+            let values = shard.read(tensor_idx, |value| value)?;
+            let tensor = Tensor::from_vec(values, stored.shape, device).map_err(|source| {
+                TrainError::Tensor { context: format!("cannot load {}", stored.name), source }
+            })?;
+            tensors.push((stored.name, tensor));
+        }
+        Ok(tensors)
+    }
+}
+
+fn write_files(folder: &Path, contents: &Contents) -> Result<(), TrainError> {
+    let trainer = folder.join(TRAINER);
+    std::fs::create_dir_all(&trainer).map_err(failed("create", &trainer))?;
+    model_save::save(folder, contents.tensors, contents.dtype, contents.source, MAX_SHARD_BYTES)?;
+    if let Some(state) = contents.state {
+        write_state(&trainer.join(OPTIMIZER), state.optimizer)?;
+        if !state.master_weights.is_empty() {
+            write_state(&trainer.join(MASTER_WEIGHTS), state.master_weights)?;
+        }
+    }
+    write_json(&trainer.join(PROGRESS), &contents.progress)?;
+    write_json(&trainer.join(MANIFEST), &Manifest::of(folder)?)?;
+    sync_folder(&trainer)?;
+    sync_folder(folder)
+}
+
+fn write_state(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), TrainError> {
+    if let Some((name, tensor)) = tensors.iter().find(|(_, tensor)| tensor.dtype() != DType::F32) {
+        return Err(TrainError::StateDtype {
+            file: path.display().to_string(),
+            tensor: name.clone(),
+            found: format!("{:?}", tensor.dtype()),
+        });
+    }
+    Ok(write_shard(path, &tensors.iter().collect::<Vec<_>>(), DType::F32)?)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|source| TrainError::Json { path: path.to_owned(), source })?;
+    text.push(b'\n');
+    durable::write(path, &text)
+}
+
+/// Gives a finished checkpoint its name.
+fn appear(temporary: &Path, path: &Path) -> Result<(), TrainError> {
+    let replaced = if path.exists() { Some(set_aside(path)?) } else { None };
+    rename(temporary, path)?;
+    path.parent().map_or(Ok(()), sync_folder)?;
+    if let Some(replaced) = replaced {
+        report_failure(remove_temporary(&replaced));
+    }
+    Ok(())
+}
+
+/// What a checkpoint turned out to be.
+struct Inspected {
+    progress: Progress,
+    has_state: bool,
+}
+
+/// Reads the checkpoint through; the error says what is damaged.
+fn inspect(path: &Path, update: u64) -> Result<Inspected, String> {
+    let manifest: Manifest = read_json(path, MANIFEST)?;
+    manifest.check(path)?;
+    let progress: Progress = read_json(path, PROGRESS)?;
+    if progress.update != update {
+        return Err(format!("it was saved after update {}, not {update}", progress.update));
+    }
+    Ok(Inspected { progress, has_state: manifest.lists(&format!("{TRAINER}/{OPTIMIZER}")) })
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(checkpoint: &Path, name: &str) -> Result<T, String> {
+    let text = std::fs::read(checkpoint.join(TRAINER).join(name))
+        .map_err(|error| format!("{TRAINER}/{name} cannot be read: {error}"))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{TRAINER}/{name}: {error}"))
+}
+
+/// All checkpoints, damaged or not, by update.
+fn list(parent: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
+    let mut checkpoints: Vec<(u64, PathBuf)> = entries(parent)?
+        .into_iter()
+        .filter_map(|path| Some((update_of(path.file_name()?.to_str()?)?, path)))
+        .collect();
+    checkpoints.sort();
+    Ok(checkpoints)
+}
+
+/// The update in a checkpoint's name; `None` for any other name.
+fn update_of(name: &str) -> Option<u64> {
+    let update = name.strip_prefix("step-")?.parse().ok()?;
+    (name == format!("step-{update:06}")).then_some(update)
+}
+
+fn prune(parent: &Path, newest: u64, keep: usize) -> Result<(), TrainError> {
+    let (course, given_up): (Vec<_>, Vec<_>) =
+        list(parent)?.into_iter().partition(|(update, _)| *update <= newest);
+    let n_old = course.len().saturating_sub(keep.max(1));
+    for (_, path) in course.into_iter().take(n_old).chain(given_up) {
+        remove_temporary(&set_aside(&path)?)?;
+    }
+    Ok(())
+}
+
+/// Removes what interrupted saves and removals have left.
+fn remove_remains(parent: &Path) -> Result<(), TrainError> {
+    for path in entries(parent)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("step-") && name.ends_with(TEMPORARY) {
+            report_failure(remove_temporary(&path));
+        }
+    }
+    Ok(())
+}
+
+/// What is in the folder; nothing where there is no such folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let listed = match std::fs::read_dir(folder) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("read", folder)(error)),
+    };
+    let paths = listed.map(|entry| entry.map(|entry| entry.path()));
+    paths.collect::<std::io::Result<_>>().map_err(failed("read", folder))
+}
+
+/// Takes a checkpoint's name away in one step, so that removing it leaves no half checkpoint.
+fn set_aside(path: &Path) -> Result<PathBuf, TrainError> {
+    let aside = with_suffix(path, &format!(".old{TEMPORARY}"));
+    remove_temporary(&aside)?;
+    rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Removes a folder that is no checkpoint, if it is there.
+fn remove_temporary(path: &Path) -> Result<(), TrainError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Failing to remove what is no longer needed is no reason to stop a run.
+fn report_failure(outcome: Result<(), TrainError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "cannot remove what is no longer needed");
+    }
+}

@@ -1,0 +1,115 @@
+//! What a checkpoint's files must be: a list of names, sizes and checksums, made and checked.
+//! Not here: which files a checkpoint has (`checkpoint`); the checksum (`crc32`).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::crc32::Crc32;
+use super::durable::failed;
+use super::error::TrainError;
+
+/// Raised when a checkpoint's `trainer` folder changes so that older programs would misread it.
+const FORMAT: u32 = 1;
+/// Read at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The list, as it stands in `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    format: u32,
+    /// By path inside the checkpoint, with `/` between folder and file.
+    files: BTreeMap<String, Entry>,
+}
+
+/// One file's size and checksum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    bytes: u64,
+    /// As zlib computes it, eight hexadecimal digits.
+    crc32: String,
+}
+
+impl Manifest {
+    /// Lists all files in a folder and in the folders inside it.
+    ///
+    /// # Errors
+    /// A file or folder cannot be read.
+    pub(super) fn of(folder: &Path) -> Result<Self, TrainError> {
+        let mut names = Vec::new();
+        collect(folder, "", &mut names)?;
+        let measured = names.into_par_iter().map(|name| {
+            let path = folder.join(&name);
+            let entry = Entry::of(&path).map_err(failed("read", &path))?;
+            Ok((name, entry))
+        });
+        Ok(Self { format: FORMAT, files: measured.collect::<Result<_, TrainError>>()? })
+    }
+
+    /// Whether the list names the file.
+    pub(super) fn lists(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// Compares every listed file with the one in the folder; the error says which differs and how.
+    /// Files that are not listed are none of its business.
+    pub(super) fn check(&self, folder: &Path) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!("it is of format {}, expected {FORMAT}", self.format));
+        }
+        // Sizes first: they find a file that was cut short without reading the others.
+        for (name, expected) in &self.files {
+            let found = std::fs::metadata(folder.join(name))
+                .map_err(|error| format!("{name} cannot be read: {error}"))?
+                .len();
+            if found != expected.bytes {
+                return Err(format!("{name} has {found} bytes, expected {}", expected.bytes));
+            }
+        }
+        let checked = self.files.par_iter().map(|(name, expected)| {
+            let found = Entry::of(&folder.join(name))
+                .map_err(|error| format!("{name} cannot be read: {error}"))?;
+            if found == *expected {
+                return Ok(());
+            }
+            Err(format!("{name} has the checksum {}, expected {}", found.crc32, expected.crc32))
+        });
+        // Collected in the list's order, so that of two damaged files always the same is named.
+        checked.collect::<Vec<_>>().into_iter().collect()
+    }
+}
+
+impl Entry {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        let (mut bytes, mut checksum) = (0, Crc32::new());
+        loop {
+            let count = file.read(&mut piece)?;
+            if count == 0 {
+                return Ok(Self { bytes, crc32: format!("{:08x}", checksum.finish()) });
+            }
+            bytes += count as u64;
+            checksum.update(&piece[..count]);
+        }
+    }
+}
+
+/// Adds the names of all files below `folder/prefix`.
+fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), TrainError> {
+    let here: PathBuf = folder.join(prefix);
+    for entry in std::fs::read_dir(&here).map_err(failed("read", &here))? {
+        let entry = entry.map_err(failed("read", &here))?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().map_err(failed("read", &here))?.is_dir() {
+            collect(folder, &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
+}

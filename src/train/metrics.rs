@@ -1,0 +1,83 @@
+//! What is measured at every update: the fields of a line of `metrics.jsonl`.
+//! Not here: writing the lines (`json_lines`, `records`), showing them (`progress`).
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::TrainError;
+use super::json_lines;
+
+/// One line of `metrics.jsonl`. The names are fixed: programs read them.
+///
+/// A figure that the method does not have is `None`, `null` in the file: supervised training samples
+/// no completions, and a KL weight of zero loads no reference model. The fields from `tokens_per_s`
+/// on depend on the machine; all others are the same in every repetition of a run on the CPU.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UpdateMetrics {
+    /// The update's number, from 1.
+    pub update: u64,
+    /// The weight of the KL term, Eq. (3).
+    pub beta: Option<f64>,
+    /// The learning rate.
+    pub lr: f64,
+    /// What was minimised, Eq. (4): nats per token for supervised training.
+    pub loss: f64,
+    /// Mean of the rewards over the batch's completions.
+    pub reward: Option<f64>,
+    /// Mean over groups of the standard deviation of a group's rewards, with the N-1 divisor.
+    pub reward_std: Option<f64>,
+    /// Mean of the accuracy rewards, 0 to 1.
+    pub accuracy_reward: Option<f64>,
+    /// Mean of the format rewards, 0 to 1, before they are weighted.
+    pub format_reward: Option<f64>,
+    /// Mean over completions of the mean k3 estimate of their tokens, Eq. (5), nats.
+    pub kl: Option<f64>,
+    /// Part of the tokens whose ratio was clipped to effect, 0 to 1.
+    pub clip_fraction: Option<f64>,
+    /// Mean entropy of the distribution that a token was drawn from, nats.
+    pub entropy: Option<f64>,
+    /// Mean length of a completion, tokens.
+    pub completion_length: f64,
+    /// Part of the completions that the token limit cut off, 0 to 1.
+    pub truncated_fraction: Option<f64>,
+    /// Part of the groups whose completions all have the same reward, 0 to 1.
+    pub zero_signal_fraction: Option<f64>,
+    /// Norm of the whole gradient before clipping.
+    pub grad_norm: f64,
+    /// Tokens of prompts and completions trained on, per second of the whole update.
+    pub tokens_per_s: f64,
+    /// Time spent on sampling completions, s.
+    pub s_rollout: f64,
+    /// Time spent on the reference model's log-probabilities, s.
+    pub s_reference: f64,
+    /// Time spent on the policy's forward and backward passes, s.
+    pub s_policy: f64,
+    /// Time spent on the optimiser's steps, s.
+    pub s_optimizer: f64,
+    /// Time of the whole update, s.
+    pub s_total: f64,
+    /// The most memory the process has held so far, bytes; `None` where the system does not tell.
+    pub peak_bytes: Option<u64>,
+}
+
+/// The metrics of a run's updates so far; none where there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or a finished line is not such a record.
+pub fn read(path: &Path) -> Result<Vec<UpdateMetrics>, TrainError> {
+    json_lines::read(path)
+}
+
+/// The most memory this process has held so far, in bytes: the resident set's high-water mark.
+/// `None` outside Linux.
+pub fn peak_bytes() -> Option<u64> {
+    high_water_mark(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// `VmHWM` of `/proc/PID/status`, which the kernel gives in units of 1024 bytes.
+fn high_water_mark(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
