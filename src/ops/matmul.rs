@@ -5,7 +5,7 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::real::Real;
+use super::real::{Real, vectorized};
 
 /// A matrix in a slice: element (i, j) is `data[i * row_stride + j * column_stride]`.
 #[derive(Clone, Copy)]
@@ -143,7 +143,7 @@ pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usiz
         let first = i * block;
         let n = chunk.len() / rows;
         let weights = &w[first * inner..(first + n) * inner];
-        pulp::Arch::new().dispatch(
+        vectorized(
             #[inline(always)]
             || rows_block(chunk, x, weights, rows, inner),
         );

@@ -100,6 +100,24 @@ fn exp_f32(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
+/// Runs a loop compiled for the widest vector instructions that this processor has.
+///
+/// The closure and everything it calls must be `#[inline(always)]`: what is not inlined is compiled for the
+/// oldest x86-64, where a fused multiply-add is a function call. It is taken as `FnMut` on purpose: calling a
+/// closure through `FnOnce` goes through a shim that is never inlined.
+#[inline(always)]
+pub(crate) fn vectorized<O>(run: impl FnMut() -> O) -> O {
+    struct Loop<F>(F);
+    impl<O, F: FnMut() -> O> pulp::NullaryFnOnce for Loop<F> {
+        type Output = O;
+        #[inline(always)]
+        fn call(mut self) -> O {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Loop(run))
+}
+
 /// Whether the CPU kernels apply: a tensor on the CPU, in f32 or f64.
 pub(crate) fn has_kernel(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
