@@ -1,6 +1,7 @@
 //! The floating-point types the CPU kernels are written for, and reading tensors as slices of them.
 //! Not here: bf16 and f16, which run through the plain compositions.
 
+use super::row_product::RowProduct;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
 
 /// f32 for training, f64 for checking gradients by finite differences.
@@ -14,6 +15,9 @@ pub(crate) trait Real: WithDType {
     fn exp(self) -> Self;
     fn larger(self, other: Self) -> Self;
     fn neg(self) -> Self;
+    /// `out[o, i] = x[i] . w[o]` for dense `x [rows, inner]` and `w [outputs, inner]`; a product's order of
+    /// summation depends on `inner` alone.
+    fn multiply_rows(out: &mut [Self], x: &[Self], w: &[Self], rows: usize);
 }
 
 impl Real for f32 {
@@ -44,6 +48,10 @@ impl Real for f32 {
     fn neg(self) -> Self {
         -self
     }
+    fn multiply_rows(out: &mut [Self], x: &[Self], w: &[Self], rows: usize) {
+        let inner = x.len() / rows;
+        pulp::Arch::new().dispatch(RowProduct { out, x, w, rows, inner });
+    }
 }
 
 impl Real for f64 {
@@ -73,6 +81,14 @@ impl Real for f64 {
     #[inline(always)]
     fn neg(self) -> Self {
         -self
+    }
+    fn multiply_rows(out: &mut [Self], x: &[Self], w: &[Self], rows: usize) {
+        let inner = x.len() / rows;
+        for (out, w) in out.chunks_exact_mut(rows).zip(w.chunks_exact(inner)) {
+            for (y, x) in out.iter_mut().zip(x.chunks_exact(inner)) {
+                *y = x.iter().zip(w).map(|(x, w)| x * w).sum();
+            }
+        }
     }
 }
 
