@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape
 use rayon::prelude::*;
 
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
 
 /// Elements per parallel task.
 const CHUNK: usize = 1 << 14;
@@ -52,7 +52,7 @@ impl SwiGlu {
         let mut out = vec![R::ZERO; gate.len()];
         out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK))).for_each(
             |(out, (gate, up))| {
-                pulp::Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || {
                         for ((y, &g), &u) in out.iter_mut().zip(gate).zip(up) {
@@ -77,7 +77,7 @@ impl SwiGlu {
                         .zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)))
                         .zip(grad.par_chunks(CHUNK))
                         .for_each(|(((d_gate, d_up), (gate, up)), grad)| {
-                            pulp::Arch::new().dispatch(
+                            vectorized(
                                 #[inline(always)]
                                 || {
                                     for i in 0..grad.len() {
@@ -149,7 +149,7 @@ impl QuickGelu {
         let steepness = R::from_f64(STEEPNESS);
         let mut out = vec![R::ZERO; x.len()];
         out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
-            pulp::Arch::new().dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     for (y, &x) in out.iter_mut().zip(x) {
@@ -169,7 +169,7 @@ impl QuickGelu {
                 dx.par_chunks_mut(CHUNK)
                     .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
                     .for_each(|(dx, (x, grad))| {
-                        pulp::Arch::new().dispatch(
+                        vectorized(
                             #[inline(always)]
                             || {
                                 for i in 0..grad.len() {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::matmul::dot;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
 
 /// What one sequence sees.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl Cached<'_> {
                             row,
                             first: kv_head * head_dim,
                         };
-                        pulp::Arch::new().dispatch(
+                        vectorized(
                             #[inline(always)]
                             || {
                                 let queries = q.chunks_exact(head_dim);

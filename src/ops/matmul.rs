@@ -120,12 +120,10 @@ pub(crate) fn matmul<R: Real>(
     }
 }
 
-/// Rows of `x` per block of [`matmul_by_rows`].
-const ROWS: usize = 4;
-/// Weight rows per block of [`matmul_by_rows`].
-const OUTPUTS: usize = 4;
-/// Partial sums per product: one 512-bit register of f32.
+/// Partial sums of a dot product: one 512-bit register of f32.
 const LANES: usize = 16;
+/// Weight rows per task of [`matmul_by_rows`].
+const TASK: usize = 64;
 
 /// `out[i, o] = x[i] . w[o]` for `x [rows, inner]` and `w [outputs, inner]`, both dense.
 ///
@@ -138,82 +136,29 @@ pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usiz
         return Vec::new();
     }
     let mut transposed = vec![R::ZERO; outputs * rows]; // [outputs, rows]: each task owns whole rows
-    let block = OUTPUTS * 16;
-    transposed.par_chunks_mut(block * rows).enumerate().for_each(|(i, chunk)| {
-        let first = i * block;
+    transposed.par_chunks_mut(TASK * rows).enumerate().for_each(|(i, chunk)| {
         let n = chunk.len() / rows;
-        let weights = &w[first * inner..(first + n) * inner];
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || rows_block(chunk, x, weights, rows, inner),
-        );
+        let weights = &w[i * TASK * inner..(i * TASK + n) * inner];
+        R::multiply_rows(chunk, x, weights, rows);
     });
     let mut out = vec![R::ZERO; rows * outputs];
-    out.par_chunks_mut(outputs).enumerate().for_each(|(i, row)| {
-        for (o, value) in row.iter_mut().enumerate() {
-            *value = transposed[o * rows + i];
+    // Blocks of columns, so that a thread reads what it writes from a stretch that fits its cache.
+    let columns = 4096;
+    let mut parts: Vec<Vec<&mut [R]>> = (0..outputs.div_ceil(columns)).map(|_| Vec::new()).collect();
+    for row in out.chunks_mut(outputs) {
+        for (part, stretch) in parts.iter_mut().zip(row.chunks_mut(columns)) {
+            part.push(stretch);
+        }
+    }
+    parts.par_iter_mut().enumerate().for_each(|(i, part)| {
+        for (row, stretch) in part.iter_mut().enumerate() {
+            let first = i * columns * rows + row;
+            for (y, x) in stretch.iter_mut().zip(transposed[first..].iter().step_by(rows)) {
+                *y = *x;
+            }
         }
     });
     out
-}
-
-#[inline(always)]
-fn rows_block<R: Real>(out: &mut [R], x: &[R], w: &[R], rows: usize, inner: usize) {
-    let outputs = w.len() / inner;
-    let mut o = 0;
-    while o < outputs {
-        let n_outputs = OUTPUTS.min(outputs - o);
-        let mut i = 0;
-        while i < rows {
-            let n_rows = ROWS.min(rows - i);
-            // A short block repeats its last row; the surplus results are not stored.
-            let x_rows: [&[R]; ROWS] = std::array::from_fn(|a| {
-                let row = i + a.min(n_rows - 1);
-                &x[row * inner..(row + 1) * inner]
-            });
-            let w_rows: [&[R]; OUTPUTS] = std::array::from_fn(|b| {
-                let row = o + b.min(n_outputs - 1);
-                &w[row * inner..(row + 1) * inner]
-            });
-            let products = dot_block(x_rows, w_rows);
-            for a in 0..n_rows {
-                for b in 0..n_outputs {
-                    out[(o + b) * rows + i + a] = products[a][b];
-                }
-            }
-            i += n_rows;
-        }
-        o += n_outputs;
-    }
-}
-
-#[inline(always)]
-fn dot_block<R: Real>(x: [&[R]; ROWS], w: [&[R]; OUTPUTS]) -> [[R; OUTPUTS]; ROWS] {
-    let mut sums = [[[R::ZERO; LANES]; OUTPUTS]; ROWS];
-    let inner = x[0].len();
-    let full = inner / LANES * LANES;
-    let mut k = 0;
-    while k < full {
-        let xs: [&[R]; ROWS] = std::array::from_fn(|a| &x[a][k..k + LANES]);
-        let ws: [&[R]; OUTPUTS] = std::array::from_fn(|b| &w[b][k..k + LANES]);
-        for a in 0..ROWS {
-            for b in 0..OUTPUTS {
-                for lane in 0..LANES {
-                    sums[a][b][lane] = xs[a][lane].mul_add(ws[b][lane], sums[a][b][lane]);
-                }
-            }
-        }
-        k += LANES;
-    }
-    std::array::from_fn(|a| {
-        std::array::from_fn(|b| {
-            let mut total = sum_lanes(sums[a][b]);
-            for k in full..inner {
-                total = x[a][k].mul_add(w[b][k], total);
-            }
-            total
-        })
-    })
 }
 
 /// The sum of the lanes, by halves.

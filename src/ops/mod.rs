@@ -13,6 +13,7 @@ mod norm;
 mod parameter;
 pub mod plain;
 mod real;
+mod row_product;
 mod rotary;
 mod segment_attention;
 mod segments;

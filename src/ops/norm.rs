@@ -8,7 +8,7 @@ use super::linear::sum_rows;
 use super::matmul::{dot, sum_lanes};
 use super::parameter::Parameter;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
 
 /// Rows per parallel task.
 const ROWS: usize = 32;
@@ -83,7 +83,7 @@ impl Norm {
         self.weight.with_value(|w: &[R]| {
             out.par_chunks_mut(ROWS * width).zip(x.par_chunks(ROWS * width)).for_each(
                 |(out, x)| {
-                    pulp::Arch::new().dispatch(
+                    vectorized(
                         #[inline(always)]
                         || {
                             for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
@@ -124,7 +124,7 @@ impl Norm {
                         .zip(d_weight.par_chunks_mut(width))
                         .zip(x.par_chunks(ROWS * width).zip(g.par_chunks(ROWS * width)))
                         .for_each(|((dx, d_weight), (x, g))| {
-                            pulp::Arch::new().dispatch(
+                            vectorized(
                                 #[inline(always)]
                                 || self.backward_rows(dx, d_weight, x, g, w),
                             );

@@ -1,6 +1,7 @@
 //! The floating-point types the CPU kernels are written for, and reading tensors as slices of them.
 //! Not here: bf16 and f16, which run through the plain compositions.
 
+use super::row_product::RowProduct;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
 
 /// f32 for training, f64 for checking gradients by finite differences.
@@ -14,6 +15,9 @@ pub(crate) trait Real: WithDType {
     fn exp(self) -> Self;
     fn larger(self, other: Self) -> Self;
     fn neg(self) -> Self;
+    /// `out[o, i] = x[i] . w[o]` for dense `x [rows, inner]` and `w [outputs, inner]`; a product's order of
+    /// summation depends on `inner` alone.
+    fn multiply_rows(out: &mut [Self], x: &[Self], w: &[Self], rows: usize);
 }
 
 impl Real for f32 {
@@ -43,6 +47,10 @@ impl Real for f32 {
     #[inline(always)]
     fn neg(self) -> Self {
         -self
+    }
+    fn multiply_rows(out: &mut [Self], x: &[Self], w: &[Self], rows: usize) {
+        let inner = x.len() / rows;
+        pulp::Arch::new().dispatch(RowProduct { out, x, w, rows, inner });
     }
 }
 
@@ -74,6 +82,14 @@ impl Real for f64 {
     fn neg(self) -> Self {
         -self
     }
+    fn multiply_rows(out: &mut [Self], x: &[Self], w: &[Self], rows: usize) {
+        let inner = x.len() / rows;
+        for (out, w) in out.chunks_exact_mut(rows).zip(w.chunks_exact(inner)) {
+            for (y, x) in out.iter_mut().zip(x.chunks_exact(inner)) {
+                *y = x.iter().zip(w).map(|(x, w)| x * w).sum();
+            }
+        }
+    }
 }
 
 /// `exp` without a branch or a call, so that loops over it become vector code.
@@ -98,6 +114,24 @@ fn exp_f32(x: f32) -> f32 {
     }
     let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
     p * f32::from_bits(exponent)
+}
+
+/// Runs a loop compiled for the widest vector instructions that this processor has.
+///
+/// The closure and everything it calls must be `#[inline(always)]`: what is not inlined is compiled for the
+/// oldest x86-64, where a fused multiply-add is a function call. It is taken as `FnMut` on purpose: calling a
+/// closure through `FnOnce` goes through a shim that is never inlined.
+#[inline(always)]
+pub(crate) fn vectorized<O>(run: impl FnMut() -> O) -> O {
+    struct Loop<F>(F);
+    impl<O, F: FnMut() -> O> pulp::NullaryFnOnce for Loop<F> {
+        type Output = O;
+        #[inline(always)]
+        fn call(mut self) -> O {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Loop(run))
 }
 
 /// Whether the CPU kernels apply: a tensor on the CPU, in f32 or f64.

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 use rayon::prelude::*;
 
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
 
 /// Cosines and sines of every token's angles.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ impl Rotary {
                     .zip(x.par_chunks(heads * head_dim))
                     .zip(cos.par_chunks(half).zip(sin.par_chunks(half)))
                     .for_each(|((out, x), (cos, sin))| {
-                        pulp::Arch::new().dispatch(
+                        vectorized(
                             #[inline(always)]
                             || self.rotate_token(out, x, cos, sin),
                         );

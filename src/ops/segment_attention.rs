@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::matmul::{Matrix, Store, Threads, dot, matmul};
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
 use super::segments::{Family, Segments};
 
 /// Queries per block.
@@ -158,10 +158,12 @@ impl<'a> Task<'a> {
             for keys in self.key_blocks(&queries) {
                 let scores = &mut scores[..queries.len() * keys.len()];
                 self.scores(scores, [q, k], &queries, &keys);
-                let state = (&mut maximum[..], &mut total[..]);
-                pulp::Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
-                    || online_softmax(scores, out, state, keys.len(), head_dim),
+                    || {
+                        let state = (&mut maximum[..], &mut total[..]);
+                        online_softmax(scores, out, state, keys.len(), head_dim);
+                    },
                 );
                 let weights = Matrix::new(scores, queries.len(), keys.len());
                 let v = head_rows(v, kv_heads, self.kv_head(), head_dim, keys);
@@ -208,7 +210,7 @@ impl<'a> Task<'a> {
                 let k = head_rows(x.k, kv_heads, self.kv_head(), head_dim, keys.clone());
                 let v = head_rows(x.v, kv_heads, self.kv_head(), head_dim, keys.clone());
                 matmul((&mut *slopes, n_keys), Store::Overwrite, R::ONE, grad, v.t(), Threads::One);
-                pulp::Arch::new().dispatch(
+                vectorized(
                     #[inline(always)]
                     || softmax_slopes(weights, slopes, lse, &along, n_keys),
                 );

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::matmul::{Matrix, Store, Threads, matmul, sum_lanes};
 use super::parameter::Parameter;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
 
 /// Logits held at once, in elements: 64 MiB of f32.
 const MAX_LOGITS: usize = 1 << 24;
@@ -135,7 +135,7 @@ impl Head {
                     .par_chunks(vocab)
                     .zip(targets)
                     .map(|(logits, &target)| {
-                        pulp::Arch::new().dispatch(
+                        vectorized(
                             #[inline(always)]
                             || row_statistics(logits, target),
                         )
@@ -174,7 +174,7 @@ impl Head {
                         let target = self.targets[row] as usize;
                         let scale = grad[row] * R::from_f64(1.0 / self.temperature);
                         let logsumexp = R::from_f64(statistics.logsumexp[row]);
-                        pulp::Arch::new().dispatch(
+                        vectorized(
                             #[inline(always)]
                             || {
                                 for s in slopes.iter_mut() {

@@ -191,6 +191,9 @@ pub enum TrainError {
         /// What the processor said.
         source: crate::processor::ProcessorError,
     },
+    /// The run's own evaluation.
+    #[error(transparent)]
+    Evaluation(#[from] crate::eval::EvalError),
     /// Nothing to train on.
     #[error("{name} has no rows, expected at least one\nhint: check data.train and data.max_samples")]
     NoRows {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use super::json_lines::JsonLines;
 use super::run_folder::RunFolder;
+use crate::eval::Summary;
 
 /// One line of `completions.jsonl`.
 ///
@@ -40,6 +41,15 @@ pub struct CompletionRecord {
     pub is_truncated: bool,
 }
 
+/// One line of `evaluations.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationRecord {
+    /// Updates made when the policy was measured; 0 before training.
+    pub update: u64,
+    /// What was found.
+    pub summary: Summary,
+}
+
 /// The files of records of a run, open for appending.
 ///
 /// Records of an update are written before its checkpoint, evaluations included: resuming from the
@@ -50,7 +60,7 @@ pub struct RunRecords {
     pub metrics: JsonLines,
     /// `completions.jsonl`: [`CompletionRecord`].
     pub completions: JsonLines,
-    /// `evaluations.jsonl`: any record with an `update`, which is 0 before training.
+    /// `evaluations.jsonl`: [`EvaluationRecord`].
     pub evaluations: JsonLines,
 }
 

@@ -12,12 +12,16 @@ use super::metrics;
 use super::optimizer::Optimizer;
 use super::policy_step::ScoringSettings;
 use super::progress::ProgressDisplay;
-use super::records::{CompletionRecord, RunRecords};
+use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
 use super::rollouts::{RewardSettings, RolloutGroup};
 use super::run_folder::RunFolder;
-use super::setup::{Setup, generation_settings, kl_schedule, optimizer_settings, rule};
+use super::setup::{
+    EvaluationQuestions, Setup, evaluation_questions, generation_settings, kl_schedule,
+    optimizer_settings, rule,
+};
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
+use crate::eval::{evaluate, summarize};
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::rollout::engine::GenerationSettings;
@@ -60,6 +64,8 @@ struct Run<'a> {
     reference: Option<Qwen2Vl>,
     generation: GenerationSettings,
     health: Health,
+    /// What the run measures itself on; `None` where it never does.
+    evaluation: Option<EvaluationQuestions>,
     display: &'a mut ProgressDisplay,
 }
 
@@ -89,6 +95,9 @@ impl<'a> Run<'a> {
             .needs_reference()
             .then(|| learner.setup.open_reference())
             .transpose()?;
+        let eval = &config.eval;
+        let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
+        let evaluation = evaluates.then(|| evaluation_questions(config)).transpose()?;
         let vocab_size = learner.model.config().text.vocab_size;
         let generation = generation_settings(config, &learner.setup.processor, vocab_size);
         let last_update = checkpoint.map(|checkpoint| checkpoint.progress.update);
@@ -99,7 +108,7 @@ impl<'a> Run<'a> {
         let records = RunRecords::resume(&folder, last_update)?;
         let health = health(config, &folder)?;
         display.start(learner.progress.update, learner.setup.total_updates);
-        Ok(Self { folder, records, learner, reference, generation, health, display })
+        Ok(Self { folder, records, learner, reference, generation, health, evaluation, display })
     }
 
     /// The run: batch after batch, evaluated and saved when that is due.
@@ -136,8 +145,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Measures the policy and writes the outcome down.
     fn evaluate(&mut self) -> Result<(), TrainError> {
-        Ok(())
+        let learner = &self.learner;
+        let Some(questions) = &self.evaluation else { return Ok(()) };
+        self.display.stage("evaluation");
+        let (model, processor) = (&learner.sampler, &learner.setup.processor);
+        let asked = (&questions.dataset, &questions.template);
+        let answers = evaluate(model, processor, asked, &questions.settings, &mut |_| Ok(()))?;
+        let summary = summarize(&questions.label, &answers);
+        let update = learner.progress.update;
+        let (accuracy, format) = (100.0 * summary.accuracy, 100.0 * summary.format_rate);
+        let [low, high] = summary.ci95.map(|bound| 100.0 * bound);
+        self.display.note(&format!(
+            "evaluation after {update} updates: {} accuracy {accuracy:.1}% ({low:.1} to {high:.1}), \
+             format {format:.1}%, {} questions",
+            summary.task, summary.n,
+        ));
+        self.records.evaluations.append(&EvaluationRecord { update, summary })
     }
 
     /// Whether a multiple of `every` updates has been reached since update `before`.

@@ -14,6 +14,7 @@ use crate::config::{
 use crate::data::task::{TaskOptions, task};
 use crate::data::template::Template;
 use crate::data::{Dataset, Split, open_json_lines};
+use crate::eval::EvalSettings;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
@@ -119,11 +120,23 @@ pub fn task_options(config: &RunConfig) -> TaskOptions {
     }
 }
 
-/// The questions a run measures itself on, and the template they are asked with.
+/// What a run measures itself on.
+pub struct EvaluationQuestions {
+    /// The task's name, or the file's.
+    pub label: String,
+    /// The questions.
+    pub dataset: Dataset,
+    /// The sentences around them.
+    pub template: Template,
+    /// How answers are decoded and judged.
+    pub settings: EvalSettings,
+}
+
+/// Opens the questions that a run measures itself on.
 ///
 /// # Errors
 /// The task or the file is not there or not what it should be.
-pub fn evaluation_data(config: &RunConfig) -> Result<(String, Dataset, Template, usize), TrainError> {
+pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, TrainError> {
     let eval = &config.eval;
     let split: Split = eval.split.parse()?;
     let name = eval.task.as_ref().or(config.data.task.as_ref());
@@ -131,7 +144,7 @@ pub fn evaluation_data(config: &RunConfig) -> Result<(String, Dataset, Template,
     let (label, dataset, template, max_new_tokens) = match name {
         Some(name) => {
             let task = task(name)?;
-            // The training file must not stand in for the task's held-out rows.
+            // The file that is trained on must not stand in for the task's held-out rows.
             let options = TaskOptions { data: own, ..task_options(config) };
             let dataset = task.open(split, &options)?;
             (task.name.to_owned(), dataset, task.evaluation_template, task.max_new_tokens)
@@ -147,7 +160,13 @@ pub fn evaluation_data(config: &RunConfig) -> Result<(String, Dataset, Template,
         Some(name) => Template::new(name)?,
         None => template,
     };
-    Ok((label, dataset, template, eval.max_new_tokens.unwrap_or(max_new_tokens)))
+    let settings = EvalSettings {
+        max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens),
+        max_batch: eval.max_batch,
+        rule: rule(config),
+        limit: eval.limit,
+    };
+    Ok(EvaluationQuestions { label, dataset, template, settings })
 }
 
 fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {

@@ -10,4 +10,5 @@ mod cli;
 mod golden;
 mod parity;
 mod tidy;
+mod train;
 mod training_parity;

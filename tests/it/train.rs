@@ -1,0 +1,172 @@
+//! `othink train` as a user runs it: what it writes, interruption and resumption, bad numbers.
+//! Not here: the numbers of an update (`training_parity`), a run file's errors (`cli`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Fields of `metrics.jsonl` that depend on the machine.
+const TIMED: [&str; 7] =
+    ["tokens_per_s", "s_rollout", "s_reference", "s_policy", "s_optimizer", "s_total", "peak_bytes"];
+
+/// A short run on the micro checkpoint. Random weights earn nothing, so the KL term, a large rate and a
+/// changed reference are what moves them.
+fn config(folder: &Path, method: &str) -> PathBuf {
+    let model = crate::golden::folder().join("policy");
+    let text = format!(
+        "method = \"{method}\"\n\
+         [model]\npath = {model:?}\n\
+         [data]\ntask = \"synth-vc\"\n\
+         [grpo]\ngroup_size = 3\nprompts_per_update = 2\nupdates_per_rollout = 2\nmini_batches = 2\n\
+         [kl]\nbeta = 1.0\n\
+         [rollout]\nmax_new_tokens = 8\n\
+         [optim]\nlr = 1e-2\n\
+         [train]\nupdates = 6\ncheckpoint_every = 2\nkeep = 9\n"
+    );
+    let path = folder.join(format!("{method}.toml"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+    command.args(["train", "--config"]).arg(config).arg("--out").arg(out).args(more);
+    command
+}
+
+fn succeed(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn untimed(path: &Path) -> Vec<Value> {
+    let mut lines = lines(path);
+    for line in &mut lines {
+        TIMED.iter().for_each(|field| drop(line.as_object_mut().unwrap().remove(*field)));
+    }
+    lines
+}
+
+/// Everything that a run leaves, to the bit, but for times.
+fn assert_same_run(a: &Path, b: &Path) {
+    for name in [
+        "completions.jsonl",
+        "checkpoints/step-000006/model.safetensors",
+        "checkpoints/step-000006/trainer/optimizer.safetensors",
+        "checkpoints/step-000006/trainer/progress.json",
+    ] {
+        let (ours, theirs) = (std::fs::read(a.join(name)), std::fs::read(b.join(name)));
+        assert!(ours.unwrap() == theirs.unwrap(), "{name} differs");
+    }
+    assert_eq!(untimed(&a.join("metrics.jsonl")), untimed(&b.join("metrics.jsonl")));
+}
+
+#[test]
+fn a_killed_and_resumed_run_equals_one_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    for method in ["grpo-d", "sft"] {
+        let config = config(folder.path(), method);
+        let whole = folder.path().join(format!("{method}-whole"));
+        let killed = folder.path().join(format!("{method}-killed"));
+        succeed(train(&config, &whole, &[]));
+
+        let mut child = train(&config, &killed, &["--quiet"]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        // Killed at any moment after the first checkpoint, most likely inside an update.
+        while !killed.join("checkpoints/step-000002").exists() {
+            assert!(Instant::now() < deadline, "no checkpoint appeared");
+            assert!(child.try_wait().unwrap().is_none_or(|status| status.success()));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        succeed(train(&config, &killed, &["--resume"]));
+        assert_same_run(&whole, &killed);
+    }
+}
+
+#[test]
+fn the_policy_moves_and_every_figure_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let out = folder.path().join("run");
+    let output = succeed(train(&config, &out, &[]));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.trim_end().ends_with("step-000006"), "{printed}");
+
+    let metrics = lines(&out.join("metrics.jsonl"));
+    assert_eq!(metrics.len(), 6);
+    for name in
+        ["beta", "lr", "loss", "reward", "kl", "clip_fraction", "entropy", "grad_norm", "s_total"]
+    {
+        assert!(metrics.iter().all(|line| line[name].is_number()), "{name}");
+    }
+    // Eq. (3) with beta_min 0, beta_max 0.08 and 3 of 6 updates exploring.
+    let betas: Vec<f64> = metrics.iter().map(|line| line["beta"].as_f64().unwrap()).collect();
+    let expected = [0.04, 0.08 / 3.0, 0.04 / 3.0, 0.0, 0.08 / 3.0, 0.16 / 3.0];
+    for (beta, expected) in betas.iter().zip(expected) {
+        assert!((beta - expected).abs() < 1e-12, "{betas:?}");
+    }
+    assert_eq!(lines(&out.join("completions.jsonl")).len(), 6 / 2 * 4 * 3);
+    let weights = "model.safetensors";
+    let before = std::fs::read(crate::golden::folder().join("policy").join(weights)).unwrap();
+    assert!(before != std::fs::read(out.join("checkpoints/step-000006").join(weights)).unwrap());
+}
+
+#[test]
+fn a_checkpoint_is_a_model_that_can_be_trained_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let first = folder.path().join("first");
+    succeed(train(&config, &first, &["--set", "train.updates=1"]));
+    let model = format!("model.path={:?}", first.join("checkpoints/step-000001"));
+    let second = folder.path().join("second");
+    succeed(train(&config, &second, &["--set", "train.updates=1", "--set", &model]));
+    let loss = |run: &Path| lines(&run.join("metrics.jsonl"))[0]["loss"].as_f64().unwrap();
+    assert!(loss(&second) < loss(&first), "{} {}", loss(&second), loss(&first));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_update_saves_and_exits_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let out = folder.path().join("run");
+    let command = train(&config, &out, &["--set", "train.updates=500", "--set", "train.checkpoint_every=0"]);
+    let mut child = { command }.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while std::fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < deadline, "no update was made");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let n_updates = lines(&out.join("metrics.jsonl")).len();
+    assert!(out.join(format!("checkpoints/step-{n_updates:06}")).is_dir());
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let out = folder.path().join("run");
+    // A rate this large overflows the weights within a few updates.
+    let more = ["--set", "optim.lr=1e38", "--set", "train.checkpoint_every=1"];
+    let output = train(&config, &out, &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("expected a finite number"), "{message}");
+    assert!(message.contains("synth-vc/train/"), "{message}");
+    let last = lines(&out.join("metrics.jsonl")).len();
+    assert!(last >= 1 && last < 6, "{last}");
+    assert!(out.join(format!("checkpoints/step-{last:06}/trainer/manifest.json")).is_file());
+}
