@@ -11,8 +11,7 @@ if [ -z "${PYTHON:-}" ]; then
     if [ ! -x "$PYTHON" ]; then
         echo "installing TRL and PyTorch into $here/.venv" >&2
         python3 -m venv "$here/.venv"
-        "$PYTHON" -m pip install --quiet \
-            --extra-index-url https://download.pytorch.org/whl/cpu -r "$here/requirements.txt"
+        "$PYTHON" -m pip install --quiet -r "$here/requirements.txt"
     fi
 fi
 (cd "$root" && cargo build --release)

@@ -129,18 +129,30 @@ fn attend<R: Real>(out: &mut [R], q: &[R], parts: &Parts<R>) {
     let head_dim = q.len();
     let columns = parts.first..parts.first + head_dim;
     let scale = R::from_f64(1.0 / (head_dim as f64).sqrt());
-    let keys = parts.keys.iter().flat_map(|keys| keys.chunks_exact(parts.row));
-    let mut weights: Vec<R> = keys.map(|key| dot(q, &key[columns.clone()]) * scale).collect();
-    let maximum = weights.iter().fold(R::NEG_INFINITY, |m, &x| m.larger(x));
+    let n_rows = (parts.keys[0].len() + parts.keys[1].len()) / parts.row;
+    let mut weights = vec![R::ZERO; n_rows];
+    // Plain loops: a closure handed to an iterator would not be compiled for this processor.
+    let mut maximum = R::NEG_INFINITY;
+    let mut i = 0;
+    for keys in parts.keys {
+        for key in keys.chunks_exact(parts.row) {
+            weights[i] = dot(q, &key[columns.clone()]) * scale;
+            maximum = maximum.larger(weights[i]);
+            i += 1;
+        }
+    }
     let mut total = R::ZERO;
     for weight in &mut weights {
         *weight = (*weight - maximum).exp();
         total += *weight;
     }
-    let values = parts.values.iter().flat_map(|values| values.chunks_exact(parts.row));
-    for (value, weight) in values.zip(&weights) {
-        for (y, v) in out.iter_mut().zip(&value[columns.clone()]) {
-            *y = weight.mul_add(*v, *y);
+    let mut i = 0;
+    for values in parts.values {
+        for value in values.chunks_exact(parts.row) {
+            for (y, v) in out.iter_mut().zip(&value[columns.clone()]) {
+                *y = weights[i].mul_add(*v, *y);
+            }
+            i += 1;
         }
     }
     for y in out.iter_mut() {

@@ -194,13 +194,17 @@ impl<'a> Task<'a> {
             let grad = head_rows(x.grad, heads, self.head, head_dim, queries.clone());
             let q = head_rows(x.q, heads, self.head, head_dim, queries.clone());
             // sum_j weight_j * (grad . v_j) = grad . out, once per query
-            let along: Vec<R> = queries
-                .clone()
-                .map(|row| {
-                    let start = (row * heads + self.head) * head_dim;
-                    dot(&x.grad[start..start + head_dim], &x.out[start..start + head_dim])
-                })
-                .collect();
+            let mut along = [R::ZERO; QUERIES];
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (along, row) in along.iter_mut().zip(queries.clone()) {
+                        let start = (row * heads + self.head) * head_dim;
+                        let columns = start..start + head_dim;
+                        *along = dot(&x.grad[columns.clone()], &x.out[columns]);
+                    }
+                },
+            );
             let lse = &logsumexp[queries.start - rows.start..queries.end - rows.start];
             for keys in self.key_blocks(&queries) {
                 let (n_queries, n_keys) = (queries.len(), keys.len());
