@@ -1,6 +1,7 @@
 //! Each operation's kernel beside its plain composition, forward and backward, on shapes of Qwen2-VL.
 //!
 //! `cargo bench --bench ops` prints times; compare the two of a group in one run, machines differ.
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should say so and stop")]
 
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -38,7 +39,7 @@ fn pair(c: &mut Criterion, name: &str, x: &Tensor, kernel: Operation, compositio
 fn benches(c: &mut Criterion) {
     let (tokens, hidden) = (512, 256);
     let x = numbers(&[tokens, hidden], 1);
-    let norm = Parameter::frozen("norm", numbers(&[hidden], 2));
+    let norm = Parameter::frozen("norm", &numbers(&[hidden], 2));
     let slow = |x: &Tensor| plain::rms_norm(x, norm.value(), 1e-6);
     pair(c, "rms_norm", &x, &|x| rms_norm(x, &norm, 1e-6), &slow);
 
@@ -46,7 +47,7 @@ fn benches(c: &mut Criterion) {
     pair(c, "swiglu", &wide, &|x| swiglu(x, x), &|x| plain::swiglu(x, x));
     pair(c, "quick_gelu", &wide, &quick_gelu, &plain::quick_gelu);
 
-    let weight = Parameter::frozen("w", numbers(&[1024, hidden], 4));
+    let weight = Parameter::frozen("w", &numbers(&[1024, hidden], 4));
     let slow = |x: &Tensor| plain::linear(x, weight.value(), None);
     pair(c, "linear", &x, &|x| linear(x, &weight, None), &slow);
 
@@ -57,7 +58,7 @@ fn benches(c: &mut Criterion) {
     let slow = |q: &Tensor| plain::segment_attention(q, &k, &v, &segments);
     pair(c, "segment_attention", &q, &fast, &slow);
 
-    let head = Parameter::frozen("head", numbers(&[32_000, hidden], 8));
+    let head = Parameter::frozen("head", &numbers(&[32_000, hidden], 8));
     let rows = numbers(&[128, hidden], 9);
     let targets = Tensor::arange(0u32, 128, &Device::Cpu).unwrap();
     let fast = |x: &Tensor| Ok(token_logprob(x, &head, &targets, 1.0)?.logp);

@@ -72,7 +72,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let interrupt = Interrupt::on_ctrl_c(move |text| notes.note(text))?;
     match train(&config, &TrainOptions { out, resume }, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {
-            printer.line(&checkpoint.display().to_string())?;
+            printer.line(checkpoint.display())?;
             Ok(ExitStatus::Done)
         }
         Ended::Interrupted(checkpoint) => {

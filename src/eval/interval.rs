@@ -22,7 +22,7 @@ pub fn wilson95(correct: usize, n: usize) -> [f64; 2] {
 mod tests {
     use super::*;
 
-    /// `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")`, SciPy 1.17.1.
+    /// `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")` of `SciPy` 1.17.1.
     #[test]
     fn intervals_equal_scipys() {
         let cases = [

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::interval::wilson95;
 use crate::data::template::{Template, messages};
-use crate::data::{DataError, Dataset, Sample};
+use crate::data::{DataError, Dataset, ImageSource, Sample};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::{Processor, ProcessorError, Prompt};
 use crate::reward::{Rule, score};
@@ -169,7 +169,8 @@ pub fn evaluate(
             block.iter().map(|(_, prompt)| Request { prompt, streams: vec![stream] }).collect();
         let completions = generate(model, &requests, &generation, &mut |_| {})?;
         let new = block.into_iter().zip(completions.into_iter().flatten());
-        let new = new.map(|((sample, _), completion)| answer(processor, sample, &completion, settings.rule));
+        let new = new
+            .map(|((sample, _), completion)| answer(processor, sample, &completion, settings.rule));
         let new: Vec<Answer> = new.collect::<Result<_, _>>()?;
         on_answers(&new)?;
         answers.extend(new);
@@ -177,14 +178,23 @@ pub fn evaluate(
     Ok(answers)
 }
 
-fn encode(processor: &Processor, sample: &Sample, template: &Template) -> Result<Prompt, EvalError> {
-    let images = sample.images.iter().map(|image| image.load()).collect::<Result<Vec<_>, _>>()?;
+fn encode(
+    processor: &Processor,
+    sample: &Sample,
+    template: &Template,
+) -> Result<Prompt, EvalError> {
+    let images = sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
     processor
         .encode(&messages(sample, template), &images)
         .map_err(|source| EvalError::Prompt { sample: sample.id.clone(), source })
 }
 
-fn check_length(sample: &Sample, prompt: &Prompt, n_new: usize, limit: usize) -> Result<(), EvalError> {
+fn check_length(
+    sample: &Sample,
+    prompt: &Prompt,
+    n_new: usize,
+    limit: usize,
+) -> Result<(), EvalError> {
     let n_prompt = prompt.input_ids.len();
     if n_prompt + n_new > limit {
         return Err(EvalError::TooLong { sample: sample.id.clone(), n_prompt, n_new, limit });

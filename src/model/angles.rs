@@ -32,11 +32,14 @@ pub fn vision_angles(
     for &[frames, rows, columns] in grids {
         for _ in 0..frames {
             for window in 0..(rows / merge) * (columns / merge) {
-                let (top, left) = (window / (columns / merge) * merge, window % (columns / merge) * merge);
+                let (top, left) =
+                    (window / (columns / merge) * merge, window % (columns / merge) * merge);
                 for patch in 0..merge * merge {
                     let (row, column) = (top + patch / merge, left + patch % merge);
                     for position in [row, column] {
-                        angles.extend((0..n).map(|i| position as f32 * frequency(VISION_THETA, i, n)));
+                        angles.extend(
+                            (0..n).map(|i| position as f32 * frequency(VISION_THETA, i, n)),
+                        );
                     }
                 }
             }

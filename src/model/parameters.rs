@@ -26,7 +26,7 @@ impl Parameters {
             let parameter = if is_trained(&name) {
                 Parameter::trainable(&name, &value)?
             } else {
-                Parameter::frozen(&name, value)
+                Parameter::frozen(&name, &value)
             };
             Ok((name, parameter))
         });

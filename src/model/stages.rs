@@ -58,8 +58,10 @@ pub struct Tape<'m> {
 struct Stage<'m> {
     input: Tensor,
     kept: Option<Taped>,
-    run: Box<dyn Fn(&Tensor) -> Result<Tensor> + 'm>,
+    run: StageFn<'m>,
 }
+
+type StageFn<'m> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'm>;
 
 struct Taped {
     input: Var,
@@ -104,10 +106,7 @@ impl<'m> Tape<'m> {
     }
 }
 
-fn run_taped<'m>(
-    input: &Tensor,
-    run: &(dyn Fn(&Tensor) -> Result<Tensor> + 'm),
-) -> Result<Taped> {
+fn run_taped<'m>(input: &Tensor, run: &(dyn Fn(&Tensor) -> Result<Tensor> + 'm)) -> Result<Taped> {
     let input = Var::from_tensor(input)?;
     let output = run(input.as_tensor())?;
     Ok(Taped { input, output })

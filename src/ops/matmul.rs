@@ -131,7 +131,7 @@ const TASK: usize = 64;
 /// a row's result does not depend on which other rows are computed with it. For few rows it also
 /// beats a blocked product, because the weights are read once and packed never.
 pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usize) -> Vec<R> {
-    let outputs = if inner == 0 { 0 } else { w.len() / inner };
+    let outputs = w.len().checked_div(inner).unwrap_or(0);
     if rows == 0 || outputs == 0 {
         return Vec::new();
     }
@@ -144,7 +144,8 @@ pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usiz
     let mut out = vec![R::ZERO; rows * outputs];
     // Blocks of columns, so that a thread reads what it writes from a stretch that fits its cache.
     let columns = 4096;
-    let mut parts: Vec<Vec<&mut [R]>> = (0..outputs.div_ceil(columns)).map(|_| Vec::new()).collect();
+    let mut parts: Vec<Vec<&mut [R]>> =
+        (0..outputs.div_ceil(columns)).map(|_| Vec::new()).collect();
     for row in out.chunks_mut(outputs) {
         for (part, stretch) in parts.iter_mut().zip(row.chunks_mut(columns)) {
             part.push(stretch);

@@ -4,6 +4,10 @@
 //! everywhere else (CUDA, bf16, f16) it runs its [`plain`] composition of candle's differentiable
 //! primitives, which is also what its kernel is tested against. Which of the two is decided here and
 //! nowhere above. Not here: anything that knows the model or the run.
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel's loop must be compiled inside `real::vectorized`"
+)]
 
 mod activation;
 mod cached_attention;
@@ -13,8 +17,8 @@ mod norm;
 mod parameter;
 pub mod plain;
 mod real;
-mod row_product;
 mod rotary;
+mod row_product;
 mod segment_attention;
 mod segments;
 mod token_logprob;

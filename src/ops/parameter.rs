@@ -26,7 +26,7 @@ pub struct Parameter {
 
 impl Parameter {
     /// A parameter that is never trained: no operation computes a gradient for it.
-    pub fn frozen(name: &str, value: Tensor) -> Self {
+    pub fn frozen(name: &str, value: &Tensor) -> Self {
         Self { name: name.into(), value: value.detach(), gradient: None }
     }
 
@@ -42,7 +42,7 @@ impl Parameter {
     /// The same storage seen as frozen: what rollouts and evaluation run on. Follows every update.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self::frozen(&self.name, self.value.clone())
+        Self::frozen(&self.name, &self.value)
     }
 
     /// The hub's name of this tensor.

@@ -49,11 +49,7 @@ impl WithSimd for RowProduct<'_> {
 }
 
 #[inline(always)]
-fn dot_block<S: Simd>(
-    simd: S,
-    x: [&[f32]; ROWS],
-    w: [&[f32]; OUTPUTS],
-) -> [[f32; OUTPUTS]; ROWS] {
+fn dot_block<S: Simd>(simd: S, x: [&[f32]; ROWS], w: [&[f32]; OUTPUTS]) -> [[f32; OUTPUTS]; ROWS] {
     let [x_vectors, w_vectors] = [x.map(S::as_simd_f32s), w.map(S::as_simd_f32s)];
     let n = w_vectors[0].0.len();
     // Named one by one: indexed arrays of slices would keep the sums in memory.

@@ -1,7 +1,8 @@
 //! Attention within the segments of a packed stream, streaming over blocks of keys, with its gradients.
 //! Not here: which token sees which (`segments`), attention over a cache (`cached_attention`).
 //!
-//! Blocks of queries meet blocks of keys as in FlashAttention (Dao et al. 2022, 2023): a running
+//! Longer than most because forward and backward share their masks and blocks. Blocks of queries meet
+//! blocks of keys as in `FlashAttention` (Dao et al. 2022, 2023): a running
 //! maximum and sum per query, and in the backward pass the weights anew from the saved log-sum-exp.
 //! One task is one family and one query head; no task ever holds a family-squared matrix.
 
@@ -48,13 +49,13 @@ pub fn segment_attention(
     if !has_kernel(q) {
         return plain::segment_attention(q, k, v, segments);
     }
-    let shape = Heads { heads, kv_heads, head_dim };
+    let shape = HeadShape { heads, kv_heads, head_dim };
     let op = Attention { segments: segments.clone(), shape, logsumexp: OnceLock::new() };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Heads {
+struct HeadShape {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -62,7 +63,7 @@ struct Heads {
 
 struct Attention {
     segments: Segments,
-    shape: Heads,
+    shape: HeadShape,
     /// `[task][row of the family]`, in f64; what the backward pass needs beside the output.
     logsumexp: OnceLock<Vec<Vec<f64>>>,
 }
@@ -73,7 +74,7 @@ struct Task<'a> {
     segments: &'a Segments,
     family: &'a Family,
     head: usize,
-    shape: Heads,
+    shape: HeadShape,
 }
 
 /// The rows of `[T, heads, head_dim]` data that belong to a task's head, from row `start` on.
@@ -125,7 +126,7 @@ impl<'a> Task<'a> {
         queries: &Range<usize>,
         keys: &Range<usize>,
     ) {
-        let Heads { heads, kv_heads, head_dim } = self.shape;
+        let HeadShape { heads, kv_heads, head_dim } = self.shape;
         let n_keys = keys.len();
         let scale = R::from_f64(1.0 / (head_dim as f64).sqrt());
         let q = head_rows(qk[0], heads, self.head, head_dim, queries.clone());
@@ -145,11 +146,11 @@ impl<'a> Task<'a> {
 
     /// The output rows of this head `[family, head_dim]` and their log-sum-exp.
     fn forward<R: Real>(&self, q: &[R], k: &[R], v: &[R]) -> (Vec<R>, Vec<f64>) {
-        let Heads { kv_heads, head_dim, .. } = self.shape;
+        let HeadShape { kv_heads, head_dim, .. } = self.shape;
         let rows = self.family.rows();
         let mut out = vec![R::ZERO; rows.len() * head_dim];
         let mut logsumexp = vec![0.0; rows.len()];
-        let mut scores = vec![R::ZERO; QUERIES * KEYS];
+        let mut scores = [R::ZERO; QUERIES * KEYS];
         for queries in blocks(rows.clone(), QUERIES) {
             let local = queries.start - rows.start;
             let out = &mut out[local * head_dim..(local + queries.len()) * head_dim];
@@ -171,7 +172,9 @@ impl<'a> Task<'a> {
             }
             for (i, row) in out.chunks_exact_mut(head_dim).enumerate() {
                 let inverse = R::ONE / total[i];
-                row.iter_mut().for_each(|y| *y *= inverse);
+                for y in row.iter_mut() {
+                    *y *= inverse;
+                }
                 logsumexp[local + i] = (maximum[i] + total[i].ln()).to_f64();
             }
         }
@@ -180,12 +183,12 @@ impl<'a> Task<'a> {
 
     /// The gradients of this head's `q`, `k`, `v` rows, each `[family, head_dim]`.
     fn backward<R: Real>(&self, x: &Saved<R>, logsumexp: &[f64]) -> [Vec<R>; 3] {
-        let Heads { heads, kv_heads, head_dim } = self.shape;
+        let HeadShape { heads, kv_heads, head_dim } = self.shape;
         let rows = self.family.rows();
         let mut gradients = [(); 3].map(|()| vec![R::ZERO; rows.len() * head_dim]);
         let [dq, dk, dv] = &mut gradients;
-        let mut weights = vec![R::ZERO; QUERIES * KEYS];
-        let mut slopes = vec![R::ZERO; QUERIES * KEYS];
+        let mut weights = [R::ZERO; QUERIES * KEYS];
+        let mut slopes = [R::ZERO; QUERIES * KEYS];
         let scale = R::from_f64(1.0 / (head_dim as f64).sqrt());
         let local = |rows_: &Range<usize>| {
             (rows_.start - rows.start) * head_dim..(rows_.end - rows.start) * head_dim
@@ -354,7 +357,7 @@ impl Attention {
                 })
             })
         })?;
-        let Heads { heads, kv_heads, .. } = self.shape;
+        let HeadShape { heads, kv_heads, .. } = self.shape;
         let mut gradients = qkv.map(|x| vec![R::ZERO; x.elem_count()]);
         let [dq, dk, dv] = &mut gradients;
         for (task, rows) in tasks.iter().zip(&results) {

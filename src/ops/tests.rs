@@ -1,4 +1,5 @@
 //! Every kernel against finite differences in f64 and against its plain composition.
+#![expect(clippy::float_cmp, reason = "results that must be equal to the bit")]
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -91,10 +92,8 @@ fn check(op: Operation, plain: Composition, inputs: &[Tensor], parameters: &[Ten
                 values[element] += h;
                 moved[which] =
                     Tensor::from_vec(values, moved[which].shape(), &Device::Cpu).unwrap();
-                let frozen: Vec<Parameter> = moved[inputs.len()..]
-                    .iter()
-                    .map(|p| Parameter::frozen("p", p.clone()))
-                    .collect();
+                let frozen: Vec<Parameter> =
+                    moved[inputs.len()..].iter().map(|p| Parameter::frozen("p", p)).collect();
                 let y = op(&moved[..inputs.len()], &frozen).unwrap();
                 scalar(&y).unwrap().to_scalar::<f64>().unwrap()
             };
@@ -242,7 +241,7 @@ fn token_logprob_does_not_depend_on_its_chunks() {
     let weight = numbers(&[1 << 22, 1], 17).to_dtype(DType::F32).unwrap();
     let hidden = numbers(&[9, 1], 18).to_dtype(DType::F32).unwrap();
     let targets: Vec<u32> = (0..9).map(|i| i * 1000).collect();
-    let head = Parameter::frozen("head", weight.clone());
+    let head = Parameter::frozen("head", &weight);
     let all = token_logprob(&hidden, &head, &Tensor::new(&targets[..], &Device::Cpu).unwrap(), 1.0)
         .unwrap();
     for row in [0, 4, 8] {
@@ -255,7 +254,8 @@ fn token_logprob_does_not_depend_on_its_chunks() {
 
 #[test]
 fn entropy_of_equal_logits_is_the_logarithm_of_the_vocabulary() {
-    let head = Parameter::frozen("head", Tensor::zeros((50, 3), DType::F32, &Device::Cpu).unwrap());
+    let head =
+        Parameter::frozen("head", &Tensor::zeros((50, 3), DType::F32, &Device::Cpu).unwrap());
     let hidden = numbers(&[2, 3], 19).to_dtype(DType::F32).unwrap();
     let targets = Tensor::new(&[1u32, 2], &Device::Cpu).unwrap();
     let result = token_logprob(&hidden, &head, &targets, 1.0).unwrap();
@@ -269,7 +269,7 @@ fn entropy_of_equal_logits_is_the_logarithm_of_the_vocabulary() {
 
 #[test]
 fn a_target_beyond_the_vocabulary_is_refused() {
-    let head = Parameter::frozen("head", numbers(&[5, 3], 1));
+    let head = Parameter::frozen("head", &numbers(&[5, 3], 1));
     let targets = Tensor::new(&[5u32], &Device::Cpu).unwrap();
     assert!(token_logprob(&numbers(&[1, 3], 2), &head, &targets, 1.0).is_err());
 }
@@ -277,7 +277,7 @@ fn a_target_beyond_the_vocabulary_is_refused() {
 #[test]
 fn a_frozen_parameter_gathers_no_gradient() {
     let x = Var::from_tensor(&numbers(&[5, 7], 1)).unwrap();
-    let weight = Parameter::frozen("w", numbers(&[4, 7], 2));
+    let weight = Parameter::frozen("w", &numbers(&[4, 7], 2));
     let y = linear(&x, &weight, None).unwrap();
     let store = scalar(&y).unwrap().backward().unwrap();
     assert!(store.get(&x).is_some());

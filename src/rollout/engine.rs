@@ -77,12 +77,7 @@ pub fn generate(
     settings: &GenerationSettings,
     on_tokens: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<Completion>>> {
-    if settings.max_batch == 0 || settings.max_batch > MAX_ROWS_ONE_BY_ONE {
-        bail!("max_batch is {}, expected 1 to {MAX_ROWS_ONE_BY_ONE}", settings.max_batch);
-    }
-    if settings.max_new_tokens == 0 {
-        bail!("max_new_tokens is 0, expected at least 1");
-    }
+    settings.check()?;
     let total: usize = requests.iter().map(|request| request.streams.len()).sum();
     let n_slots = settings.max_batch.min(total);
     let cache = model.suffix_cache(n_slots * settings.max_new_tokens)?;
@@ -141,14 +136,24 @@ pub fn generate(
 }
 
 impl GenerationSettings {
+    fn check(&self) -> Result<()> {
+        if self.max_batch == 0 || self.max_batch > MAX_ROWS_ONE_BY_ONE {
+            bail!("max_batch is {}, expected 1 to {MAX_ROWS_ONE_BY_ONE}", self.max_batch);
+        }
+        if self.max_new_tokens == 0 {
+            bail!("max_new_tokens is 0, expected at least 1");
+        }
+        Ok(())
+    }
+
     /// Chooses the next token of `active` from its row of logits.
     fn next_token(&self, logits: &mut [f32], active: &Active) -> Result<Sampled> {
         let n = active.token_ids.len();
         // Only the repetition penalty looks back, and copying a prompt for every token is not free.
-        let seen = if self.sampler.repetition_penalty == 1.0 {
-            Vec::new()
-        } else {
+        let seen = if self.sampler.looks_back() {
             [active.prompt.input_ids.as_slice(), &active.token_ids].concat()
+        } else {
+            Vec::new()
         };
         let uniform = active.stream.uniform(n as u32);
         let sampled = self.sampler.sample(logits, &seen, self.suppressed.after(n), uniform);

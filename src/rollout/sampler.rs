@@ -98,6 +98,12 @@ impl Sampler {
         self.temperature <= 0.0
     }
 
+    /// Whether tokens seen before change what is drawn.
+    #[expect(clippy::float_cmp, reason = "exactly 1 is off, anything else is on")]
+    pub fn looks_back(&self) -> bool {
+        self.repetition_penalty != 1.0
+    }
+
     /// Draws one token: the first id at which the cumulative probability exceeds `uniform`.
     ///
     /// - `logits`: `[vocab]`, finite; changed, and not to be used afterwards

@@ -195,7 +195,9 @@ pub enum TrainError {
     #[error(transparent)]
     Evaluation(#[from] crate::eval::EvalError),
     /// Nothing to train on.
-    #[error("{name} has no rows, expected at least one\nhint: check data.train and data.max_samples")]
+    #[error(
+        "{name} has no rows, expected at least one\nhint: check data.train and data.max_samples"
+    )]
     NoRows {
         /// The data's name.
         name: String,

@@ -48,7 +48,11 @@ impl Learner {
     }
 
     /// Refuses prompts that leave no room for `n_new` tokens.
-    pub(super) fn check_lengths(&self, questions: &[Question], n_new: usize) -> Result<(), TrainError> {
+    pub(super) fn check_lengths(
+        &self,
+        questions: &[Question],
+        n_new: usize,
+    ) -> Result<(), TrainError> {
         let limit = self.model.config().text.max_position_embeddings;
         for question in questions {
             let n_prompt = question.prompt.input_ids.len();
@@ -61,7 +65,10 @@ impl Learner {
     }
 
     /// Makes the optimiser step of the update and counts it.
-    pub(super) fn step(&mut self, samples: impl Fn() -> Vec<String>) -> Result<StepReport, TrainError> {
+    pub(super) fn step(
+        &mut self,
+        samples: impl Fn() -> Vec<String>,
+    ) -> Result<StepReport, TrainError> {
         let stepped = self
             .optimizer
             .step(self.model.parameters(), self.progress.update)
@@ -74,13 +81,13 @@ impl Learner {
             Stepped::NonFinite(names) => {
                 let which = names.first().map_or("gradient", String::as_str);
                 let quantity = format!("the gradient of {which}");
-                Err(self.not_finite(&quantity, f64::NAN, samples()))
+                Err(self.not_finite(&quantity, f64::NAN, &samples()))
             }
         }
     }
 
     /// The error of a number that is none, in the update under way.
-    pub(super) fn not_finite(&self, quantity: &str, found: f64, samples: Vec<String>) -> TrainError {
+    pub(super) fn not_finite(&self, quantity: &str, found: f64, samples: &[String]) -> TrainError {
         let (update, quantity) = (self.progress.update + 1, quantity.to_owned());
         TrainError::NotFinite { update, quantity, found, samples: samples.join(", ") }
     }

@@ -27,7 +27,8 @@ pub fn micro_batches(groups: &[(usize, Vec<usize>)], budget: usize) -> Vec<Vec<P
         let mut start = 0;
         while start < completion_lens.len() {
             let starts_group = start == 0;
-            if batches.is_empty() || room < prompt_len + completion_lens[start]
+            if batches.is_empty()
+                || room < prompt_len + completion_lens[start]
                 || (starts_group && total > room && total <= budget)
             {
                 batches.push(Vec::new());
@@ -35,9 +36,7 @@ pub fn micro_batches(groups: &[(usize, Vec<usize>)], budget: usize) -> Vec<Vec<P
             }
             room = room.saturating_sub(*prompt_len);
             let mut end = start;
-            while end < completion_lens.len()
-                && (completion_lens[end] <= room || end == start)
-            {
+            while end < completion_lens.len() && (completion_lens[end] <= room || end == start) {
                 room = room.saturating_sub(completion_lens[end]);
                 end += 1;
             }

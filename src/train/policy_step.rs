@@ -4,7 +4,9 @@
 use candle_core::{Result, Tensor, Var};
 
 use super::micro_batch::{Part, micro_batches};
-use crate::grpo::objective::{ClipRange, KlTerm, Objective, ScoredTokens, objective, token_weights};
+use crate::grpo::objective::{
+    ClipRange, KlTerm, Objective, ScoredTokens, objective, token_weights,
+};
 use crate::model::packed::{Group, Packed};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::Prompt;
@@ -127,9 +129,8 @@ pub fn accumulate_gradients(
         let old = anchors.old.and_then(|old| old.get(i)).unwrap_or(&scored.logp);
         let reference = anchors.reference.and_then(|reference| reference.get(i));
         let tokens = tokens_of(groups, parts, n_completions)?;
-        let [advantages, weights] = tokens.map(|values| {
-            Tensor::new(values, logp.device())?.to_dtype(logp.dtype())
-        });
+        let [advantages, weights] =
+            tokens.map(|values| Tensor::new(values, logp.device())?.to_dtype(logp.dtype()));
         let terms = ScoredTokens {
             logp_theta: logp.as_tensor(),
             logp_old: old,
@@ -190,7 +191,10 @@ pub(super) fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> 
         .map(|part| {
             let group = &groups[part.group];
             let completions = &group.completions[part.completions.clone()];
-            Group { prompt: group.prompt, completions: completions.iter().map(|c| c.token_ids).collect() }
+            Group {
+                prompt: group.prompt,
+                completions: completions.iter().map(|c| c.token_ids).collect(),
+            }
         })
         .collect();
     let config = model.config();
@@ -198,7 +202,11 @@ pub(super) fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> 
 }
 
 /// Advantage and weight of every token of a micro-batch.
-fn tokens_of(groups: &[TrainedGroup], parts: &[Part], n_completions: usize) -> Result<[Vec<f32>; 2]> {
+fn tokens_of(
+    groups: &[TrainedGroup],
+    parts: &[Part],
+    n_completions: usize,
+) -> Result<[Vec<f32>; 2]> {
     let completions: Vec<&TrainedCompletion> = parts
         .iter()
         .flat_map(|part| &groups[part.group].completions[part.completions.clone()])

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::error::TrainError;
 use super::rollouts::Question;
 use crate::data::template::{Template, messages};
-use crate::data::{Dataset, Sample};
+use crate::data::{Dataset, ImageSource, Sample};
 use crate::processor::{Processor, Prompt};
 use crate::rng::permutation;
 
@@ -74,7 +74,12 @@ impl Questions {
     ///
     /// # Errors
     /// A row cannot be used and bad rows are not skipped, or none can be used.
-    pub fn take(&mut self, processor: &Processor, place: u64, n: usize) -> Result<Batch, TrainError> {
+    pub fn take(
+        &mut self,
+        processor: &Processor,
+        place: u64,
+        n: usize,
+    ) -> Result<Batch, TrainError> {
         let rows: Vec<(u64, usize)> =
             (place..place + n as u64).map(|place| (place, self.order.row(place))).collect();
         let results: Vec<Result<Question, TrainError>> = rows
@@ -111,7 +116,7 @@ pub fn encode(
     sample: &Sample,
     template: &Template,
 ) -> Result<Prompt, TrainError> {
-    let images = sample.images.iter().map(|image| image.load()).collect::<Result<Vec<_>, _>>()?;
+    let images = sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
     processor
         .encode(&messages(sample, template), &images)
         .map_err(|source| TrainError::Prompt { sample: sample.id.clone(), source })

@@ -87,7 +87,10 @@ pub fn sample_groups(
         .iter()
         .map(|question| {
             let stream = |i| Stream::new(seed, Purpose::Rollout, update, question.place, i);
-            Request { prompt: &question.prompt, streams: (0..group_size as u32).map(stream).collect() }
+            Request {
+                prompt: &question.prompt,
+                streams: (0..group_size as u32).map(stream).collect(),
+            }
         })
         .collect();
     generate(model, &requests, settings, on_tokens)

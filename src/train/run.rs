@@ -125,7 +125,8 @@ impl<'a> Run<'a> {
             let is_last = self.learner.progress.update == total;
             let eval = &self.learner.config.eval;
             let train = &self.learner.config.train;
-            let evaluates = (is_last && eval.after_training) || self.is_due(before, train.eval_every);
+            let evaluates =
+                (is_last && eval.after_training) || self.is_due(before, train.eval_every);
             let saves = is_last || self.is_due(before, train.checkpoint_every);
             if evaluates {
                 self.evaluate()?;

@@ -66,7 +66,11 @@ impl Setup {
     ///
     /// # Errors
     /// The files are not those of a Qwen2-VL.
-    pub fn open_policy(&self, config: &RunConfig, files: &ModelFiles) -> Result<Qwen2Vl, TrainError> {
+    pub fn open_policy(
+        &self,
+        config: &RunConfig,
+        files: &ModelFiles,
+    ) -> Result<Qwen2Vl, TrainError> {
         let freezes_vision = config.model.freeze_vision;
         let is_trained = |name: &str| !(freezes_vision && name.starts_with("visual."));
         Ok(open(files, self.dtype, &self.device, is_trained)?)
@@ -83,21 +87,15 @@ impl Setup {
 
 fn questions(config: &RunConfig) -> Result<Questions, TrainError> {
     let data = &config.data;
-    let (dataset, template) = match &data.task {
-        Some(name) => {
-            let task = task(name)?;
-            (task.open(Split::Train, &task_options(config))?, task.training_template)
-        }
-        None => {
-            let path = PathBuf::from(data.train.clone().unwrap_or_default());
-            let rows = open_json_lines(&path, data.image_root.as_deref())?;
-            (rows, Template::new(DEFAULT_TEMPLATE)?)
-        }
+    let (dataset, template) = if let Some(name) = &data.task {
+        let task = task(name)?;
+        (task.open(Split::Train, &task_options(config))?, task.training_template)
+    } else {
+        let path = PathBuf::from(data.train.clone().unwrap_or_default());
+        let rows = open_json_lines(&path, data.image_root.as_deref())?;
+        (rows, Template::new(DEFAULT_TEMPLATE)?)
     };
-    let template = match &data.template {
-        Some(name) => Template::new(name)?,
-        None => template,
-    };
+    let template = data.template.as_deref().map_or(Ok(template), Template::new)?;
     let skips_bad_rows = data.on_bad_row == OnBadRow::Skip;
     if !skips_bad_rows {
         dataset.check_images()?;
@@ -141,25 +139,19 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
     let split: Split = eval.split.parse()?;
     let name = eval.task.as_ref().or(config.data.task.as_ref());
     let own = eval.data.clone().map(PathBuf::from);
-    let (label, dataset, template, max_new_tokens) = match name {
-        Some(name) => {
-            let task = task(name)?;
-            // The file that is trained on must not stand in for the task's held-out rows.
-            let options = TaskOptions { data: own, ..task_options(config) };
-            let dataset = task.open(split, &options)?;
-            (task.name.to_owned(), dataset, task.evaluation_template, task.max_new_tokens)
-        }
-        None => {
-            let path = own.unwrap_or_default();
-            let rows = open_json_lines(&path, config.data.image_root.as_deref())?;
-            let label = path.display().to_string();
-            (label, rows, Template::new(DEFAULT_TEMPLATE)?, config.rollout.max_new_tokens)
-        }
+    let (label, dataset, template, max_new_tokens) = if let Some(name) = name {
+        let task = task(name)?;
+        // The file that is trained on must not stand in for the task's held-out rows.
+        let options = TaskOptions { data: own, ..task_options(config) };
+        let dataset = task.open(split, &options)?;
+        (task.name.to_owned(), dataset, task.evaluation_template, task.max_new_tokens)
+    } else {
+        let path = own.unwrap_or_default();
+        let rows = open_json_lines(&path, config.data.image_root.as_deref())?;
+        let label = path.display().to_string();
+        (label, rows, Template::new(DEFAULT_TEMPLATE)?, config.rollout.max_new_tokens)
     };
-    let template = match &eval.template {
-        Some(name) => Template::new(name)?,
-        None => template,
-    };
+    let template = eval.template.as_deref().map_or(Ok(template), Template::new)?;
     let settings = EvalSettings {
         max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens),
         max_batch: eval.max_batch,
@@ -229,7 +221,7 @@ pub fn optimizer_settings(config: &RunConfig, total_updates: u64) -> OptimizerSe
     }
 }
 
-/// How rollouts are sampled: what the run file says, never the checkpoint's generation_config.
+/// How rollouts are sampled: what the run file says, never the checkpoint's `generation_config.json`.
 pub fn generation_settings(
     config: &RunConfig,
     processor: &Processor,

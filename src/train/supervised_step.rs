@@ -36,7 +36,8 @@ pub fn accumulate_supervised(
     let weight = 1.0 / n_tokens as f64;
     for parts in batches_of(groups, settings.tokens_per_micro_batch) {
         let packed = pack(model, groups, &parts)?;
-        let (scored, back) = model.score_taped(&packed, settings.temperature, settings.recompute)?;
+        let (scored, back) =
+            model.score_taped(&packed, settings.temperature, settings.recompute)?;
         let total = |x: &Tensor| x.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
         sums.loss -= weight * total(&scored.logp)?;
         sums.entropy += total(&scored.entropy)?;

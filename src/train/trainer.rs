@@ -11,6 +11,7 @@ use candle_core::Tensor;
 use super::error::TrainError;
 use super::learner::Learner;
 use super::metrics::{UpdateMetrics, peak_bytes};
+use super::optimizer::StepReport;
 use super::policy_step::{
     Anchors, NonFiniteLoss, ObjectiveSettings, ScoringSettings, TrainedCompletion, TrainedGroup,
     accumulate_gradients, score_groups,
@@ -19,7 +20,6 @@ use super::rollouts::{
     RewardSettings, RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups,
 };
 use super::supervised_step::accumulate_supervised;
-use super::optimizer::StepReport;
 use crate::data::supervised_completion;
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
@@ -87,16 +87,25 @@ impl PolicyTrainer<'_> {
         };
         (self.on_stage)("rollout", 0);
         let mut on_tokens = |n| (self.on_stage)("rollout", n);
-        let completions =
-            sample_groups(&learner.sampler, &batch.questions, self.generation, names, &mut on_tokens)
-                .map_err(TrainError::during("sampling completions"))?;
+        let completions = sample_groups(
+            &learner.sampler,
+            &batch.questions,
+            self.generation,
+            names,
+            &mut on_tokens,
+        )
+        .map_err(TrainError::during("sampling completions"))?;
         let groups =
             reward_groups(&learner.setup.processor, batch.questions, completions, self.reward)?;
         Ok((groups, batch.skipped))
     }
 
     /// The log-probabilities that stay put while the batch's updates move the policy.
-    fn anchors(&mut self, parts: &[&[RolloutGroup]], masks: bool) -> Result<BatchAnchors, TrainError> {
+    fn anchors(
+        &mut self,
+        parts: &[&[RolloutGroup]],
+        masks: bool,
+    ) -> Result<BatchAnchors, TrainError> {
         let started = Instant::now();
         let mut anchors = BatchAnchors::default();
         if let Some(reference) = self.reference {
@@ -117,7 +126,8 @@ impl PolicyTrainer<'_> {
         parts: &[&[RolloutGroup]],
         masks: bool,
     ) -> Result<Vec<Vec<Tensor>>, TrainError> {
-        let score = |part: &&[RolloutGroup]| score_groups(model, &trained(part, masks), self.scoring);
+        let score =
+            |part: &&[RolloutGroup]| score_groups(model, &trained(part, masks), self.scoring);
         let all: candle_core::Result<_> = parts.iter().map(score).collect();
         all.map_err(TrainError::during("computing log-probabilities"))
     }
@@ -137,9 +147,10 @@ impl PolicyTrainer<'_> {
             ObjectiveSettings { clip_range: self.clip_range, beta, log_ratio_limit: limit };
         let started = Instant::now();
         let trained = trained(groups, masks);
-        let sums = accumulate_gradients(&learner.model, &trained, *anchors, (self.scoring, settings))
-            .map_err(TrainError::during("computing gradients"))?
-            .map_err(|bad| learner.non_finite_loss(&bad, groups))?;
+        let sums =
+            accumulate_gradients(&learner.model, &trained, *anchors, (self.scoring, settings))
+                .map_err(TrainError::during("computing gradients"))?
+                .map_err(|bad| learner.non_finite_loss(&bad, groups))?;
         let s_policy = started.elapsed().as_secs_f64();
 
         let started = Instant::now();
@@ -243,7 +254,10 @@ impl RewardMeans {
 
 impl Learner {
     /// One optimiser step of supervised training.
-    pub(super) fn train_supervised(&mut self, scoring: ScoringSettings) -> Result<Trained, TrainError> {
+    pub(super) fn train_supervised(
+        &mut self,
+        scoring: ScoringSettings,
+    ) -> Result<Trained, TrainError> {
         let started = Instant::now();
         let n_prompts = self.config.grpo.prompts_per_update;
         let batch = self.next_questions(n_prompts)?;
@@ -265,14 +279,19 @@ impl Learner {
             .zip(&answers)
             .map(|(question, token_ids)| TrainedGroup {
                 prompt: &question.prompt,
-                completions: vec![TrainedCompletion { token_ids, advantage: 0.0, is_masked: false }],
+                completions: vec![TrainedCompletion {
+                    token_ids,
+                    advantage: 0.0,
+                    is_masked: false,
+                }],
             })
             .collect();
         let sums = accumulate_supervised(&self.model, &groups, scoring)
             .map_err(TrainError::during("computing gradients"))?;
-        let samples = || batch.questions.iter().map(|q| q.sample.id.clone()).collect();
+        let samples =
+            || -> Vec<String> { batch.questions.iter().map(|q| q.sample.id.clone()).collect() };
         if !sums.loss.is_finite() {
-            return Err(self.not_finite("loss", sums.loss, samples()));
+            return Err(self.not_finite("loss", sums.loss, &samples()));
         }
         let s_policy = started.elapsed().as_secs_f64();
         let stepped = Instant::now();
@@ -296,7 +315,8 @@ impl Learner {
     }
 
     fn non_finite_loss(&self, bad: &NonFiniteLoss, groups: &[RolloutGroup]) -> TrainError {
-        let samples = bad.groups.iter().map(|&g| groups[g].question.sample.id.clone()).collect();
-        self.not_finite("loss", bad.loss, samples)
+        let of = |&group: &usize| groups[group].question.sample.id.clone();
+        let samples: Vec<String> = bad.groups.iter().map(of).collect();
+        self.not_finite("loss", bad.loss, &samples)
     }
 }

@@ -1,5 +1,6 @@
 //! The golden files that transformers made (`tests/golden/README.md`), opened for comparison.
 //! Not here: the comparisons themselves (`parity`, `training_parity`).
+#![expect(clippy::unwrap_used, reason = "a golden file that cannot be read is a failed test")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -4,10 +4,10 @@
 use candle_core::{D, Result, Tensor};
 use othink::model::packed::{Group, Packed};
 use othink::model::stages::{Inference, Keep, Stages};
+use othink::processor::Prompt;
+use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
-use othink::rng::{Purpose, Stream};
-use othink::processor::Prompt;
 
 use crate::golden::{Golden, assert_parity, config, ids, model};
 

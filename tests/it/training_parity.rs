@@ -104,7 +104,12 @@ fn norm(x: &Tensor) -> f64 {
 }
 
 /// Every parameter's gradient norm, and the recorded gradients element by element.
-fn assert_gradients(golden: &Golden, recorded: &Value, ours: &BTreeMap<String, Tensor>, what: &str) {
+fn assert_gradients(
+    golden: &Golden,
+    recorded: &Value,
+    ours: &BTreeMap<String, Tensor>,
+    what: &str,
+) {
     let norms = numbers(&recorded["grad_norms"]);
     assert_eq!(norms.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
     let largest = norms.values().fold(0.0f64, |m, &x| m.max(x));
@@ -143,11 +148,8 @@ fn run_objective(
     let grpo = &golden.index["grpo"];
     let cut = |tensor: Tensor| -> Vec<Tensor> {
         // Anchors come micro-batch by micro-batch, as scoring gives them.
-        let lens: Vec<usize> = score_groups(model, groups, scoring)
-            .unwrap()
-            .iter()
-            .map(|t| t.elem_count())
-            .collect();
+        let lens: Vec<usize> =
+            score_groups(model, groups, scoring).unwrap().iter().map(Tensor::elem_count).collect();
         let mut start = 0;
         lens.iter()
             .map(|&n| {
@@ -162,7 +164,9 @@ fn run_objective(
         old: is_off.then_some(old.as_slice()),
         reference: (beta > 0.0).then_some(reference.as_slice()),
     };
-    accumulate_gradients(model, groups, anchors, (scoring, objective_settings(beta))).unwrap().unwrap()
+    accumulate_gradients(model, groups, anchors, (scoring, objective_settings(beta)))
+        .unwrap()
+        .unwrap()
 }
 
 #[test]
@@ -216,8 +220,7 @@ fn a_frozen_vision_tower_gets_no_gradient_and_changes_no_other() {
     let batch = Batch::load(&golden);
     let files = crate::golden::files("policy");
     let is_language = |name: &str| !name.starts_with("visual.");
-    let frozen =
-        othink::model::open::open(&files, DType::F32, &Device::Cpu, is_language).unwrap();
+    let frozen = othink::model::open::open(&files, DType::F32, &Device::Cpu, is_language).unwrap();
     run_objective(&golden, &batch, &frozen, (true, 0.04), SCORING, &batch.groups());
     let frozen = gradients(&frozen);
     assert!(frozen.keys().all(|name| is_language(name)));
@@ -248,7 +251,11 @@ fn supervised_batch(golden: &Golden) -> (Vec<Prompt>, Vec<Vec<u32>>) {
 fn supervised_groups<'a>(prompts: &'a [Prompt], answers: &'a [Vec<u32>]) -> Vec<TrainedGroup<'a>> {
     let group = |(prompt, answer): (&'a Prompt, &'a Vec<u32>)| TrainedGroup {
         prompt,
-        completions: vec![TrainedCompletion { token_ids: answer, advantage: 0.0, is_masked: false }],
+        completions: vec![TrainedCompletion {
+            token_ids: answer,
+            advantage: 0.0,
+            is_masked: false,
+        }],
     };
     prompts.iter().zip(answers).map(group).collect()
 }
@@ -296,12 +303,20 @@ fn three_adamw_steps_equal_torch() {
         for step in 0..3 {
             let ours = loss(&model);
             let theirs = recorded["losses"][step].as_f64().unwrap();
-            assert!((ours - theirs).abs() < 1e-4 * theirs.abs().max(0.1), "{key} step {step}: {ours} {theirs}");
-            let Stepped::Done(report) = optimizer.step(model.parameters(), step as u64).unwrap() else {
+            assert!(
+                (ours - theirs).abs() < 1e-4 * theirs.abs().max(0.1),
+                "{key} step {step}: {ours} {theirs}"
+            );
+            let Stepped::Done(report) = optimizer.step(model.parameters(), step as u64).unwrap()
+            else {
                 panic!("gradients are not finite")
             };
             let expected = recorded["grad_norms_before_clip"][step].as_f64().unwrap();
-            assert!((report.grad_norm / expected - 1.0).abs() < 1e-3, "{key}: {}", report.grad_norm);
+            assert!(
+                (report.grad_norm / expected - 1.0).abs() < 1e-3,
+                "{key}: {}",
+                report.grad_norm
+            );
         }
         for (name, expected) in numbers(&recorded["param_norms"]) {
             assert_number(norm(model.parameters().get(&name).unwrap().value()), expected, &name);
