@@ -17,6 +17,7 @@ use crate::train::progress::{ProgressDisplay, ProgressMode};
 use crate::train::setup::{EvaluationQuestions, evaluation_questions};
 
 use super::failure::UsageError;
+use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
 
 const EXAMPLES: &str = "\
@@ -224,16 +225,8 @@ impl Args {
             let problem = format!("--data {}: no such file or folder", data.display());
             return Err(UsageError::new(problem, "relative paths start at the working folder"));
         }
-        if let Some(out) = self.out.as_deref().filter(|out| out.is_dir()) {
-            let problem = format!("--out {}: found a folder, expected a file", out.display());
-            return Err(UsageError::new(problem, "for example --out answers.jsonl"));
-        }
-        let parent = self.out.as_deref().and_then(Path::parent);
-        if let Some(parent) =
-            parent.filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir())
-        {
-            let problem = format!("--out: no such folder {}, expected one", parent.display());
-            return Err(UsageError::new(problem, "create it first"));
+        if let Some(out) = &self.out {
+            check_out_file("--out", out)?;
         }
         let is_drawn = self.task.as_deref().is_some_and(|task| task.starts_with("synth-"));
         let base_model = if is_drawn { "tiny" } else { BASE_MODEL };
@@ -287,6 +280,6 @@ mod tests {
         let error = request(&["--task", "synth-vc", "--out", "."]).unwrap_err();
         assert!(error.to_string().starts_with("--out .: found a folder, expected a file"));
         let error = request(&["--task", "synth-vc", "--out", "no/such/a.jsonl"]).unwrap_err();
-        assert!(error.to_string().starts_with("--out: no such folder no/such"));
+        assert!(error.to_string().starts_with("--out no/such/a.jsonl: found no folder no/such"));
     }
 }
