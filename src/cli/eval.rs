@@ -1,12 +1,23 @@
 //! `othink eval`: from flags to an evaluation.
 //! Not here: the evaluation (`eval`), tasks and their data (`data`).
 
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::config::{DTypeChoice, DeviceChoice};
+use serde::Serialize;
+
+use crate::config::{DTypeChoice, DeviceChoice, EvalConfig, RunConfig};
+use crate::eval::{Answer, EvalError, Summary, evaluate, summarize};
+use crate::model::open::open;
+use crate::model::{device, source};
+use crate::processor::Processor;
+use crate::train::progress::{ProgressDisplay, ProgressMode};
+use crate::train::setup::{EvaluationQuestions, evaluation_questions};
 
 use super::failure::UsageError;
+use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
 
 const EXAMPLES: &str = "\
@@ -79,28 +90,143 @@ pub struct EvalRequest {
     pub dtype: DTypeChoice,
 }
 
+/// What was measured: the printed object.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    split: &'a str,
+    model: &'a str,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// The flags, the model or the data are wrong, or the evaluation fails.
-pub fn run(args: Args, _printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let request = args.into_request()?;
-    anyhow::bail!("{}: this build has no evaluation", request.model)
+    let device = device::device(&request.device.to_string())?;
+    let dtype = device::dtype(&request.dtype.to_string(), &device)?;
+    let asked = request.questions()?;
+    let files = source::resolve(&request.model)?;
+    let processor = Processor::load(&files)?;
+    let model = open(&files, dtype, &device, |_| false)?;
+
+    let display = ProgressDisplay::new(ProgressMode::Lines);
+    let n =
+        asked.settings.limit.map_or(asked.dataset.len(), |limit| limit.min(asked.dataset.len()));
+    let mut file = request.out.as_deref().map(AnswersFile::new);
+    let (mut answered, mut correct) = (0, 0);
+    let mut on_answers = |new: &[Answer]| {
+        if let Some(file) = &mut file {
+            file.append(new)?;
+        }
+        answered += new.len();
+        correct += new.iter().filter(|answer| answer.accuracy >= 1.0).count();
+        display.note(&format!("{answered} of {n} questions, {correct} right"));
+        Ok(())
+    };
+    let questions = (&asked.dataset, &asked.template);
+    let answers = evaluate(&model, &processor, questions, &asked.settings, &mut on_answers)?;
+
+    let summary = summarize(&asked.label, &answers);
+    let report = Report { summary: &summary, split: &request.split, model: &request.model };
+    if request.json {
+        printer.json(&report)?
+    } else {
+        printer.line(report.table())?
+    }
+    Ok(ExitStatus::Done)
+}
+
+impl EvalRequest {
+    /// The questions as a run file's `[eval]` section would name them; their pictures are there.
+    fn questions(&self) -> anyhow::Result<EvaluationQuestions> {
+        let data = self.data.as_deref().map(|data| {
+            let path = data.to_str().map(str::to_owned);
+            path.ok_or_else(|| {
+                let problem = format!("--data {}: the path is not UTF-8", data.display());
+                UsageError::new(problem, "rename the file or the folder")
+            })
+        });
+        let config = RunConfig {
+            eval: EvalConfig {
+                task: self.task.clone(),
+                data: data.transpose()?,
+                split: self.split.clone(),
+                limit: self.limit,
+                max_new_tokens: self.max_new_tokens,
+                ..EvalConfig::default()
+            },
+            ..RunConfig::default()
+        };
+        let questions = evaluation_questions(&config)?;
+        questions.dataset.check_images()?;
+        Ok(questions)
+    }
+}
+
+impl Report<'_> {
+    /// One figure a line.
+    fn table(&self) -> String {
+        let percent = |part: f64| format!("{:.1}%", 100.0 * part);
+        let summary = self.summary;
+        let [low, high] = summary.ci95.map(percent);
+        let rows = [
+            ("task", summary.task.clone()),
+            ("split", self.split.to_owned()),
+            ("model", self.model.to_owned()),
+            ("questions", summary.n.to_string()),
+            ("correct", summary.correct.to_string()),
+            ("accuracy", format!("{} (95%: {low} to {high})", percent(summary.accuracy))),
+            ("format rate", percent(summary.format_rate)),
+            ("truncated", percent(summary.truncated_fraction)),
+            ("mean length", format!("{:.1} tokens", summary.completion_length)),
+        ];
+        rows.map(|(name, value)| format!("{name:<12} {value}")).join("\n")
+    }
+}
+
+/// The answers, one JSON object a line, in whole lines; begun when there is something to write.
+struct AnswersFile<'a> {
+    path: &'a Path,
+    file: Option<File>,
+}
+
+impl<'a> AnswersFile<'a> {
+    fn new(path: &'a Path) -> Self {
+        Self { path, file: None }
+    }
+
+    fn append(&mut self, answers: &[Answer]) -> Result<(), EvalError> {
+        let mut lines = Vec::new();
+        for answer in answers {
+            serde_json::to_writer(&mut lines, answer).map_err(io::Error::from)?;
+            lines.push(b'\n');
+        }
+        let failed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+        };
+        let file = match &mut self.file {
+            Some(file) => file,
+            unopened => unopened.insert(File::create(self.path).map_err(failed)?),
+        };
+        Ok(file.write_all(&lines).map_err(failed)?)
+    }
 }
 
 impl Args {
     /// Chooses the model and checks the paths.
     ///
     /// # Errors
-    /// `--data` is not there, or `--out` is a folder.
+    /// `--data` is not there, or `--out` cannot be a file.
     pub fn into_request(self) -> Result<EvalRequest, UsageError> {
         if let Some(data) = self.data.as_deref().filter(|data| !data.exists()) {
             let problem = format!("--data {}: no such file or folder", data.display());
             return Err(UsageError::new(problem, "relative paths start at the working folder"));
         }
-        if let Some(out) = self.out.as_deref().filter(|out| out.is_dir()) {
-            let problem = format!("--out {}: found a folder, expected a file", out.display());
-            return Err(UsageError::new(problem, "for example --out answers.jsonl"));
+        if let Some(out) = &self.out {
+            check_out_file("--out", out)?;
         }
         let is_drawn = self.task.as_deref().is_some_and(|task| task.starts_with("synth-"));
         let base_model = if is_drawn { "tiny" } else { BASE_MODEL };
@@ -153,5 +279,7 @@ mod tests {
         assert!(error.to_string().starts_with("--data no/such: no such file or folder"));
         let error = request(&["--task", "synth-vc", "--out", "."]).unwrap_err();
         assert!(error.to_string().starts_with("--out .: found a folder, expected a file"));
+        let error = request(&["--task", "synth-vc", "--out", "no/such/a.jsonl"]).unwrap_err();
+        assert!(error.to_string().starts_with("--out no/such/a.jsonl: found no folder no/such"));
     }
 }

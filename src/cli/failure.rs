@@ -1,10 +1,32 @@
 //! Errors at the end of their way: what they mean for the exit code and how they are printed.
 //! Not here: the messages themselves (each module's error enum).
+//!
+//! The exit code says whose move it is. The outermost error of a chain that the table knows decides;
+//! one that only passes another on is asked for that one.
+//!
+//! | error | 2: the input must change | 1: something failed on the way |
+//! |---|---|---|
+//! | usage, choice, run file | all | |
+//! | data | rows, tasks, splits, templates, paths | a read that fails for other reasons |
+//! | model | checkpoint, device or number type, paths | tensors, writes, other failed reads |
+//! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
+//! | training | folder in use, nothing to resume, other configuration, unusable rows | damaged checkpoints and records, files, tensors, a loss that is not finite |
+//! | evaluation, single answer | rows and prompts | tensors, writes |
+//! | anything else | | all |
+//!
+//! A path is at fault where there is no such file, it may not be read, or it is no file of text.
 
+use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
 use crate::config::{ConfigError, UnknownChoice};
+use crate::data::DataError;
+use crate::eval::EvalError;
+use crate::model::error::ModelError;
+use crate::processor::ProcessorError;
+use crate::rollout::single::SingleError;
+use crate::train::error::TrainError;
 
 use super::exit_status::ExitStatus;
 use super::printer::PrintError;
@@ -24,31 +46,110 @@ impl UsageError {
     }
 }
 
-/// The exit code of an error: 2 where the user's input is wrong, 0 where the reader of standard
-/// output went away, else 1.
+/// The exit code of an error, by the table above; 0 where the reader of standard output went away.
 pub fn exit_status_of(error: &anyhow::Error) -> ExitStatus {
-    for cause in error.chain() {
-        if matches!(cause.downcast_ref(), Some(PrintError::ClosedPipe)) {
-            return ExitStatus::Done;
-        }
-        if cause.is::<ConfigError>() || cause.is::<UsageError>() || cause.is::<UnknownChoice>() {
-            return ExitStatus::Usage;
-        }
+    let is_closed_pipe = |cause: &(dyn Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(PrintError::ClosedPipe))
+    };
+    if error.chain().any(is_closed_pipe) {
+        return ExitStatus::Done;
     }
-    ExitStatus::Failed
+    match error.chain().find_map(blames_input) {
+        Some(true) => ExitStatus::Usage,
+        Some(false) | None => ExitStatus::Failed,
+    }
+}
+
+/// Whether the user's input is at fault; none for an error of another kind.
+fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
+    if cause.is::<ConfigError>() || cause.is::<UsageError>() || cause.is::<UnknownChoice>() {
+        return Some(true);
+    }
+    let data = cause.downcast_ref().map(data_blames_input);
+    let model = || cause.downcast_ref().map(model_blames_input);
+    let processor = || cause.downcast_ref().map(processor_blames_input);
+    let train = || cause.downcast_ref().map(train_blames_input);
+    let eval = || cause.downcast_ref().map(eval_blames_input);
+    let single = || cause.downcast_ref().map(|error| matches!(error, SingleError::TooLong { .. }));
+    data.or_else(model).or_else(processor).or_else(train).or_else(eval).or_else(single)
+}
+
+fn data_blames_input(error: &DataError) -> bool {
+    match error {
+        DataError::Unreadable { source, .. } => is_wrong_path(source),
+        DataError::Image(source) => processor_blames_input(source),
+        DataError::OutOfRange { .. } => false,
+        _ => true,
+    }
+}
+
+fn model_blames_input(error: &ModelError) -> bool {
+    match error {
+        ModelError::Read { source, .. } => is_wrong_path(source),
+        ModelError::Write { .. } | ModelError::Tensor { .. } => false,
+        _ => true,
+    }
+}
+
+fn processor_blames_input(error: &ProcessorError) -> bool {
+    match error {
+        ProcessorError::Unreadable { source, .. } => is_wrong_path(source),
+        ProcessorError::Tokenize { .. } | ProcessorError::ImageTokens { .. } => false,
+        _ => true,
+    }
+}
+
+fn train_blames_input(error: &TrainError) -> bool {
+    match error {
+        TrainError::Data(source) => data_blames_input(source),
+        TrainError::Model(source) => model_blames_input(source),
+        TrainError::Processor(source) | TrainError::Prompt { source, .. } => {
+            processor_blames_input(source)
+        }
+        TrainError::Evaluation(source) => eval_blames_input(source),
+        TrainError::Config { .. }
+        | TrainError::NoRows { .. }
+        | TrainError::NoUsableRow { .. }
+        | TrainError::NoCompletion { .. }
+        | TrainError::TooLong { .. } => true,
+        other => other.is_usage(),
+    }
+}
+
+fn eval_blames_input(error: &EvalError) -> bool {
+    match error {
+        EvalError::Data(source) => data_blames_input(source),
+        EvalError::Processor(source) | EvalError::Prompt { source, .. } => {
+            processor_blames_input(source)
+        }
+        EvalError::TooLong { .. } | EvalError::NoRows { .. } => true,
+        EvalError::Tensor(_) | EvalError::Write(_) => false,
+    }
+}
+
+/// Whether another path would have helped, rather than another disk.
+fn is_wrong_path(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidData
+    )
 }
 
 /// Prints an error on standard error: what was attempted, why it failed, and the hints last.
 pub fn report_error(error: &anyhow::Error) {
     let text = render(error, uses_color());
     // Where standard error is closed as well, there is nobody left to tell.
-    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// Whether standard error takes colours: a terminal, and no `NO_COLOR` (<https://no-color.org>).
 pub(super) fn uses_color() -> bool {
     let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !is_refused
+    io::stderr().is_terminal() && !is_refused
 }
 
 fn render(error: &anyhow::Error, uses_color: bool) -> String {
@@ -109,6 +210,47 @@ mod tests {
         assert_eq!(exit_status_of(&UsageError::new("a", "b").into()), ExitStatus::Usage);
         assert_eq!(exit_status_of(&anyhow::anyhow!("out of memory")), ExitStatus::Failed);
         assert_eq!(exit_status_of(&PrintError::ClosedPipe.into()), ExitStatus::Done);
+    }
+
+    fn unreadable(kind: ErrorKind) -> DataError {
+        DataError::Unreadable { path: "a.jsonl".into(), source: kind.into() }
+    }
+
+    #[test]
+    fn missing_file_is_code_2_and_a_failing_disk_code_1_however_deep_they_lie() {
+        for (kind, status) in [
+            (ErrorKind::NotFound, ExitStatus::Usage),
+            (ErrorKind::PermissionDenied, ExitStatus::Usage),
+            (ErrorKind::TimedOut, ExitStatus::Failed),
+        ] {
+            let in_training = TrainError::from(EvalError::from(unreadable(kind)));
+            for error in [unreadable(kind).into(), in_training.into()] {
+                assert_eq!(exit_status_of(&error), status, "{error}");
+            }
+            let read = ModelError::Read { file: "config.json".to_owned(), source: kind.into() };
+            assert_eq!(exit_status_of(&TrainError::from(read).into()), status);
+        }
+    }
+
+    #[test]
+    fn unusable_prompt_is_code_2_and_broken_arithmetic_code_1() {
+        let source = ProcessorError::AspectRatio { width: 1, height: 500 };
+        let prompt = TrainError::Prompt { sample: "a:1".to_owned(), source };
+        assert_eq!(exit_status_of(&prompt.into()), ExitStatus::Usage);
+        let too_long = SingleError::TooLong { n_prompt: 9, n_new: 9, limit: 10 };
+        assert_eq!(exit_status_of(&too_long.into()), ExitStatus::Usage);
+        let shape = || candle_core::Error::Msg("shape".to_owned());
+        assert_eq!(exit_status_of(&SingleError::from(shape()).into()), ExitStatus::Failed);
+        assert_eq!(exit_status_of(&EvalError::from(shape()).into()), ExitStatus::Failed);
+        let disk = EvalError::Write(ErrorKind::PermissionDenied.into());
+        assert_eq!(exit_status_of(&disk.into()), ExitStatus::Failed);
+    }
+
+    #[test]
+    fn outermost_error_that_is_known_decides() {
+        let source = ConfigError::MalformedOverride { text: "x".into() };
+        let error = TrainError::Resolve { source };
+        assert_eq!(exit_status_of(&error.into()), ExitStatus::Failed, "its cause alone would be 2");
     }
 
     #[test]

@@ -2,13 +2,22 @@
 //! Not here: decoding (`rollout`), images and chat templates (`processor`).
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
+use image::RgbImage;
+use serde::Serialize;
 
 use crate::config::{DTypeChoice, DeviceChoice};
+use crate::data::ImageSource;
+use crate::model::open::open;
+use crate::model::{device, source};
+use crate::processor::{Content, Message, Processor, ProcessorError, parse_chat};
+use crate::rollout::sampler::Sampler;
+use crate::rollout::single::{self, SingleSettings};
 
 use super::failure::UsageError;
+use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
 
 const EXAMPLES: &str = "\
@@ -131,20 +140,111 @@ pub struct InferRequest {
     pub max_pixels: Option<usize>,
 }
 
+/// The answer: the printed object.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    /// Without special tokens.
+    text: &'a str,
+    /// A stop token included.
+    completion_ids: &'a [u32],
+    /// Image tokens included.
+    prompt_tokens: usize,
+    /// Whether a stop token ended it, rather than the limit.
+    finished: bool,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// The flags, the model or the question are wrong, or the computation fails.
-pub fn run(args: Args, _printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let request = args.into_request()?;
-    anyhow::bail!("{}: this build has no inference", request.model)
+    let device = device::device(&request.device.to_string())?;
+    let dtype = device::dtype(&request.dtype.to_string(), &device)?;
+    let (messages, images) = request.question.read()?;
+    let files = source::resolve(&request.model)?;
+    let processor = Processor::load(&files)?;
+    let processor = processor.with_pixel_limits(request.min_pixels, request.max_pixels)?;
+    let prompt = processor.encode(&messages, &images)?;
+    let model = open(&files, dtype, &device, |_| false)?;
+
+    let completion = single::answer(&model, &processor, &prompt, &request.settings())?;
+    if let Some(path) = &request.dump {
+        single::dump(&model, &prompt, &completion, path)?;
+    }
+    let text = processor.decode(&completion.token_ids, true)?;
+    if request.json {
+        printer.json(&Report {
+            text: &text,
+            completion_ids: &completion.token_ids,
+            prompt_tokens: prompt.input_ids.len(),
+            finished: completion.is_finished,
+        })?;
+    } else {
+        printer.line(&text)?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+impl Question {
+    /// The messages, and their images in order.
+    fn read(&self) -> anyhow::Result<(Vec<Message>, Vec<RgbImage>)> {
+        let (messages, images) = match self {
+            Self::Prompt { system, images, text } => {
+                let own = system.iter().map(|text| Message {
+                    role: "system".to_owned(),
+                    content: vec![Content::Text(text.clone())],
+                });
+                let mut content = vec![Content::Image; images.len()];
+                content.push(Content::Text(text.clone()));
+                let asked = Message { role: "user".to_owned(), content };
+                (own.chain([asked]).collect(), images.clone())
+            }
+            Self::Chat(path) => read_chat(path)?,
+        };
+        let images = images.into_iter().map(|path| ImageSource::File(path).load());
+        Ok((messages, images.collect::<Result<_, _>>()?))
+    }
+}
+
+/// The messages of a chat file and the image files it names; relative ones start at its folder.
+fn read_chat(path: &Path) -> anyhow::Result<(Vec<Message>, Vec<PathBuf>)> {
+    let name = path.display().to_string();
+    let json = std::fs::read_to_string(path).map_err(|error| {
+        let problem = format!("--messages {name}: cannot be read: {error}");
+        UsageError::new(problem, "relative paths start at the working folder")
+    })?;
+    let (messages, images) = parse_chat(&json, &name)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let locate = |(idx, image): (usize, Option<PathBuf>)| {
+        let missing = || ProcessorError::Chat {
+            name: name.clone(),
+            place: format!("image {}", idx + 1),
+            problem: "names no file".to_owned(),
+        };
+        image.map(|image| folder.join(image)).ok_or_else(missing)
+    };
+    let images = images.into_iter().enumerate().map(locate).collect::<Result<_, _>>()?;
+    Ok((messages, images))
+}
+
+impl InferRequest {
+    fn settings(&self) -> SingleSettings {
+        let (sampler, seed) = match self.decoding {
+            Decoding::Greedy => (Sampler::greedy(), 0),
+            Decoding::Sampled { temperature, top_k, top_p, seed } => {
+                (Sampler { temperature, top_k, top_p, ..Sampler::default() }, seed)
+            }
+        };
+        SingleSettings { sampler, seed, max_new_tokens: self.max_new_tokens }
+    }
 }
 
 impl Args {
     /// Brings the flags into the form in which no two of them can disagree.
     ///
     /// # Errors
-    /// There is no question, or the least pixels are more than the most.
+    /// There is no question, the least pixels are more than the most, or `--dump` cannot be a file.
     pub fn into_request(self) -> Result<InferRequest, UsageError> {
         let question = match (self.messages, self.prompt) {
             (Some(chat), _) => Question::Chat(chat),
@@ -160,6 +260,9 @@ impl Args {
         {
             let problem = format!("--min-pixels {least}: expected at most --max-pixels ({most})");
             return Err(UsageError::new(problem, "leave one of the two out"));
+        }
+        if let Some(dump) = &self.dump {
+            check_out_file("--dump", dump)?;
         }
         let decoding = self.temperature.map_or(Decoding::Greedy, |temperature| {
             let top_k = self.top_k.map_or(0, NonZeroUsize::get);

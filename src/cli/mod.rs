@@ -8,6 +8,7 @@ mod exit_status;
 mod failure;
 pub mod infer;
 mod logging;
+mod out_file;
 mod printer;
 pub mod train;
 

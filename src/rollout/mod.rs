@@ -1,9 +1,10 @@
 //! Sampling completions.
 //!
 //! In reading order: choosing a token ([`sampler`], over a `distribution`), decoding many completions
-//! at once ([`engine`]).
+//! at once ([`engine`]), answering one prompt ([`single`]).
 //! Not here: the model's arithmetic and its cache (`model::decoding`), scoring (`reward`).
 
 mod distribution;
 pub mod engine;
 pub mod sampler;
+pub mod single;

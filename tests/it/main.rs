@@ -12,3 +12,4 @@ mod parity;
 mod tidy;
 mod train;
 mod training_parity;
+mod wrong_input;
