@@ -132,9 +132,9 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let summary = summarize(&asked.label, &answers);
     let report = Report { summary: &summary, split: &request.split, model: &request.model };
     if request.json {
-        printer.json(&report)?
+        printer.json(&report)?;
     } else {
-        printer.line(report.table())?
+        printer.line(report.table())?;
     }
     Ok(ExitStatus::Done)
 }

@@ -10,7 +10,7 @@ use super::parameter::Parameter;
 use super::plain;
 use super::real::{Real, has_kernel, slice_of, with_slice};
 
-/// At most so many untracked rows are multiplied one by one ([`matmul_by_rows`]): a decoding step's
+/// At most so many untracked rows are multiplied one by one (`matmul_by_rows`): a decoding step's
 /// results then do not depend on which sequences share the step.
 pub const MAX_ROWS_ONE_BY_ONE: usize = 64;
 

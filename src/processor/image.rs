@@ -147,7 +147,7 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden;
+    use super::super::test_golden as golden;
     use super::*;
 
     /// The largest and the mean difference between two images' bytes, in levels.

@@ -8,13 +8,13 @@
 
 pub mod chat;
 mod error;
-#[cfg(test)]
-mod golden;
 pub mod image;
 mod json;
 pub mod patches;
 pub mod positions;
 pub mod resize;
+#[cfg(test)]
+mod test_golden;
 pub mod text;
 
 use ::image::RgbImage;

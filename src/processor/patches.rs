@@ -248,7 +248,7 @@ fn level_tables(config: &Preprocessor) -> Box<[[f32; 256]; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden::{self, Micro};
+    use super::super::test_golden::{self as golden, Micro};
     use super::*;
 
     #[test]

@@ -190,7 +190,7 @@ fn resample_columns(pixels: &[u8], stride: usize, taps: &[Tap]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden::{self, Micro};
+    use super::super::test_golden::{self as golden, Micro};
     use super::*;
 
     #[test]

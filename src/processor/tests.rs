@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::golden::{self, Micro};
+use super::test_golden::{self as golden, Micro};
 use super::*;
 
 /// The messages and images of a golden case.

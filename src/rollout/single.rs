@@ -137,7 +137,8 @@ fn tensors(
     let integers = |numbers: Vec<i64>| Tensor::new(numbers, &Device::Cpu);
     let ids = |ids: &[u32]| integers(ids.iter().map(|&id| i64::from(id)).collect());
     let axis = |axis: usize| ids(&prompt.positions.iter().map(|p| p[axis]).collect::<Vec<_>>());
-    let grid: Vec<i64> = packed.grids.iter().flatten().map(|&n| n as i64).collect();
+    let grid = packed.grids.iter().flatten().map(|&n| i64::try_from(n));
+    let grid = grid.collect::<Result<Vec<_>, _>>().map_err(candle_core::Error::wrap)?;
     let n_patches = packed.pixel_values.len() / vision.patch_dim();
     let pixels = (n_patches, vision.patch_dim());
     Ok(HashMap::from([

@@ -100,26 +100,38 @@ fn right_input_is_accepted_and_leaves_files() {
 #[test]
 fn missing_file_is_named() {
     let folder = Folder::new();
-    folder.refuses(&format!("{ASK} --image no.png"), str![[r#"
-error: no.png: cannot be read: No such file or directory (os error 2)
+    folder.refuses(
+        &format!("{ASK} --image no.png"),
+        str![[r#"
+error: no.png: cannot be read: [..]
 hint: check the path and its permissions
 
-"#]]);
-    folder.refuses(&format!("{MEASURE} --data no.jsonl"), str![[r#"
+"#]],
+    );
+    folder.refuses(
+        &format!("{MEASURE} --data no.jsonl"),
+        str![[r#"
 error: --data no.jsonl: no such file or folder
 hint: relative paths start at the working folder
 
-"#]]);
-    folder.refuses("infer --model nowhere --prompt Hi", str![[r#"
+"#]],
+    );
+    folder.refuses(
+        "infer --model nowhere --prompt Hi",
+        str![[r#"
 error: model "nowhere" not found: no such folder, and not a hub id `org/name`
 hint: give `tiny`, a model folder, or a hub id such as Qwen/Qwen2-VL-2B-Instruct
 
-"#]]);
-    folder.refuses("infer --model policy --messages no.json", str![[r#"
-error: --messages no.json: cannot be read: No such file or directory (os error 2)
+"#]],
+    );
+    folder.refuses(
+        "infer --model policy --messages no.json",
+        str![[r#"
+error: --messages no.json: cannot be read: [..]
 hint: relative paths start at the working folder
 
-"#]]);
+"#]],
+    );
     std::fs::remove_file(folder.path("policy/model.safetensors")).unwrap();
     folder.refuses(ASK, str![[r#"
 error: policy/model.safetensors: no such file, expected the model's tensors, here or in shards that model.safetensors.index.json lists
@@ -132,32 +144,44 @@ hint: only safetensors checkpoints are read; .bin and .gguf files are not
 fn unknown_key_is_named_with_its_line_and_the_nearest_key() {
     let folder = Folder::new();
     folder.write("run.toml", RUN_FILE.replace("max_new_tokens", "max_new_token"));
-    folder.refuses(TRAIN, str![[r#"
+    folder.refuses(
+        TRAIN,
+        str![[r#"
 error: run.toml:6: unknown key `rollout.max_new_token`
 hint: did you mean `rollout.max_new_tokens`?
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn unknown_task_is_answered_with_those_there_are() {
     let folder = Folder::new();
-    folder.refuses(&format!("{MEASURE} --task synth_vc"), str![[r#"
+    folder.refuses(
+        &format!("{MEASURE} --task synth_vc"),
+        str![[r#"
 error: unknown task `synth_vc`, expected one of synth-vc, synth-gr, vc, superclevr, gr, geoqa
 hint: did you mean `synth-vc`?
 
-"#]]);
-    folder.refuses(&format!("{MEASURE} --task synth-vc --split validation"), str![[r#"
+"#]],
+    );
+    folder.refuses(
+        &format!("{MEASURE} --task synth-vc --split validation"),
+        str![[r#"
 error: unknown split `validation`, expected train, test or shifted
 hint: `test` holds rows like those for training, `shifted` different ones
 
-"#]]);
+"#]],
+    );
     folder.write("run.toml", RUN_FILE.replace("synth-vc", "cats"));
-    folder.refuses(TRAIN, str![[r#"
+    folder.refuses(
+        TRAIN,
+        str![[r#"
 error: unknown task `cats`, expected one of synth-vc, synth-gr, vc, superclevr, gr, geoqa
 hint: for data of your own, name the nearest task and pass the file with --data
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -188,16 +212,22 @@ fn checkpoint_of_another_architecture_is_refused() {
     let folder = Folder::new();
     folder.edit("policy/config.json", "\"qwen2_vl\"", "\"llava\"");
     folder.write("run.toml", RUN_FILE);
-    folder.refuses(ASK, str![[r#"
+    folder.refuses(
+        ASK,
+        str![[r#"
 error: policy/config.json: model_type is "llava", expected "qwen2_vl"
 hint: only Qwen2-VL checkpoints (2B, 7B, 72B and their fine-tunes) are supported
 
-"#]]);
-    folder.refuses(TRAIN, str![[r#"
+"#]],
+    );
+    folder.refuses(
+        TRAIN,
+        str![[r#"
 error: policy/config.json: model_type is "llava", expected "qwen2_vl"
 hint: only Qwen2-VL checkpoints (2B, 7B, 72B and their fine-tunes) are supported
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -205,21 +235,30 @@ fn tokenizer_without_the_special_tokens_is_refused() {
     let folder = Folder::new();
     folder.edit("policy/tokenizer.json", "<|image_pad|>", "<|picture|>");
     folder.write("run.toml", RUN_FILE);
-    folder.refuses(ASK, str![[r#"
+    folder.refuses(
+        ASK,
+        str![[r#"
 error: policy/tokenizer.json: no token <|image_pad|>, which a Qwen2-VL tokenizer has
 hint: this is the tokenizer of another model; take the one of the checkpoint
 
-"#]]);
-    folder.refuses(&format!("{MEASURE} --task synth-vc"), str![[r#"
+"#]],
+    );
+    folder.refuses(
+        &format!("{MEASURE} --task synth-vc"),
+        str![[r#"
 error: policy/tokenizer.json: no token <|image_pad|>, which a Qwen2-VL tokenizer has
 hint: this is the tokenizer of another model; take the one of the checkpoint
 
-"#]]);
-    folder.refuses(TRAIN, str![[r#"
+"#]],
+    );
+    folder.refuses(
+        TRAIN,
+        str![[r#"
 error: policy/tokenizer.json: no token <|image_pad|>, which a Qwen2-VL tokenizer has
 hint: this is the tokenizer of another model; take the one of the checkpoint
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
@@ -228,33 +267,45 @@ fn unreadable_image_is_named() {
     let picture = std::fs::read(folder.path("square.png")).unwrap();
     folder.write("words.png", "not a picture");
     folder.write("half.png", &picture[..picture.len() / 2]);
-    folder.refuses(&format!("{ASK} --image square.png --image words.png"), str![[r#"
+    folder.refuses(
+        &format!("{ASK} --image square.png --image words.png"),
+        str![[r#"
 error: words.png: not an image this program reads
 hint: use PNG, JPEG, WebP, GIF, BMP or TIFF
 
-"#]]);
-    folder.refuses(&format!("{ASK} --image half.png"), str![[r#"
+"#]],
+    );
+    folder.refuses(
+        &format!("{ASK} --image half.png"),
+        str![[r#"
 error: half.png: cannot decode this PNG image: unexpected end of file
 hint: the file may be cut short or damaged; copy it again
 
-"#]]);
+"#]],
+    );
     folder.write("rows.jsonl", "{\"image\":\"half.png\",\"problem\":\"?\",\"solution\":\"1\"}\n");
-    folder.refuses(&format!("{MEASURE} --data rows.jsonl"), str![[r#"
+    folder.refuses(
+        &format!("{MEASURE} --data rows.jsonl"),
+        str![[r#"
 error: half.png: cannot decode this PNG image: unexpected end of file
 hint: the file may be cut short or damaged; copy it again
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn image_of_more_than_100_megapixels_is_refused_by_its_header() {
     let folder = Folder::new();
     folder.write("huge.png", png_header(10_001, 10_000));
-    folder.refuses(&format!("{ASK} --image huge.png"), str![[r#"
+    folder.refuses(
+        &format!("{ASK} --image huge.png"),
+        str![[r#"
 error: huge.png: 10001 x 10000 pixels, expected at most 100 megapixels
 hint: scale it down first; the model sees at most max_pixels of it anyway
 
-"#]]);
+"#]],
+    );
 }
 
 /// A PNG that ends where its pixels would begin.
@@ -305,30 +356,42 @@ fn output_folder_in_use_is_left_as_it_is() {
     folder.write("run.toml", RUN_FILE);
     std::fs::create_dir(folder.path("run")).unwrap();
     folder.write("run/notes.txt", "mine");
-    folder.refuses(TRAIN, str![[r#"
+    folder.refuses(
+        TRAIN,
+        str![[r#"
 error: --out run: the folder is in use, expected a new or empty one
 hint: --resume continues the run in it; --out chooses another folder
 
-"#]]);
-    folder.refuses("eval --task synth-vc --model policy --out run", str![[r#"
+"#]],
+    );
+    folder.refuses(
+        "eval --task synth-vc --model policy --out run",
+        str![[r#"
 error: --out run: found a folder, expected a file
 hint: name a file in it
 
-"#]]);
-    folder.refuses("infer --model policy --prompt Hi --dump run", str![[r#"
+"#]],
+    );
+    folder.refuses(
+        "infer --model policy --prompt Hi --dump run",
+        str![[r#"
 error: --dump run: found a folder, expected a file
 hint: name a file in it
 
-"#]]);
+"#]],
+    );
 }
 
 #[test]
 fn answer_that_does_not_fit_the_models_positions_is_refused() {
     let folder = Folder::new();
     let ask = "infer --model policy --prompt Hi --max-new-tokens 4096 --dump out.safetensors";
-    folder.refuses(ask, str![[r#"
+    folder.refuses(
+        ask,
+        str![[r#"
 error: 33 prompt tokens and 4096 new ones exceed the model's 4096 positions
 hint: lower --max-new-tokens, or --max-pixels where there are images
 
-"#]]);
+"#]],
+    );
 }
