@@ -42,14 +42,17 @@ pub(super) fn write(tokenizer: &Tokenizer, seed: u64, folder: &Path) -> Outcome<
 /// learners", section 2.3).
 fn first_values(name: &str, shape: &[usize], config: &Qwen2VlConfig, stream: Stream) -> Vec<f32> {
     let count = shape.iter().product();
-    if name.ends_with(".bias") {
+    if name.rsplit('.').next() == Some("bias") {
         return vec![0.0; count];
     }
     if let [_] = shape {
         return vec![1.0; count];
     }
-    let depth =
-        if name.starts_with("visual.") { config.vision.depth } else { config.text.num_hidden_layers };
+    let depth = if name.starts_with("visual.") {
+        config.vision.depth
+    } else {
+        config.text.num_hidden_layers
+    };
     let writes_to_residual = ["o_proj", "down_proj", "attn.proj", "mlp.fc2"];
     let inputs: usize = shape[1..].iter().product();
     let std = if name.contains("embed_tokens") {

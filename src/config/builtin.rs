@@ -2,10 +2,11 @@
 //! every folder. Not here: which of several files of one name wins (`file`).
 
 /// Names and texts, in the order in which they are listed.
-const BUILTIN: [(&str, &str); 3] = [
+const BUILTIN: [(&str, &str); 4] = [
     ("quickstart.toml", include_str!("../../configs/quickstart.toml")),
     ("grpo-synth-vc.toml", include_str!("../../configs/grpo-synth-vc.toml")),
     ("sft-synth-vc.toml", include_str!("../../configs/sft-synth-vc.toml")),
+    ("cold-start.toml", include_str!("../../configs/cold-start.toml")),
 ];
 
 /// Names of the built-in run files.

@@ -32,7 +32,15 @@ macro_rules! embed_tiny {
 }
 
 /// The model that is compiled into the binary.
-pub static TINY: &[BuiltinFile] = embed_tiny![];
+pub static TINY: &[BuiltinFile] = embed_tiny![
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.json",
+    "model.safetensors",
+];
 
 /// The files of the model that `spec` names: `tiny`, an existing folder, or a hub id `org/name`.
 ///

@@ -180,3 +180,21 @@ fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint() {
     assert!((1..6).contains(&last), "{last}");
     assert!(out.join(format!("checkpoints/step-{last:06}/trainer/manifest.json")).is_file());
 }
+
+#[test]
+fn the_built_in_model_trains_by_its_built_in_run_file_from_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+    command.current_dir(folder.path()).args(["train", "--config", "quickstart.toml"]);
+    for change in ["train.updates=2", "grpo.prompts_per_update=2", "eval.limit=4"] {
+        command.args(["--set", change]);
+    }
+    succeed(command);
+    let run = folder.path().join("runs/quickstart");
+    let evaluations = lines(&run.join("evaluations.jsonl"));
+    assert_eq!(evaluations.len(), 2, "before and after");
+    assert!(evaluations.iter().all(|line| line["summary"]["n"] == 4));
+    let rewarded = lines(&run.join("completions.jsonl"));
+    assert!(rewarded.iter().any(|line| line["reward"].as_f64() > Some(0.0)));
+    assert!(run.join("checkpoints/step-000002/tokenizer.json").is_file());
+}
