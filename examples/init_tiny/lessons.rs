@@ -8,7 +8,7 @@ use std::path::Path;
 
 use othink::data::template::Template;
 use othink::data::{
-    Dataset, DrawnRows, DrawnTask, ImageSource, Sample, Split, supervised_completion,
+    Dataset, DrawnRows, DrawnTask, ImageSource, Sample, Split, gold_answer, supervised_completion,
 };
 use serde_json::json;
 
@@ -20,7 +20,7 @@ const IMAGE_SIZE: u32 = 112;
 /// Lessons of each task in a round; counting is harder to see, so it has more.
 const ROUND: [(DrawnTask, usize); 2] =
     [(DrawnTask::VisualCounting, 3), (DrawnTask::GeometryReasoning, 1)];
-const N_ROUNDS: usize = 5000;
+const N_ROUNDS: usize = 6600;
 /// Rounds whose texts make the tokenizer.
 const N_ROUNDS_READ: usize = 1000;
 
@@ -28,10 +28,10 @@ const N_ROUNDS_READ: usize = 1000;
 pub(super) fn texts() -> Outcome<Vec<String>> {
     let template = Template::new("short")?;
     let mut texts = Vec::new();
-    for sample in samples(N_ROUNDS_READ)? {
+    for (lesson_idx, sample) in samples(N_ROUNDS_READ)?.enumerate() {
         let sample = sample?;
         texts.push(template.question(&sample.problem));
-        texts.extend(supervised_completion(&sample));
+        texts.extend(completion(lesson_idx, &sample));
     }
     Ok(texts)
 }
@@ -39,7 +39,7 @@ pub(super) fn texts() -> Outcome<Vec<String>> {
 /// Writes `lessons.jsonl` and a picture per line.
 pub(super) fn write(folder: &Path) -> Outcome<()> {
     let mut list = BufWriter::new(File::create(folder.join("lessons.jsonl"))?);
-    for sample in samples(N_ROUNDS)? {
+    for (lesson_idx, sample) in samples(N_ROUNDS)?.enumerate() {
         let sample = sample?;
         let picture = format!("{}.png", sample.id);
         let [ImageSource::Drawn(pixels)] = sample.images.as_slice() else {
@@ -52,11 +52,23 @@ pub(super) fn write(folder: &Path) -> Outcome<()> {
             "image": picture,
             "problem": sample.problem,
             "solution": sample.solution,
-            "completion": supervised_completion(&sample),
+            "completion": completion(lesson_idx, &sample),
         });
         writeln!(list, "{line}")?;
     }
     Ok(list.flush()?)
+}
+
+/// What a lesson teaches. In every other round it is the asked-for form, thinking and tags; in the rest a plain
+/// sentence, as a chat model answers that was never asked for more. So the model can do both and is settled on
+/// neither, and which of them pays is for reinforcement learning to find out.
+fn completion(lesson_idx: usize, sample: &Sample) -> Option<String> {
+    let per_round: usize = ROUND.iter().map(|(_, n_rows)| n_rows).sum();
+    if (lesson_idx / per_round).is_multiple_of(2) {
+        supervised_completion(sample)
+    } else {
+        Some(format!("The answer is {}.", gold_answer(&sample.solution)))
+    }
 }
 
 /// The samples of the first rounds, in order.

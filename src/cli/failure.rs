@@ -77,7 +77,8 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
 fn data_blames_input(error: &DataError) -> bool {
     match error {
         DataError::Unreadable { source, .. } => is_wrong_path(source),
-        DataError::Image(source) => processor_blames_input(source),
+        DataError::Unusable { source, .. } => data_blames_input(source),
+        DataError::Processor(source) => processor_blames_input(source),
         DataError::OutOfRange { .. } => false,
         _ => true,
     }
@@ -103,9 +104,7 @@ fn train_blames_input(error: &TrainError) -> bool {
     match error {
         TrainError::Data(source) => data_blames_input(source),
         TrainError::Model(source) => model_blames_input(source),
-        TrainError::Processor(source) | TrainError::Prompt { source, .. } => {
-            processor_blames_input(source)
-        }
+        TrainError::Processor(source) => processor_blames_input(source),
         TrainError::Evaluation(source) => eval_blames_input(source),
         TrainError::Config { .. }
         | TrainError::NoRows { .. }
@@ -119,9 +118,7 @@ fn train_blames_input(error: &TrainError) -> bool {
 fn eval_blames_input(error: &EvalError) -> bool {
     match error {
         EvalError::Data(source) => data_blames_input(source),
-        EvalError::Processor(source) | EvalError::Prompt { source, .. } => {
-            processor_blames_input(source)
-        }
+        EvalError::Processor(source) => processor_blames_input(source),
         EvalError::TooLong { .. } | EvalError::NoRows { .. } => true,
         EvalError::Tensor(_) | EvalError::Write(_) => false,
     }
@@ -235,8 +232,9 @@ mod tests {
     #[test]
     fn unusable_prompt_is_code_2_and_broken_arithmetic_code_1() {
         let source = ProcessorError::AspectRatio { width: 1, height: 500 };
-        let prompt = TrainError::Prompt { sample: "a:1".to_owned(), source };
-        assert_eq!(exit_status_of(&prompt.into()), ExitStatus::Usage);
+        let source = Box::new(DataError::from(source));
+        let prompt = DataError::Unusable { sample: "a:1".to_owned(), source };
+        assert_eq!(exit_status_of(&TrainError::from(prompt).into()), ExitStatus::Usage);
         let too_long = SingleError::TooLong { n_prompt: 9, n_new: 9, limit: 10 };
         assert_eq!(exit_status_of(&too_long.into()), ExitStatus::Usage);
         let shape = || candle_core::Error::Msg("shape".to_owned());

@@ -107,6 +107,7 @@ impl DrawnRows {
 mod tests {
     use super::*;
     use crate::data::{Dataset, ImageSource};
+    use crate::data::{Demonstration, supervised_completion};
     use proptest::prelude::*;
 
     const TASKS: [DrawnTask; 2] = [DrawnTask::VisualCounting, DrawnTask::GeometryReasoning];
@@ -123,8 +124,10 @@ mod tests {
     /// FNV-1a over the text and the pixels of a sample.
     fn fingerprint(sample: &Sample) -> u64 {
         let text = [&sample.id, &sample.problem, &sample.solution].map(String::as_bytes).concat();
-        let reasoning = sample.reasoning.clone().unwrap_or_default().into_bytes();
-        [text, reasoning, pixels(sample)]
+        let Some(Demonstration::Reasoning(reasoning)) = &sample.demonstration else {
+            panic!("{} has no reasoning", sample.id)
+        };
+        [text, reasoning.clone().into_bytes(), pixels(sample)]
             .concat()
             .iter()
             .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -205,9 +208,9 @@ mod tests {
                     let picture = sample.images[0].load().unwrap();
                     let [column, row] = [idx % 8, idx / 8].map(|at| i64::try_from(at).unwrap());
                     image::imageops::replace(&mut sheet, &picture, column * 116, row * 116);
-                    let reasoning = sample.reasoning.unwrap_or_default();
-                    let Sample { id, problem, solution, .. } = sample;
-                    lines.push(format!("{id}: {problem} [{reasoning}] {solution}"));
+                    let completion = supervised_completion(&sample).unwrap();
+                    let Sample { id, problem, .. } = sample;
+                    lines.push(format!("{id}: {problem} {completion}"));
                 }
                 let path = std::env::temp_dir().join(rows.name().replace('/', "-"));
                 sheet.save(path.with_extension("png")).unwrap();

@@ -153,7 +153,15 @@ pub enum DataError {
         /// The number of rows.
         n_rows: usize,
     },
-    /// A picture cannot be used.
+    /// A sample cannot be made into a prompt.
+    #[error("sample {sample}: {source}")]
+    Unusable {
+        /// The sample's identifier: its data and its row.
+        sample: String,
+        /// What is wrong with its pictures or its text.
+        source: Box<DataError>,
+    },
+    /// A picture or a text that the processor cannot use.
     #[error(transparent)]
-    Image(#[from] ProcessorError),
+    Processor(#[from] ProcessorError),
 }

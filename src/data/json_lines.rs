@@ -5,13 +5,13 @@
 //! | the pictures | `image_path`, `image`, `images` | a path, a list of paths, or absent |
 //! | the question | `problem`, `question` | text |
 //! | the answer | `solution`, `ground_truth` | text or a number |
-//! | what SFT teaches | `completion`, `thinking`, `reasoning` | text, or absent |
+//! | what SFT teaches | `completion` (as it stands), `thinking`, `reasoning` (before the answer) | text, or absent |
 //!
 //! Other fields are ignored, as are blank lines. R1-V's lists load as they are.
 //!
 //! Not here: which file a task reads (`task`); decoding pictures (`processor`).
 
-use super::{DataError, Dataset, ImageSource, Sample};
+use super::{DataError, Dataset, Demonstration, ImageSource, Sample};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 const IMAGE_FIELDS: [&str; 3] = ["image_path", "image", "images"];
 const PROBLEM_FIELDS: [&str; 2] = ["problem", "question"];
 const SOLUTION_FIELDS: [&str; 2] = ["solution", "ground_truth"];
-const REASONING_FIELDS: [&str; 3] = ["completion", "thinking", "reasoning"];
+const DEMONSTRATION_FIELDS: [&str; 3] = ["completion", "thinking", "reasoning"];
 
 /// Reads a JSON-lines file; its rows are checked here, its pictures only looked for when a row is
 /// fetched (or by [`Dataset::check_images`]).
@@ -148,7 +148,7 @@ fn parse_row(text: &str, place: &Place) -> Result<ListedRow, DataError> {
         images,
         problem: problem(&fields, place)?,
         solution: solution(&fields, place)?,
-        reasoning: reasoning(&fields, place)?,
+        demonstration: demonstration(&fields, place)?,
     };
     Ok(ListedRow { sample, row: place.row, image_field })
 }
@@ -211,10 +211,16 @@ fn solution(fields: &Map<String, Value>, place: &Place) -> Result<String, DataEr
     }
 }
 
-fn reasoning(fields: &Map<String, Value>, place: &Place) -> Result<Option<String>, DataError> {
-    match first_of(fields, &REASONING_FIELDS) {
+fn demonstration(
+    fields: &Map<String, Value>,
+    place: &Place,
+) -> Result<Option<Demonstration>, DataError> {
+    match first_of(fields, &DEMONSTRATION_FIELDS) {
         None => Ok(None),
-        Some((_, Value::String(text))) => Ok(Some(text.clone())),
+        Some(("completion", Value::String(text))) => {
+            Ok(Some(Demonstration::Completion(text.clone())))
+        }
+        Some((_, Value::String(text))) => Ok(Some(Demonstration::Reasoning(text.clone()))),
         Some((field, other)) => Err(place.bad_field(
             field,
             kind(other),
@@ -285,7 +291,7 @@ mod tests {
         assert_eq!((dataset.name(), dataset.len()), ("rows.jsonl", 2));
         let sample = dataset.get(0).unwrap();
         assert_eq!((sample.id.as_str(), sample.problem.as_str()), ("rows.jsonl:1", "How many?"));
-        assert_eq!((sample.solution.as_str(), sample.reasoning), ("4", None));
+        assert_eq!((sample.solution.as_str(), sample.demonstration), ("4", None));
         let [ImageSource::File(image)] = sample.images.as_slice() else { panic!("no file") };
         assert!(image.is_file());
         let error = dataset.get(1).unwrap_err();
@@ -310,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_is_taken_from_the_field_that_has_it() {
+    fn demonstration_is_taken_from_the_field_that_has_it() {
         let dataset = opened(
             "{\"problem\":\"?\",\"solution\":\"<answer> 7 </answer>\",\"thinking\":\"seven\"}\n\
              {\"problem\":\"?\",\"solution\":7,\"completion\":\"whole\",\"thinking\":\"seven\"}",
@@ -318,8 +324,9 @@ mod tests {
         .unwrap();
         let first = dataset.get(0).unwrap();
         assert_eq!(first.solution, "<answer> 7 </answer>");
-        assert_eq!(first.reasoning.as_deref(), Some("seven"));
-        assert_eq!(dataset.get(1).unwrap().reasoning.as_deref(), Some("whole"));
+        assert_eq!(first.demonstration, Some(Demonstration::Reasoning("seven".to_owned())));
+        let second = dataset.get(1).unwrap().demonstration;
+        assert_eq!(second, Some(Demonstration::Completion("whole".to_owned())));
         assert!(first.images.is_empty());
     }
 

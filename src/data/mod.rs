@@ -7,6 +7,7 @@
 //! sees (`train`); how an answer is judged (`reward`).
 
 mod canvas;
+mod demonstration;
 mod drawn;
 mod error;
 mod json_lines;
@@ -17,6 +18,7 @@ mod synth_vc;
 pub mod task;
 pub mod template;
 
+pub use demonstration::{Demonstration, supervised_completion};
 pub use drawn::{DrawnRows, DrawnTask, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE};
 pub use error::DataError;
 pub use json_lines::{ListedRows, open_json_lines};
@@ -37,9 +39,8 @@ pub struct Sample {
     pub problem: String,
     /// The right answer as the data has it, perhaps inside `<answer>` tags: see [`gold_answer`].
     pub solution: String,
-    /// What supervised training teaches, if the data has it: a whole completion, or what leads to
-    /// the answer. See [`supervised_completion`].
-    pub reasoning: Option<String>,
+    /// What supervised training teaches, if the data has it.
+    pub demonstration: Option<Demonstration>,
 }
 
 /// A picture that has not been decoded yet, or that was drawn.
@@ -164,37 +165,10 @@ pub fn gold_answer(solution: &str) -> &str {
     inside.rsplit_once("</answer>").map_or(inside, |(answer, _)| answer).trim()
 }
 
-/// The completion that supervised training teaches for a sample, if it has a reasoning:
-/// `<think>reasoning</think>`, a line break, `<answer> 7 </answer>`.
-///
-/// A reasoning that holds an `<answer>` already is a whole completion and stays as it is; `<think>`
-/// tags around it are not doubled. The answer has spaces around it because R1-V's accuracy reward
-/// (math-verify) does not see a number that follows `>` directly.
-pub fn supervised_completion(sample: &Sample) -> Option<String> {
-    let reasoning = sample.reasoning.as_deref()?.trim();
-    if reasoning.contains("<answer>") {
-        return Some(reasoning.to_owned());
-    }
-    let inside = reasoning.strip_prefix("<think>").unwrap_or(reasoning);
-    let inside = inside.strip_suffix("</think>").unwrap_or(inside).trim();
-    let answer = gold_answer(&sample.solution);
-    Some(format!("<think>{inside}</think>\n<answer> {answer} </answer>"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn sample(solution: &str, reasoning: Option<&str>) -> Sample {
-        Sample {
-            id: String::new(),
-            images: Vec::new(),
-            problem: String::new(),
-            solution: solution.to_owned(),
-            reasoning: reasoning.map(str::to_owned),
-        }
-    }
 
     #[test]
     fn the_gold_answer_has_no_tags() {
@@ -202,17 +176,6 @@ mod tests {
         assert_eq!(gold_answer("<answer>2√{3}cm</answer>"), "2√{3}cm");
         assert_eq!(gold_answer(" 140° "), "140°");
         assert_eq!(gold_answer(""), "");
-    }
-
-    #[test]
-    fn a_supervised_completion_is_in_the_format_that_is_rewarded() {
-        let wanted = Some("<think>one: 1</think>\n<answer> 1 </answer>".to_owned());
-        assert_eq!(supervised_completion(&sample("1", Some("one: 1"))), wanted);
-        let tagged = sample("<answer> 1 </answer>", Some("<think>one: 1</think>\n"));
-        assert_eq!(supervised_completion(&tagged), wanted);
-        let whole = wanted.clone().unwrap();
-        assert_eq!(supervised_completion(&sample("1", Some(&whole))), wanted);
-        assert_eq!(supervised_completion(&sample("1", None)), None);
     }
 
     #[test]

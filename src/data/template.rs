@@ -10,10 +10,12 @@
 //!
 //! No template has a system message: a checkpoint's own chat template adds its default.
 //!
+//! [`prompt`] puts a sample's pictures and its messages together.
+//!
 //! Not here: rendering messages to text (`processor`); which task uses which template (`task`).
 
-use super::{DataError, Sample};
-use crate::processor::{Content, Message};
+use super::{DataError, ImageSource, Sample};
+use crate::processor::{Content, Message, Processor, Prompt};
 
 /// Where a template's text takes the question.
 const PLACE: &str = "{problem}";
@@ -72,10 +74,28 @@ pub fn messages(sample: &Sample, template: &Template) -> Vec<Message> {
     vec![Message { role: "user".to_owned(), content }]
 }
 
+/// A sample's prompt, its pictures loaded.
+///
+/// # Errors
+/// A picture cannot be loaded, or the prompt not be encoded; the error names the sample.
+pub fn prompt(
+    processor: &Processor,
+    sample: &Sample,
+    template: &Template,
+) -> Result<Prompt, DataError> {
+    let encode = || {
+        let images = sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
+        Ok(processor.encode(&messages(sample, template), &images)?)
+    };
+    encode().map_err(|source: DataError| DataError::Unusable {
+        sample: sample.id.clone(),
+        source: Box::new(source),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ImageSource;
 
     /// From R1-V's `grpo.py` and `eval/*.py`, commit bbbbe3d.
     #[test]
@@ -104,7 +124,7 @@ mod tests {
             images: vec![ImageSource::File("a.png".into()), ImageSource::File("b.png".into())],
             problem: "How many?".to_owned(),
             solution: "1".to_owned(),
-            reasoning: None,
+            demonstration: None,
         };
         let messages = messages(&sample, &Template::new("short").unwrap());
         let [message] = messages.as_slice() else { panic!("{} messages", messages.len()) };

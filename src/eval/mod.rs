@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::interval::wilson95;
-use crate::data::template::{Template, messages};
-use crate::data::{DataError, Dataset, ImageSource, Sample};
+use crate::data::template::{Template, prompt};
+use crate::data::{DataError, Dataset, Sample};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::{Processor, ProcessorError, Prompt};
 use crate::reward::{Rule, score};
@@ -43,14 +43,6 @@ pub enum EvalError {
     /// The tokenizer, or settings of the processor.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
-    /// A sample that cannot be made into a prompt.
-    #[error("sample {sample}: {source}")]
-    Prompt {
-        /// The sample's identifier.
-        sample: String,
-        /// What the processor said.
-        source: ProcessorError,
-    },
     /// A prompt that leaves no room for its answer.
     #[error(
         "sample {sample}: {n_prompt} prompt tokens and {n_new} new ones exceed the model's {limit} positions\n\
@@ -160,7 +152,7 @@ pub fn evaluate(
         let rows = (start..(start + BLOCK).min(n)).into_par_iter();
         let prepare = |row| {
             let sample = dataset.get(row)?;
-            let prompt = encode(processor, &sample, template)?;
+            let prompt = prompt(processor, &sample, template)?;
             check_length(&sample, &prompt, settings.max_new_tokens, text.max_position_embeddings)?;
             Ok((sample, prompt))
         };
@@ -176,17 +168,6 @@ pub fn evaluate(
         answers.extend(new);
     }
     Ok(answers)
-}
-
-fn encode(
-    processor: &Processor,
-    sample: &Sample,
-    template: &Template,
-) -> Result<Prompt, EvalError> {
-    let images = sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
-    processor
-        .encode(&messages(sample, template), &images)
-        .map_err(|source| EvalError::Prompt { sample: sample.id.clone(), source })
 }
 
 fn check_length(

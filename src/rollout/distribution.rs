@@ -184,7 +184,8 @@ fn weight(logit: f32, max: f32, temperature: f32) -> f32 {
 /// relatively, and zero below -86.
 ///
 /// `x = n ln 2 + r` with `|r| <= ln(2)/2`, a polynomial (the coefficients of Cephes' `expf`) for `exp(r)`, and n
-/// added to the exponent bits.
+/// added to the exponent bits. Unlike `ops`' own, it has no fused multiply-add: it is called outside a dispatch too, and
+/// must give the same bits there.
 #[inline(always)]
 pub(super) fn exp_of_non_positive(x: f32) -> f32 {
     // 1.5 * 2^23: adding it rounds to an integer, which then stands in the lowest bits.

@@ -183,14 +183,6 @@ pub enum TrainError {
     /// The tokenizer, the chat template or the image settings.
     #[error(transparent)]
     Processor(#[from] crate::processor::ProcessorError),
-    /// A sample that cannot be made into a prompt.
-    #[error("sample {sample}: {source}")]
-    Prompt {
-        /// The sample's identifier.
-        sample: String,
-        /// What the processor said.
-        source: crate::processor::ProcessorError,
-    },
     /// The run's own evaluation.
     #[error(transparent)]
     Evaluation(#[from] crate::eval::EvalError),

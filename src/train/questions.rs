@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use super::error::TrainError;
 use super::rollouts::Question;
-use crate::data::template::{Template, messages};
-use crate::data::{Dataset, ImageSource, Sample};
-use crate::processor::{Processor, Prompt};
+use crate::data::Dataset;
+use crate::data::template::{Template, prompt};
+use crate::processor::Processor;
 use crate::rng::permutation;
 
 /// The run's order of rows: a seeded permutation per epoch, or the file's own order. A pure function of
@@ -86,7 +86,7 @@ impl Questions {
             .par_iter()
             .map(|&(place, row)| {
                 let sample = self.dataset.get(row)?;
-                let prompt = encode(processor, &sample, &self.template)?;
+                let prompt = prompt(processor, &sample, &self.template)?;
                 Ok(Question { sample, prompt, place: place as u32 })
             })
             .collect();
@@ -105,21 +105,6 @@ impl Questions {
             _ => Ok(batch),
         }
     }
-}
-
-/// A sample's prompt, its pictures loaded.
-///
-/// # Errors
-/// A picture cannot be loaded, or the prompt not be encoded; both name the sample.
-pub fn encode(
-    processor: &Processor,
-    sample: &Sample,
-    template: &Template,
-) -> Result<Prompt, TrainError> {
-    let images = sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
-    processor
-        .encode(&messages(sample, template), &images)
-        .map_err(|source| TrainError::Prompt { sample: sample.id.clone(), source })
 }
 
 #[cfg(test)]

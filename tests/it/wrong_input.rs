@@ -287,7 +287,7 @@ hint: the file may be cut short or damaged; copy it again
     folder.refuses(
         &format!("{MEASURE} --data rows.jsonl"),
         str![[r#"
-error: half.png: cannot decode this PNG image: unexpected end of file
+error: sample rows.jsonl:1: half.png: cannot decode this PNG image: unexpected end of file
 hint: the file may be cut short or damaged; copy it again
 
 "#]],

@@ -23,7 +23,7 @@ mod sketch;
 mod triangles;
 
 use super::canvas::Ink;
-use super::{ImageSource, Sample, Split};
+use super::{Demonstration, ImageSource, Sample, Split};
 use crate::rng::Draws;
 use exercise::{Exercise, Presentation};
 use figure::Figure;
@@ -119,7 +119,7 @@ pub(super) fn sample(
         images: vec![ImageSource::Drawn(Arc::new(picture))],
         problem: exercise.problem(presentation),
         solution: exercise.answer.to_string(),
-        reasoning: Some(exercise.reasoning),
+        demonstration: Some(Demonstration::Reasoning(exercise.reasoning)),
     })
 }
 

@@ -18,7 +18,7 @@ mod question;
 mod render;
 mod scene;
 
-use super::{ImageSource, Sample, Split};
+use super::{Demonstration, ImageSource, Sample, Split};
 use crate::rng::Draws;
 use question::Question;
 use scene::Scene;
@@ -43,7 +43,7 @@ pub(super) fn sample(
         images: vec![ImageSource::Drawn(Arc::new(picture))],
         problem: row.question.to_string(),
         solution: row.answer.to_string(),
-        reasoning: Some(row.reasoning()),
+        demonstration: Some(Demonstration::Reasoning(row.reasoning())),
     })
 }
 
