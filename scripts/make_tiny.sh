@@ -4,7 +4,7 @@
 #     scripts/make_tiny.sh [SEED]
 #
 # 1. examples/init_tiny draws random weights, learns a tokenizer from the drawn tasks' texts and
-#    writes 20,000 lessons: drawn questions with worked answers. All of it follows from the seed.
+#    writes 26,400 lessons: drawn questions with worked answers. All of it follows from the seed.
 # 2. `othink train --config cold-start.toml` teaches the lessons by supervised training and stops
 #    early, while accuracy is still rising. Nothing is done to the weights to make them worse.
 # 3. The checkpoint's model files become assets/tiny.
