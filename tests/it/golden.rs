@@ -20,17 +20,24 @@ pub(crate) struct Golden {
     pub(crate) processor: Processor,
 }
 
+/// Below the working folder, which is the package's root for a test, wherever the test was built.
 pub(crate) fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/micro")
+    std::path::absolute("tests/golden/micro").unwrap()
+}
+
+/// Where the comparisons compute: `OTHINK_TEST_DEVICE`, or the CPU.
+pub(crate) fn device() -> Device {
+    let spec = std::env::var("OTHINK_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    othink::model::device::device(&spec).unwrap()
 }
 
 pub(crate) fn files(name: &str) -> ModelFiles {
     ModelFiles::Folder(folder().join(name))
 }
 
-/// The policy or the reference checkpoint, everything trainable, in f32.
+/// The policy or the reference checkpoint on [`device`], everything trainable, in f32.
 pub(crate) fn model(name: &str) -> Qwen2Vl {
-    open(&files(name), DType::F32, &Device::Cpu, |_| true).unwrap()
+    open(&files(name), DType::F32, &device(), |_| true).unwrap()
 }
 
 pub(crate) fn config() -> Qwen2VlConfig {
@@ -87,7 +94,7 @@ pub(crate) fn numbers(value: &Value) -> BTreeMap<String, f64> {
 pub(crate) fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {
     assert_eq!(ours.dims(), theirs.dims());
     let flat = |x: &Tensor| {
-        let x = x.detach().to_dtype(DType::F64).unwrap();
+        let x = x.detach().to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
         x.flatten_all().unwrap().to_vec1::<f64>().unwrap()
     };
     let (ours, theirs) = (flat(ours), flat(theirs));

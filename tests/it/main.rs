@@ -7,8 +7,10 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots like this")]
 
 mod cli;
+mod examples;
 mod golden;
 mod parity;
+mod rollouts;
 mod tidy;
 mod train;
 mod training_parity;

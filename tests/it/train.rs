@@ -130,6 +130,31 @@ fn the_policy_moves_and_every_figure_is_recorded() {
     assert!(before != std::fs::read(out.join("checkpoints/step-000006").join(weights)).unwrap());
 }
 
+/// A step of 1e-4 is lost in a bf16 weight of 1 but not in its f32 master copy; both are saved.
+#[test]
+fn a_bf16_run_moves_and_resumes_like_one_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let bf16 = ["--set", "model.dtype=bf16", "--set", "optim.lr=1e-4"];
+    let (whole, halved) = (folder.path().join("whole"), folder.path().join("halved"));
+    succeed(train(&config, &whole, &bf16));
+    let losses: Vec<f64> = lines(&whole.join("metrics.jsonl"))
+        .iter()
+        .map(|line| line["loss"].as_f64().unwrap())
+        .collect();
+    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    let weights = |update| {
+        std::fs::read(whole.join(format!("checkpoints/step-{update:06}/model.safetensors")))
+    };
+    assert!(weights(2).unwrap() != weights(6).unwrap());
+    succeed(train(&config, &halved, &bf16));
+    for update in ["step-000004", "step-000006"] {
+        std::fs::remove_dir_all(halved.join("checkpoints").join(update)).unwrap();
+    }
+    succeed(train(&config, &halved, &[&bf16[..], &["--resume"]].concat()));
+    assert_same_run(&whole, &halved);
+}
+
 #[test]
 fn a_checkpoint_is_a_model_that_can_be_trained_further() {
     let folder = tempfile::tempdir().unwrap();

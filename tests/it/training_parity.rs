@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use othink::grpo::objective::ClipRange;
 use othink::model::qwen2_vl::Qwen2Vl;
 use othink::optim::adamw::AdamWSettings;
@@ -18,7 +18,7 @@ use othink::train::supervised_step::accumulate_supervised;
 use serde_json::Value;
 
 use crate::golden::{
-    Golden, assert_number, assert_parity, ids, model, numbers, relative_difference,
+    Golden, assert_number, assert_parity, device, ids, model, numbers, relative_difference,
 };
 
 /// The recorded GRPO batch: 2 prompts with 4 completions each.
@@ -131,9 +131,7 @@ fn log_probabilities_of_policy_and_reference_equal_transformers() {
     for (name, key) in [("policy", "policy_logps"), ("ref", "ref_logps")] {
         let logp = score_groups(&model(name), &batch.groups(), SCORING).unwrap();
         let theirs = batch.packed(golden.tensor(&golden.index["grpo"][key]));
-        let ours = Tensor::cat(&logp, 0).unwrap();
-        let difference = (ours - theirs).unwrap().abs().unwrap().max(0).unwrap();
-        assert!(difference.to_scalar::<f32>().unwrap() < 1e-4, "{name}");
+        assert_parity(&Tensor::cat(&logp, 0).unwrap(), &theirs, name);
     }
 }
 
@@ -147,6 +145,7 @@ fn run_objective(
 ) -> ObjectiveSums {
     let grpo = &golden.index["grpo"];
     let cut = |tensor: Tensor| -> Vec<Tensor> {
+        let tensor = tensor.to_device(&device()).unwrap();
         // Anchors come micro-batch by micro-batch, as scoring gives them.
         let lens: Vec<usize> =
             score_groups(model, groups, scoring).unwrap().iter().map(Tensor::elem_count).collect();
@@ -220,7 +219,7 @@ fn a_frozen_vision_tower_gets_no_gradient_and_changes_no_other() {
     let batch = Batch::load(&golden);
     let files = crate::golden::files("policy");
     let is_language = |name: &str| !name.starts_with("visual.");
-    let frozen = othink::model::open::open(&files, DType::F32, &Device::Cpu, is_language).unwrap();
+    let frozen = othink::model::open::open(&files, DType::F32, &device(), is_language).unwrap();
     run_objective(&golden, &batch, &frozen, (true, 0.04), SCORING, &batch.groups());
     let frozen = gradients(&frozen);
     assert!(frozen.keys().all(|name| is_language(name)));
@@ -229,6 +228,30 @@ fn a_frozen_vision_tower_gets_no_gradient_and_changes_no_other() {
         if *expected > 1e-2 {
             assert_number(norm(&frozen[name]), *expected, name);
         }
+    }
+}
+
+/// bf16 has no kernels of our own on the CPU: every operation goes through its plain composition, as on
+/// a device that has none either.
+#[test]
+fn bf16_through_plain_compositions_stays_near_f32() {
+    let golden = Golden::open();
+    let batch = Batch::load(&golden);
+    let run = |dtype| {
+        let files = crate::golden::files("policy");
+        let model = othink::model::open::open(&files, dtype, &device(), |_| true).unwrap();
+        let case = (false, 0.0);
+        let loss = run_objective(&golden, &batch, &model, case, SCORING, &batch.groups()).loss;
+        (loss, gradients(&model))
+    };
+    let ((exact_loss, exact), (loss, coarse)) = (run(DType::F32), run(DType::BF16));
+    assert!((loss - exact_loss).abs() < 1e-2, "loss {loss}, expected {exact_loss}");
+    let largest = exact.values().map(norm).fold(0.0, f64::max);
+    for (name, gradient) in exact.iter().filter(|(_, g)| norm(g) > 1e-2 * largest) {
+        let coarse = coarse[name].to_dtype(DType::F32).unwrap();
+        let difference = norm(&(coarse - gradient).unwrap()) / norm(gradient);
+        // bf16 keeps 8 bits, 4e-3 a rounding, and a gradient passes through some hundred of them.
+        assert!(difference < 0.1, "{name} differs by {difference:e}");
     }
 }
 
