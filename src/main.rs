@@ -1,19 +1,17 @@
 //! The process: its allocator, a thread with a stack deep enough, its exit code.
 //! Not here: everything else (`cli`).
 
+mod allocator;
+
 use std::process::ExitCode;
 
 use othink::cli::{self, ExitStatus};
-
-/// Training on the CPU frees and takes large blocks all the time; glibc's allocator gives them back
-/// to the system each time, which made an update about three times slower.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// candle walks the graph of a backward pass recursively, a few hundred frames a layer.
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let command = std::thread::Builder::new().name("othink".to_owned()).stack_size(STACK_BYTES);
     let status = match command.spawn(cli::main) {
         // A panic has told its story on standard error already.

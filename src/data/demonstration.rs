@@ -1,5 +1,5 @@
 //! What supervised training teaches for a sample.
-//! Not here: where the data has it (`json_lines`, the drawn tasks); the step that teaches it (`train`).
+//! Not here: where the data has it (`listed`, the drawn tasks); the step that teaches it (`train`).
 
 use super::{Sample, gold_answer};
 

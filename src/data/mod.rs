@@ -1,27 +1,31 @@
 //! Samples and where they come from: JSON lines and the procedurally drawn tasks.
 //!
-//! In reading order: `json_lines` reads files, `synth_vc` and `synth_gr` draw, [`task`] names what
-//! belongs together, [`template`] turns a sample into messages.
+//! In reading order: `json_lines` reads files, `listed` finds questions in them and `answers`
+//! completions; `synth_vc` and `synth_gr` draw; [`task`] names what belongs together; [`template`]
+//! turns a sample into messages and a prompt.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
 
+mod answers;
 mod canvas;
 mod demonstration;
 mod drawn;
 mod error;
 mod json_lines;
 mod lettering;
+mod listed;
 mod plane;
 mod synth_gr;
 mod synth_vc;
 pub mod task;
 pub mod template;
 
+pub use answers::{ListedCompletion, open_completions};
 pub use demonstration::{Demonstration, supervised_completion};
 pub use drawn::{DrawnRows, DrawnTask, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE};
 pub use error::DataError;
-pub use json_lines::{ListedRows, open_json_lines};
+pub use listed::{ListedRows, open_json_lines};
 
 use crate::processor::decode_image;
 use image::RgbImage;

@@ -7,7 +7,7 @@
 //! | `vc` | `superclevr` | the data given | the data given | |
 //! | `gr` | `geoqa` | the data given | the data given | |
 //!
-//! Not here: what a row holds (`json_lines`, `synth_vc`, `synth_gr`).
+//! Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
 
 use super::template::Template;
 use super::{DataError, Dataset, DrawnRows, DrawnTask, Split, open_json_lines};
