@@ -2,6 +2,8 @@
 //! Not here: how text becomes a tree (`answer::parse`, `math_verify::latex`); what a tree is worth (`evaluate`,
 //! `normal_form`).
 
+use std::fmt;
+
 use super::Rational;
 
 /// A mathematical expression. Parsers bound its depth by [`MAX_DEPTH`] and its size, so that recursion over it is safe.
@@ -167,5 +169,40 @@ impl Expression {
                 Self::Percent(inner) => inner.any(claim),
                 Self::Number(_) | Self::Decimal(_) | Self::Symbol(_) | Self::Constant(_) => false,
             }
+    }
+}
+
+/// For people to read: every product and power in parentheses where it is a part.
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = |f: &mut fmt::Formatter<'_>, parts: &[Self], sign: &str| {
+            for (idx, part) in parts.iter().enumerate() {
+                f.write_str(if idx == 0 { "" } else { sign })?;
+                match part {
+                    Self::Sum(_) => write!(f, "({part})")?,
+                    part => write!(f, "{part}")?,
+                }
+            }
+            Ok(())
+        };
+        match self {
+            Self::Number(value) => write!(f, "{value}"),
+            Self::Decimal(decimal) => write!(f, "{}", decimal.value.to_f64()),
+            Self::Symbol(name) => f.write_str(name),
+            Self::Constant(constant) => f.write_str(match constant {
+                Constant::Pi => "π",
+                Constant::E => "e",
+                Constant::Infinity => "∞",
+                Constant::ImaginaryUnit => "i",
+            }),
+            Self::Sum(terms) => joined(f, terms, " + "),
+            Self::Product(factors) => joined(f, factors, " * "),
+            Self::Power(base, exponent) => match base.as_ref() {
+                Self::Sum(_) | Self::Product(_) | Self::Power(..) => write!(f, "({base})^({exponent})"),
+                base => write!(f, "{base}^({exponent})"),
+            },
+            Self::Call(function, argument) => write!(f, "{function:?}({argument})"),
+            Self::Percent(inner) => write!(f, "{inner}%"),
+        }
     }
 }

@@ -59,6 +59,11 @@ impl Extraction {
         self.value.is_none() && self.text.is_none()
     }
 
+    /// Whether something parsed.
+    pub fn is_parsed(&self) -> bool {
+        self.value.is_some()
+    }
+
     /// The first find, as text, for people to read.
     pub fn as_text(&self) -> Option<&str> {
         self.text.as_deref()
