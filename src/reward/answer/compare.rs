@@ -10,6 +10,7 @@
 //! 4. `50%` is 0.5; where one side lacks the sign, 50 too, unless the number is below 1.
 //! 5. A list is equal to a list alone: a guess among several answers earns nothing.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::units::Unit;
@@ -244,6 +245,8 @@ fn same_without_sign(answer: &Expression, gold: &Expression) -> Option<Compariso
 
 /// How two values are equal; none if they are not.
 fn same_value(answer: &Expression, gold: &Expression) -> Option<Comparison> {
+    let (answer, gold) = (without_percent(answer), without_percent(gold));
+    let (answer, gold) = (answer.as_ref(), gold.as_ref());
     if answer == gold {
         return Some(Comparison::SameNumber);
     }
@@ -269,6 +272,17 @@ fn same_value(answer: &Expression, gold: &Expression) -> Option<Comparison> {
     }
     let error = if has_decimal { DECIMAL_ERROR } else { EVALUATION_ERROR };
     agree_everywhere(answer, gold, error).then_some(Comparison::SameNumber)
+}
+
+/// `33.3%` as the decimal 0.333.
+fn without_percent(value: &Expression) -> Cow<'_, Expression> {
+    if let Expression::Percent(inner) = value
+        && let Expression::Decimal(decimal) = inner.as_ref()
+        && let Some(value) = Rational::new(1, 100).and_then(|hundredth| decimal.value.multiply(hundredth))
+    {
+        return Cow::Owned(Expression::Decimal(Decimal { value, places: decimal.places + 2 }));
+    }
+    Cow::Borrowed(value)
 }
 
 fn is_near(left: f64, right: f64, error: f64) -> bool {

@@ -22,6 +22,14 @@ pub fn read(text: &str) -> Answer {
     if text.len() > MAX_LENGTH {
         return Answer::Text(plain(text));
     }
+    if text.contains(|c| half_width(c) != c) {
+        let narrow: String = text.chars().map(half_width).collect();
+        return read_narrow(&narrow);
+    }
+    read_narrow(text)
+}
+
+fn read_narrow(text: &str) -> Answer {
     let text = without_lead(without_ornament(text));
     if let Some(choice) = choice(text) {
         return choice;
@@ -35,6 +43,11 @@ pub fn read(text: &str) -> Answer {
 /// Whether a text that was read as plain text looks like mathematics that could not be read.
 pub(super) fn is_broken(text: &str) -> bool {
     let text = without_lead(without_ornament(text.trim()));
+    // A number beyond 128 bits is compared as text.
+    let is_long_number = text.len() > 30 && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.'));
+    if is_long_number {
+        return false;
+    }
     text.is_empty()
         || text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | '('))
         || text.contains(['\\', '{', '}', '^', '√', '=', '_'])
@@ -43,12 +56,11 @@ pub(super) fn is_broken(text: &str) -> bool {
 fn mathematics(text: &str) -> Option<Answer> {
     let tokens = tokenize(text)?;
     let answer = parse::answer(&tokens)?;
-    // Letters alone are a word, not a product: "cat" is not "act".
-    let is_word = text.chars().all(|c| c.is_alphabetic() && c != 'π' || c.is_whitespace() || c == '-');
-    match answer {
-        Answer::Quantity(_) if is_word => None,
+    match &answer {
+        // Letters alone are a word, not a product: "cat" is not "act".
+        Answer::Quantity(quantity) if quantity.name.is_none() && is_letters(&quantity.value) => None,
         Answer::List { .. } if is_word_list(&answer) => Some(text_list(text)),
-        answer => Some(answer),
+        _ => Some(answer),
     }
 }
 
