@@ -434,7 +434,6 @@ pub(super) fn half_width(c: char) -> char {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
         '\u{3000}' => ' ',
         '。' => '.',
-        '，' => ',',
         other => other,
     }
 }

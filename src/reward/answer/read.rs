@@ -3,7 +3,7 @@
 
 use super::lexer::{half_width, tokenize};
 use super::{Answer, Brackets, Quantity, parse};
-use crate::reward::algebra::{Expression, Rational};
+use crate::reward::algebra::{Constant, Expression, Rational};
 
 /// An answer longer than this is only compared as text.
 const MAX_LENGTH: usize = 600;
@@ -42,7 +42,7 @@ fn read_narrow(text: &str) -> Answer {
 
 /// Whether a text that was read as plain text looks like mathematics that could not be read.
 pub(super) fn is_broken(text: &str) -> bool {
-    let text = without_lead(without_ornament(text.trim()));
+    let text = without_commands(without_lead(without_ornament(text.trim())));
     // A number beyond 128 bits is compared as text.
     let is_long_number = text.len() > 30 && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.'));
     if is_long_number {
@@ -77,8 +77,8 @@ fn is_word_list(answer: &Answer) -> bool {
 
 fn is_letters(value: &Expression) -> bool {
     match value {
-        Expression::Symbol(_) => true,
-        Expression::Product(factors) => factors.iter().all(|part| matches!(part, Expression::Symbol(_))),
+        Expression::Symbol(_) | Expression::Constant(Constant::E) => true,
+        Expression::Product(factors) => factors.iter().all(is_letters),
         _ => false,
     }
 }
@@ -139,17 +139,7 @@ fn after_lead<'a>(text: &'a str, lead: &str) -> Option<&'a str> {
 
 /// `B`, `(B)`, `B.`, `C. 30°`.
 fn choice(text: &str) -> Option<Answer> {
-    let inside = text
-        .strip_prefix("\\text{")
-        .or_else(|| text.strip_prefix("\\boxed{"))
-        .or_else(|| text.strip_prefix("\\mathrm{"))
-        .and_then(|inside| inside.strip_suffix('}'))
-        .or_else(|| text.strip_prefix('$').and_then(|inside| inside.strip_suffix('$')));
-    if let Some(inside) = inside
-        && let Some(choice) = choice(inside.trim())
-    {
-        return Some(choice);
-    }
+    let text = without_commands(text);
     let is_open = text.starts_with(['(', '（']);
     let text = text.trim_start_matches(['(', '（']);
     let first = half_width(text.chars().next()?);
@@ -183,13 +173,28 @@ fn read_content(text: &str) -> Answer {
     mathematics(text).unwrap_or_else(|| Answer::Text(plain(text)))
 }
 
-/// Text in lower case, white space made single, without article or ornament.
-fn plain(text: &str) -> String {
-    let mut words: Vec<String> =
-        without_ornament(text).split_whitespace().map(|word| word.chars().map(half_width).collect::<String>()).collect();
-    for word in &mut words {
-        *word = word.to_lowercase();
+/// What LaTeX puts around text.
+const TEXT_COMMANDS: &[&str] =
+    &["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mathrm{", "\\mathbf{", "\\mbox{", "\\boxed{"];
+
+/// Drops dollar signs and text commands around the whole text.
+fn without_commands(text: &str) -> &str {
+    let mut text = text;
+    loop {
+        let shorter = text.trim().trim_matches('$');
+        let inside = TEXT_COMMANDS.iter().find_map(|command| shorter.strip_prefix(command)?.strip_suffix('}'));
+        let shorter = inside.filter(|inside| !inside.contains(['{', '}'])|| inside.starts_with('\\')).unwrap_or(shorter);
+        if shorter.len() == text.len() {
+            return text;
+        }
+        text = shorter;
     }
+}
+
+/// Text in lower case, white space made single, without article, ornament or LaTeX around it.
+fn plain(text: &str) -> String {
+    let text = without_ornament(without_commands(without_ornament(text)));
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
     if words.len() > 1 && matches!(words[0].as_str(), "a" | "an" | "the") {
         words.remove(0);
     }

@@ -9,7 +9,12 @@ use crate::reward::algebra::Rational;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unit {
     /// A measure, with what it is worth in the base unit of its kind.
-    Measure { kind: Kind, scale: Rational },
+    Measure {
+        /// What is measured.
+        kind: Kind,
+        /// Its worth in base units.
+        scale: Rational,
+    },
     /// An angle in radians; 180/π degrees.
     Radian,
     /// Things that are counted, or `units`: never contradicts a length, an area or another thing.

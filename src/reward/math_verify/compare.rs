@@ -116,6 +116,8 @@ fn letters_equal(gold: &Expression, target: &Expression) -> Option<bool> {
         Expression::Symbol(other) => Some(other.clone()),
         Expression::Constant(Constant::E) => Some("e".to_owned()),
         Expression::Product(factors) => sorted_letters(factors),
+        // The letter may be a number in text: `\text{5}` is 5.
+        Expression::Number(value) => Some(value.to_string()),
         _ => None,
     };
     Some(joined.is_some_and(|joined| joined.to_lowercase() == name.to_lowercase()))

@@ -168,6 +168,15 @@ const SYMBOLS: &[&str] = &[
     "varnothing", "natural", "sharp", "flat",
 ];
 
+/// Words the grammar keeps for the operators of linear algebra, so that `$triangle$`, which begins with one, does not
+/// parse.
+const RESERVED: &[&str] = &[
+    "arsinh", "arcsinh", "arcosh", "arccosh", "artanh", "arctanh", "gcd", "lcm", "floor", "ceil", "eye", "zeros", "ones",
+    "cols", "rows", "diag", "norm", "rank", "trace", "tr", "rref", "hstack", "vstack", "orth", "ortho", "orthogonal",
+    "orthogonalize", "nullspace", "eig", "eigen", "diagonalize", "eigenvals", "eigenvalues", "eigenvects",
+    "eigenvectors", "svd", "SVD", "matrix", "pmatrix", "bmatrix", "vmatrix",
+];
+
 /// Commands whose argument is a name.
 const ACCENTS: &[&str] = &[
     "\\acute", "\\bar", "\\overline", "\\breve", "\\check", "\\dot", "\\ddot", "\\grave", "\\hat", "\\tilde",
@@ -204,7 +213,9 @@ fn longest(text: &str) -> Option<(Option<Token>, usize)> {
         .map(|(spelling, sign)| (Some(Token::Sign(sign)), spelling.len()));
     let function = longest_of(FUNCTIONS.iter().copied(), text)
         .map(|length| (Some(Token::Function(text[1..length].to_owned())), length));
-    let found = [skipped, sign, function, symbol(text), accent(text), number(text), letter(text)];
+    let reserved = longest_of(RESERVED.iter().copied(), text)
+        .map(|length| (Some(Token::Sign("reserved")), length));
+    let found = [skipped, sign, reserved, function, symbol(text), accent(text), number(text), letter(text)];
     found.into_iter().flatten().rev().max_by_key(|(_, length)| *length)
 }
 
