@@ -13,6 +13,9 @@ pub mod format;
 pub mod math_verify;
 pub mod rule;
 
+#[cfg(test)]
+mod golden;
+
 pub use rule::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 
 /// The reward of one completion, by component.

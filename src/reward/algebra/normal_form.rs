@@ -6,7 +6,9 @@
 //! independence of fractional powers of integers"), so a sum is zero exactly when it has no terms left, and
 //! `a / b = c / d` exactly when `a d - b c` has none. Taken for granted: π, e and letters satisfy no equation (of π and e
 //! together this is open), and a letter under a root is positive.
-//! Not here: nested roots, logarithms, angles; they have no normal form and are compared in floating point by callers.
+//!
+//! A nested root, a logarithm, a sine stands as a generator of its own, known by what it is taken of. Forms that agree
+//! are equal then, too, but forms that differ may still be: the answer is none, and callers look at floating point.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -23,15 +25,32 @@ const MAX_FACTORED: u64 = 100_000_000;
 const MAX_FACTORIAL: i128 = 33;
 
 /// How many more products of terms one comparison may form; some milliseconds at most.
-struct Work(Cell<usize>);
+struct Work {
+    n_products_left: Cell<usize>,
+    /// Whether a generator was made that may be worth the same as others.
+    has_opaque: Cell<bool>,
+}
+
+/// The longest name of an opaque generator, which contains the names of those it is taken of.
+const MAX_NAME: usize = 2_000;
 
 /// The products of terms one comparison may form.
 const MAX_PRODUCTS: usize = 8_000;
 
 impl Work {
+    fn new() -> Self {
+        Self { n_products_left: Cell::new(MAX_PRODUCTS), has_opaque: Cell::new(false) }
+    }
+
     fn spend(&self, n_products: usize) -> Option<()> {
-        self.0.set(self.0.get().checked_sub(n_products)?);
+        self.n_products_left.set(self.n_products_left.get().checked_sub(n_products)?);
         Some(())
+    }
+
+    /// A generator known by its name alone.
+    fn opaque(&self, name: String) -> Option<NormalForm> {
+        self.has_opaque.set(true);
+        (name.len() <= MAX_NAME).then(|| NormalForm::generator(Generator::Opaque(name)))
     }
 }
 
@@ -59,27 +78,29 @@ enum Generator {
     Pi,
     E,
     Letter(String),
+    Opaque(String),
 }
 
 /// Whether two expressions are the same number, or the same function of their letters.
 ///
-/// None if either has no normal form within the bounds.
+/// None if either has no normal form within the bounds, or a difference may be one of form alone.
 pub fn exactly_equal(left: &Expression, right: &Expression) -> Option<bool> {
     if let (Expression::Number(left), Expression::Number(right)) = (left, right) {
         return Some(left == right);
     }
-    let work = Work(Cell::new(MAX_PRODUCTS));
+    let work = Work::new();
     let left = NormalForm::build(left, &work)?;
     let right = NormalForm::build(right, &work)?;
     let left_side = left.above.multiply(&right.below, &work)?;
-    Some(left_side == right.above.multiply(&left.below, &work)?)
+    let is_equal = left_side == right.above.multiply(&left.below, &work)?;
+    (is_equal || !work.has_opaque.get()).then_some(is_equal)
 }
 
 /// Whether `left` is `right` times a number other than zero, as the two sides of equivalent equations are.
 ///
 /// None if either has no normal form within the bounds.
 pub fn are_proportional(left: &Expression, right: &Expression) -> Option<bool> {
-    let work = Work(Cell::new(MAX_PRODUCTS));
+    let work = Work::new();
     let left = NormalForm::build(left, &work)?;
     let right = NormalForm::build(right, &work)?;
     let left_side = left.above.multiply(&right.below, &work)?;
@@ -94,7 +115,7 @@ pub fn are_proportional(left: &Expression, right: &Expression) -> Option<bool> {
 impl NormalForm {
     /// The normal form of `expression`; none outside the kinds the header names, or beyond the bounds.
     pub fn of(expression: &Expression) -> Option<Self> {
-        Self::build(expression, &Work(Cell::new(MAX_PRODUCTS)))
+        Self::build(expression, &Work::new())
     }
 
     fn build(expression: &Expression, work: &Work) -> Option<Self> {
@@ -104,7 +125,8 @@ impl NormalForm {
             Expression::Symbol(name) => Some(Self::generator(Generator::Letter(name.clone()))),
             Expression::Constant(Constant::Pi) => Some(Self::generator(Generator::Pi)),
             Expression::Constant(Constant::E) => Some(Self::generator(Generator::E)),
-            Expression::Constant(Constant::Infinity | Constant::ImaginaryUnit) => None,
+            Expression::Constant(Constant::ImaginaryUnit) => work.opaque("i".to_owned()),
+            Expression::Constant(Constant::Infinity) => None,
             Expression::Sum(terms) => {
                 terms.iter().try_fold(Self::number(Rational::ZERO), |sum, term| {
                     sum.add(&Self::build(term, work)?, work)
@@ -116,10 +138,18 @@ impl NormalForm {
                 })
             }
             Expression::Power(base, exponent) => {
-                let exponent = Self::build(exponent, work)?.as_rational()?;
-                Self::build(base, work)?.power(exponent, work)
+                let base = Self::build(base, work)?;
+                let exponent = Self::build(exponent, work)?;
+                match exponent.as_rational() {
+                    Some(exponent) => base.power(exponent, work),
+                    None => work.opaque(format!("({base:?})^({exponent:?})")),
+                }
             }
-            Expression::Call(function, argument) => Self::call(function, &Self::build(argument, work)?),
+            Expression::Call(function, argument) => {
+                let argument = Self::build(argument, work)?;
+                Self::call(function, &argument)
+                    .or_else(|| work.opaque(format!("{function:?}({argument:?})")))
+            }
             Expression::Percent(inner) => {
                 let percent = Self::number(Rational::new(1, 100)?);
                 Self::build(inner, work)?.multiply(&percent, work)
@@ -172,10 +202,19 @@ impl NormalForm {
 
     fn power(&self, exponent: Rational, work: &Work) -> Option<Self> {
         if !exponent.is_integer() {
-            // A quotient of single terms is one term; sums under a root have no normal form here.
-            let term = self.above.single_term()?.multiply(&self.below.single_term()?.reciprocal()?)?;
-            let above = Polynomial(vec![term.root_power(exponent)?]);
-            return Some(Self { above, below: Polynomial::number(Rational::ONE) });
+            // A quotient of single terms is one term; sums under a root stay together.
+            let root = || {
+                let below = self.below.single_term()?.reciprocal()?;
+                self.above.single_term()?.multiply(&below)?.root_power(exponent)
+            };
+            return match root() {
+                Some(root) => {
+                    let above = Polynomial(vec![root]);
+                    Some(Self { above, below: Polynomial::number(Rational::ONE) })
+                }
+                None if self.above.0.is_empty() => Some(Self::number(Rational::ZERO)),
+                None => work.opaque(format!("({self:?})^({exponent})")),
+            };
         }
         let exponent = i32::try_from(exponent.numerator()).ok()?;
         let (base, below) = if exponent < 0 {
@@ -317,8 +356,8 @@ impl Term {
             power.multiply_by(Generator::Prime(prime), exponent.multiply(count.negate()?)?)?;
         }
         for (generator, of_one) in &self.monomial {
-            // The root of the square of a letter is its absolute value, which has no normal form.
-            if matches!(generator, Generator::Letter(_)) && *of_one != Rational::ONE {
+            // The root of the square of a letter is its absolute value.
+            if matches!(generator, Generator::Letter(_) | Generator::Opaque(_)) && *of_one != Rational::ONE {
                 return None;
             }
             power.multiply_by(generator.clone(), of_one.multiply(exponent)?)?;
@@ -406,10 +445,19 @@ mod tests {
     fn what_is_beyond_the_bounds_has_no_normal_form() {
         let tower = Expression::integer(9).to_power(Expression::integer(9).to_power(Expression::integer(9)));
         assert!(NormalForm::of(&tower).is_none());
-        assert!(NormalForm::of(&root(-2)).is_none());
-        assert!(NormalForm::of(&root(2).plus(root(3)).square_root()).is_none());
         assert!(NormalForm::of(&Expression::integer(1).over(Expression::integer(0))).is_none());
+    }
+
+    #[test]
+    fn opaque_parts_are_equal_by_form_alone() {
+        let nested = || root(2).plus(root(3)).square_root();
+        assert_eq!(exactly_equal(&nested().times(root(2)), &root(2).times(nested())), Some(true));
+        // The square root of 3 + 2√2 is 1 + √2, which forms do not show.
+        let denested = Expression::integer(1).plus(root(2));
+        let sum = Expression::integer(3).plus(Expression::integer(2).times(root(2)));
+        assert_eq!(exactly_equal(&sum.square_root(), &denested), None);
+        // The root of a square is an absolute value.
         let square = letter("x").to_power(Expression::integer(2));
-        assert!(NormalForm::of(&square.square_root()).is_none());
+        assert_eq!(exactly_equal(&square.square_root(), &letter("x")), None);
     }
 }

@@ -226,6 +226,9 @@ impl Parser<'_> {
             Some(std::cmp::Ordering::Equal) => is_left_open && is_right_open,
             _ => false,
         };
+        if order == Some(std::cmp::Ordering::Equal) && !is_left_open && !is_right_open {
+            return Some(Value::Set(vec![Value::Expression(start)]));
+        }
         if is_backwards {
             return Some(Value::Tuple(vec![Value::Expression(start), Value::Expression(end)]));
         }
@@ -245,7 +248,7 @@ impl Parser<'_> {
                 "≠" => Relation::NotEqual,
                 // The approximation is not wanted.
                 _ => {
-                    if matches!(&left, Value::Expression(left) if is_of_letters(left)) {
+                    if is_made_of_letters(&left) {
                         left = Value::Expression(right);
                     }
                     continue;
@@ -603,6 +606,17 @@ fn apply(
 
 fn call(function: Function, argument: Expression) -> Expression {
     Expression::Call(function, Box::new(argument))
+}
+
+/// Whether every side of an equation, or the only one, is made of letters.
+fn is_made_of_letters(value: &Value) -> bool {
+    match value {
+        Value::Expression(expression) => is_of_letters(expression),
+        Value::Relations(first, steps) => {
+            is_of_letters(first) && steps.iter().all(|(_, side)| is_made_of_letters(side))
+        }
+        _ => false,
+    }
 }
 
 /// Whether an expression is a letter, or letters multiplied, added or divided, with no number among them.
