@@ -157,18 +157,22 @@ fn hostile_texts(n_bytes: usize) -> Vec<String> {
 
 #[test]
 fn hostile_texts_take_no_longer_than_a_bound() {
-    // Ten milliseconds in a release build on an idle core; tests run unoptimised beside others.
-    let bound = if cfg!(debug_assertions) { Duration::from_millis(400) } else { Duration::from_millis(50) };
+    // Unoptimised code is many times slower, and tests run beside others.
+    let bound = Duration::from_millis(if cfg!(debug_assertions) { 300 } else { 10 });
+    let elapsed = |rule: Rule, completion: &str, solution: &str| {
+        let start = Instant::now();
+        grade(rule, completion, solution);
+        start.elapsed()
+    };
     for n_bytes in [100, 400, 3_000, 60_000, 1_000_000] {
         for text in hostile_texts(n_bytes) {
             let tagged = in_tag(&text);
             for rule in RULES {
                 for (completion, solution) in [(&text, "5"), (&tagged, "5"), (&tagged, text.as_str())] {
-                    let start = Instant::now();
-                    let verdict = grade(rule, completion, solution);
-                    let elapsed = start.elapsed();
+                    // The best of three, since another process may hold the core.
+                    let best = (0..3).map(|_| elapsed(rule, completion, solution)).min().unwrap();
                     let head: String = text.chars().take(40).collect();
-                    assert!(elapsed < bound, "{rule}, {n_bytes} bytes of {head:?}: {elapsed:?} {:?}", verdict.reason);
+                    assert!(best < bound, "{rule}, {n_bytes} bytes of {head:?}: {best:?}");
                 }
             }
         }

@@ -325,10 +325,16 @@ fn grade_tag_text(completion: &str, solution: &str, otherwise: Verdict) -> Verdi
 
 /// The first match of `<answer>(.*?)</answer>`, whose dot does not match a line feed.
 fn first_tag_on_a_line(text: &str) -> Option<&str> {
-    text.split('\n').find_map(|line| {
-        let (_, rest) = line.split_once("<answer>")?;
-        rest.split_once("</answer>").map(|(contents, _)| contents)
-    })
+    let mut rest = text;
+    loop {
+        let (_, opened) = rest.split_once("<answer>")?;
+        let (contents, _) = opened.split_once("</answer>")?;
+        // A tag that opens before the last line feed does not close on its line, nor does one between them.
+        match contents.rfind('\n') {
+            None => return Some(contents),
+            Some(line_end) => rest = &opened[line_end + 1..],
+        }
+    }
 }
 
 fn grade_integer(completion: &str, gold: &str) -> Verdict {

@@ -5,7 +5,7 @@ use super::lexer::{half_width, tokenize};
 use super::{Answer, Brackets, Quantity, parse};
 use crate::reward::algebra::{Constant, Expression, Rational};
 
-/// An answer longer than this is only compared as text.
+/// An answer of more bytes is only compared as text, and that as it stands.
 const MAX_LENGTH: usize = 600;
 
 /// Phrases that lead to an answer, in lower case.
@@ -20,7 +20,7 @@ const LEADS: &[&str] = &[
 pub fn read(text: &str) -> Answer {
     let text = text.trim();
     if text.len() > MAX_LENGTH {
-        return Answer::Text(plain(text));
+        return Answer::Text(text.to_owned());
     }
     if text.contains(|c| half_width(c) != c) {
         let narrow: String = text.chars().map(half_width).collect();
@@ -40,8 +40,11 @@ fn read_narrow(text: &str) -> Answer {
     mathematics(text).unwrap_or_else(|| Answer::Text(plain(text)))
 }
 
-/// Whether a text that was read as plain text looks like mathematics that could not be read.
+/// Whether a text that was read as plain text is too long, or looks like mathematics that could not be read.
 pub(super) fn is_broken(text: &str) -> bool {
+    if text.len() > MAX_LENGTH {
+        return true;
+    }
     let text = without_commands(without_lead(without_ornament(text.trim())));
     // A number beyond 128 bits is compared as text.
     let is_long_number = text.len() > 30 && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.'));

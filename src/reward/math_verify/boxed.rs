@@ -17,7 +17,7 @@ pub(super) fn contents(text: &str, boxes: Boxes) -> String {
     let mut found: Vec<&str> = Vec::new();
     let mut limit = text.len();
     let mut is_first = true;
-    while let Some((start, command)) = last_command(&text[..limit]) {
+    for (start, command) in commands(text).into_iter().rev() {
         let after = &text[start + command.len()..];
         let open = after.trim_start_matches(is_python_whitespace);
         let open_at = text.len() - open.len();
@@ -50,11 +50,13 @@ pub(super) fn contents(text: &str, boxes: Boxes) -> String {
     found.join(",")
 }
 
-fn last_command(text: &str) -> Option<(usize, &'static str)> {
-    ["\\boxed", "\\fbox"]
-        .into_iter()
-        .filter_map(|command| Some((text.rfind(command)?, command)))
-        .max_by_key(|(start, _)| *start)
+/// Where the commands stand, from left to right.
+fn commands(text: &str) -> Vec<(usize, &'static str)> {
+    let named = |start: usize| {
+        let command = ["\\boxed", "\\fbox"].into_iter().find(|name| text[start..].starts_with(name));
+        command.map(|command| (start, command))
+    };
+    text.match_indices('\\').filter_map(|(start, _)| named(start)).collect()
 }
 
 /// The offset of the brace that closes the one `text` begins with.

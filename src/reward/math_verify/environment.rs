@@ -65,6 +65,11 @@ impl<'a> Environments<'a> {
         context: Context,
         tail: Tail,
     ) -> Option<(Vec<Environment>, usize)> {
+        // Most positions open nothing.
+        let first = self.scanner.at(position)?;
+        if first.is_alphanumeric() {
+            return None;
+        }
         let (content, end) = self.one(position, context)?;
         self.with_percent(end).find_map(|(end, is_percent)| {
             let mut found = vec![Environment { content: content.clone(), is_percent }];

@@ -27,6 +27,9 @@ pub struct Extraction {
     pub(super) text: Option<String>,
 }
 
+/// The most finds of a text that are parsed.
+const MAX_TRIED: usize = 400;
+
 /// The kinds of finds, in the order in which they are tried.
 const PRIORITIES: [Priority; 5] =
     [Priority::Hope, Priority::FinalAnswer, Priority::AnswerColon, Priority::Answer, Priority::Anywhere];
@@ -62,11 +65,16 @@ enum FindKind {
 pub(super) fn extract(text: &[char]) -> Extraction {
     let mut finder = Finder::new(text);
     let mut first_text = None;
+    let mut n_tried = 0;
     for priority in PRIORITIES {
         let mut finds = finder.find_all(priority);
         // Stable, so that of two finds over the same characters LaTeX goes first.
         finds.sort_by(|left, right| right.end.cmp(&left.end).then(left.start.cmp(&right.start)));
         for find in &finds {
+            n_tried += 1;
+            if n_tried > MAX_TRIED {
+                break;
+            }
             let Some((value, as_text)) = understand(text, find) else {
                 return Extraction::default();
             };

@@ -205,6 +205,14 @@ pub(super) fn tokenize(text: &str) -> Option<Vec<Token>> {
 
 /// The longest token at the start of `text`; of equally long ones the first that is asked for.
 fn longest(text: &str) -> Option<(Option<Token>, usize)> {
+    let reserved = || longest_of(RESERVED.iter().copied(), text).map(|length| (Some(Token::Sign("reserved")), length));
+    match text.bytes().next()? {
+        b'0'..=b'9' => return number(text),
+        b'a'..=b'z' | b'A'..=b'Z' => {
+            return [reserved(), letter(text)].into_iter().flatten().rev().max_by_key(|(_, length)| *length);
+        }
+        _ => {}
+    }
     let skipped = longest_of(SKIPPED.iter().copied(), text).map(|length| (None, length));
     let sign = SIGNS
         .iter()
@@ -213,9 +221,7 @@ fn longest(text: &str) -> Option<(Option<Token>, usize)> {
         .map(|(spelling, sign)| (Some(Token::Sign(sign)), spelling.len()));
     let function = longest_of(FUNCTIONS.iter().copied(), text)
         .map(|length| (Some(Token::Function(text[1..length].to_owned())), length));
-    let reserved = longest_of(RESERVED.iter().copied(), text)
-        .map(|length| (Some(Token::Sign("reserved")), length));
-    let found = [skipped, sign, reserved, function, symbol(text), accent(text), number(text), letter(text)];
+    let found = [skipped, sign, function, symbol(text), accent(text), number(text)];
     found.into_iter().flatten().rev().max_by_key(|(_, length)| *length)
 }
 

@@ -61,7 +61,7 @@ struct Parser<'a> {
 }
 
 /// The most tokens read on the way to one value.
-const MAX_STEPS: usize = 20_000;
+const MAX_STEPS: usize = 4_000;
 
 impl Parser<'_> {
     fn peek(&self) -> Option<&Token> {

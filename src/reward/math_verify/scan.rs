@@ -42,6 +42,8 @@ pub(super) struct Scanner<'a> {
     before_operator: Span,
     /// For the tail: the run's end, how far down ends were tried, and the last one that holds.
     ends: [Option<TriedEnds>; 3],
+    /// Positions where nothing begins that no equals sign follows; neighbouring answers ask for the same ones.
+    is_barren: Vec<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -62,7 +64,7 @@ struct FoundEnd {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a [char]) -> Self {
-        Self { text, run: 0..0, before_operator: 0..0, ends: [None; 3] }
+        Self { text, run: 0..0, before_operator: 0..0, ends: [None; 3], is_barren: Vec::new() }
     }
 
     pub(super) fn at(&self, position: usize) -> Option<char> {
@@ -110,7 +112,20 @@ impl<'a> Scanner<'a> {
 
     /// Arithmetic, else a number, whose prefix begins at `position`; with the end of the whole match.
     pub(super) fn plain(&mut self, position: usize, tail: Tail) -> Option<(Plain, usize)> {
-        self.arithmetic(position, tail).or_else(|| self.number(position, tail))
+        // Most positions are no prefix.
+        if position > 0 && self.at(position) != Some('=') && !self.is_space(position) {
+            return None;
+        }
+        if tail != Tail::NoEquals {
+            return self.arithmetic(position, tail).or_else(|| self.number(position, tail));
+        }
+        self.is_barren.resize(self.text.len() + 1, false);
+        if self.is_barren[position] {
+            return None;
+        }
+        let found = self.arithmetic(position, tail).or_else(|| self.number(position, tail));
+        self.is_barren[position] = found.is_none();
+        found
     }
 
     /// Where the find itself may begin if its prefix `(?:^|\s|=)(?:\*\*)?` begins at `position`.
