@@ -35,7 +35,10 @@ fn recorded_verdicts_are_reproduced() {
         let (completion, solution) = (text(&row, "completion"), text(&row, "solution"));
         let evaluation: Rule = text(&row, "evaluation").parse().unwrap();
         let verdict = grade(evaluation, completion, solution);
-        assert_eq!(verdict.is_correct, row["correct"], "{evaluation}: {solution} and {completion:?}");
+        assert_eq!(
+            verdict.is_correct, row["correct"],
+            "{evaluation}: {solution} and {completion:?}"
+        );
         let reward = grade(Rule::R1vReward, completion, solution);
         assert_eq!(reward.is_correct, row["reward"], "r1v-reward: {solution} and {completion:?}");
         let counts: &mut [usize; 3] = n_right.entry(evaluation.name()).or_default();
@@ -51,7 +54,8 @@ fn recorded_verdicts_are_reproduced() {
 #[test]
 fn golds_that_math_verify_never_parses_are_read() {
     let rows = rows(RECORDED);
-    let geoqa: Vec<&Value> = rows.iter().filter(|row| text(row, "evaluation") == "r1v-geoqa").collect();
+    let geoqa: Vec<&Value> =
+        rows.iter().filter(|row| text(row, "evaluation") == "r1v-geoqa").collect();
     let unparsed: Vec<&str> = geoqa
         .iter()
         .map(|row| text(row, "solution"))
@@ -96,7 +100,8 @@ fn math_verify_is_reproduced_on_generated_pairs() {
         let best = math_verify::verify(&dressed(gold), &dressed(answer));
         assert_eq!(best, row["math_verify"], "{gold} and {answer}");
         let completion = format!("<think>Thinking.</think> <answer> {answer} </answer>");
-        let reward = math_verify::verify(&math_verify::parse(&completion), &math_verify::parse(gold));
+        let reward =
+            math_verify::verify(&math_verify::parse(&completion), &math_verify::parse(gold));
         assert_eq!(reward, row["r1v"], "{gold} and {completion}");
     }
 }
@@ -137,11 +142,71 @@ fn every_disagreement_with_math_verify_is_explained() {
 fn hostile_texts(n_bytes: usize) -> Vec<String> {
     let filled = |unit: &str| unit.repeat(n_bytes / unit.len());
     let units = [
-        "(", "{", "[", "\\frac{", "\\sqrt{", "^", "9^", "-", "√", "$", "$$", "\\[", "\\(", "$a$,\\[", "answer", "answer:",
-        "final answer is ", "final answer ", "1 1 ", "1+", "1/", "1 1 1 1 1 +1", "=", " ", "\n", "\t1", "\\boxed{", "}",
-        "\\boxed{1},", "1,", "1,234", "%", "1%", "x+", "(x+y)", "(a+b)(c+d)", "|", "<answer>", "</answer>", "0", "9",
-        ".", "√2+", "2√3+", "é", "中", "\u{a0}", "_", "\\text{", "\\text{a}", " and ", " or ", "±", "m/s ", "!", "x_{",
-        "1 percent ", "answer 1 = ", "=1", "= ", "answer= ", "\\sin ", "f(", "\\left(", "\"",
+        "(",
+        "{",
+        "[",
+        "\\frac{",
+        "\\sqrt{",
+        "^",
+        "9^",
+        "-",
+        "√",
+        "$",
+        "$$",
+        "\\[",
+        "\\(",
+        "$a$,\\[",
+        "answer",
+        "answer:",
+        "final answer is ",
+        "final answer ",
+        "1 1 ",
+        "1+",
+        "1/",
+        "1 1 1 1 1 +1",
+        "=",
+        " ",
+        "\n",
+        "\t1",
+        "\\boxed{",
+        "}",
+        "\\boxed{1},",
+        "1,",
+        "1,234",
+        "%",
+        "1%",
+        "x+",
+        "(x+y)",
+        "(a+b)(c+d)",
+        "|",
+        "<answer>",
+        "</answer>",
+        "0",
+        "9",
+        ".",
+        "√2+",
+        "2√3+",
+        "é",
+        "中",
+        "\u{a0}",
+        "_",
+        "\\text{",
+        "\\text{a}",
+        " and ",
+        " or ",
+        "±",
+        "m/s ",
+        "!",
+        "x_{",
+        "1 percent ",
+        "answer 1 = ",
+        "=1",
+        "= ",
+        "answer= ",
+        "\\sin ",
+        "f(",
+        "\\left(",
+        "\"",
     ];
     let mut texts: Vec<String> = units.iter().map(|unit| filled(unit)).collect();
     texts.push(format!("{}x", filled("1 1 1+")));
@@ -150,7 +215,10 @@ fn hostile_texts(n_bytes: usize) -> Vec<String> {
     texts.push("9^9^9^9".to_owned());
     texts.push("2^{2^{2^{2^{2^{2^2}}}}}".to_owned());
     texts.push("10^{-10^{10}}".to_owned());
-    texts.push(format!("({})^31", ["x", "y", "z", "a", "b"].map(|letter| format!("1/({letter}+√2)")).join("+")));
+    texts.push(format!(
+        "({})^31",
+        ["x", "y", "z", "a", "b"].map(|letter| format!("1/({letter}+√2)")).join("+")
+    ));
     texts.push("√(99999989)+√(99999971)+√(99999959)+√(99999941)+√(99999931)".to_owned());
     texts
 }
@@ -168,7 +236,9 @@ fn hostile_texts_take_no_longer_than_a_bound() {
         for text in hostile_texts(n_bytes) {
             let tagged = in_tag(&text);
             for rule in RULES {
-                for (completion, solution) in [(&text, "5"), (&tagged, "5"), (&tagged, text.as_str())] {
+                for (completion, solution) in
+                    [(&text, "5"), (&tagged, "5"), (&tagged, text.as_str())]
+                {
                     // The best of three, since another process may hold the core.
                     let best = (0..3).map(|_| elapsed(rule, completion, solution)).min().unwrap();
                     let head: String = text.chars().take(40).collect();
@@ -185,8 +255,10 @@ fn hostile_texts_take_no_longer_than_a_bound() {
 #[test]
 #[ignore = "runs for ten minutes"]
 fn mutated_answers_are_graded_without_failing() {
-    let seconds = std::env::var("OTHINK_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    let mut seeds: Vec<String> = rows(HAND_CHECKED).iter().map(|row| text(row, "completion").to_owned()).collect();
+    let seconds =
+        std::env::var("OTHINK_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    let mut seeds: Vec<String> =
+        rows(HAND_CHECKED).iter().map(|row| text(row, "completion").to_owned()).collect();
     seeds.extend(rows(PAIRS).iter().map(|row| text(row, "answer").to_owned()));
     seeds.extend(rows(RECORDED).iter().map(|row| text(row, "completion").to_owned()));
     let deadline = Instant::now() + Duration::from_secs(seconds);
@@ -225,7 +297,10 @@ fn mutated_answers_are_graded_without_failing() {
             let start = Instant::now();
             grade(rule, &completion, &solution);
             grade(rule, &in_tag(&completion), &completion);
-            assert!(start.elapsed() < Duration::from_millis(500), "{rule}: {completion:?} and {solution:?}");
+            assert!(
+                start.elapsed() < Duration::from_millis(500),
+                "{rule}: {completion:?} and {solution:?}"
+            );
         }
     }
 }
@@ -233,9 +308,55 @@ fn mutated_answers_are_graded_without_failing() {
 /// Texts that look like answers, right or malformed.
 fn answers() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
-        "1", "12", "3.5", "x", "y", "√", "√{3}", "\\sqrt{2}", "\\frac{1}{2}", "\\frac", "{", "}", "(", ")", "[", "]", ",",
-        " ", "+", "-", "*", "/", "^", "^2", "π", "\\pi", "°", "%", "cm", " m/s", "=", "<", "±", "$", "A", "B. ", "and",
-        "or", "\\text{cm}", "\\boxed{5}", "1,234", "!", "_", "|", "three", "\\circ", "½", "e", "sin",
+        "1",
+        "12",
+        "3.5",
+        "x",
+        "y",
+        "√",
+        "√{3}",
+        "\\sqrt{2}",
+        "\\frac{1}{2}",
+        "\\frac",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        ",",
+        " ",
+        "+",
+        "-",
+        "*",
+        "/",
+        "^",
+        "^2",
+        "π",
+        "\\pi",
+        "°",
+        "%",
+        "cm",
+        " m/s",
+        "=",
+        "<",
+        "±",
+        "$",
+        "A",
+        "B. ",
+        "and",
+        "or",
+        "\\text{cm}",
+        "\\boxed{5}",
+        "1,234",
+        "!",
+        "_",
+        "|",
+        "three",
+        "\\circ",
+        "½",
+        "e",
+        "sin",
     ]);
     prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
 }

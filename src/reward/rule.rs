@@ -31,7 +31,8 @@ pub enum Rule {
 }
 
 /// All rules, in the order in which they are listed to people.
-pub const RULES: [Rule; 4] = [Rule::AnswerTag, Rule::R1vReward, Rule::R1vSuperclevr, Rule::R1vGeoqa];
+pub const RULES: [Rule; 4] =
+    [Rule::AnswerTag, Rule::R1vReward, Rule::R1vSuperclevr, Rule::R1vGeoqa];
 
 impl Rule {
     /// The name under which run files and the command line know the rule.
@@ -117,7 +118,8 @@ impl GoldAnswer {
     /// The rule cannot read it: for `answer-tag` broken mathematics or nothing at all, for `r1v-superclevr` no
     /// integer, for `r1v-geoqa` nothing that math-verify parses, for `r1v-reward` nothing at all.
     pub fn parse(rule: Rule, solution: &str) -> Result<Self, UnparsableGold> {
-        let unparsable = |expected, hint| UnparsableGold { solution: solution.to_owned(), expected, hint };
+        let unparsable =
+            |expected, hint| UnparsableGold { solution: solution.to_owned(), expected, hint };
         let parsed = match rule {
             Rule::AnswerTag => {
                 let gold = answer::last_answer(solution).unwrap_or(solution);
@@ -130,7 +132,10 @@ impl GoldAnswer {
                 ParsedGold::Answer(gold)
             }
             Rule::R1vSuperclevr => ParsedGold::Integer(integer(solution).ok_or_else(|| {
-                unparsable("an integer", "r1v-superclevr grades counts; answer-tag grades other answers")
+                unparsable(
+                    "an integer",
+                    "r1v-superclevr grades counts; answer-tag grades other answers",
+                )
             })?),
             Rule::R1vGeoqa => {
                 let extraction = math_verify::parse(solution);
@@ -144,7 +149,10 @@ impl GoldAnswer {
             }
             Rule::R1vReward => {
                 if solution.trim().is_empty() {
-                    return Err(unparsable("an answer", "correct the solution, or leave the row out"));
+                    return Err(unparsable(
+                        "an answer",
+                        "correct the solution, or leave the row out",
+                    ));
                 }
                 ParsedGold::Extraction(math_verify::parse(solution))
             }
@@ -184,7 +192,11 @@ impl GoldAnswer {
             (ParsedGold::Integer(gold), _) => grade_integer(completion, gold),
             (ParsedGold::Extraction(gold), Rule::R1vReward) => {
                 let verdict = grade_math_verify(completion, gold);
-                if verdict.is_correct { verdict } else { grade_tag_text(completion, &self.solution, verdict) }
+                if verdict.is_correct {
+                    verdict
+                } else {
+                    grade_tag_text(completion, &self.solution, verdict)
+                }
             }
             (ParsedGold::Extraction(gold), _) => grade_math_verify(completion, gold),
         }
@@ -199,10 +211,12 @@ impl GoldAnswer {
             ParsedGold::Extraction(extraction) => extraction.parsed(),
         };
         let answer = match self.rule {
-            Rule::AnswerTag => {
-                answer::last_answer(completion).filter(|text| !text.is_empty()).map(|text| answer::read(text).to_string())
+            Rule::AnswerTag => answer::last_answer(completion)
+                .filter(|text| !text.is_empty())
+                .map(|text| answer::read(text).to_string()),
+            Rule::R1vSuperclevr => {
+                first_integer(completion).map(|digits| format!("integer {digits}"))
             }
-            Rule::R1vSuperclevr => first_integer(completion).map(|digits| format!("integer {digits}")),
             Rule::R1vReward | Rule::R1vGeoqa => math_verify::parse(completion).parsed(),
         };
         Explanation { verdict: self.grade(completion), answer, gold }
@@ -372,5 +386,9 @@ fn integer(solution: &str) -> Option<String> {
         return None;
     }
     let value = without_zeros(unsigned);
-    Some(if digits.starts_with('-') && value != "0" { format!("-{value}") } else { value.to_owned() })
+    Some(if digits.starts_with('-') && value != "0" {
+        format!("-{value}")
+    } else {
+        value.to_owned()
+    })
 }

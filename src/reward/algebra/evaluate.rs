@@ -20,13 +20,15 @@ pub fn evaluate(expression: &Expression, value_of: &dyn Fn(&str) -> f64) -> Opti
         Expression::Sum(terms) => {
             terms.iter().try_fold(0.0, |sum, term| Some(sum + evaluate(term, value_of)?))?
         }
-        Expression::Product(factors) => {
-            factors.iter().try_fold(1.0, |product, part| Some(product * evaluate(part, value_of)?))?
-        }
+        Expression::Product(factors) => factors
+            .iter()
+            .try_fold(1.0, |product, part| Some(product * evaluate(part, value_of)?))?,
         Expression::Power(base, exponent) => {
             let base = evaluate(base, value_of)?;
             match exponent.as_ref() {
-                Expression::Number(exponent) if *exponent == super::Rational::integer(-1) => base.recip(),
+                Expression::Number(exponent) if *exponent == super::Rational::integer(-1) => {
+                    base.recip()
+                }
                 exponent => power(base, evaluate(exponent, value_of)?),
             }
         }

@@ -154,9 +154,7 @@ impl Expression {
 
     /// Whether the expression contains a letter anywhere.
     pub fn has_symbol(&self) -> bool {
-        self.any(&|part| {
-            matches!(part, Self::Symbol(_) | Self::Call(Function::Named(_), _))
-        })
+        self.any(&|part| matches!(part, Self::Symbol(_) | Self::Call(Function::Named(_), _)))
     }
 
     /// Whether `claim` holds of the expression or any part of it.
@@ -198,7 +196,9 @@ impl fmt::Display for Expression {
             Self::Sum(terms) => joined(f, terms, " + "),
             Self::Product(factors) => joined(f, factors, " * "),
             Self::Power(base, exponent) => match base.as_ref() {
-                Self::Sum(_) | Self::Product(_) | Self::Power(..) => write!(f, "({base})^({exponent})"),
+                Self::Sum(_) | Self::Product(_) | Self::Power(..) => {
+                    write!(f, "({base})^({exponent})")
+                }
                 base => write!(f, "{base}^({exponent})"),
             },
             Self::Call(function, argument) => write!(f, "{function:?}({argument})"),

@@ -176,7 +176,9 @@ impl NormalForm {
         match function {
             Function::Abs if value.is_negative() => Some(Self::number(value.negate()?)),
             Function::Abs => Some(Self::number(value)),
-            Function::Factorial if value.is_integer() && (0..=MAX_FACTORIAL).contains(&value.numerator()) => {
+            Function::Factorial
+                if value.is_integer() && (0..=MAX_FACTORIAL).contains(&value.numerator()) =>
+            {
                 let product = (1..=value.numerator()).try_fold(1i128, i128::checked_mul)?;
                 Some(Self::number(Rational::integer(product)))
             }
@@ -217,11 +219,8 @@ impl NormalForm {
             };
         }
         let exponent = i32::try_from(exponent.numerator()).ok()?;
-        let (base, below) = if exponent < 0 {
-            (&self.below, &self.above)
-        } else {
-            (&self.above, &self.below)
-        };
+        let (base, below) =
+            if exponent < 0 { (&self.below, &self.above) } else { (&self.above, &self.below) };
         if below.0.is_empty() {
             return None;
         }
@@ -259,7 +258,8 @@ impl Polynomial {
 
     fn multiply(&self, other: &Self, work: &Work) -> Option<Self> {
         work.spend(self.0.len() * other.0.len())?;
-        let products = self.0.iter().flat_map(|left| other.0.iter().map(|right| left.multiply(right)));
+        let products =
+            self.0.iter().flat_map(|left| other.0.iter().map(|right| left.multiply(right)));
         Self::collect(products.collect::<Option<_>>()?)
     }
 
@@ -357,7 +357,9 @@ impl Term {
         }
         for (generator, of_one) in &self.monomial {
             // The root of the square of a letter is its absolute value.
-            if matches!(generator, Generator::Letter(_) | Generator::Opaque(_)) && *of_one != Rational::ONE {
+            if matches!(generator, Generator::Letter(_) | Generator::Opaque(_))
+                && *of_one != Rational::ONE
+            {
                 return None;
             }
             power.multiply_by(generator.clone(), of_one.multiply(exponent)?)?;
@@ -410,7 +412,10 @@ mod tests {
     #[test]
     fn rationalised_denominators_are_equal() {
         let third_of_root = root(3).over(Expression::integer(3));
-        assert_eq!(exactly_equal(&third_of_root, &Expression::integer(1).over(root(3))), Some(true));
+        assert_eq!(
+            exactly_equal(&third_of_root, &Expression::integer(1).over(root(3))),
+            Some(true)
+        );
         // 1 / (√2 - 1) = √2 + 1
         let below = root(2).plus(Expression::integer(-1));
         let sum = root(2).plus(Expression::integer(1));
@@ -443,7 +448,8 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_bounds_has_no_normal_form() {
-        let tower = Expression::integer(9).to_power(Expression::integer(9).to_power(Expression::integer(9)));
+        let tower = Expression::integer(9)
+            .to_power(Expression::integer(9).to_power(Expression::integer(9)));
         assert!(NormalForm::of(&tower).is_none());
         assert!(NormalForm::of(&Expression::integer(1).over(Expression::integer(0))).is_none());
     }

@@ -51,9 +51,10 @@ impl Rational {
         {
             return None;
         }
-        let numerator = integer.bytes().chain(fraction.bytes()).try_fold(0i128, |value, digit| {
-            value.checked_mul(10)?.checked_add(i128::from(digit - b'0'))
-        })?;
+        let numerator =
+            integer.bytes().chain(fraction.bytes()).try_fold(0i128, |value, digit| {
+                value.checked_mul(10)?.checked_add(i128::from(digit - b'0'))
+            })?;
         Self::new(numerator, 10i128.checked_pow(fraction.len() as u32)?)
     }
 
@@ -201,7 +202,11 @@ mod tests {
         for (text, expected) in
             [("0.50", (1, 2)), (".5", (1, 2)), ("7.", (7, 1)), ("007", (7, 1)), ("2.4", (12, 5))]
         {
-            assert_eq!(Rational::from_decimal(text), Some(rational(expected.0, expected.1)), "{text}");
+            assert_eq!(
+                Rational::from_decimal(text),
+                Some(rational(expected.0, expected.1)),
+                "{text}"
+            );
         }
         for text in ["", ".", "1.2.3", "-1", "1e5", "x"] {
             assert_eq!(Rational::from_decimal(text), None, "{text}");

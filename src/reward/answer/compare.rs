@@ -16,7 +16,9 @@ use std::fmt;
 use super::units::Unit;
 use super::{Answer, Brackets, Order, Quantity};
 use crate::reward::algebra::normal_form::are_proportional;
-use crate::reward::algebra::{Constant, Decimal, Expression, NormalForm, Rational, evaluate, exactly_equal};
+use crate::reward::algebra::{
+    Constant, Decimal, Expression, NormalForm, Rational, evaluate, exactly_equal,
+};
 
 /// The fewest significant digits of a decimal that may stand for an irrational number or an endless fraction.
 pub const MIN_ROUNDED_DIGITS: i32 = 3;
@@ -107,19 +109,28 @@ pub fn compare(answer: &Answer, gold: &Answer) -> Comparison {
         (Answer::Choice { .. }, _) | (_, Answer::Choice { .. }) => compare_choices(answer, gold),
         (Answer::Quantity(answer), Answer::Quantity(gold)) => compare_quantities(answer, gold),
         (Answer::Text(answer), Answer::Text(gold)) => {
-            if answer == gold { Comparison::SameText } else { Comparison::OtherText }
+            if answer == gold {
+                Comparison::SameText
+            } else {
+                Comparison::OtherText
+            }
         }
         (
             Answer::List { brackets, items },
             Answer::List { brackets: gold_brackets, items: gold_items },
         ) => compare_lists((*brackets, items), (*gold_brackets, gold_items)),
         (Answer::List { brackets, items }, Answer::Inequality { sides, orders })
-        | (Answer::Inequality { sides, orders }, Answer::List { brackets, items }) => {
-            verdict(is_interval(*brackets, items, sides, orders), Comparison::SameRelation, Comparison::OtherRelation)
-        }
+        | (Answer::Inequality { sides, orders }, Answer::List { brackets, items }) => verdict(
+            is_interval(*brackets, items, sides, orders),
+            Comparison::SameRelation,
+            Comparison::OtherRelation,
+        ),
         (Answer::List { .. }, _) => Comparison::SeveralAnswers,
         (_, Answer::List { .. }) => Comparison::OtherList,
-        (Answer::Inequality { sides, orders }, Answer::Inequality { sides: others, orders: other_orders }) => {
+        (
+            Answer::Inequality { sides, orders },
+            Answer::Inequality { sides: others, orders: other_orders },
+        ) => {
             let is_same = inequalities_equal((sides, orders), (others, other_orders));
             verdict(is_same, Comparison::SameRelation, Comparison::OtherRelation)
         }
@@ -148,7 +159,11 @@ fn compare_choices(answer: &Answer, gold: &Answer) -> Comparison {
                 (Some(content), Some(gold)) => compare(content, gold).is_equal(),
                 _ => true,
             };
-            verdict(letter == gold_letter && agrees, Comparison::SameChoice, Comparison::OtherChoice)
+            verdict(
+                letter == gold_letter && agrees,
+                Comparison::SameChoice,
+                Comparison::OtherChoice,
+            )
         }
         (Answer::Choice { content: Some(content), .. }, gold) => compare(content, gold),
         (answer, Answer::Choice { content: Some(content), .. }) => compare(answer, content),
@@ -230,8 +245,12 @@ fn in_degrees(radians: &Expression) -> Expression {
 fn compare_values(answer: &Expression, gold: &Expression) -> Comparison {
     let found = match (answer, gold) {
         (Expression::Percent(answer), Expression::Percent(gold)) => same_value(answer, gold),
-        (Expression::Percent(inner), other) => same_value(answer, gold).or_else(|| same_without_sign(inner, other)),
-        (other, Expression::Percent(inner)) => same_value(answer, gold).or_else(|| same_without_sign(other, inner)),
+        (Expression::Percent(inner), other) => {
+            same_value(answer, gold).or_else(|| same_without_sign(inner, other))
+        }
+        (other, Expression::Percent(inner)) => {
+            same_value(answer, gold).or_else(|| same_without_sign(other, inner))
+        }
         _ => same_value(answer, gold),
     };
     found.unwrap_or(Comparison::OtherNumber)
@@ -278,7 +297,8 @@ fn same_value(answer: &Expression, gold: &Expression) -> Option<Comparison> {
 fn without_percent(value: &Expression) -> Cow<'_, Expression> {
     if let Expression::Percent(inner) = value
         && let Expression::Decimal(decimal) = inner.as_ref()
-        && let Some(value) = Rational::new(1, 100).and_then(|hundredth| decimal.value.multiply(hundredth))
+        && let Some(value) =
+            Rational::new(1, 100).and_then(|hundredth| decimal.value.multiply(hundredth))
     {
         return Cow::Owned(Expression::Decimal(Decimal { value, places: decimal.places + 2 }));
     }
@@ -302,7 +322,9 @@ fn agree_everywhere(answer: &Expression, gold: &Expression, error: f64) -> bool 
     let agrees = |point: f64| {
         let value_of = |name: &str| {
             // Letters stand for different numbers, the same ones on both sides.
-            let shift = name.bytes().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+            let shift = name
+                .bytes()
+                .fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
             point + f64::from(shift % 1009) / 1009.0
         };
         match (evaluate(answer, &value_of), evaluate(gold, &value_of)) {
@@ -325,7 +347,8 @@ fn significant_digits(decimal: Decimal) -> i32 {
 
 /// Whether the longer of two decimals rounds to the shorter.
 fn decimals_agree(answer: Decimal, gold: Decimal) -> bool {
-    let (shorter, longer) = if answer.places <= gold.places { (answer, gold) } else { (gold, answer) };
+    let (shorter, longer) =
+        if answer.places <= gold.places { (answer, gold) } else { (gold, answer) };
     significant_digits(shorter) >= MIN_SHARED_DIGITS && rounds_to(longer.value.to_f64(), shorter)
 }
 
@@ -339,7 +362,8 @@ fn is_rounding(decimal: Decimal, other: &Expression) -> bool {
         return false;
     }
     // 1.13 is no 9/8: what has a finite decimal can be written out.
-    let has_finite_decimal = NormalForm::of(other).and_then(|form| form.as_rational()).is_some_and(is_finite_decimal);
+    let has_finite_decimal =
+        NormalForm::of(other).and_then(|form| form.as_rational()).is_some_and(is_finite_decimal);
     !has_finite_decimal && rounds_to(value, decimal)
 }
 
@@ -382,7 +406,8 @@ fn compare_lists(answer: (Brackets, &[Answer]), gold: (Brackets, &[Answer])) -> 
 fn same_elements(items: &[Answer], gold: &[Answer]) -> bool {
     let mut is_used = vec![false; items.len()];
     gold.iter().all(|gold| {
-        let met = (0..items.len()).find(|idx| !is_used[*idx] && compare(&items[*idx], gold).is_equal());
+        let met =
+            (0..items.len()).find(|idx| !is_used[*idx] && compare(&items[*idx], gold).is_equal());
         met.map(|idx| is_used[idx] = true).is_some()
     })
 }
@@ -405,14 +430,16 @@ fn inequalities_equal(answer: (&[Expression], &[Order]), gold: (&[Expression], &
     answer.1 == gold.1
         && answer.0.len() == gold.0.len()
         && answer.0.windows(2).zip(gold.0.windows(2)).all(|(answer, gold)| {
-            let difference = |sides: &[Expression]| sides[0].clone().plus(sides[1].clone().negate());
+            let difference =
+                |sides: &[Expression]| sides[0].clone().plus(sides[1].clone().negate());
             let (answer, gold) = (difference(answer), difference(gold));
             same_value(&answer, &gold).is_some()
         })
 }
 
 fn ascending(sides: &[Expression], orders: &[Order]) -> (Vec<Expression>, Vec<Order>) {
-    let is_descending = orders.iter().all(|order| matches!(order, Order::Greater | Order::GreaterOrEqual));
+    let is_descending =
+        orders.iter().all(|order| matches!(order, Order::Greater | Order::GreaterOrEqual));
     if !is_descending {
         return (sides.to_vec(), orders.to_vec());
     }
@@ -424,9 +451,16 @@ fn ascending(sides: &[Expression], orders: &[Order]) -> (Vec<Expression>, Vec<Or
 }
 
 /// Whether `a < x < b` says the same as an interval.
-fn is_interval(brackets: Brackets, items: &[Answer], sides: &[Expression], orders: &[Order]) -> bool {
+fn is_interval(
+    brackets: Brackets,
+    items: &[Answer],
+    sides: &[Expression],
+    orders: &[Order],
+) -> bool {
     let (sides, orders) = ascending(sides, orders);
-    let ([low, Expression::Symbol(_), high], [first, second]) = (sides.as_slice(), orders.as_slice()) else {
+    let ([low, Expression::Symbol(_), high], [first, second]) =
+        (sides.as_slice(), orders.as_slice())
+    else {
         return false;
     };
     let expected = match (first, second) {

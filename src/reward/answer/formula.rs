@@ -121,7 +121,9 @@ impl<'a> Parser<'a> {
         let is_fraction = self.peek_sign() == Some(Sign::Fraction);
         let right = self.factor()?;
         match right {
-            Expression::Number(fraction) if is_fraction && is_whole && was_number && !fraction.is_negative() => {
+            Expression::Number(fraction)
+                if is_fraction && is_whole && was_number && !fraction.is_negative() =>
+            {
                 Some(left.plus(Expression::Number(fraction)))
             }
             right => Some(left.times(right)),
@@ -180,7 +182,11 @@ impl<'a> Parser<'a> {
                     self.position += 1;
                     value = Expression::Percent(Box::new(value));
                 }
-                _ if matches!(self.word_at(self.position), Some("percent" | "percentage" | "pct")) => {
+                _ if matches!(
+                    self.word_at(self.position),
+                    Some("percent" | "percentage" | "pct")
+                ) =>
+                {
                     self.position += 1;
                     value = Expression::Percent(Box::new(value));
                 }
@@ -251,9 +257,9 @@ impl<'a> Parser<'a> {
                 self.take(Sign::Bar)?;
                 Some(Expression::Call(Function::Abs, Box::new(inside)))
             }
-            Kind::Sign(Sign::Open(bracket @ (Bracket::Round | Bracket::Square | Bracket::Brace))) => {
-                self.group(*bracket)
-            }
+            Kind::Sign(Sign::Open(
+                bracket @ (Bracket::Round | Bracket::Square | Bracket::Brace),
+            )) => self.group(*bracket),
             Kind::Sign(_) => None,
         }
     }
@@ -269,7 +275,9 @@ impl<'a> Parser<'a> {
     fn mixed(&mut self, whole: Rational) -> Expression {
         let next = self.number_at(self.position).filter(|_| whole.is_integer());
         let Some(next) = next else { return Expression::Number(whole) };
-        let below = (self.peek_sign_after(1) == Some(Sign::Over)).then(|| self.number_at(self.position + 2)).flatten();
+        let below = (self.peek_sign_after(1) == Some(Sign::Over))
+            .then(|| self.number_at(self.position + 2))
+            .flatten();
         let is_apart = self.peek().is_some_and(|token| token.is_apart);
         let fraction = match below {
             Some(below) if is_apart && next.is_integer() && below.is_integer() => {
@@ -282,11 +290,16 @@ impl<'a> Parser<'a> {
             }
             _ => return Expression::Number(whole),
         };
-        fraction.and_then(|fraction| whole.add(fraction)).map_or(Expression::Number(whole), Expression::Number)
+        fraction
+            .and_then(|fraction| whole.add(fraction))
+            .map_or(Expression::Number(whole), Expression::Number)
     }
 
     fn is_exact(&self, position: usize) -> bool {
-        matches!(self.tokens.get(position).map(|token| &token.kind), Some(Kind::Number { places: None, .. }))
+        matches!(
+            self.tokens.get(position).map(|token| &token.kind),
+            Some(Kind::Number { places: None, .. })
+        )
     }
 
     fn peek_sign_after(&self, n_tokens: usize) -> Option<Sign> {
@@ -309,7 +322,9 @@ impl<'a> Parser<'a> {
     fn fraction(&mut self) -> Option<Expression> {
         self.take(Sign::Fraction)?;
         let is_group_after = self.peek_sign_after(1) == Some(Sign::Open(Bracket::Brace));
-        if let Some(number) = self.number_at(self.position).filter(|number| number.is_integer() && !is_group_after) {
+        if let Some(number) =
+            self.number_at(self.position).filter(|number| number.is_integer() && !is_group_after)
+        {
             // The lexer has read `12` of `\frac12` as one number.
             if (10..100).contains(&number.numerator()) {
                 self.position += 1;
@@ -391,7 +406,8 @@ impl<'a> Parser<'a> {
     }
 
     fn is_unit_to_the_end(&self) -> bool {
-        let mut ahead = Parser { tokens: self.tokens, position: self.position, depth: 0, has_degree: false };
+        let mut ahead =
+            Parser { tokens: self.tokens, position: self.position, depth: 0, has_degree: false };
         ahead.unit_to_the_end().is_some()
     }
 
@@ -414,7 +430,8 @@ impl<'a> Parser<'a> {
         }
         let mut unit = self.unit_power()?;
         loop {
-            let is_over = self.peek_sign() == Some(Sign::Over) || self.word_at(self.position) == Some("per");
+            let is_over =
+                self.peek_sign() == Some(Sign::Over) || self.word_at(self.position) == Some("per");
             let is_times = self.peek_sign() == Some(Sign::Times);
             if !is_over && !is_times {
                 return Some(unit);
@@ -455,10 +472,13 @@ impl<'a> Parser<'a> {
         let is_braced = has_caret && self.take(Sign::Open(Bracket::Brace)).is_some();
         let is_negative = has_caret && self.take(Sign::Minus).is_some();
         let number = self.number_at(self.position).filter(|number| number.is_integer());
-        let exponent = number.and_then(|number| i8::try_from(number.numerator()).ok()).filter(|n| (1..=4).contains(n));
+        let exponent = number
+            .and_then(|number| i8::try_from(number.numerator()).ok())
+            .filter(|n| (1..=4).contains(n));
         let Some(exponent) = exponent else {
             // Leave nothing half read: the caller sees that tokens remain.
-            self.position -= usize::from(has_caret) + usize::from(is_braced) + usize::from(is_negative);
+            self.position -=
+                usize::from(has_caret) + usize::from(is_braced) + usize::from(is_negative);
             return None;
         };
         self.position += 1;
@@ -473,9 +493,38 @@ impl<'a> Parser<'a> {
 }
 
 const GREEK: &[&str] = &[
-    "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
-    "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda",
-    "Sigma", "Phi", "Psi", "Omega", "ell",
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "varepsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "rho",
+    "sigma",
+    "tau",
+    "phi",
+    "varphi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Sigma",
+    "Phi",
+    "Psi",
+    "Omega",
+    "ell",
 ];
 
 fn symbol(name: &str) -> Expression {

@@ -72,8 +72,25 @@ pub(super) enum Bracket {
 
 /// Commands whose argument counts as if it stood alone.
 const TRANSPARENT: &[&str] = &[
-    "text", "textbf", "textit", "textrm", "textnormal", "mathrm", "mathbf", "mathit", "mathsf", "mbox", "boxed", "fbox",
-    "operatorname", "displaystyle", "rm", "bf", "overline", "vec", "mathbb",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mbox",
+    "boxed",
+    "fbox",
+    "operatorname",
+    "displaystyle",
+    "rm",
+    "bf",
+    "overline",
+    "vec",
+    "mathbb",
 ];
 
 const COMMANDS: &[(&str, Sign)] = &[
@@ -117,7 +134,8 @@ const COMMANDS: &[(&str, Sign)] = &[
 ];
 
 /// Commands that only make room.
-const SPACING: &[&str] = &["left", "right", "quad", "qquad", "ldots", "dots", "cdots", "limits", "big", "Big"];
+const SPACING: &[&str] =
+    &["left", "right", "quad", "qquad", "ldots", "dots", "cdots", "limits", "big", "Big"];
 
 const FRACTIONS: &[(char, (i128, i128))] = &[
     ('½', (1, 2)),
@@ -188,12 +206,16 @@ impl Lexer<'_> {
                 }
             }
             // Dollar signs delimit mathematics or name a currency; stars, back-ticks and quotes are ornament.
-            '$' | '€' | '£' | '¥' | '`' | '"' | '“' | '”' | '\u{200b}' | '…' | '~' => self.is_apart = true,
+            '$' | '€' | '£' | '¥' | '`' | '"' | '“' | '”' | '\u{200b}' | '…' | '~' => {
+                self.is_apart = true
+            }
             '*' if after.starts_with('*') => {
                 self.rest = &after[1..];
                 // `2**3` is a power, `**2**` a bold number.
-                let is_power = matches!(self.tokens.last().map(|token| &token.kind), Some(Kind::Number { .. }))
-                    && self.rest.starts_with(|c: char| c.is_ascii_digit());
+                let is_power = matches!(
+                    self.tokens.last().map(|token| &token.kind),
+                    Some(Kind::Number { .. })
+                ) && self.rest.starts_with(|c: char| c.is_ascii_digit());
                 if is_power {
                     self.push(Kind::Sign(Sign::Caret));
                 } else {
@@ -278,7 +300,11 @@ impl Lexer<'_> {
         let end = self
             .rest
             .find(|c: char| {
-                !c.is_alphabetic() || is_ascii(c) != first_is_ascii || c == 'π' || is_superscript(c) || c == 'º'
+                !c.is_alphabetic()
+                    || is_ascii(c) != first_is_ascii
+                    || c == 'π'
+                    || is_superscript(c)
+                    || c == 'º'
             })
             .unwrap_or(self.rest.len());
         let word: String = self.rest[..end].chars().map(half_width).collect();
@@ -305,7 +331,9 @@ impl Lexer<'_> {
                 '%' => self.push(Kind::Sign(Sign::Percent)),
                 '|' => self.push(Kind::Sign(Sign::Bar)),
                 // Thin spaces, and the delimiters of mathematics.
-                ',' | ';' | ':' | '!' | ' ' | '(' | ')' | '[' | ']' | '$' | '\\' => self.is_apart = true,
+                ',' | ';' | ':' | '!' | ' ' | '(' | ')' | '[' | ']' | '$' | '\\' => {
+                    self.is_apart = true
+                }
                 _ => return None,
             }
             return Some(());
@@ -406,7 +434,9 @@ fn take_groups(rest: &mut &str, digits: &mut String) {
         }
         // `1,234,5` is a list.
         let is_number = !grouped.is_empty()
-            && !after.strip_prefix(separator).is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()));
+            && !after
+                .strip_prefix(separator)
+                .is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()));
         if is_number {
             digits.push_str(&grouped);
             *rest = after;
@@ -467,7 +497,17 @@ mod tests {
 
     #[test]
     fn one_number_has_many_spellings() {
-        for text in ["1234", "1,234", "1 234", "1{,}234", "1\\,234", "１２３４", "$1234$", "\\boxed{1234}", "1234."] {
+        for text in [
+            "1234",
+            "1,234",
+            "1 234",
+            "1{,}234",
+            "1\\,234",
+            "１２３４",
+            "$1234$",
+            "\\boxed{1234}",
+            "1234.",
+        ] {
             assert_eq!(kinds(text), Some(vec![number(1234)]), "{text}");
         }
         assert_eq!(kinds("1,23"), Some(vec![number(1), Kind::Sign(Sign::Comma), number(23)]));
@@ -480,7 +520,10 @@ mod tests {
         assert_eq!(kinds("5π"), kinds("5\\pi"));
         assert_eq!(kinds("cm²"), kinds("cm^2"));
         assert_eq!(kinds("3 \\text{cm}"), kinds("3 cm"));
-        assert_eq!(kinds("½"), Some(vec![Kind::Number { value: Rational::new(1, 2).unwrap(), places: None }]));
+        assert_eq!(
+            kinds("½"),
+            Some(vec![Kind::Number { value: Rational::new(1, 2).unwrap(), places: None }])
+        );
     }
 
     #[test]

@@ -151,7 +151,9 @@ impl fmt::Display for Answer {
                 Ok(())
             }
             Self::Choice { letter, content: None } => write!(f, "choice {letter}"),
-            Self::Choice { letter, content: Some(content) } => write!(f, "choice {letter}, {content}"),
+            Self::Choice { letter, content: Some(content) } => {
+                write!(f, "choice {letter}, {content}")
+            }
             Self::Text(text) => write!(f, "text {text:?}"),
         }
     }

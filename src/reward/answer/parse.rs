@@ -76,7 +76,8 @@ fn item(tokens: &[Token], depth: usize) -> Option<Answer> {
     let sides = split(tokens, |token| relation_sign(token).is_some())?;
     // A relation inside brackets has no meaning here.
     (sides.len() == relations.len() + 1).then_some(())?;
-    let is_equality = |sign: &Sign| matches!(sign, Sign::Equal | Sign::Approximate | Sign::Element | Sign::Colon);
+    let is_equality =
+        |sign: &Sign| matches!(sign, Sign::Equal | Sign::Approximate | Sign::Element | Sign::Colon);
     if relations.iter().all(is_equality) {
         return equality(&sides, depth);
     }
@@ -116,7 +117,8 @@ fn order(sign: &Sign) -> Option<Order> {
 fn collection(tokens: &[Token], depth: usize) -> Option<Answer> {
     let (first, rest) = tokens.split_first()?;
     let (last, inside) = rest.split_last()?;
-    let (Kind::Sign(Sign::Open(open)), Kind::Sign(Sign::Close(close))) = (&first.kind, &last.kind) else {
+    let (Kind::Sign(Sign::Open(open)), Kind::Sign(Sign::Close(close))) = (&first.kind, &last.kind)
+    else {
         return None;
     };
     // `(1)(2)` begins and ends with brackets, too, but not with a pair.
@@ -165,13 +167,19 @@ fn name(tokens: &[Token]) -> Option<String> {
     for token in tokens {
         match &token.kind {
             Kind::Word(word) => name.push_str(&word.to_lowercase()),
-            Kind::Sign(Sign::Figure | Sign::Degree | Sign::Open(Bracket::Brace) | Sign::Close(Bracket::Brace)) => {}
+            Kind::Sign(
+                Sign::Figure
+                | Sign::Degree
+                | Sign::Open(Bracket::Brace)
+                | Sign::Close(Bracket::Brace),
+            ) => {}
             Kind::Sign(Sign::Underscore) => name.push('_'),
             Kind::Number { value, .. } if after_underscore => name.push_str(&value.to_string()),
             _ => return None,
         }
         let stays = matches!(token.kind, Kind::Sign(Sign::Open(_)));
-        after_underscore = token.kind == Kind::Sign(Sign::Underscore) || (after_underscore && stays);
+        after_underscore =
+            token.kind == Kind::Sign(Sign::Underscore) || (after_underscore && stays);
     }
     let name = ["measureofangle", "angle", "theangle"]
         .iter()
@@ -183,7 +191,8 @@ fn name(tokens: &[Token]) -> Option<String> {
 /// A number with its unit, or two of them around `±`.
 fn side(tokens: &[Token]) -> Option<Answer> {
     let parts = split(tokens, |token| token.kind == Kind::Sign(Sign::PlusMinus))?;
-    let quantity = |formula: Formula| Quantity { name: None, value: formula.value, unit: formula.unit };
+    let quantity =
+        |formula: Formula| Quantity { name: None, value: formula.value, unit: formula.unit };
     if let [left, right] = parts.as_slice() {
         let right = formula(right)?;
         let left = if left.is_empty() { None } else { Some(plain_formula(left)?) };

@@ -3,17 +3,41 @@
 
 use super::lexer::{half_width, tokenize};
 use super::{Answer, Brackets, Quantity, parse};
-use crate::reward::algebra::{Constant, Expression, Rational};
+use crate::reward::algebra::{Constant, Decimal, Expression, Rational};
 
 /// An answer of more bytes is only compared as text, and that as it stands.
 const MAX_LENGTH: usize = 600;
 
 /// Phrases that lead to an answer, in lower case.
 const LEADS: &[&str] = &[
-    "the final answer is", "the correct answer is", "the correct option is", "the answer is", "final answer is",
-    "answer is", "the result is", "the value is", "final answer", "correct answer", "the answer", "answer", "there are",
-    "there is", "it is", "option", "choice", "so", "therefore", "thus", "hence", "approximately", "about", "exactly",
-    "答案是", "答案为", "答案", "约",
+    "the final answer is",
+    "the correct answer is",
+    "the correct option is",
+    "the answer is",
+    "final answer is",
+    "answer is",
+    "the result is",
+    "the value is",
+    "final answer",
+    "correct answer",
+    "the answer",
+    "answer",
+    "there are",
+    "there is",
+    "it is",
+    "option",
+    "choice",
+    "so",
+    "therefore",
+    "thus",
+    "hence",
+    "approximately",
+    "about",
+    "exactly",
+    "答案是",
+    "答案为",
+    "答案",
+    "约",
 ];
 
 /// Reads an answer; what is neither mathematics nor a choice is text.
@@ -30,14 +54,38 @@ pub fn read(text: &str) -> Answer {
 }
 
 fn read_narrow(text: &str) -> Answer {
+    if let Some(value) = bare_number(text) {
+        return Answer::Quantity(Quantity { name: None, value, unit: None });
+    }
     let text = without_lead(without_ornament(text));
     if let Some(choice) = choice(text) {
         return choice;
     }
     if let Some(value) = spelled_number(text) {
-        return Answer::Quantity(Quantity { name: None, value: Expression::Number(value), unit: None });
+        return Answer::Quantity(Quantity {
+            name: None,
+            value: Expression::Number(value),
+            unit: None,
+        });
     }
     mathematics(text).unwrap_or_else(|| Answer::Text(plain(text)))
+}
+
+/// `-12` and `3.50`, most answers there are, without the detour over tokens.
+fn bare_number(text: &str) -> Option<Expression> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = unsigned.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if !is_plain || unsigned.len() > 18 || !unsigned.ends_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let value = Rational::from_decimal(unsigned)?;
+    let value = if unsigned.len() < text.len() { value.negate()? } else { value };
+    Some(match unsigned.split_once('.') {
+        Some((_, fraction)) => {
+            Expression::Decimal(Decimal { value, places: fraction.len() as i32 })
+        }
+        None => Expression::Number(value),
+    })
 }
 
 /// Whether a text that was read as plain text is too long, or looks like mathematics that could not be read.
@@ -47,7 +95,8 @@ pub(super) fn is_broken(text: &str) -> bool {
     }
     let text = without_commands(without_lead(without_ornament(text.trim())));
     // A number beyond 128 bits is compared as text.
-    let is_long_number = text.len() > 30 && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.'));
+    let is_long_number =
+        text.len() > 30 && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.'));
     if is_long_number {
         return false;
     }
@@ -61,7 +110,9 @@ fn mathematics(text: &str) -> Option<Answer> {
     let answer = parse::answer(&tokens)?;
     match &answer {
         // Letters alone are a word, not a product: "cat" is not "act".
-        Answer::Quantity(quantity) if quantity.name.is_none() && is_letters(&quantity.value) => None,
+        Answer::Quantity(quantity) if quantity.name.is_none() && is_letters(&quantity.value) => {
+            None
+        }
         Answer::List { .. } if is_word_list(&answer) => Some(text_list(text)),
         _ => Some(answer),
     }
@@ -113,7 +164,9 @@ fn without_ornament(text: &str) -> &str {
             return text;
         }
         // A factorial is no exclamation.
-        if text.ends_with('!') && text.trim_end_matches('!').ends_with(|c: char| c.is_ascii_digit() || c == ')') {
+        if text.ends_with('!')
+            && text.trim_end_matches('!').ends_with(|c: char| c.is_ascii_digit() || c == ')')
+        {
             return text;
         }
         text = shorter;
@@ -123,6 +176,9 @@ fn without_ornament(text: &str) -> &str {
 /// Drops phrases such as `The answer is:`; each must be followed by white space, a colon or mathematics.
 fn without_lead(text: &str) -> &str {
     let mut text = text;
+    if !text.starts_with(char::is_alphabetic) {
+        return text;
+    }
     // Two phrases may follow each other: "So the answer is".
     for _ in 0..3 {
         let Some(rest) = LEADS.iter().find_map(|lead| after_lead(text, lead)) else { return text };
@@ -135,8 +191,10 @@ fn after_lead<'a>(text: &'a str, lead: &str) -> Option<&'a str> {
     let head = text.get(..lead.len())?;
     let rest = &text[lead.len()..];
     let is_lead = head.eq_ignore_ascii_case(lead)
-        && (!lead.is_ascii() || rest.starts_with(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '：')));
-    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '：'));
+        && (!lead.is_ascii()
+            || rest.starts_with(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '：')));
+    let rest =
+        rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ':' | ',' | '：'));
     (is_lead && !rest.is_empty()).then_some(without_ornament(rest))
 }
 
@@ -163,7 +221,12 @@ fn choice(text: &str) -> Option<Answer> {
         return Some(Answer::Choice { letter, content: None });
     }
     // Only capital letters name choices before a text: `a: 5` is a ratio's or a name's beginning.
-    (first.is_ascii_uppercase() && rest.chars().nth(1).is_some_and(|c| c.is_whitespace() || is_open || rest.starts_with(['.', ')', '、']))).then(|| {
+    (first.is_ascii_uppercase()
+        && rest
+            .chars()
+            .nth(1)
+            .is_some_and(|c| c.is_whitespace() || is_open || rest.starts_with(['.', ')', '、'])))
+    .then(|| {
         let content = read_content(after);
         Answer::Choice { letter, content: Some(Box::new(content)) }
     })
@@ -171,22 +234,38 @@ fn choice(text: &str) -> Option<Answer> {
 
 fn read_content(text: &str) -> Answer {
     if let Some(value) = spelled_number(text) {
-        return Answer::Quantity(Quantity { name: None, value: Expression::Number(value), unit: None });
+        return Answer::Quantity(Quantity {
+            name: None,
+            value: Expression::Number(value),
+            unit: None,
+        });
     }
     mathematics(text).unwrap_or_else(|| Answer::Text(plain(text)))
 }
 
 /// What LaTeX puts around text.
-const TEXT_COMMANDS: &[&str] =
-    &["\\text{", "\\textbf{", "\\textit{", "\\textrm{", "\\mathrm{", "\\mathbf{", "\\mbox{", "\\boxed{"];
+const TEXT_COMMANDS: &[&str] = &[
+    "\\text{",
+    "\\textbf{",
+    "\\textit{",
+    "\\textrm{",
+    "\\mathrm{",
+    "\\mathbf{",
+    "\\mbox{",
+    "\\boxed{",
+];
 
 /// Drops dollar signs and text commands around the whole text.
 fn without_commands(text: &str) -> &str {
     let mut text = text;
     loop {
         let shorter = text.trim().trim_matches('$');
-        let inside = TEXT_COMMANDS.iter().find_map(|command| shorter.strip_prefix(command)?.strip_suffix('}'));
-        let shorter = inside.filter(|inside| !inside.contains(['{', '}'])|| inside.starts_with('\\')).unwrap_or(shorter);
+        let inside = TEXT_COMMANDS
+            .iter()
+            .find_map(|command| shorter.strip_prefix(command)?.strip_suffix('}'));
+        let shorter = inside
+            .filter(|inside| !inside.contains(['{', '}']) || inside.starts_with('\\'))
+            .unwrap_or(shorter);
         if shorter.len() == text.len() {
             return text;
         }
@@ -209,10 +288,29 @@ fn plain(text: &str) -> String {
 }
 
 const ONES: [&str; 20] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
 ];
-const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+const TENS: [&str; 8] =
+    ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 /// `three`, `twenty-one`, `one hundred`, `half`.
 fn spelled_number(text: &str) -> Option<Rational> {
@@ -220,9 +318,11 @@ fn spelled_number(text: &str) -> Option<Rational> {
         return None;
     }
     let lower = text.to_ascii_lowercase().replace('-', " ");
-    let words: Vec<&str> = lower.split(' ').filter(|word| !word.is_empty() && *word != "and").collect();
+    let words: Vec<&str> =
+        lower.split(' ').filter(|word| !word.is_empty() && *word != "and").collect();
     let one = |word: &str| ONES.iter().position(|one| *one == word).map(|value| value as i128);
-    let ten = |word: &str| TENS.iter().position(|ten| *ten == word).map(|value| (value as i128 + 2) * 10);
+    let ten =
+        |word: &str| TENS.iter().position(|ten| *ten == word).map(|value| (value as i128 + 2) * 10);
     let below_hundred = |words: &[&str]| match words {
         [] => Some(0),
         [word] => one(word).or_else(|| ten(word)),

@@ -49,7 +49,11 @@ const MEASURES: &[Row] = &[
     (&["dm", "decimeter", "decimeters", "decimetre", "decimetres", "分米"], LENGTH, (1, 10)),
     (&["cm", "centimeter", "centimeters", "centimetre", "centimetres", "厘米"], LENGTH, (1, 100)),
     (&["mm", "millimeter", "millimeters", "millimetre", "millimetres", "毫米"], LENGTH, (1, 1000)),
-    (&["km", "kilometer", "kilometers", "kilometre", "kilometres", "千米", "公里"], LENGTH, (1000, 1)),
+    (
+        &["km", "kilometer", "kilometers", "kilometre", "kilometres", "千米", "公里"],
+        LENGTH,
+        (1000, 1),
+    ),
     (&["inch", "inches"], LENGTH, (254, 10_000)),
     (&["ft", "foot", "feet"], LENGTH, (3048, 10_000)),
     (&["yd", "yard", "yards"], LENGTH, (9144, 10_000)),
@@ -88,15 +92,108 @@ const RADIANS: &[&str] = &["rad", "rads", "radian", "radians", "弧度"];
 
 /// What is counted in questions about figures.
 const THINGS: &[&str] = &[
-    "unit", "units", "item", "items", "object", "objects", "thing", "things", "piece", "pieces", "shape", "shapes",
-    "cube", "cubes", "sphere", "spheres", "cylinder", "cylinders", "ball", "balls", "block", "blocks", "car", "cars",
-    "bus", "buses", "bike", "bikes", "bicycle", "bicycles", "motorbike", "motorbikes", "motorcycle", "motorcycles",
-    "truck", "trucks", "plane", "planes", "airplane", "airplanes", "aeroplane", "aeroplanes", "jet", "jets", "bird",
-    "birds", "person", "people", "man", "men", "woman", "women", "child", "children", "student", "students", "boy",
-    "boys", "girl", "girls", "triangle", "triangles", "square", "squares", "circle", "circles", "rectangle",
-    "rectangles", "side", "sides", "angle", "angles", "edge", "edges", "vertex", "vertices", "face", "faces", "point",
-    "points", "line", "lines", "apple", "apples", "time", "times", "way", "ways", "dollar", "dollars", "yuan", "euro",
-    "euros", "cent", "cents", "元", "个", "件", "人", "次", "辆", "块",
+    "unit",
+    "units",
+    "item",
+    "items",
+    "object",
+    "objects",
+    "thing",
+    "things",
+    "piece",
+    "pieces",
+    "shape",
+    "shapes",
+    "cube",
+    "cubes",
+    "sphere",
+    "spheres",
+    "cylinder",
+    "cylinders",
+    "ball",
+    "balls",
+    "block",
+    "blocks",
+    "car",
+    "cars",
+    "bus",
+    "buses",
+    "bike",
+    "bikes",
+    "bicycle",
+    "bicycles",
+    "motorbike",
+    "motorbikes",
+    "motorcycle",
+    "motorcycles",
+    "truck",
+    "trucks",
+    "plane",
+    "planes",
+    "airplane",
+    "airplanes",
+    "aeroplane",
+    "aeroplanes",
+    "jet",
+    "jets",
+    "bird",
+    "birds",
+    "person",
+    "people",
+    "man",
+    "men",
+    "woman",
+    "women",
+    "child",
+    "children",
+    "student",
+    "students",
+    "boy",
+    "boys",
+    "girl",
+    "girls",
+    "triangle",
+    "triangles",
+    "square",
+    "squares",
+    "circle",
+    "circles",
+    "rectangle",
+    "rectangles",
+    "side",
+    "sides",
+    "angle",
+    "angles",
+    "edge",
+    "edges",
+    "vertex",
+    "vertices",
+    "face",
+    "faces",
+    "point",
+    "points",
+    "line",
+    "lines",
+    "apple",
+    "apples",
+    "time",
+    "times",
+    "way",
+    "ways",
+    "dollar",
+    "dollars",
+    "yuan",
+    "euro",
+    "euros",
+    "cent",
+    "cents",
+    "元",
+    "个",
+    "件",
+    "人",
+    "次",
+    "辆",
+    "块",
 ];
 
 /// Single letters that are units only where white space or a slash stands before them, since `2h` and `3l` are more
@@ -109,14 +206,19 @@ impl Unit {
 
     /// The unit called `word`; `is_apart` says that white space or a slash stands before it.
     pub(super) fn named(word: &str, is_apart: bool) -> Option<Self> {
+        // Most letters in formulas are no units.
+        if word.len() == 1 && !"mgshlL".contains(word) {
+            return None;
+        }
         if SHY.contains(&word) && !is_apart {
             return None;
         }
         let lower = word.to_ascii_lowercase();
         let is_short = word.len() <= 2;
         let spelled = |spelling: &str| spelling == word || (!is_short && spelling == lower);
-        if let Some((_, kind, (above, below))) =
-            MEASURES.iter().find(|(spellings, ..)| spellings.iter().any(|spelling| spelled(spelling)))
+        if let Some((_, kind, (above, below))) = MEASURES
+            .iter()
+            .find(|(spellings, ..)| spellings.iter().any(|spelling| spelled(spelling)))
         {
             return Some(Self::Measure { kind: *kind, scale: Rational::new(*above, *below)? });
         }

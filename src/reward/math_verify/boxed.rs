@@ -24,7 +24,8 @@ pub(super) fn contents(text: &str, boxes: Boxes) -> String {
         if open_at >= limit {
             break;
         }
-        let close = if open.starts_with('{') { matching_brace(&text[open_at..limit]) } else { None };
+        let close =
+            if open.starts_with('{') { matching_brace(&text[open_at..limit]) } else { None };
         let Some(close) = close else {
             // A box that is not closed reaches to the end, but only if it is the last.
             if found.is_empty() {
@@ -53,7 +54,8 @@ pub(super) fn contents(text: &str, boxes: Boxes) -> String {
 /// Where the commands stand, from left to right.
 fn commands(text: &str) -> Vec<(usize, &'static str)> {
     let named = |start: usize| {
-        let command = ["\\boxed", "\\fbox"].into_iter().find(|name| text[start..].starts_with(name));
+        let command =
+            ["\\boxed", "\\fbox"].into_iter().find(|name| text[start..].starts_with(name));
         command.map(|command| (start, command))
     };
     text.match_indices('\\').filter_map(|(start, _)| named(start)).collect()
@@ -83,7 +85,8 @@ fn is_continued(between: &str, content: &str, next: Option<&&str>) -> bool {
 
 fn has_separator(text: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    text.contains([',', ';']) || text.split(|c| !is_word(c)).any(|word| word == "and" || word == "or")
+    text.contains([',', ';'])
+        || text.split(|c| !is_word(c)).any(|word| word == "and" || word == "or")
 }
 
 #[cfg(test)]

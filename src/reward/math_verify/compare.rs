@@ -79,7 +79,8 @@ pub(super) fn expressions_equal(gold: &Expression, target: &Expression) -> bool 
     if let Some(equal) = letters_equal(gold, target) {
         return equal;
     }
-    let is_number = |value: &Expression| matches!(value, Expression::Number(_) | Expression::Decimal(_));
+    let is_number =
+        |value: &Expression| matches!(value, Expression::Number(_) | Expression::Decimal(_));
     let is_decimal = |value: &Expression| matches!(value, Expression::Decimal(_));
     if is_number(without_percent(gold)) || is_number(without_percent(target)) {
         if is_decimal(without_percent(gold)) || is_decimal(without_percent(target)) {
@@ -273,7 +274,8 @@ fn sorted(values: Vec<Value>) -> Vec<Value> {
 }
 
 fn lists_equal(gold: &[Value], target: &[Value]) -> bool {
-    gold.len() == target.len() && gold.iter().zip(target).all(|(gold, target)| are_equal(gold, target))
+    gold.len() == target.len()
+        && gold.iter().zip(target).all(|(gold, target)| are_equal(gold, target))
 }
 
 fn relations_equal(gold: &Value, target: &Value) -> bool {
@@ -301,7 +303,10 @@ fn pairs(value: &Value) -> Vec<Option<Pair>> {
             let sides = left.zip(right);
             left = right;
             let (left, right) = sides?;
-            Some(Pair { relation: *relation, difference: left.clone().plus(right.clone().negate()) })
+            Some(Pair {
+                relation: *relation,
+                difference: left.clone().plus(right.clone().negate()),
+            })
         })
         .collect()
 }

@@ -114,9 +114,9 @@ impl<'a> Environments<'a> {
 
     /// The content of the environment that opens at `position`, and where it ends.
     fn one(&self, position: usize, context: Context) -> Option<(Span, usize)> {
-        let (content, end) = self.delimited(position).or_else(|| {
-            if context == Context::Plain { self.fraction(position) } else { None }
-        })?;
+        let (content, end) = self
+            .delimited(position)
+            .or_else(|| if context == Context::Plain { self.fraction(position) } else { None })?;
         (context == Context::Plain || self.has_boxed(&content)).then_some((content, end))
     }
 
@@ -151,7 +151,8 @@ impl<'a> Environments<'a> {
             (space, '[') if !matches!(space, '$' | '\\') => {
                 let close = self.closing(Closing::AnySquareOrLineEnd, position + 2)?;
                 let is_square = scanner.at(close) == Some(']') && close > position + 2;
-                (is_square && scanner.is_space(close + 1)).then_some((position + 2..close, close + 2))
+                (is_square && scanner.is_space(close + 1))
+                    .then_some((position + 2..close, close + 2))
             }
             _ => None,
         }
@@ -168,7 +169,8 @@ impl<'a> Environments<'a> {
         } else {
             // Going back a little must not read the rest of the text again.
             let joins = |position: usize| known.from <= position && position <= known.found;
-            let stop = (from..length).find(|position| joins(*position) || self.closes(closing, *position));
+            let stop =
+                (from..length).find(|position| joins(*position) || self.closes(closing, *position));
             match stop {
                 Some(position) if joins(position) => known.found,
                 Some(position) => position,
@@ -187,7 +189,9 @@ impl<'a> Environments<'a> {
         match closing {
             Closing::Dollars => is('$') && scanner.at(position + 1) == Some('$'),
             Closing::Bracket => is('\\') && scanner.at(position + 1) == Some(']'),
-            Closing::DollarOrLineEnd => is('\n') || (is('$') && scanner.at(position - 1) != Some('\\')),
+            Closing::DollarOrLineEnd => {
+                is('\n') || (is('$') && scanner.at(position - 1) != Some('\\'))
+            }
             Closing::ParenthesisOrLineEnd => {
                 is('\n') || (is('\\') && scanner.at(position + 1) == Some(')'))
             }
@@ -244,7 +248,9 @@ mod tests {
         while position < text.len() {
             match environments.joined(position, context, Tail::Anything) {
                 Some((joined, end)) => {
-                    found.push(joined.into_iter().map(|one| text[one.content].iter().collect()).collect());
+                    found.push(
+                        joined.into_iter().map(|one| text[one.content].iter().collect()).collect(),
+                    );
                     position = end;
                 }
                 None => position += 1,
@@ -256,8 +262,9 @@ mod tests {
     #[test]
     fn every_kind_of_environment_is_found() {
         let text = r"$a$; $$b$$; \[c\]; \(d\); [e] ; \frac{1}{2}";
-        let expected: Vec<Vec<String>> =
-            ["a", "b", "c", "d", "e", r"\frac{1}{2}"].map(|content| vec![content.to_owned()]).into();
+        let expected: Vec<Vec<String>> = ["a", "b", "c", "d", "e", r"\frac{1}{2}"]
+            .map(|content| vec![content.to_owned()])
+            .into();
         assert_eq!(contents(text, Context::Plain), expected);
     }
 

@@ -31,8 +31,13 @@ pub struct Extraction {
 const MAX_TRIED: usize = 400;
 
 /// The kinds of finds, in the order in which they are tried.
-const PRIORITIES: [Priority; 5] =
-    [Priority::Hope, Priority::FinalAnswer, Priority::AnswerColon, Priority::Answer, Priority::Anywhere];
+const PRIORITIES: [Priority; 5] = [
+    Priority::Hope,
+    Priority::FinalAnswer,
+    Priority::AnswerColon,
+    Priority::Answer,
+    Priority::Anywhere,
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Priority {
@@ -164,7 +169,8 @@ impl<'a> Finder<'a> {
     /// LaTeX where the words of `priority` begin at `start`.
     fn latex(&mut self, priority: Priority, start: usize) -> Option<Find> {
         let environments = &self.environments;
-        let joined = |position: usize, tail: Tail| environments.joined(position, Context::Plain, tail);
+        let joined =
+            |position: usize, tail: Tail| environments.joined(position, Context::Plain, tail);
         let after_space = |position: usize, tail: Tail| {
             let end = self.scanner.skip_space(position);
             let before = (end > position).then(|| end - 1);
@@ -187,7 +193,8 @@ impl<'a> Finder<'a> {
 
     /// Environments that contain boxes, and the stretch from the first box to the last brace.
     fn boxed(&mut self) -> Vec<Find> {
-        let is_boxed = |at: &usize| self.text[*at] == '\\' && self.scanner.starts_with(*at, "\\boxed{");
+        let is_boxed =
+            |at: &usize| self.text[*at] == '\\' && self.scanner.starts_with(*at, "\\boxed{");
         let Some(first) = (0..self.text.len()).find(is_boxed) else { return Vec::new() };
         let mut finds = Vec::new();
         let mut next = 0;
@@ -200,7 +207,8 @@ impl<'a> Finder<'a> {
                 None => next += 1,
             }
         }
-        let last_brace = self.text.iter().rposition(|c| *c == '}').filter(|last| *last >= first + 8);
+        let last_brace =
+            self.text.iter().rposition(|c| *c == '}').filter(|last| *last >= first + 8);
         finds.extend(last_brace.map(|last| {
             let kind = FindKind::Boxed(first..last + 1);
             Find { start: first, end: last + 1, kind }
@@ -245,7 +253,8 @@ impl<'a> Finder<'a> {
                 }
             }
         }
-        (after..=after + line.min(50)).find_map(|position| self.scanner.plain(position, Tail::NoEquals))
+        (after..=after + line.min(50))
+            .find_map(|position| self.scanner.plain(position, Tail::NoEquals))
     }
 
     /// `\s*` and a find, whose prefix may be the last of the white space.
@@ -284,7 +293,9 @@ impl<'a> Finder<'a> {
             for position in after..=(after + 100).min(self.text.len()) {
                 let space_end = self.scanner.skip_space(position);
                 if space_end > position && self.scanner.starts_with(space_end, "is") {
-                    ends.push(space_end + 2 + usize::from(self.scanner.at(space_end + 2) == Some(':')));
+                    ends.push(
+                        space_end + 2 + usize::from(self.scanner.at(space_end + 2) == Some(':')),
+                    );
                 }
                 if !crosses_lines && self.scanner.at(position) == Some('\n') {
                     break;
@@ -391,7 +402,9 @@ fn joined_set(values: impl Iterator<Item = Value>) -> Value {
     }
     let is_new = |idx: usize| {
         let same = |other: &Value| match (&elements[idx], other) {
-            (Value::Expression(left), Value::Expression(right)) => left == right || expressions_same(left, right),
+            (Value::Expression(left), Value::Expression(right)) => {
+                left == right || expressions_same(left, right)
+            }
             (left, right) => left == right,
         };
         !elements[..idx].iter().any(same)
@@ -403,7 +416,8 @@ fn joined_set(values: impl Iterator<Item = Value>) -> Value {
 }
 
 fn expressions_same(left: &Expression, right: &Expression) -> bool {
-    matches!((left, right), (Expression::Number(_), Expression::Number(_))) && expressions_equal(left, right)
+    matches!((left, right), (Expression::Number(_), Expression::Number(_)))
+        && expressions_equal(left, right)
 }
 
 #[cfg(test)]

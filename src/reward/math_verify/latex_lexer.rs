@@ -140,49 +140,178 @@ const SIGNS: &[(&str, &str)] = &[
 
 /// Commands that are functions of what follows.
 const FUNCTIONS: &[&str] = &[
-    "\\arcsin", "\\arccos", "\\arctan", "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc", "\\log", "\\ln",
-    "\\exp",
+    "\\arcsin", "\\arccos", "\\arctan", "\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc",
+    "\\log", "\\ln", "\\exp",
 ];
 
 /// What is skipped.
 const SKIPPED: &[&str] = &[
-    "\\,", "\\thinspace", "\\:", "\\medspace", "\\;", "\\thickspace", "\\qquad", "\\quad", "\\!",
-    "\\negthinspace", "\\negmedspace", "\\negthickspace", "\\$",
+    "\\,",
+    "\\thinspace",
+    "\\:",
+    "\\medspace",
+    "\\;",
+    "\\thickspace",
+    "\\qquad",
+    "\\quad",
+    "\\!",
+    "\\negthinspace",
+    "\\negmedspace",
+    "\\negthickspace",
+    "\\$",
 ];
 
 /// Greek letters and their names.
 const GREEK: &[(&str, &str)] = &[
-    ("α", "alpha"), ("β", "beta"), ("γ", "gamma"), ("Γ", "Gamma"), ("δ", "delta"), ("Δ", "Delta"),
-    ("ε", "epsilon"), ("ϵ", "varepsilon"), ("ζ", "zeta"), ("η", "eta"), ("θ", "theta"), ("Θ", "Theta"),
-    ("ϑ", "vartheta"), ("ι", "iota"), ("κ", "kappa"), ("λ", "lambda"), ("Λ", "Lambda"), ("μ", "mu"),
-    ("ν", "nu"), ("ξ", "xi"), ("Ξ", "Xi"), ("ο", "omicron"), ("π", "pi"), ("Π", "Pi"), ("ϖ", "varpi"),
-    ("ρ", "rho"), ("ϱ", "varrho"), ("σ", "sigma"), ("Σ", "Sigma"), ("ς", "varsigma"), ("τ", "tau"),
-    ("υ", "upsilon"), ("Υ", "Upsilon"), ("φ", "phi"), ("Φ", "Phi"), ("ϕ", "varphi"), ("χ", "chi"),
-    ("ψ", "psi"), ("Ψ", "Psi"), ("ω", "omega"), ("Ω", "Omega"),
+    ("α", "alpha"),
+    ("β", "beta"),
+    ("γ", "gamma"),
+    ("Γ", "Gamma"),
+    ("δ", "delta"),
+    ("Δ", "Delta"),
+    ("ε", "epsilon"),
+    ("ϵ", "varepsilon"),
+    ("ζ", "zeta"),
+    ("η", "eta"),
+    ("θ", "theta"),
+    ("Θ", "Theta"),
+    ("ϑ", "vartheta"),
+    ("ι", "iota"),
+    ("κ", "kappa"),
+    ("λ", "lambda"),
+    ("Λ", "Lambda"),
+    ("μ", "mu"),
+    ("ν", "nu"),
+    ("ξ", "xi"),
+    ("Ξ", "Xi"),
+    ("ο", "omicron"),
+    ("π", "pi"),
+    ("Π", "Pi"),
+    ("ϖ", "varpi"),
+    ("ρ", "rho"),
+    ("ϱ", "varrho"),
+    ("σ", "sigma"),
+    ("Σ", "Sigma"),
+    ("ς", "varsigma"),
+    ("τ", "tau"),
+    ("υ", "upsilon"),
+    ("Υ", "Upsilon"),
+    ("φ", "phi"),
+    ("Φ", "Phi"),
+    ("ϕ", "varphi"),
+    ("χ", "chi"),
+    ("ψ", "psi"),
+    ("Ψ", "Psi"),
+    ("ω", "omega"),
+    ("Ω", "Omega"),
 ];
 
 /// Further commands that are symbols.
 const SYMBOLS: &[&str] = &[
-    "angle", "measuredangle", "sphericalangle", "triangle", "vartriangle", "triangledown", "square", "diamond",
-    "Diamond", "ell", "prime", "nabla", "hbar", "bigstar", "blacktriangle", "blacksquare", "Re", "Im", "complement",
-    "varnothing", "natural", "sharp", "flat",
+    "angle",
+    "measuredangle",
+    "sphericalangle",
+    "triangle",
+    "vartriangle",
+    "triangledown",
+    "square",
+    "diamond",
+    "Diamond",
+    "ell",
+    "prime",
+    "nabla",
+    "hbar",
+    "bigstar",
+    "blacktriangle",
+    "blacksquare",
+    "Re",
+    "Im",
+    "complement",
+    "varnothing",
+    "natural",
+    "sharp",
+    "flat",
 ];
 
 /// Words the grammar keeps for the operators of linear algebra, so that `$triangle$`, which begins with one, does not
 /// parse.
 const RESERVED: &[&str] = &[
-    "arsinh", "arcsinh", "arcosh", "arccosh", "artanh", "arctanh", "gcd", "lcm", "floor", "ceil", "eye", "zeros", "ones",
-    "cols", "rows", "diag", "norm", "rank", "trace", "tr", "rref", "hstack", "vstack", "orth", "ortho", "orthogonal",
-    "orthogonalize", "nullspace", "eig", "eigen", "diagonalize", "eigenvals", "eigenvalues", "eigenvects",
-    "eigenvectors", "svd", "SVD", "matrix", "pmatrix", "bmatrix", "vmatrix",
+    "arsinh",
+    "arcsinh",
+    "arcosh",
+    "arccosh",
+    "artanh",
+    "arctanh",
+    "gcd",
+    "lcm",
+    "floor",
+    "ceil",
+    "eye",
+    "zeros",
+    "ones",
+    "cols",
+    "rows",
+    "diag",
+    "norm",
+    "rank",
+    "trace",
+    "tr",
+    "rref",
+    "hstack",
+    "vstack",
+    "orth",
+    "ortho",
+    "orthogonal",
+    "orthogonalize",
+    "nullspace",
+    "eig",
+    "eigen",
+    "diagonalize",
+    "eigenvals",
+    "eigenvalues",
+    "eigenvects",
+    "eigenvectors",
+    "svd",
+    "SVD",
+    "matrix",
+    "pmatrix",
+    "bmatrix",
+    "vmatrix",
 ];
 
 /// Commands whose argument is a name.
 const ACCENTS: &[&str] = &[
-    "\\acute", "\\bar", "\\overline", "\\breve", "\\check", "\\dot", "\\ddot", "\\grave", "\\hat", "\\tilde",
-    "\\widetilde", "\\vec", "\\overrightarrow", "\\bm", "\\boldsymbol", "\\text", "\\textit", "\\textbf",
-    "\\textnormal", "\\mathbb", "\\mathbf", "\\mathcal", "\\mathfrak", "\\mathit", "\\mathnormal", "\\mathop",
-    "\\mathrm", "\\mathscr", "\\mathsf", "\\mathtt", "\\mbox",
+    "\\acute",
+    "\\bar",
+    "\\overline",
+    "\\breve",
+    "\\check",
+    "\\dot",
+    "\\ddot",
+    "\\grave",
+    "\\hat",
+    "\\tilde",
+    "\\widetilde",
+    "\\vec",
+    "\\overrightarrow",
+    "\\bm",
+    "\\boldsymbol",
+    "\\text",
+    "\\textit",
+    "\\textbf",
+    "\\textnormal",
+    "\\mathbb",
+    "\\mathbf",
+    "\\mathcal",
+    "\\mathfrak",
+    "\\mathit",
+    "\\mathnormal",
+    "\\mathop",
+    "\\mathrm",
+    "\\mathscr",
+    "\\mathsf",
+    "\\mathtt",
+    "\\mbox",
 ];
 
 /// The tokens of `text`; none where the grammar knows a character or a command not, or there are too many.
@@ -205,11 +334,18 @@ pub(super) fn tokenize(text: &str) -> Option<Vec<Token>> {
 
 /// The longest token at the start of `text`; of equally long ones the first that is asked for.
 fn longest(text: &str) -> Option<(Option<Token>, usize)> {
-    let reserved = || longest_of(RESERVED.iter().copied(), text).map(|length| (Some(Token::Sign("reserved")), length));
+    let reserved = || {
+        longest_of(RESERVED.iter().copied(), text)
+            .map(|length| (Some(Token::Sign("reserved")), length))
+    };
     match text.bytes().next()? {
         b'0'..=b'9' => return number(text),
         b'a'..=b'z' | b'A'..=b'Z' => {
-            return [reserved(), letter(text)].into_iter().flatten().rev().max_by_key(|(_, length)| *length);
+            return [reserved(), letter(text)]
+                .into_iter()
+                .flatten()
+                .rev()
+                .max_by_key(|(_, length)| *length);
         }
         _ => {}
     }

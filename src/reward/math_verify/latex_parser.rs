@@ -31,7 +31,8 @@ fn thousands(text: &str) -> Option<Expression> {
     let mut groups = integer.split(',');
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let first = groups.next().filter(|first| is_digits(first) && first.len() <= 3)?;
-    let has_groups = integer.contains(',') && groups.clone().all(|group| is_digits(group) && group.len() == 3);
+    let has_groups =
+        integer.contains(',') && groups.clone().all(|group| is_digits(group) && group.len() == 3);
     if !has_groups || (digits.contains('.') && !is_digits(fraction)) {
         return None;
     }
@@ -47,7 +48,8 @@ fn number(text: &str) -> Option<Expression> {
     if text.contains('.') {
         return Some(Expression::Decimal(decimal(text)?));
     }
-    let (digits, is_negative) = text.strip_prefix('-').map_or((text, false), |digits| (digits, true));
+    let (digits, is_negative) =
+        text.strip_prefix('-').map_or((text, false), |digits| (digits, true));
     let value = Expression::Number(Rational::from_decimal(digits)?);
     Some(if is_negative { value.negate() } else { value })
 }
@@ -143,10 +145,14 @@ impl Parser<'_> {
 
     /// `±a` and `a ± b` are two elements.
     fn element(&mut self, allows_relation: bool) -> Option<Vec<Value>> {
-        if let Some(found) = self.attempt(|parser| parser.plus_minus().filter(|_| parser.ends_element())) {
+        if let Some(found) =
+            self.attempt(|parser| parser.plus_minus().filter(|_| parser.ends_element()))
+        {
             return Some(found);
         }
-        if let Some(found) = self.attempt(|parser| parser.collection().filter(|_| parser.ends_element())) {
+        if let Some(found) =
+            self.attempt(|parser| parser.collection().filter(|_| parser.ends_element()))
+        {
             return Some(vec![found]);
         }
         if allows_relation {
@@ -288,7 +294,9 @@ impl Parser<'_> {
 
     fn signed(&mut self, allows_function: bool) -> Option<Expression> {
         match self.take_any(&["+", "-"]) {
-            Some("-") => self.attempt(|parser| parser.signed(allows_function)).map(Expression::negate),
+            Some("-") => {
+                self.attempt(|parser| parser.signed(allows_function)).map(Expression::negate)
+            }
             Some(_) => self.attempt(|parser| parser.signed(allows_function)),
             None => self.side_by_side(allows_function),
         }
@@ -297,7 +305,9 @@ impl Parser<'_> {
     fn side_by_side(&mut self, allows_function: bool) -> Option<Expression> {
         let mut factors = vec![self.postfix()?];
         loop {
-            if !allows_function && matches!(self.peek(), Some(Token::Function(_) | Token::Sign("\\sqrt"))) {
+            if !allows_function
+                && matches!(self.peek(), Some(Token::Function(_) | Token::Sign("\\sqrt")))
+            {
                 break;
             }
             match self.attempt(Self::postfix) {
@@ -482,7 +492,11 @@ impl Parser<'_> {
             self.attempt(Self::script)?;
             index = self.tokens[start..self.position].iter().map(spelled).collect();
             index = index.trim_matches(['{', '}']).to_owned();
-            index = if index.chars().count() > 1 { format!("_{{{index}}}") } else { format!("_{index}") };
+            index = if index.chars().count() > 1 {
+                format!("_{{{index}}}")
+            } else {
+                format!("_{index}")
+            };
         }
         if is_imaginary {
             return Some(Expression::Constant(Constant::ImaginaryUnit));
@@ -543,9 +557,7 @@ fn mixed_number(left: &Expression, right: &Expression) -> Option<Expression> {
 
 fn flat_product(left: Expression, right: Expression) -> Expression {
     match right {
-        Expression::Product(factors) => {
-            factors.into_iter().fold(left, Expression::times)
-        }
+        Expression::Product(factors) => factors.into_iter().fold(left, Expression::times),
         right => left.times(right),
     }
 }
@@ -557,7 +569,9 @@ fn named(name: &str) -> Expression {
 
 fn spelled(token: &Token) -> String {
     match token {
-        Token::Number(text) | Token::Scientific(text) | Token::Symbol(text) | Token::Text(text) => text.clone(),
+        Token::Number(text) | Token::Scientific(text) | Token::Symbol(text) | Token::Text(text) => {
+            text.clone()
+        }
         Token::Percent(text) => format!("{text}%"),
         Token::ImaginaryUnit => "I".to_owned(),
         Token::Euler => "e".to_owned(),
@@ -660,7 +674,10 @@ mod tests {
     #[test]
     fn equations_keep_their_sides() {
         let letters = Expression::Symbol("a".to_owned()).times(Expression::Symbol("b".to_owned()));
-        let equation = Value::Relations(letters, vec![(Relation::Equal, Value::Expression(Expression::integer(5)))]);
+        let equation = Value::Relations(
+            letters,
+            vec![(Relation::Equal, Value::Expression(Expression::integer(5)))],
+        );
         assert_eq!(parse("AB=5"), Some(equation));
         assert_eq!(parse("50^\\circ"), Some(Value::Expression(Expression::integer(50))));
     }

@@ -23,10 +23,8 @@ pub(super) fn normalize(text: &str) -> String {
 }
 
 fn basic(text: &str) -> String {
-    let text = text
-        .replace("\\mathrm{T}", "T")
-        .replace("\\mathrm{d}", "d")
-        .replace("{\\rm d}", "d");
+    let text =
+        text.replace("\\mathrm{T}", "T").replace("\\mathrm{d}", "d").replace("{\\rm d}", "d");
     let text = rewrite(&text, sizing);
     let text = rewrite(&text, removal);
     let text = rewrite(&text, replacement).replace(['\n', '\t'], " ");
@@ -55,12 +53,39 @@ fn rewrite(text: &str, rule: Rule) -> String {
 /// `\left(` is `(`.
 fn sizing(text: &str, at: usize) -> Option<(usize, &'static str)> {
     const LEFT: [&str; 16] = [
-        "\\{", "{", "\\|", "|", "[", "(", "\\rbracl", "\\lgroup", "\\lbrace", "\\lbrack", "\\vert",
-        "\\lvert", "\\lceil", "\\lfloor", "\\langle", "\\llcorner",
+        "\\{",
+        "{",
+        "\\|",
+        "|",
+        "[",
+        "(",
+        "\\rbracl",
+        "\\lgroup",
+        "\\lbrace",
+        "\\lbrack",
+        "\\vert",
+        "\\lvert",
+        "\\lceil",
+        "\\lfloor",
+        "\\langle",
+        "\\llcorner",
     ];
     const RIGHT: [&str; 15] = [
-        "\\}", "}", "\\|", "|", "]", ")", "\\rbrack", "\\rgroup", "\\rbrace", "\\vert", "\\rvert",
-        "\\rceil", "\\rfloor", "\\rangle", "\\lrcorner",
+        "\\}",
+        "}",
+        "\\|",
+        "|",
+        "]",
+        ")",
+        "\\rbrack",
+        "\\rgroup",
+        "\\rbrace",
+        "\\vert",
+        "\\rvert",
+        "\\rceil",
+        "\\rfloor",
+        "\\rangle",
+        "\\lrcorner",
     ];
     let rest = &text[at..];
     for (command, delimiters) in
@@ -133,7 +158,8 @@ fn replacement(text: &str, at: usize) -> Option<(usize, &'static str)> {
     separator(text, at)
         .or_else(|| {
             // A backslash before white space, `\ `, is a space.
-            let space = rest.strip_prefix('\\')?.chars().next().filter(|c| is_python_whitespace(*c))?;
+            let space =
+                rest.strip_prefix('\\')?.chars().next().filter(|c| is_python_whitespace(*c))?;
             (!text[..at].ends_with('\\')).then_some((1 + space.len_utf8(), " "))
         })
         .or_else(|| {
@@ -218,19 +244,146 @@ fn doubled_backslash(text: &str, at: usize) -> Option<(usize, &'static str)> {
 /// them as a regular expression. Surprises among them: `o`, `a .`, `per`, `prime`, `number`, and `c` or `d`, so that
 /// the LaTeX `3 d` is 3.
 const UNITS: &[&str] = &[
-    "integerpoint", "feet", "sue", "digit", "pound", "meal", "edge", "student",
-    "children ticket", "multiple", "east", "degree", "mph", "kmph", "ft", "m square", " m east",
-    "sq m", "deg", "mile", "q .", "monkey", "prime", "ratio", "profit of rs", "rd", "o", "gm",
-    "p . m", "lb", "tile", "per", "dm", "lt", "gain", "ab", "way", "west", "a .", "b .", "c .",
-    "d .", "e .", "f .", "g .", "h .", "t", "h", "no change", "men", "soldier", "pie", "bc",
-    "excess", "st", "inches", "noon", "cent", "by", "gal", "kmh", "c", "acre", "rise", "a . m",
-    "th", "π r 2", "sq", "mark", "l", "toy", "coin", "sq . m", "gallon", "° f", "profit", "minw",
-    "yr", "women", "am", "pm", "hr", "cu cm", "square", "v â € ™", "are", "rupee", "rounds",
-    "cubic", "cc", "mtr", "s", "ohm", "number", "kmph", "day", "hour", "minute", "min", "second",
-    "man", "woman", "sec", "cube", "mt", "sq inch", "mp", "∏ cm ³", "hectare", "more", "sec",
-    "unit", "cu . m", "cm 2", "rs .", "rs", "kg", "g", "month", "km", "m", "cm", "mm", "apple",
-    "liter", "loss", "yard", "pure", "year", "increase", "decrease", "d", "less", "Surface",
-    "litre", "pi sq m", "s .", "metre", "meter", "inch",
+    "integerpoint",
+    "feet",
+    "sue",
+    "digit",
+    "pound",
+    "meal",
+    "edge",
+    "student",
+    "children ticket",
+    "multiple",
+    "east",
+    "degree",
+    "mph",
+    "kmph",
+    "ft",
+    "m square",
+    " m east",
+    "sq m",
+    "deg",
+    "mile",
+    "q .",
+    "monkey",
+    "prime",
+    "ratio",
+    "profit of rs",
+    "rd",
+    "o",
+    "gm",
+    "p . m",
+    "lb",
+    "tile",
+    "per",
+    "dm",
+    "lt",
+    "gain",
+    "ab",
+    "way",
+    "west",
+    "a .",
+    "b .",
+    "c .",
+    "d .",
+    "e .",
+    "f .",
+    "g .",
+    "h .",
+    "t",
+    "h",
+    "no change",
+    "men",
+    "soldier",
+    "pie",
+    "bc",
+    "excess",
+    "st",
+    "inches",
+    "noon",
+    "cent",
+    "by",
+    "gal",
+    "kmh",
+    "c",
+    "acre",
+    "rise",
+    "a . m",
+    "th",
+    "π r 2",
+    "sq",
+    "mark",
+    "l",
+    "toy",
+    "coin",
+    "sq . m",
+    "gallon",
+    "° f",
+    "profit",
+    "minw",
+    "yr",
+    "women",
+    "am",
+    "pm",
+    "hr",
+    "cu cm",
+    "square",
+    "v â € ™",
+    "are",
+    "rupee",
+    "rounds",
+    "cubic",
+    "cc",
+    "mtr",
+    "s",
+    "ohm",
+    "number",
+    "kmph",
+    "day",
+    "hour",
+    "minute",
+    "min",
+    "second",
+    "man",
+    "woman",
+    "sec",
+    "cube",
+    "mt",
+    "sq inch",
+    "mp",
+    "∏ cm ³",
+    "hectare",
+    "more",
+    "sec",
+    "unit",
+    "cu . m",
+    "cm 2",
+    "rs .",
+    "rs",
+    "kg",
+    "g",
+    "month",
+    "km",
+    "m",
+    "cm",
+    "mm",
+    "apple",
+    "liter",
+    "loss",
+    "yard",
+    "pure",
+    "year",
+    "increase",
+    "decrease",
+    "d",
+    "less",
+    "Surface",
+    "litre",
+    "pi sq m",
+    "s .",
+    "metre",
+    "meter",
+    "inch",
 ];
 /// The most characters a unit with its plural has.
 const MAX_UNIT_LENGTH: usize = 17;
@@ -251,7 +404,9 @@ fn without_units(text: String) -> String {
 /// Drops a last `\text{...}` or `\mbox{...}` with its superscript: `(\\(?:text|mbox){.*?})(\^\d|\{\^\d\})?$`.
 fn without_text_unit(text: &str) -> Option<String> {
     let opens = |at: &usize| {
-        ["\\text{", "\\mbox{"].iter().any(|open| text.get(*at..).is_some_and(|rest| rest.starts_with(open)))
+        ["\\text{", "\\mbox{"]
+            .iter()
+            .any(|open| text.get(*at..).is_some_and(|rest| rest.starts_with(open)))
     };
     let start = (0..text.len()).filter(opens).find(|start| {
         // The lazy contents stretch from brace to brace until the end follows, but not over a line.
@@ -262,8 +417,12 @@ fn without_text_unit(text: &str) -> Option<String> {
             let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
             let bare = after.strip_prefix('^').filter(|rest| is_digit(rest.chars().next()));
             let braced = after.strip_prefix("{^").filter(|rest| is_digit(rest.chars().next()));
-            let superscript = bare.map(|rest| &rest[1..]).or(braced.and_then(|rest| rest[1..].strip_prefix('}')));
-            [superscript, Some(after)].into_iter().flatten().any(|end| end.is_empty() || end == "\n")
+            let superscript =
+                bare.map(|rest| &rest[1..]).or(braced.and_then(|rest| rest[1..].strip_prefix('}')));
+            [superscript, Some(after)]
+                .into_iter()
+                .flatten()
+                .any(|end| end.is_empty() || end == "\n")
         })
     })?;
     let shorter = text[..start].trim_matches(is_python_whitespace);
@@ -300,7 +459,10 @@ fn is_unit(text: &str) -> bool {
     let matches = |text: &str| {
         UNITS.iter().any(|unit| {
             text.chars().count() == unit.chars().count()
-                && text.chars().zip(unit.chars()).all(|(c, expected)| c == expected || expected == '.')
+                && text
+                    .chars()
+                    .zip(unit.chars())
+                    .all(|(c, expected)| c == expected || expected == '.')
         })
     };
     let plural = |ending| text.strip_suffix(ending).filter(|text| !text.is_empty());
@@ -326,7 +488,9 @@ fn parentheses_as_braces(text: &str, name: &str, new: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find(name) {
         let after = &rest[at + name.len()..];
-        let inside = after.strip_prefix('(').or_else(|| after.strip_prefix(is_python_whitespace)?.strip_prefix('('));
+        let inside = after
+            .strip_prefix('(')
+            .or_else(|| after.strip_prefix(is_python_whitespace)?.strip_prefix('('));
         let close = inside.and_then(|inside| inside.split('\n').next()?.find(')'));
         match (inside, close) {
             (Some(inside), Some(close)) => {
@@ -383,7 +547,11 @@ fn digit_root(text: &str) -> String {
 }
 
 /// Rewrites what follows each `name` where `rule` finds something there.
-fn substitute<'a>(text: &'a str, name: &str, rule: impl Fn(&'a str) -> Option<(String, &'a str)>) -> String {
+fn substitute<'a>(
+    text: &'a str,
+    name: &str,
+    rule: impl Fn(&'a str) -> Option<(String, &'a str)>,
+) -> String {
     let mut written = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(name) {

@@ -42,9 +42,9 @@ pub(super) fn decimal(text: &str) -> Option<Decimal> {
     let (unsigned, is_negative) =
         integer.strip_prefix('-').map_or((integer, false), |unsigned| (unsigned, true));
     let unsigned = if unsigned.is_empty() { "0" } else { unsigned };
-    let magnitude = (0..=kept.len()).rev().find_map(|places| {
-        Rational::from_decimal(&format!("{unsigned}.{}", &kept[..places]))
-    })?;
+    let magnitude = (0..=kept.len())
+        .rev()
+        .find_map(|places| Rational::from_decimal(&format!("{unsigned}.{}", &kept[..places])))?;
     let value = if is_negative { magnitude.negate()? } else { magnitude };
     Some(Decimal { value, places: kept.len() as i32 })
 }
@@ -180,7 +180,9 @@ impl<'text> Parser<'_, 'text> {
 }
 
 fn floor_divide(above: &Expression, below: &Expression) -> Option<Expression> {
-    let (Expression::Number(above), Expression::Number(below)) = (above, below) else { return None };
+    let (Expression::Number(above), Expression::Number(below)) = (above, below) else {
+        return None;
+    };
     let quotient = above.divide(*below)?;
     Some(Expression::integer(quotient.numerator().div_euclid(quotient.denominator())))
 }
@@ -202,7 +204,9 @@ mod tests {
 
     #[test]
     fn what_python_refuses_is_refused() {
-        for text in ["1 2", "03/5", "5(3)", "3×4", "1.2.3", "(1", "1)", "2 **", "2 * *3", "()", "2***3"] {
+        for text in
+            ["1 2", "03/5", "5(3)", "3×4", "1.2.3", "(1", "1)", "2 **", "2 * *3", "()", "2***3"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse(&"(".repeat(500)), None);

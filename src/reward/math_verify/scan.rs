@@ -79,7 +79,9 @@ impl<'a> Scanner<'a> {
     /// As [`Self::starts_with`] for lower-case ASCII `literal`, either case matching.
     pub(super) fn starts_with_ignoring_case(&self, position: usize, literal: &str) -> bool {
         let mut chars = self.text.get(position..).unwrap_or_default().iter();
-        literal.chars().all(|expected| chars.next().is_some_and(|c| c.to_ascii_lowercase() == expected))
+        literal
+            .chars()
+            .all(|expected| chars.next().is_some_and(|c| c.to_ascii_lowercase() == expected))
     }
 
     pub(super) fn is_space(&self, position: usize) -> bool {
@@ -99,9 +101,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn end_with(&self, position: usize, tail: Tail) -> Option<usize> {
         match tail {
             Tail::Anything => Some(position),
-            Tail::NoEquals => {
-                (self.at(self.skip_space(position)) != Some('=')).then_some(position)
-            }
+            Tail::NoEquals => (self.at(self.skip_space(position)) != Some('=')).then_some(position),
             Tail::IHope => {
                 let position = position + usize::from(self.at(position) == Some('.'));
                 let after_space = position + usize::from(self.is_space(position));
@@ -256,7 +256,12 @@ impl<'a> Scanner<'a> {
         let first = start + usize::from(self.at(start) == Some('-'));
         let integer_end = self.skip(first, is_digit);
         if integer_end > first {
-            return self.with_decimals(start..integer_end, integer_end, |c| c == '.' || c == ',', tail);
+            return self.with_decimals(
+                start..integer_end,
+                integer_end,
+                |c| c == '.' || c == ',',
+                tail,
+            );
         }
         self.with_decimals(start..start, start, |c| c == '.', tail)
     }
@@ -290,13 +295,18 @@ impl<'a> Scanner<'a> {
         let percent = self.percent_ends(sign, false).into_iter().flatten();
         let ends = percent.map(|end| (end, true)).chain([(after, false)]);
         ends.into_iter().find_map(|(end, is_percent)| {
-            let found = Plain::Number { integer: integer.clone(), decimal: decimal.clone(), is_percent };
+            let found =
+                Plain::Number { integer: integer.clone(), decimal: decimal.clone(), is_percent };
             Some((found, self.end_with(end, tail)?))
         })
     }
 
     /// Where a percent sign at `position` may end: of `percentage` the pattern first takes `percent`.
-    pub(super) fn percent_ends(&self, position: usize, allows_backslash: bool) -> [Option<usize>; 2] {
+    pub(super) fn percent_ends(
+        &self,
+        position: usize,
+        allows_backslash: bool,
+    ) -> [Option<usize>; 2] {
         if allows_backslash && self.starts_with(position, "\\%") {
             return [Some(position + 2), None];
         }
