@@ -24,7 +24,7 @@ pub fn is_well_formed(completion: &str) -> bool {
 
 /// What `\s` matches in a Python `str` pattern: Unicode white space and the four ASCII separators,
 /// which Rust does not count.
-fn is_python_whitespace(c: char) -> bool {
+pub(super) fn is_python_whitespace(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 

@@ -1,15 +1,22 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`.
 //!
-//! In reading order: [`mod@format`] and [`accuracy`], the two components; [`score`], their sum.
+//! In reading order: [`mod@format`], the form of a completion; [`mod@rule`], when its answer is right, with [`answer`],
+//! our own reading of answers, and [`math_verify`], R1-V's; [`algebra`], the arithmetic under both; [`score`], the sum.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. Components are named fields, so that more
 //! of them can join without a change in what stands here.
 
-pub mod accuracy;
+pub mod algebra;
+pub mod answer;
 pub mod format;
+pub mod math_verify;
+pub mod rule;
 
-pub use accuracy::{Reason, Rule, Verdict, grade};
+#[cfg(test)]
+mod golden;
+
+pub use rule::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 
 /// The reward of one completion, by component.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +39,12 @@ pub struct Reward {
 /// - `solution`: the sample's gold answer, bare or in `<answer>` tags
 /// - `alpha`: what the format is worth next to the accuracy; 1 by default in the run file
 pub fn score(completion: &str, solution: &str, alpha: f64, rule: Rule) -> Reward {
-    let verdict = grade(rule, completion, solution);
+    score_parsed(completion, &GoldAnswer::parse_or_unequal(rule, solution), alpha)
+}
+
+/// As [`score`], with a solution that was parsed before.
+pub fn score_parsed(completion: &str, gold: &GoldAnswer, alpha: f64) -> Reward {
+    let verdict = gold.grade(completion);
     let accuracy = if verdict.is_correct { 1.0 } else { 0.0 };
     let format = if format::is_well_formed(completion) { 1.0 } else { 0.0 };
     Reward {

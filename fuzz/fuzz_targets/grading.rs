@@ -1,0 +1,25 @@
+//! Any two texts are graded under every rule, without a panic and, under `-timeout`, without delay.
+//! Not here: what the verdicts are; `src/reward/golden.rs` tests them.
+//!
+//! The input up to the first zero byte is the solution, the rest the completion.
+//! `cargo +nightly fuzz run grading -- -max_total_time=600 -timeout=1 -rss_limit_mb=512`
+
+#![no_main]
+#![allow(dead_code, reason = "only grading is called")]
+
+#[path = "../../src/reward/mod.rs"]
+mod reward;
+
+use libfuzzer_sys::fuzz_target;
+use reward::{GoldAnswer, rule::RULES};
+
+fuzz_target!(|data: &[u8]| {
+    let text = String::from_utf8_lossy(data);
+    let (solution, completion) = text.split_once('\0').unwrap_or(("5", &text));
+    let tagged = format!("<answer>{completion}</answer>");
+    for rule in RULES {
+        let gold = GoldAnswer::parse_or_unequal(rule, solution);
+        gold.grade(completion);
+        gold.explain(&tagged);
+    }
+});
