@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::answer::{Answer, compare, read};
 use super::math_verify;
 use super::rule::RULES;
 use super::{GoldAnswer, Rule, grade};
@@ -138,77 +139,79 @@ fn every_disagreement_with_math_verify_is_explained() {
     }
 }
 
+/// What hostile texts are made of.
+const HOSTILE_UNITS: &[&str] = &[
+    "(",
+    "{",
+    "[",
+    "\\frac{",
+    "\\sqrt{",
+    "^",
+    "9^",
+    "-",
+    "√",
+    "$",
+    "$$",
+    "\\[",
+    "\\(",
+    "$a$,\\[",
+    "answer",
+    "answer:",
+    "final answer is ",
+    "final answer ",
+    "1 1 ",
+    "1+",
+    "1/",
+    "1 1 1 1 1 +1",
+    "=",
+    " ",
+    "\n",
+    "\t1",
+    "\\boxed{",
+    "}",
+    "\\boxed{1},",
+    "1,",
+    "1,234",
+    "%",
+    "1%",
+    "x+",
+    "(x+y)",
+    "(a+b)(c+d)",
+    "|",
+    "<answer>",
+    "</answer>",
+    "0",
+    "9",
+    ".",
+    "√2+",
+    "2√3+",
+    "é",
+    "中",
+    "\u{a0}",
+    "_",
+    "\\text{",
+    "\\text{a}",
+    " and ",
+    " or ",
+    "±",
+    "m/s ",
+    "!",
+    "x_{",
+    "1 percent ",
+    "answer 1 = ",
+    "=1",
+    "= ",
+    "answer= ",
+    "\\sin ",
+    "f(",
+    "\\left(",
+    "\"",
+];
+
 /// Texts that are hard on parsers: nesting, towers of powers, runs that patterns read again and again.
 fn hostile_texts(n_bytes: usize) -> Vec<String> {
     let filled = |unit: &str| unit.repeat(n_bytes / unit.len());
-    let units = [
-        "(",
-        "{",
-        "[",
-        "\\frac{",
-        "\\sqrt{",
-        "^",
-        "9^",
-        "-",
-        "√",
-        "$",
-        "$$",
-        "\\[",
-        "\\(",
-        "$a$,\\[",
-        "answer",
-        "answer:",
-        "final answer is ",
-        "final answer ",
-        "1 1 ",
-        "1+",
-        "1/",
-        "1 1 1 1 1 +1",
-        "=",
-        " ",
-        "\n",
-        "\t1",
-        "\\boxed{",
-        "}",
-        "\\boxed{1},",
-        "1,",
-        "1,234",
-        "%",
-        "1%",
-        "x+",
-        "(x+y)",
-        "(a+b)(c+d)",
-        "|",
-        "<answer>",
-        "</answer>",
-        "0",
-        "9",
-        ".",
-        "√2+",
-        "2√3+",
-        "é",
-        "中",
-        "\u{a0}",
-        "_",
-        "\\text{",
-        "\\text{a}",
-        " and ",
-        " or ",
-        "±",
-        "m/s ",
-        "!",
-        "x_{",
-        "1 percent ",
-        "answer 1 = ",
-        "=1",
-        "= ",
-        "answer= ",
-        "\\sin ",
-        "f(",
-        "\\left(",
-        "\"",
-    ];
-    let mut texts: Vec<String> = units.iter().map(|unit| filled(unit)).collect();
+    let mut texts: Vec<String> = HOSTILE_UNITS.iter().map(|unit| filled(unit)).collect();
     texts.push(format!("{}x", filled("1 1 1+")));
     texts.push(format!("{}{}x", filled("1 "), filled("+1")));
     texts.push(format!("answer{}", filled("1 1 ")));
@@ -389,8 +392,6 @@ proptest! {
 
     #[test]
     fn equality_of_numbers_has_no_direction(answer in answers(), gold in answers()) {
-        let read = |text: &str| super::answer::read(text);
-        use super::answer::{Answer, compare};
         if let (left @ Answer::Quantity(_), right @ Answer::Quantity(_)) = (read(&answer), read(&gold)) {
             prop_assert_eq!(compare(&left, &right).is_equal(), compare(&right, &left).is_equal());
         }

@@ -81,7 +81,7 @@ fn item(tokens: &[Token], depth: usize) -> Option<Answer> {
     if relations.iter().all(is_equality) {
         return equality(&sides, depth);
     }
-    let orders = relations.iter().map(order).collect::<Option<Vec<_>>>()?;
+    let orders = relations.iter().copied().map(order).collect::<Option<Vec<_>>>()?;
     let sides = sides.into_iter().map(plain_formula).collect::<Option<Vec<_>>>()?;
     Some(Answer::Inequality { sides, orders })
 }
@@ -102,7 +102,7 @@ fn relation_sign(token: &Token) -> Option<Sign> {
     }
 }
 
-fn order(sign: &Sign) -> Option<Order> {
+fn order(sign: Sign) -> Option<Order> {
     Some(match sign {
         Sign::Less => Order::Less,
         Sign::LessOrEqual => Order::LessOrEqual,
@@ -128,8 +128,7 @@ fn collection(tokens: &[Token], depth: usize) -> Option<Answer> {
         (Bracket::Square, Bracket::Square) => Brackets::Square,
         (Bracket::Round, Bracket::Square) => Brackets::LeftOpen,
         (Bracket::Square, Bracket::Round) => Brackets::RightOpen,
-        (Bracket::Set, Bracket::Set) => Brackets::Set,
-        (Bracket::Brace, Bracket::Brace) => Brackets::Set,
+        (Bracket::Set, Bracket::Set) | (Bracket::Brace, Bracket::Brace) => Brackets::Set,
         _ => return None,
     };
     let n_parts = split(inside, is_separator)?.len();
