@@ -115,6 +115,9 @@ pub fn compare(answer: &Answer, gold: &Answer) -> Comparison {
             Comparison::SameRelation,
             Comparison::OtherRelation,
         ),
+        // A set of one is its element.
+        (Answer::List { items, .. }, gold) if items.len() == 1 => compare(&items[0], gold),
+        (answer, Answer::List { items, .. }) if items.len() == 1 => compare(answer, &items[0]),
         (Answer::List { .. }, _) => Comparison::SeveralAnswers,
         (_, Answer::List { .. }) => Comparison::OtherList,
         (
