@@ -1,6 +1,8 @@
 //! Gradings a second on one core, short answers and whole completions, rule by rule.
 //! Not here: math-verify's own time on the same pairs (`scripts/reference/bench_math_verify.py`); `grading.sh` runs both.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should say so and stop")]
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +13,7 @@ use othink::reward::{GoldAnswer, Rule, grade};
 
 fn rows(name: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/grading").join(name);
-    let lines = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let lines = std::fs::read_to_string(path).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

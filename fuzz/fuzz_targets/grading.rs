@@ -1,5 +1,5 @@
 //! Any two texts are graded under every rule, without a panic and, under `-timeout`, without delay.
-//! Not here: what the verdicts are; `src/reward/golden.rs` tests them.
+//! Not here: what the verdicts are; `src/reward/test_verdicts.rs` tests them.
 //!
 //! The input up to the first zero byte is the solution, the rest the completion.
 //! `cargo +nightly fuzz run grading -- -max_total_time=600 -timeout=1 -rss_limit_mb=512`

@@ -14,7 +14,9 @@ pub mod math_verify;
 pub mod rule;
 
 #[cfg(test)]
-mod golden;
+mod test_hostile;
+#[cfg(test)]
+mod test_verdicts;
 
 pub use rule::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 

@@ -116,7 +116,7 @@ impl GoldAnswer {
     ///
     /// # Errors
     /// The rule cannot read it: for `answer-tag` broken mathematics or nothing at all, for `r1v-superclevr` no
-    /// integer, for `r1v-geoqa` nothing that math-verify parses, for `r1v-reward` nothing at all.
+    /// integer, for `r1v-geoqa` nothing that math-verify finds, for `r1v-reward` nothing at all.
     pub fn parse(rule: Rule, solution: &str) -> Result<Self, UnparsableGold> {
         let unparsable =
             |expected, hint| UnparsableGold { solution: solution.to_owned(), expected, hint };
@@ -139,9 +139,9 @@ impl GoldAnswer {
             })?),
             Rule::R1vGeoqa => {
                 let extraction = math_verify::parse(solution);
-                if !extraction.is_parsed() {
+                if extraction.is_empty() {
                     return Err(unparsable(
-                        "an answer that math-verify parses",
+                        "an answer that math-verify finds",
                         "no completion is right under r1v-geoqa; answer-tag reads forms such as √{3}",
                     ));
                 }

@@ -1,7 +1,7 @@
 //! What an expression is worth in floating point, letters standing for fixed numbers.
 //! Not here: exact comparison, which is asked first (`normal_form`).
 
-use super::{Constant, Expression, Function};
+use super::{Constant, Expression, Function, Rational};
 
 /// The largest argument whose factorial is taken.
 const MAX_FACTORIAL: f64 = 170.0;
@@ -26,8 +26,11 @@ pub fn evaluate(expression: &Expression, value_of: &dyn Fn(&str) -> f64) -> Opti
         Expression::Power(base, exponent) => {
             let base = evaluate(base, value_of)?;
             match exponent.as_ref() {
-                Expression::Number(exponent) if *exponent == super::Rational::integer(-1) => {
-                    base.recip()
+                Expression::Number(exponent) if *exponent == Rational::integer(-1) => base.recip(),
+                Expression::Number(exponent)
+                    if exponent.numerator() == 1 && exponent.denominator() == 2 =>
+                {
+                    base.sqrt()
                 }
                 exponent => power(base, evaluate(exponent, value_of)?),
             }
@@ -40,9 +43,6 @@ pub fn evaluate(expression: &Expression, value_of: &dyn Fn(&str) -> f64) -> Opti
 
 /// `base ^ exponent`, real odd roots of negative numbers included: the cube root of -8 is -2.
 fn power(base: f64, exponent: f64) -> f64 {
-    if exponent == 0.5 {
-        return base.sqrt();
-    }
     if base < 0.0 && exponent.fract() != 0.0 {
         let index = exponent.recip().round();
         if (exponent * index - 1.0).abs() < 1e-12 && index % 2.0 != 0.0 {
@@ -66,7 +66,7 @@ fn call(function: &Function, argument: f64) -> Option<f64> {
             if argument < 0.0 || argument.fract() != 0.0 || argument > MAX_FACTORIAL {
                 return None;
             }
-            (1..=argument as u32).map(f64::from).product()
+            (1..=170u32).map(f64::from).take_while(|factor| *factor <= argument).product()
         }
         Function::Named(_) => return None,
     })

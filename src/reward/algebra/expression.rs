@@ -86,6 +86,7 @@ impl Expression {
     }
 
     /// `-self`, a number staying a number.
+    #[must_use]
     pub fn negate(self) -> Self {
         match self {
             Self::Number(value) => match value.negate() {
@@ -101,6 +102,7 @@ impl Expression {
     }
 
     /// `self + other`.
+    #[must_use]
     pub fn plus(self, other: Self) -> Self {
         match self {
             Self::Sum(mut terms) => {
@@ -112,6 +114,7 @@ impl Expression {
     }
 
     /// `self * other`.
+    #[must_use]
     pub fn times(self, other: Self) -> Self {
         match self {
             Self::Product(mut factors) => {
@@ -123,11 +126,13 @@ impl Expression {
     }
 
     /// `self ^ exponent`.
+    #[must_use]
     pub fn to_power(self, exponent: Self) -> Self {
         Self::Power(Box::new(self), Box::new(exponent))
     }
 
     /// `self / other`; of two integers, the fraction.
+    #[must_use]
     pub fn over(self, other: Self) -> Self {
         if let (Self::Number(above), Self::Number(below)) = (&self, &other)
             && let Some(fraction) = above.divide(*below)
@@ -138,11 +143,13 @@ impl Expression {
     }
 
     /// The `index`-th root.
+    #[must_use]
     pub fn root(self, index: Self) -> Self {
         self.to_power(Self::integer(1).over(index))
     }
 
     /// The square root.
+    #[must_use]
     pub fn square_root(self) -> Self {
         self.root(Self::integer(2))
     }

@@ -84,6 +84,10 @@ impl Rational {
     }
 
     /// The sum; none where it does not fit.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a sum may not fit, which operators cannot say"
+    )]
     pub fn add(self, other: Self) -> Option<Self> {
         if self.denominator == other.denominator {
             return Self::new(self.numerator.checked_add(other.numerator)?, self.denominator);

@@ -1,5 +1,5 @@
 //! Tokens as a formula with a unit: precedence, implicit products, mixed numbers.
-//! Not here: equations and lists (`parse`).
+//! Not here: equations and lists (`parse`); letters (`formula_word`); the unit (`formula_unit`).
 //!
 //! Products bind from the left whether their sign is written or not: `1/2x` is `(1/2)x`, as in Python and in sympy.
 
@@ -12,9 +12,6 @@ pub(super) struct Formula {
     pub(super) value: Expression,
     pub(super) unit: Option<Unit>,
 }
-
-/// Letters that stand together are multiplied, up to this many; longer words are none.
-const MAX_LETTERS: usize = 3;
 
 /// Reads all tokens as one formula; none if they are not one.
 pub(super) fn formula(tokens: &[Token]) -> Option<Formula> {
@@ -30,51 +27,52 @@ pub(super) fn formula(tokens: &[Token]) -> Option<Formula> {
     Some(Formula { value, unit: parser.has_degree.then_some(Unit::DEGREE) })
 }
 
-struct Parser<'a> {
-    tokens: &'a [Token],
-    position: usize,
-    depth: usize,
+/// Tokens and how far they are read.
+pub(super) struct Parser<'a> {
+    pub(super) tokens: &'a [Token],
+    pub(super) position: usize,
+    pub(super) depth: usize,
     /// Whether a degree sign was read that no function has used.
-    has_degree: bool,
+    pub(super) has_degree: bool,
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Option<&'a Token> {
+    pub(super) fn peek(&self) -> Option<&'a Token> {
         self.tokens.get(self.position)
     }
 
-    fn peek_sign(&self) -> Option<Sign> {
+    pub(super) fn peek_sign(&self) -> Option<Sign> {
         self.sign_at(self.position)
     }
 
-    fn sign_at(&self, position: usize) -> Option<Sign> {
+    pub(super) fn sign_at(&self, position: usize) -> Option<Sign> {
         match self.tokens.get(position)?.kind {
             Kind::Sign(sign) => Some(sign),
             _ => None,
         }
     }
 
-    fn word_at(&self, position: usize) -> Option<&'a str> {
+    pub(super) fn word_at(&self, position: usize) -> Option<&'a str> {
         match &self.tokens.get(position)?.kind {
             Kind::Word(word) => Some(word),
             _ => None,
         }
     }
 
-    fn number_at(&self, position: usize) -> Option<Rational> {
+    pub(super) fn number_at(&self, position: usize) -> Option<Rational> {
         match self.tokens.get(position)?.kind {
             Kind::Number { value, .. } => Some(value),
             _ => None,
         }
     }
 
-    fn take(&mut self, sign: Sign) -> Option<()> {
+    pub(super) fn take(&mut self, sign: Sign) -> Option<()> {
         (self.peek_sign() == Some(sign)).then_some(())?;
         self.position += 1;
         Some(())
     }
 
-    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         self.depth += 1;
         (self.depth <= MAX_DEPTH).then_some(())?;
         let found = read(self);
@@ -159,7 +157,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn factor(&mut self) -> Option<Expression> {
+    pub(super) fn factor(&mut self) -> Option<Expression> {
         let mut value = self.atom()?;
         loop {
             match self.peek_sign() {
@@ -207,7 +205,7 @@ impl<'a> Parser<'a> {
         is_braced.then(|| self.position += 4)
     }
 
-    fn exponent(&mut self) -> Option<Expression> {
+    pub(super) fn exponent(&mut self) -> Option<Expression> {
         match self.peek_sign() {
             Some(Sign::Minus) => {
                 self.position += 1;
@@ -264,7 +262,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn group(&mut self, bracket: Bracket) -> Option<Expression> {
+    pub(super) fn group(&mut self, bracket: Bracket) -> Option<Expression> {
         self.take(Sign::Open(bracket))?;
         let inside = self.nested(Self::sum)?;
         self.take(Sign::Close(bracket))?;
@@ -336,213 +334,4 @@ impl<'a> Parser<'a> {
         let below = self.nested(Self::atom)?;
         Some(above.over(below))
     }
-
-    /// A function, a Greek letter, or letters that are multiplied.
-    fn word(&mut self, word: &str) -> Option<Expression> {
-        self.position += 1;
-        if let Some(function) = function(word) {
-            return self.call(function);
-        }
-        if word.eq_ignore_ascii_case("log") {
-            let argument = self.nested(Self::argument)?;
-            let logarithm = |of| Expression::Call(Function::Ln, Box::new(of));
-            return Some(logarithm(argument).over(logarithm(Expression::integer(10))));
-        }
-        let index = self.index();
-        let is_greek = word.len() > 2 && GREEK.contains(&word);
-        let n_letters = word.chars().count();
-        if index.is_some() || is_greek || n_letters == 1 {
-            return Some(symbol(&format!("{word}{}", index.unwrap_or_default())));
-        }
-        if n_letters > MAX_LETTERS || !word.is_ascii() {
-            return None;
-        }
-        Some(Expression::Product(word.chars().map(|letter| symbol(&letter.to_string())).collect()))
-    }
-
-    /// `_1`, `_{12}`, `_a`.
-    fn index(&mut self) -> Option<String> {
-        self.take(Sign::Underscore)?;
-        let is_braced = self.take(Sign::Open(Bracket::Brace)).is_some();
-        let index = match &self.peek()?.kind {
-            Kind::Number { value, .. } => value.to_string(),
-            Kind::Word(word) => word.clone(),
-            Kind::Sign(_) => return None,
-        };
-        self.position += 1;
-        if is_braced {
-            self.take(Sign::Close(Bracket::Brace))?;
-        }
-        Some(format!("_{index}"))
-    }
-
-    fn call(&mut self, function: Function) -> Option<Expression> {
-        let had_degree = std::mem::take(&mut self.has_degree);
-        let mut exponent = None;
-        if self.peek_sign() == Some(Sign::Caret) {
-            self.position += 1;
-            exponent = Some(self.nested(Self::exponent)?);
-        }
-        let argument = self.nested(Self::argument)?;
-        let argument = if self.has_degree {
-            argument.times(Expression::Constant(Constant::Pi)).over(Expression::integer(180))
-        } else {
-            argument
-        };
-        self.has_degree = had_degree;
-        let value = Expression::Call(function, Box::new(argument));
-        Some(match exponent {
-            Some(exponent) => value.to_power(exponent),
-            None => value,
-        })
-    }
-
-    /// What a function is taken of: a group, or a factor such as `60°`.
-    fn argument(&mut self) -> Option<Expression> {
-        if self.peek_sign() == Some(Sign::Open(Bracket::Round)) {
-            return self.group(Bracket::Round);
-        }
-        self.factor()
-    }
-
-    fn is_unit_to_the_end(&self) -> bool {
-        let mut ahead =
-            Parser { tokens: self.tokens, position: self.position, depth: 0, has_degree: false };
-        ahead.unit_to_the_end().is_some()
-    }
-
-    /// A unit that nothing follows; the position is past it only then.
-    fn unit_to_the_end(&mut self) -> Option<Unit> {
-        let start = self.position;
-        let unit = self.unit().filter(|_| self.position == self.tokens.len());
-        if unit.is_none() {
-            self.position = start;
-        }
-        unit
-    }
-
-    /// `cm`, `cm^2`, `square cm`, `m/s`, `km per hour`; in parentheses, too.
-    fn unit(&mut self) -> Option<Unit> {
-        if self.take(Sign::Open(Bracket::Round)).is_some() {
-            let unit = self.nested(Self::unit)?;
-            self.take(Sign::Close(Bracket::Round))?;
-            return Some(unit);
-        }
-        let mut unit = self.unit_power()?;
-        loop {
-            let is_over =
-                self.peek_sign() == Some(Sign::Over) || self.word_at(self.position) == Some("per");
-            let is_times = self.peek_sign() == Some(Sign::Times);
-            if !is_over && !is_times {
-                return Some(unit);
-            }
-            self.position += 1;
-            let next = self.unit_power()?;
-            unit = unit.times(next, if is_over { -1 } else { 1 })?;
-        }
-    }
-
-    fn unit_power(&mut self) -> Option<Unit> {
-        let power = match self.word_at(self.position).map(str::to_ascii_lowercase).as_deref() {
-            Some("square" | "sq") => 2,
-            Some("cubic" | "cu") => 3,
-            _ => 1,
-        };
-        let is_named_power = power > 1 && self.word_at(self.position + 1).is_some();
-        let mut start = self.position + usize::from(is_named_power);
-        // `sq. cm` has a full stop, which the lexer has dropped.
-        let word = self.word_at(start)?;
-        let follows_slash = start > 0 && matches!(self.sign_at(start - 1), Some(Sign::Over));
-        let is_apart = self.tokens[start].is_apart || follows_slash || word.chars().count() > 1;
-        let unit = Unit::named(word, is_apart)?;
-        start += 1;
-        self.position = start;
-        if is_named_power {
-            return if unit == Unit::Things || unit.is_length() { unit.power(power) } else { None };
-        }
-        match self.unit_exponent() {
-            Some(exponent) => unit.power(exponent),
-            None => Some(unit),
-        }
-    }
-
-    /// `^2`, `^{2}`, `2` right behind the letters, and the closing caret of `cm^2^`.
-    fn unit_exponent(&mut self) -> Option<i8> {
-        let has_caret = self.take(Sign::Caret).is_some();
-        let is_braced = has_caret && self.take(Sign::Open(Bracket::Brace)).is_some();
-        let is_negative = has_caret && self.take(Sign::Minus).is_some();
-        let number = self.number_at(self.position).filter(|number| number.is_integer());
-        let exponent = number
-            .and_then(|number| i8::try_from(number.numerator()).ok())
-            .filter(|n| (1..=4).contains(n));
-        let Some(exponent) = exponent else {
-            // Leave nothing half read: the caller sees that tokens remain.
-            self.position -=
-                usize::from(has_caret) + usize::from(is_braced) + usize::from(is_negative);
-            return None;
-        };
-        self.position += 1;
-        if is_braced {
-            self.take(Sign::Close(Bracket::Brace))?;
-        }
-        if has_caret {
-            self.take(Sign::Caret);
-        }
-        Some(if is_negative { -exponent } else { exponent })
-    }
-}
-
-const GREEK: &[&str] = &[
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "varepsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "rho",
-    "sigma",
-    "tau",
-    "phi",
-    "varphi",
-    "chi",
-    "psi",
-    "omega",
-    "Gamma",
-    "Delta",
-    "Theta",
-    "Lambda",
-    "Sigma",
-    "Phi",
-    "Psi",
-    "Omega",
-    "ell",
-];
-
-fn symbol(name: &str) -> Expression {
-    match name {
-        "e" => Expression::Constant(Constant::E),
-        name => Expression::Symbol(name.to_owned()),
-    }
-}
-
-fn function(word: &str) -> Option<Function> {
-    Some(match word.to_ascii_lowercase().as_str() {
-        "sin" => Function::Sin,
-        "cos" => Function::Cos,
-        "tan" => Function::Tan,
-        "arcsin" | "asin" => Function::Arcsin,
-        "arccos" | "acos" => Function::Arccos,
-        "arctan" | "atan" => Function::Arctan,
-        "ln" => Function::Ln,
-        _ => return None,
-    })
 }

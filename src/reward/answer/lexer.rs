@@ -1,6 +1,8 @@
 //! An answer as tokens, LaTeX and Unicode spellings made one.
 //! Not here: what may stand beside what (`parse`); sentences around the answer (`read`).
 
+use super::digits::{long_decimal, scientific, take_digits, take_groups};
+use super::spellings::{COMMANDS, FRACTIONS, SPACING, TRANSPARENT};
 use crate::reward::algebra::Rational;
 
 /// The most tokens an answer may have.
@@ -70,90 +72,6 @@ pub(super) enum Bracket {
     Set,
 }
 
-/// Commands whose argument counts as if it stood alone.
-const TRANSPARENT: &[&str] = &[
-    "text",
-    "textbf",
-    "textit",
-    "textrm",
-    "textnormal",
-    "mathrm",
-    "mathbf",
-    "mathit",
-    "mathsf",
-    "mbox",
-    "boxed",
-    "fbox",
-    "operatorname",
-    "displaystyle",
-    "rm",
-    "bf",
-    "overline",
-    "vec",
-    "mathbb",
-];
-
-const COMMANDS: &[(&str, Sign)] = &[
-    ("frac", Sign::Fraction),
-    ("dfrac", Sign::Fraction),
-    ("tfrac", Sign::Fraction),
-    ("cfrac", Sign::Fraction),
-    ("sqrt", Sign::Root),
-    ("surd", Sign::Root),
-    ("pi", Sign::Pi),
-    ("times", Sign::Times),
-    ("cdot", Sign::Times),
-    ("ast", Sign::Times),
-    ("div", Sign::Over),
-    ("pm", Sign::PlusMinus),
-    ("circ", Sign::Degree),
-    ("degree", Sign::Degree),
-    ("infty", Sign::Infinity),
-    ("leq", Sign::LessOrEqual),
-    ("le", Sign::LessOrEqual),
-    ("leqslant", Sign::LessOrEqual),
-    ("geq", Sign::GreaterOrEqual),
-    ("ge", Sign::GreaterOrEqual),
-    ("geqslant", Sign::GreaterOrEqual),
-    ("lt", Sign::Less),
-    ("gt", Sign::Greater),
-    ("neq", Sign::NotEqual),
-    ("ne", Sign::NotEqual),
-    ("approx", Sign::Approximate),
-    ("in", Sign::Element),
-    ("angle", Sign::Figure),
-    ("triangle", Sign::Figure),
-    ("colon", Sign::Colon),
-    ("lbrace", Sign::Open(Bracket::Set)),
-    ("rbrace", Sign::Close(Bracket::Set)),
-    ("lbrack", Sign::Open(Bracket::Square)),
-    ("rbrack", Sign::Close(Bracket::Square)),
-    ("vert", Sign::Bar),
-    ("lvert", Sign::Bar),
-    ("rvert", Sign::Bar),
-];
-
-/// Commands that only make room.
-const SPACING: &[&str] =
-    &["left", "right", "quad", "qquad", "ldots", "dots", "cdots", "limits", "big", "Big"];
-
-const FRACTIONS: &[(char, (i128, i128))] = &[
-    ('½', (1, 2)),
-    ('⅓', (1, 3)),
-    ('⅔', (2, 3)),
-    ('¼', (1, 4)),
-    ('¾', (3, 4)),
-    ('⅕', (1, 5)),
-    ('⅖', (2, 5)),
-    ('⅗', (3, 5)),
-    ('⅘', (4, 5)),
-    ('⅙', (1, 6)),
-    ('⅛', (1, 8)),
-    ('⅜', (3, 8)),
-    ('⅝', (5, 8)),
-    ('⅞', (7, 8)),
-];
-
 /// The tokens of an answer; none if a character or command has no place in one, or there are too many.
 pub(super) fn tokenize(text: &str) -> Option<Vec<Token>> {
     let mut lexer = Lexer { rest: text, tokens: Vec::new(), braces: Vec::new(), is_apart: false };
@@ -207,7 +125,7 @@ impl Lexer<'_> {
             }
             // Dollar signs delimit mathematics or name a currency; stars, back-ticks and quotes are ornament.
             '$' | '€' | '£' | '¥' | '`' | '"' | '“' | '”' | '\u{200b}' | '…' | '~' => {
-                self.is_apart = true
+                self.is_apart = true;
             }
             '*' if after.starts_with('*') => {
                 self.rest = &after[1..];
@@ -332,7 +250,7 @@ impl Lexer<'_> {
                 '|' => self.push(Kind::Sign(Sign::Bar)),
                 // Thin spaces, and the delimiters of mathematics.
                 ',' | ';' | ':' | '!' | ' ' | '(' | ')' | '[' | ']' | '$' | '\\' => {
-                    self.is_apart = true
+                    self.is_apart = true;
                 }
                 _ => return None,
             }
@@ -395,67 +313,6 @@ impl Lexer<'_> {
         self.push(Kind::Number { value, places });
         Some(())
     }
-}
-
-/// The value of digits; places beyond the 30th are dropped.
-fn long_decimal(digits: &str) -> Option<Rational> {
-    let kept = digits.find('.').map_or(digits.len(), |point| digits.len().min(point + 31));
-    (0..=kept.saturating_sub(digits.find('.').unwrap_or(kept)))
-        .find_map(|n_dropped| Rational::from_decimal(&digits[..kept - n_dropped]))
-}
-
-fn take_digits(rest: &mut &str, digits: &mut String) {
-    while let Some(first) = rest.chars().next() {
-        let digit = half_width(first);
-        if !digit.is_ascii_digit() {
-            break;
-        }
-        digits.push(digit);
-        *rest = &rest[first.len_utf8()..];
-    }
-}
-
-/// Groups of three digits after a comma, a space or LaTeX's `{,}` and `\,`, if nothing but groups follows.
-fn take_groups(rest: &mut &str, digits: &mut String) {
-    if digits.is_empty() || digits.len() > 3 || digits.starts_with('0') {
-        return;
-    }
-    for separator in [",", "{,}", "\\,", " ", "\u{a0}", "\u{202f}", "\u{2009}", "，"] {
-        let mut after = *rest;
-        let mut grouped = String::new();
-        while let Some(mut group) = after.strip_prefix(separator) {
-            let mut three = String::new();
-            take_digits(&mut group, &mut three);
-            if three.len() != 3 {
-                break;
-            }
-            grouped.push_str(&three);
-            after = group;
-        }
-        // `1,234,5` is a list.
-        let is_number = !grouped.is_empty()
-            && !after
-                .strip_prefix(separator)
-                .is_some_and(|after| after.starts_with(|c: char| c.is_ascii_digit()));
-        if is_number {
-            digits.push_str(&grouped);
-            *rest = after;
-            return;
-        }
-    }
-}
-
-/// `e3`, `E+3`, `e-3` right after a number.
-fn scientific(rest: &str) -> Option<(i32, &str)> {
-    let exponent = rest.strip_prefix(['e', 'E'])?;
-    let unsigned = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    let n_digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
-    if !(1..=2).contains(&n_digits) {
-        return None;
-    }
-    let length = exponent.len() - unsigned.len() + n_digits;
-    let value = exponent[..length].trim_start_matches('+').parse().ok()?;
-    Some((value, &exponent[length..]))
 }
 
 /// Full-width forms as their ASCII twins.

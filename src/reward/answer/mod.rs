@@ -1,7 +1,7 @@
 //! The answers we read ourselves: found in the `<answer>` tag, parsed, compared with the gold.
 //!
 //! In reading order: [`mod@extract`] finds the text; [`mod@read`] takes phrases, choices and words from it and leaves
-//! mathematics to `lexer`, `parse` and `formula`, with the units of [`mod@units`]; [`mod@compare`] decides.
+//! mathematics to `lexer`, `parse` and `formula`, with the units of [`mod@units`]; [`mod@compare`] and [`mod@value`] decide.
 //! Not here: R1-V's own ways (`math_verify`, `rule`); arithmetic (`algebra`).
 //!
 //! The rules in words, with their reasons, are in `docs/grading.md`. Everything is bounded: texts beyond some hundred
@@ -9,12 +9,17 @@
 //! [`MAX_DEPTH`](super::algebra::MAX_DEPTH) levels, and no step looks at a token more than a fixed number of times.
 
 pub mod compare;
+mod digits;
 pub mod extract;
 mod formula;
+mod formula_unit;
+mod formula_word;
 mod lexer;
 mod parse;
 pub mod read;
+mod spellings;
 pub mod units;
+pub mod value;
 
 use std::fmt;
 

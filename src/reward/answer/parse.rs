@@ -3,6 +3,7 @@
 
 use super::formula::{Formula, formula};
 use super::lexer::{Bracket, Kind, Sign, Token};
+use super::value::same_value;
 use super::{Answer, Brackets, Order, Quantity};
 use crate::reward::algebra::{Expression, MAX_DEPTH};
 
@@ -79,9 +80,10 @@ fn item(tokens: &[Token], depth: usize) -> Option<Answer> {
     let is_equality =
         |sign: &Sign| matches!(sign, Sign::Equal | Sign::Approximate | Sign::Element | Sign::Colon);
     if relations.iter().all(is_equality) {
-        return equality(&sides, depth);
+        let is_exact = relations.iter().all(|sign| *sign == Sign::Equal);
+        return equality(&sides, depth).filter(|_| !is_exact || holds(&sides));
     }
-    let orders = relations.iter().map(order).collect::<Option<Vec<_>>>()?;
+    let orders = relations.iter().copied().map(order).collect::<Option<Vec<_>>>()?;
     let sides = sides.into_iter().map(plain_formula).collect::<Option<Vec<_>>>()?;
     Some(Answer::Inequality { sides, orders })
 }
@@ -102,7 +104,7 @@ fn relation_sign(token: &Token) -> Option<Sign> {
     }
 }
 
-fn order(sign: &Sign) -> Option<Order> {
+fn order(sign: Sign) -> Option<Order> {
     Some(match sign {
         Sign::Less => Order::Less,
         Sign::LessOrEqual => Order::LessOrEqual,
@@ -128,8 +130,7 @@ fn collection(tokens: &[Token], depth: usize) -> Option<Answer> {
         (Bracket::Square, Bracket::Square) => Brackets::Square,
         (Bracket::Round, Bracket::Square) => Brackets::LeftOpen,
         (Bracket::Square, Bracket::Round) => Brackets::RightOpen,
-        (Bracket::Set, Bracket::Set) => Brackets::Set,
-        (Bracket::Brace, Bracket::Brace) => Brackets::Set,
+        (Bracket::Set, Bracket::Set) | (Bracket::Brace, Bracket::Brace) => Brackets::Set,
         _ => return None,
     };
     let n_parts = split(inside, is_separator)?.len();
@@ -158,6 +159,14 @@ fn equality(sides: &[&[Token]], depth: usize) -> Option<Answer> {
         Answer::Quantity(quantity) => Answer::Quantity(Quantity { name, ..quantity }),
         other => other,
     })
+}
+
+/// Whether the sides that are numbers are one: `6 = 5` is two guesses.
+fn holds(sides: &[&[Token]]) -> bool {
+    let numbers =
+        sides.iter().filter_map(|side| plain_formula(side)).filter(|side| !side.has_symbol());
+    let numbers: Vec<Expression> = numbers.collect();
+    numbers.windows(2).all(|pair| same_value(&pair[0], &pair[1]).is_some())
 }
 
 /// What stands left of an equals sign, if it is a name: letters, perhaps with a figure sign or an index.
@@ -190,6 +199,10 @@ fn name(tokens: &[Token]) -> Option<String> {
 
 /// A number with its unit, or two of them around `±`.
 fn side(tokens: &[Token]) -> Option<Answer> {
+    let ratio = split(tokens, |token| token.kind == Kind::Sign(Sign::Colon))?;
+    if ratio.len() > 2 {
+        return proportion(&ratio);
+    }
     let parts = split(tokens, |token| token.kind == Kind::Sign(Sign::PlusMinus))?;
     let quantity =
         |formula: Formula| Quantity { name: None, value: formula.value, unit: formula.unit };
@@ -204,6 +217,18 @@ fn side(tokens: &[Token]) -> Option<Answer> {
         return Some(Answer::List { brackets: Brackets::None, items });
     }
     formula(tokens).map(|formula| Answer::Quantity(quantity(formula)))
+}
+
+/// `3:2:1`: each part over the first, so that `6:4:2` is the same.
+fn proportion(parts: &[&[Token]]) -> Option<Answer> {
+    let parts = parts.iter().map(|part| plain_formula(part)).collect::<Option<Vec<_>>>()?;
+    let first = parts.first()?.clone();
+    let over_first = |part: Expression| {
+        let value = part.over(first.clone());
+        Answer::Quantity(Quantity { name: None, value, unit: None })
+    };
+    let items = parts.into_iter().map(over_first).collect();
+    Some(Answer::List { brackets: Brackets::Square, items })
 }
 
 fn plain_formula(tokens: &[Token]) -> Option<Expression> {

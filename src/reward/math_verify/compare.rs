@@ -109,14 +109,14 @@ fn without_percent(value: &Expression) -> &Expression {
 
 /// A letter against letters side by side: `\text{ABC}` is `ABC`. None if neither side is a letter.
 fn letters_equal(gold: &Expression, target: &Expression) -> Option<bool> {
-    let (name, other) = match (gold, target) {
-        (Expression::Symbol(name), other) | (other, Expression::Symbol(name)) => (name, other),
-        _ => return None,
+    let ((Expression::Symbol(name), other) | (other, Expression::Symbol(name))) = (gold, target)
+    else {
+        return None;
     };
     let joined = match other {
         Expression::Symbol(other) => Some(other.clone()),
         Expression::Constant(Constant::E) => Some("e".to_owned()),
-        Expression::Product(factors) => sorted_letters(factors),
+        Expression::Product(factors) => joined_letters(factors),
         // The letter may be a number in text: `\text{5}` is 5.
         Expression::Number(value) => Some(value.to_string()),
         _ => None,
@@ -124,8 +124,8 @@ fn letters_equal(gold: &Expression, target: &Expression) -> Option<bool> {
     Some(joined.is_some_and(|joined| joined.to_lowercase() == name.to_lowercase()))
 }
 
-/// The letters of a product in sympy's order, which is by name, Euler's number first; none if a factor is no letter.
-fn sorted_letters(factors: &[Expression]) -> Option<String> {
+/// The letters of a product as they are written; none if a factor is no letter.
+fn joined_letters(factors: &[Expression]) -> Option<String> {
     let mut names = Vec::new();
     for factor in factors {
         match factor {
@@ -171,10 +171,10 @@ fn number_of(value: &Expression) -> Option<f64> {
 
 fn difference_is_zero(gold: &Expression, target: &Expression) -> bool {
     let has_decimal = gold.has_decimal() || target.has_decimal();
-    if !has_decimal || gold.has_symbol() || target.has_symbol() {
-        if let Some(equal) = exactly_equal(gold, target) {
-            return equal;
-        }
+    if (!has_decimal || gold.has_symbol() || target.has_symbol())
+        && let Some(equal) = exactly_equal(gold, target)
+    {
+        return equal;
     }
     let (Some(gold_number), Some(target_number)) = (number_of(gold), number_of(target)) else {
         return false;
@@ -281,7 +281,10 @@ fn lists_equal(gold: &[Value], target: &[Value]) -> bool {
 fn relations_equal(gold: &Value, target: &Value) -> bool {
     let (gold_pairs, target_pairs) = (pairs(gold), pairs(target));
     gold_pairs.len() == target_pairs.len()
-        && gold_pairs.iter().zip(&target_pairs).all(|(gold, target)| pair_equal(gold, target))
+        && gold_pairs
+            .iter()
+            .zip(&target_pairs)
+            .all(|(gold, target)| pair_equal(gold.as_ref(), target.as_ref()))
 }
 
 /// A relation between two expressions, as the difference of its sides.
@@ -311,7 +314,7 @@ fn pairs(value: &Value) -> Vec<Option<Pair>> {
         .collect()
 }
 
-fn pair_equal(gold: &Option<Pair>, target: &Option<Pair>) -> bool {
+fn pair_equal(gold: Option<&Pair>, target: Option<&Pair>) -> bool {
     let (Some(gold), Some(target)) = (gold, target) else { return false };
     if gold.relation == target.relation && expressions_equal(&gold.difference, &target.difference) {
         return true;

@@ -1,8 +1,9 @@
 //! math-verify 0.9 with its default settings, re-implemented for the texts that models write about figures.
 //!
 //! In reading order: [`mod@extract`] takes the answer out of a text with the help of `scan` (numbers), `environment`
-//! (LaTeX) and `boxed`; `normalize`, `latex_lexer` and `latex_parser` read LaTeX, `python_expression` plain arithmetic;
-//! `value` is what they make; `compare` says whether two of them are equal.
+//! (LaTeX) and `boxed`; `understand` hands it on: LaTeX to `normalize` (with `unit_words` and `malformed`), `latex_lexer`
+//! (with `latex_spellings`), `latex_parser` and `latex_formula`, plain arithmetic to `python_expression`; `value` is what they
+//! make; `compare` says whether two of them are equal.
 //! Not here: which texts R1-V compares (`rule`); our own reading of answers (`answer`).
 //!
 //! It exists to reproduce published scores, surprises included; each is named in the header of the file it lives in.
@@ -16,11 +17,16 @@ mod boxed;
 mod compare;
 mod environment;
 mod extract;
+mod latex_formula;
 mod latex_lexer;
 mod latex_parser;
+mod latex_spellings;
+mod malformed;
 mod normalize;
 mod python_expression;
 mod scan;
+mod understand;
+mod unit_words;
 mod value;
 
 pub use extract::Extraction;
@@ -57,11 +63,6 @@ impl Extraction {
     /// Whether anything was found.
     pub fn is_empty(&self) -> bool {
         self.value.is_none() && self.text.is_none()
-    }
-
-    /// Whether something parsed.
-    pub fn is_parsed(&self) -> bool {
-        self.value.is_some()
     }
 
     /// The first find, as text, for people to read.
