@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::{DTypeChoice, DeviceChoice, EvalConfig, RunConfig};
+use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, RunConfig};
 use crate::eval::{Answer, EvalError, Summary, evaluate, summarize};
 use crate::model::open::open;
 use crate::model::{device, source};
 use crate::processor::Processor;
+use crate::reward::Rule;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
 use crate::train::setup::{EvaluationQuestions, evaluation_questions};
 
@@ -48,6 +49,13 @@ pub struct Args {
     /// At most that many questions
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
+    /// The rule that decides accuracy: answer-tag, r1v-reward, r1v-superclevr or r1v-geoqa
+    /// [default: the task's]
+    #[arg(long)]
+    rule: Option<Rule>,
+    /// Count solutions that answer-tag cannot read, rather than stop at the first
+    #[arg(long)]
+    allow_unparsable: bool,
     /// Cut an answer off at that many tokens [default: the task's]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<NonZeroUsize>,
@@ -78,6 +86,10 @@ pub struct EvalRequest {
     pub split: String,
     /// At most that many questions.
     pub limit: Option<usize>,
+    /// The rule that decides accuracy; without it, the task says.
+    pub rule: Option<Rule>,
+    /// Whether solutions that cannot be read are counted rather than refused.
+    pub allow_unparsable: bool,
     /// Where answers are cut off; without it, the task says.
     pub max_new_tokens: Option<usize>,
     /// Where every answer is written; the file may exist and is replaced.
@@ -129,7 +141,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let questions = (&asked.dataset, &asked.template);
     let answers = evaluate(&model, &processor, questions, &asked.settings, &mut on_answers)?;
 
-    let summary = summarize(&asked.label, &answers);
+    let summary = summarize(&asked.label, asked.settings.rule, &answers);
     let report = Report { summary: &summary, split: &request.split, model: &request.model };
     if request.json {
         printer.json(&report)?;
@@ -158,9 +170,11 @@ impl EvalRequest {
                 max_new_tokens: self.max_new_tokens,
                 ..EvalConfig::default()
             },
+            data: DataConfig { allow_unparsable: self.allow_unparsable, ..DataConfig::default() },
             ..RunConfig::default()
         };
-        let questions = evaluation_questions(&config)?;
+        let mut questions = evaluation_questions(&config)?;
+        questions.settings.rule = self.rule.unwrap_or(questions.settings.rule);
         questions.dataset.check_images()?;
         Ok(questions)
     }
@@ -171,14 +185,21 @@ impl Report<'_> {
     fn table(&self) -> String {
         let percent = |part: f64| format!("{:.1}%", 100.0 * part);
         let summary = self.summary;
-        let [low, high] = summary.ci95.map(percent);
+        let measured = |accuracy: f64, ci95: [f64; 2]| {
+            let [low, high] = ci95.map(percent);
+            format!("{} (95%: {low} to {high})", percent(accuracy))
+        };
+        let tag = &summary.answer_tag;
         let rows = [
             ("task", summary.task.clone()),
             ("split", self.split.to_owned()),
             ("model", self.model.to_owned()),
             ("questions", summary.n.to_string()),
             ("correct", summary.correct.to_string()),
-            ("accuracy", format!("{} (95%: {low} to {high})", percent(summary.accuracy))),
+            ("accuracy", measured(summary.accuracy, summary.ci95)),
+            ("rule", summary.rule.clone()),
+            ("answer-tag", measured(tag.accuracy, tag.ci95)),
+            ("ungraded", summary.ungraded.to_string()),
             ("format rate", percent(summary.format_rate)),
             ("truncated", percent(summary.truncated_fraction)),
             ("mean length", format!("{:.1} tokens", summary.completion_length)),
@@ -236,6 +257,8 @@ impl Args {
             data: self.data,
             split: self.split,
             limit: self.limit.map(NonZeroUsize::get),
+            rule: self.rule,
+            allow_unparsable: self.allow_unparsable,
             max_new_tokens: self.max_new_tokens.map(NonZeroUsize::get),
             out: self.out,
             json: self.json,

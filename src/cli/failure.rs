@@ -11,7 +11,7 @@
 //! | model | checkpoint, device or number type, paths | tensors, writes, other failed reads |
 //! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
 //! | training | folder in use, nothing to resume, other configuration, unusable rows | damaged checkpoints and records, files, tensors, a loss that is not finite |
-//! | evaluation, single answer | rows and prompts | tensors, writes |
+//! | evaluation, grading, single answer | rows, prompts, solutions | tensors, writes |
 //! | anything else | | all |
 //!
 //! A path is at fault where there is no such file, it may not be read, or it is no file of text.
@@ -23,6 +23,7 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use crate::config::{ConfigError, UnknownChoice};
 use crate::data::DataError;
 use crate::eval::EvalError;
+use crate::eval::grading::GradingError;
 use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
 use crate::rollout::single::SingleError;
@@ -70,8 +71,14 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
     let processor = || cause.downcast_ref().map(processor_blames_input);
     let train = || cause.downcast_ref().map(train_blames_input);
     let eval = || cause.downcast_ref().map(eval_blames_input);
+    let grading = || cause.downcast_ref().map(grading_blames_input);
     let single = || cause.downcast_ref().map(|error| matches!(error, SingleError::TooLong { .. }));
-    data.or_else(model).or_else(processor).or_else(train).or_else(eval).or_else(single)
+    data.or_else(model)
+        .or_else(processor)
+        .or_else(train)
+        .or_else(eval)
+        .or_else(grading)
+        .or_else(single)
 }
 
 fn data_blames_input(error: &DataError) -> bool {
@@ -110,7 +117,9 @@ fn train_blames_input(error: &TrainError) -> bool {
         | TrainError::NoRows { .. }
         | TrainError::NoUsableRow { .. }
         | TrainError::NoCompletion { .. }
-        | TrainError::TooLong { .. } => true,
+        | TrainError::TooLong { .. }
+        | TrainError::UnparsableGold { .. }
+        | TrainError::Rule(_) => true,
         other => other.is_usage(),
     }
 }
@@ -121,6 +130,13 @@ fn eval_blames_input(error: &EvalError) -> bool {
         EvalError::Processor(source) => processor_blames_input(source),
         EvalError::TooLong { .. } | EvalError::NoRows { .. } => true,
         EvalError::Tensor(_) | EvalError::Write(_) => false,
+    }
+}
+
+fn grading_blames_input(error: &GradingError) -> bool {
+    match error {
+        GradingError::Data(source) => data_blames_input(source),
+        GradingError::Gold { .. } | GradingError::NoRows { .. } => true,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod eval;
 mod exit_status;
 mod failure;
+pub mod grade;
 pub mod infer;
 mod logging;
 mod out_file;
@@ -43,6 +44,8 @@ pub enum Command {
     Eval(eval::Args),
     /// Answer one question, greedily unless a temperature is given
     Infer(infer::Args),
+    /// Grade completions that are on disk: accuracy by a rule, and format
+    Grade(grade::Args),
 }
 
 /// Parses the process's arguments, runs the command, reports its error if it has one.
@@ -74,6 +77,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Train(args) => train::run(args, printer),
         Command::Eval(args) => eval::run(args, printer),
         Command::Infer(args) => infer::run(args, printer),
+        Command::Grade(args) => grade::run(&args, printer),
     }
 }
 

@@ -30,6 +30,8 @@ pub struct DataConfig {
     pub max_pixels: usize,
     /// What a row that cannot be used does.
     pub on_bad_row: OnBadRow,
+    /// Counts solutions that the reward's rule cannot read, rather than refuse them; no completion is right there.
+    pub allow_unparsable: bool,
     /// Side of the images that the synthetic tasks draw, in pixels.
     pub image_size: u32,
     /// Seed of the rows that the synthetic tasks draw. Not the run's seed, so that runs which are
@@ -63,6 +65,7 @@ impl Default for DataConfig {
             min_pixels: 3136,    // R1-V: --min_pixels 3136, four merged patches
             max_pixels: 401_408, // R1-V's README: --max_pixels 401408, 512 merged patches
             on_bad_row: OnBadRow::Fail,
+            allow_unparsable: false,
             image_size: 112, // ours: 16 merged patches
             drawing_seed: 0,
             max_samples: None,

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::reward::RewardRule;
 use super::rollout::MAX_BATCH;
 use super::violation::{Violation, at_least_one, require};
 
@@ -21,6 +22,9 @@ pub struct EvalConfig {
     /// A template's name or text, as `data.template`; without it, the task's for evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The rule that decides accuracy; without it, the task's own. `answer-tag` is reported beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RewardRule>,
     /// At most that many questions; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -41,6 +45,7 @@ impl Default for EvalConfig {
             task: None,
             data: None,
             split: "test".to_owned(),
+            rule: None, // R1-V: its own rule for each evaluation
             limit: None,
             template: None,
             max_new_tokens: None, // R1-V: 256 for counting, 1024 for geometry

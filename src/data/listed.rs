@@ -70,6 +70,10 @@ impl ListedRows {
         Some(self.check_row(listed).map(|()| listed.sample.clone()))
     }
 
+    pub(super) fn solutions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rows.iter().map(|row| (row.sample.id.as_str(), row.sample.solution.as_str()))
+    }
+
     pub(super) fn check_images(&self) -> Result<(), DataError> {
         self.rows.iter().try_for_each(|listed| self.check_row(listed))
     }

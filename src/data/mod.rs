@@ -117,6 +117,14 @@ impl Dataset {
         }
     }
 
+    /// Identifier and solution of every row that comes from a file; drawn rows are right by construction.
+    pub fn listed_solutions(&self) -> Box<dyn Iterator<Item = (&str, &str)> + '_> {
+        match self {
+            Self::Listed(rows) => Box::new(rows.solutions()),
+            Self::Drawn(_) => Box::new(std::iter::empty()),
+        }
+    }
+
     /// Checks that every picture file exists, so that a run does not stop at one hours later.
     ///
     /// # Errors

@@ -22,8 +22,9 @@ pub struct Task {
     pub training_template: Template,
     /// The template for evaluation. R1-V's differ from its training prompt.
     pub evaluation_template: Template,
-    /// The name of the reward rule that decides whether an answer is right.
-    pub reward_rule: &'static str,
+    /// The name of the rule that decides whether an answer is right when the task is evaluated: R1-V's, so that
+    /// figures compare with those published. Training rewards by the run file's rule.
+    pub evaluation_rule: &'static str,
     /// The longest completion that evaluation and rollouts allow, where nothing else is set.
     pub max_new_tokens: usize,
     source: Source,
@@ -78,7 +79,7 @@ pub fn task(name: &str) -> Result<Task, DataError> {
             name: "vc",
             training_template: Template::new("r1v")?,
             evaluation_template: Template::new("r1v-superclevr")?,
-            reward_rule: "answer-tag",
+            evaluation_rule: "r1v-superclevr",
             max_new_tokens: 256,
             source: Source::Given {
                 drawn_twin: "synth-vc",
@@ -89,7 +90,7 @@ pub fn task(name: &str) -> Result<Task, DataError> {
             name: "gr",
             training_template: Template::new("r1v")?,
             evaluation_template: Template::new("r1v-geoqa")?,
-            reward_rule: "answer-tag",
+            evaluation_rule: "r1v-geoqa",
             max_new_tokens: 1024,
             source: Source::Given { drawn_twin: "synth-gr", test_list: "geoqa_test_prompts.jsonl" },
         }),
@@ -102,7 +103,7 @@ fn drawn(task: DrawnTask) -> Result<Task, DataError> {
         name: task.name(),
         training_template: Template::new("short")?,
         evaluation_template: Template::new("short")?,
-        reward_rule: "answer-tag",
+        evaluation_rule: "answer-tag",
         max_new_tokens: 64,
         source: Source::Drawn(task),
     })

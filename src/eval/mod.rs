@@ -1,8 +1,9 @@
 //! Measuring a model on a task: accuracy and format rate, greedily, with 95% intervals.
 //!
-//! In reading order: [`evaluate`], over blocks of questions; [`interval`].
+//! In reading order: [`evaluate`], over blocks of questions; [`grading`], of completions on disk; [`interval`].
 //! Not here: sampling (`rollout`), the rules (`reward`), what is printed (`cli`).
 
+pub mod grading;
 pub mod interval;
 
 use rayon::prelude::*;
@@ -13,7 +14,7 @@ use crate::data::template::{Template, prompt};
 use crate::data::{DataError, Dataset, Sample};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::{Processor, ProcessorError, Prompt};
-use crate::reward::{Rule, score};
+use crate::reward::{GoldAnswer, Rule, format};
 use crate::rng::{Purpose, Stream};
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use crate::rollout::sampler::{Sampler, Suppressed};
@@ -28,7 +29,7 @@ pub struct EvalSettings {
     pub max_new_tokens: usize,
     /// Answers decoded at a time; changes speed and memory alone.
     pub max_batch: usize,
-    /// The rule that decides whether an answer is right.
+    /// The task's own rule, which decides `accuracy`; `answer-tag` is reported beside it.
     pub rule: Rule,
     /// At most that many questions; without it, all.
     pub limit: Option<usize>,
@@ -85,12 +86,16 @@ pub struct Answer {
     pub completion: String,
     /// What was found in it as its answer.
     pub answer: Option<String>,
-    /// 1 if the answer is right, else 0.
+    /// 1 if the answer is right by the task's own rule, else 0.
     pub accuracy: f64,
+    /// 1 if it is right by `answer-tag`, else 0.
+    pub answer_tag: f64,
     /// 1 if the whole completion has the asked-for form, else 0.
     pub format: f64,
     /// Why the accuracy is what it is.
     pub reason: String,
+    /// Whether there was an answer that the task's own rule could grade.
+    pub is_graded: bool,
     /// Length in tokens, a stop token included.
     pub n_tokens: usize,
     /// Whether the token limit cut it off.
@@ -104,18 +109,42 @@ pub struct Summary {
     pub task: String,
     /// Questions asked.
     pub n: usize,
-    /// Right answers.
+    /// The task's own rule.
+    pub rule: String,
+    /// Right answers by that rule.
     pub correct: usize,
     /// `correct / n`.
     pub accuracy: f64,
     /// Wilson's 95% interval of the accuracy.
     pub ci95: [f64; 2],
+    /// The same by `answer-tag`, which looks at the contents of the last `<answer>` alone.
+    pub answer_tag: Tally,
+    /// Completions without an answer that the task's own rule could grade; they count as wrong.
+    pub ungraded: usize,
     /// Part of the completions that have the asked-for form.
     pub format_rate: f64,
     /// Part of the completions that the token limit cut off.
     pub truncated_fraction: f64,
     /// Mean length of a completion, tokens.
     pub completion_length: f64,
+}
+
+/// Right answers by one rule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Right answers.
+    pub correct: usize,
+    /// `correct / n`.
+    pub accuracy: f64,
+    /// Wilson's 95% interval of the accuracy.
+    pub ci95: [f64; 2],
+}
+
+impl Tally {
+    /// `correct` right answers of `n`.
+    pub fn new(correct: usize, n: usize) -> Self {
+        Self { correct, accuracy: correct as f64 / n.max(1) as f64, ci95: wilson95(correct, n) }
+    }
 }
 
 /// Asks the model every question of a data set, greedily.
@@ -190,32 +219,41 @@ fn answer(
     rule: Rule,
 ) -> Result<Answer, ProcessorError> {
     let text = processor.decode(&completion.token_ids, true)?;
-    let reward = score(&text, &sample.solution, 1.0, rule);
+    let grade = |rule| GoldAnswer::parse_or_unequal(rule, &sample.solution).grade(&text);
+    let (verdict, by_tag) = (grade(rule), grade(Rule::AnswerTag));
     Ok(Answer {
+        accuracy: f64::from(verdict.is_correct),
+        answer_tag: f64::from(by_tag.is_correct),
+        format: f64::from(format::is_well_formed(&text)),
+        reason: verdict.reason.to_string(),
+        is_graded: verdict.is_graded(),
+        answer: verdict.answer,
         id: sample.id,
         problem: sample.problem,
         solution: sample.solution,
         completion: text,
-        answer: reward.answer,
-        accuracy: reward.accuracy,
-        format: reward.format,
-        reason: reward.reason.to_string(),
         n_tokens: completion.token_ids.len(),
         is_truncated: !completion.is_finished,
     })
 }
 
 /// Counts answers.
-pub fn summarize(task: &str, answers: &[Answer]) -> Summary {
+pub fn summarize(task: &str, rule: Rule, answers: &[Answer]) -> Summary {
     let n = answers.len();
     let mean = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>() / n.max(1) as f64;
-    let correct = answers.iter().filter(|answer| answer.accuracy >= 1.0).count();
+    let count = |is_counted: &dyn Fn(&Answer) -> bool| -> usize {
+        answers.iter().filter(|answer| is_counted(answer)).count()
+    };
+    let Tally { correct, accuracy, ci95 } = Tally::new(count(&|answer| answer.accuracy >= 1.0), n);
     Summary {
         task: task.to_owned(),
         n,
+        rule: rule.name().to_owned(),
         correct,
-        accuracy: correct as f64 / n.max(1) as f64,
-        ci95: wilson95(correct, n),
+        accuracy,
+        ci95,
+        answer_tag: Tally::new(count(&|answer| answer.answer_tag >= 1.0), n),
+        ungraded: count(&|answer| !answer.is_graded),
         format_rate: mean(&|answer| answer.format),
         truncated_fraction: mean(&|answer| f64::from(answer.is_truncated)),
         completion_length: mean(&|answer| answer.n_tokens as f64),

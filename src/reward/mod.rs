@@ -12,13 +12,15 @@ pub mod answer;
 pub mod format;
 pub mod math_verify;
 pub mod rule;
+pub mod verdict;
 
 #[cfg(test)]
 mod test_hostile;
 #[cfg(test)]
 mod test_verdicts;
 
-pub use rule::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
+pub use rule::{GoldAnswer, Rule, UnparsableGold, grade};
+pub use verdict::{Explanation, Reason, Verdict};
 
 /// The reward of one completion, by component.
 #[derive(Clone, Debug, PartialEq)]

@@ -180,6 +180,19 @@ pub enum TrainError {
     /// The rows to train on.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
+    /// A solution that the reward's rule cannot read.
+    #[error(
+        "sample {sample}: {source}\nhint: data.allow_unparsable = true (--allow-unparsable of eval) counts such rows instead"
+    )]
+    UnparsableGold {
+        /// The sample's identifier: file and row.
+        sample: String,
+        /// What the rule said.
+        source: crate::reward::UnparsableGold,
+    },
+    /// A rule's name that does not exist.
+    #[error(transparent)]
+    Rule(#[from] crate::reward::rule::UnknownRule),
     /// The tokenizer, the chat template or the image settings.
     #[error(transparent)]
     Processor(#[from] crate::processor::ProcessorError),

@@ -31,6 +31,8 @@ pub struct UpdateMetrics {
     pub accuracy_reward: Option<f64>,
     /// Mean of the format rewards, 0 to 1, before they are weighted.
     pub format_reward: Option<f64>,
+    /// Part of the completions without an answer that could be graded, 0 to 1; their accuracy is 0.
+    pub ungraded_fraction: Option<f64>,
     /// Mean over completions of the mean k3 estimate of their tokens, Eq. (5), nats.
     pub kl: Option<f64>,
     /// Part of the tokens whose ratio was clipped to effect, 0 to 1.

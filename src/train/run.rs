@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
         let (model, processor) = (&learner.sampler, &learner.setup.processor);
         let asked = (&questions.dataset, &questions.template);
         let answers = evaluate(model, processor, asked, &questions.settings, &mut |_| Ok(()))?;
-        let summary = summarize(&questions.label, &answers);
+        let summary = summarize(&questions.label, questions.settings.rule, &answers);
         let update = learner.progress.update;
         let (accuracy, format) = (100.0 * summary.accuracy, 100.0 * summary.format_rate);
         let [low, high] = summary.ci95.map(|bound| 100.0 * bound);

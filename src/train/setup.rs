@@ -23,7 +23,7 @@ use crate::model::{device, source};
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
-use crate::reward::Rule;
+use crate::reward::{GoldAnswer, Rule};
 use crate::rollout::engine::GenerationSettings;
 use crate::rollout::sampler::{Sampler, Suppressed};
 
@@ -100,6 +100,7 @@ fn questions(config: &RunConfig) -> Result<Questions, TrainError> {
     if !skips_bad_rows {
         dataset.check_images()?;
     }
+    check_golds(&dataset, rule(config), data.allow_unparsable)?;
     let n_rows = data.max_samples.map_or(dataset.len(), |max| max.min(dataset.len()));
     if n_rows == 0 {
         return Err(TrainError::NoRows { name: dataset.name().to_owned() });
@@ -139,23 +140,27 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
     let split: Split = eval.split.parse()?;
     let name = eval.task.as_ref().or(config.data.task.as_ref());
     let own = eval.data.clone().map(PathBuf::from);
-    let (label, dataset, template, max_new_tokens) = if let Some(name) = name {
+    let (label, dataset, template, max_new_tokens, own_rule) = if let Some(name) = name {
         let task = task(name)?;
         // The file that is trained on must not stand in for the task's held-out rows.
         let options = TaskOptions { data: own, ..task_options(config) };
         let dataset = task.open(split, &options)?;
-        (task.name.to_owned(), dataset, task.evaluation_template, task.max_new_tokens)
+        let own_rule = task.evaluation_rule.parse()?;
+        (task.name.to_owned(), dataset, task.evaluation_template, task.max_new_tokens, own_rule)
     } else {
         let path = own.unwrap_or_default();
         let rows = open_json_lines(&path, config.data.image_root.as_deref())?;
         let label = path.display().to_string();
-        (label, rows, Template::new(DEFAULT_TEMPLATE)?, config.rollout.max_new_tokens)
+        let template = Template::new(DEFAULT_TEMPLATE)?;
+        (label, rows, template, config.rollout.max_new_tokens, Rule::default())
     };
+    // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
+    check_golds(&dataset, Rule::AnswerTag, config.data.allow_unparsable)?;
     let template = eval.template.as_deref().map_or(Ok(template), Template::new)?;
     let settings = EvalSettings {
         max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens),
         max_batch: eval.max_batch,
-        rule: rule(config),
+        rule: eval.rule.map_or(own_rule, rule_of),
         limit: eval.limit,
     };
     Ok(EvaluationQuestions { label, dataset, template, settings })
@@ -247,7 +252,35 @@ pub fn generation_settings(
 
 /// The run file's reward rule.
 pub fn rule(config: &RunConfig) -> Rule {
-    match config.reward.rule {
+    rule_of(config.reward.rule)
+}
+
+fn rule_of(choice: RewardRule) -> Rule {
+    match choice {
         RewardRule::AnswerTag => Rule::AnswerTag,
     }
+}
+
+/// Checks that the rule can read every listed solution: what it cannot read, no completion can earn.
+fn check_golds(dataset: &Dataset, rule: Rule, allows_unparsable: bool) -> Result<(), TrainError> {
+    let mut unparsable = Vec::new();
+    for (sample, solution) in dataset.listed_solutions() {
+        match GoldAnswer::parse(rule, solution) {
+            Ok(_) => {}
+            Err(source) if !allows_unparsable => {
+                return Err(TrainError::UnparsableGold { sample: sample.to_owned(), source });
+            }
+            Err(_) => unparsable.push(sample),
+        }
+    }
+    if !unparsable.is_empty() {
+        let (n, rows) = (unparsable.len(), unparsable.join(", "));
+        tracing::warn!(
+            n,
+            rule = rule.name(),
+            rows,
+            "no completion can be right: solutions that the rule cannot read"
+        );
+    }
+    Ok(())
 }

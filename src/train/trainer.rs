@@ -166,6 +166,7 @@ impl PolicyTrainer<'_> {
             reward_std: Some(rewards.std),
             accuracy_reward: Some(rewards.accuracy),
             format_reward: Some(rewards.format),
+            ungraded_fraction: Some(rewards.ungraded),
             kl: anchors.reference.map(|_| sums.kl),
             clip_fraction: Some(sums.n_clipped / sums.n_tokens.max(1.0)),
             entropy: Some(sums.entropy / sums.n_scored.max(1.0)),
@@ -226,6 +227,7 @@ struct RewardMeans {
     format: f64,
     length: f64,
     truncated: f64,
+    ungraded: f64,
     without_signal: f64,
 }
 
@@ -247,6 +249,7 @@ impl RewardMeans {
             format: all().map(|c| c.reward.format).sum::<f64>() / n,
             length: all().map(|c| c.completion.token_ids.len() as f64).sum::<f64>() / n,
             truncated: all().filter(|c| !c.completion.is_finished).count() as f64 / n,
+            ungraded: all().filter(|c| !c.reward.reason.is_graded()).count() as f64 / n,
             without_signal: groups.iter().filter(|g| !g.has_signal()).count() as f64 / n_groups,
         }
     }

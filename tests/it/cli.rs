@@ -30,6 +30,7 @@ Commands:
   train  Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
   eval   Measure a model on a task: accuracy and format rate with a 95% interval
   infer  Answer one question, greedily unless a temperature is given
+  grade  Grade completions that are on disk: accuracy by a rule, and format
   help   Print this message or the help of the given subcommand(s)
 
 Options:
@@ -86,6 +87,10 @@ Options:
       --data <PATH>         A file of questions, or the folder that holds the task's data
       --split <SPLIT>       The task's split: test, or shifted for drawn tasks [default: test]
       --limit <N>           At most that many questions
+      --rule <RULE>         The rule that decides accuracy: answer-tag, r1v-reward, r1v-superclevr
+                            or r1v-geoqa [default: the task's]
+      --allow-unparsable    Count solutions that answer-tag cannot read, rather than stop at the
+                            first
       --max-new-tokens <N>  Cut an answer off at that many tokens [default: the task's]
       --out <FILE>          Write every answer to this file, one JSON object a line
       --json                Print one JSON object

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What makes an example of a command short.
-const SHORTER: [(&str, &[&str]); 3] = [
+const SHORTER: [(&str, &[&str]); 4] = [
     (
         "train",
         &[
@@ -24,6 +24,7 @@ const SHORTER: [(&str, &[&str]); 3] = [
     ),
     ("eval", &["--limit", "2", "--max-new-tokens", "4"]),
     ("infer", &["--max-new-tokens", "4"]),
+    ("grade", &[]),
 ];
 
 /// A model that no test can download.
@@ -62,9 +63,11 @@ fn every_example_of_the_help_runs() {
     }
     let chat = r#"[{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "?"}]}]"#;
     std::fs::write(folder.path().join("chat.json"), chat).unwrap();
+    let answers = r#"{"completion": "<answer> 7 </answer>", "solution": "7"}"#;
+    std::fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
     let mut ran = BTreeSet::new();
     // Training first: what it leaves is what the other examples read.
-    for command in [Some("train"), None, Some("eval"), Some("infer")] {
+    for command in [Some("train"), None, Some("eval"), Some("infer"), Some("grade")] {
         let examples = examples(folder.path(), command);
         assert!((2..=3).contains(&examples.len()), "{command:?}: {examples:?}");
         for example in examples {
@@ -85,5 +88,5 @@ fn every_example_of_the_help_runs() {
             }
         }
     }
-    assert!(ran.len() >= 7, "{ran:?}");
+    assert!(ran.len() >= 10, "{ran:?}");
 }

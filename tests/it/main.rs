@@ -9,6 +9,7 @@
 mod cli;
 mod examples;
 mod golden;
+mod grade;
 mod parity;
 mod rollouts;
 mod tidy;
