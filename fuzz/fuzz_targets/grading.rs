@@ -2,7 +2,7 @@
 //! Not here: what the verdicts are; `src/reward/test_verdicts.rs` tests them.
 //!
 //! The input up to the first zero byte is the solution, the rest the completion.
-//! `cargo +nightly fuzz run grading -- -max_total_time=600 -timeout=1 -rss_limit_mb=512`
+//! `cargo +nightly fuzz run grading -- -max_total_time=600 -timeout=1 -malloc_limit_mb=10`
 
 #![no_main]
 #![allow(dead_code, reason = "only grading is called")]
