@@ -1,0 +1,480 @@
+//! A custom reward: a command of the user's own that reads completions and writes scores, one JSON object a line.
+//! Not here: its weight and the other components (`registry`); how runs are configured (`config`).
+//!
+//! The command is a program and its arguments, started once and never through a shell; nothing of the data reaches its
+//! command line. A batch goes to its stdin from a thread of its own, while the answers are read by another, so that a
+//! command which reads little and writes much, or the reverse, cannot bring both sides to a halt.
+//!
+//! A request is `{"id": 7, "completion": "...", "solution": "...", "problem": "...", "prompt_id": "..."}`, an answer
+//! `{"id": 7, "score": 0.5}`, in any order within a batch. An id is never used twice. The command ends when its stdin
+//! does. Any failure stops it and is named; the command that a shell script starts in turn should be `exec`ed, or it
+//! outlives the script.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Bytes of an answer's line, at most.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// Answers that wait to be read before the command has to wait.
+const MAX_WAITING_LINES: usize = 64;
+
+/// Lines of stderr that an error quotes.
+const QUOTED_LINES: usize = 10;
+
+/// Bytes of a line that an error quotes.
+const QUOTED_BYTES: usize = 400;
+
+/// How long a command may take to end once its stdin has, before it is killed.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How often a command that should end is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Which command, and how long a batch may take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalCommand {
+    /// A path, or a name that is looked up as the system does.
+    pub program: String,
+    /// Its arguments, as they are.
+    pub args: Vec<String>,
+    /// From the first request of a batch to its last answer; the first batch includes the command's own start.
+    pub timeout: Duration,
+}
+
+/// What is scored, as the command sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ExternalRequest<'a> {
+    /// The generated text, without stop tokens.
+    pub completion: &'a str,
+    /// The sample's solution as it stands in the data.
+    pub solution: &'a str,
+    /// The sample's question.
+    pub problem: &'a str,
+    /// What the completions of one prompt share.
+    pub prompt_id: &'a str,
+}
+
+/// Why a custom reward failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExternalError {
+    /// There is no such program, or it may not be run.
+    #[error(
+        "cannot start the reward command {program:?}: {source}\n\
+         hint: program is a path or a name on the search path, its arguments go into args; no shell reads them"
+    )]
+    CannotStart {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It ended before every request had its answer.
+    #[error(
+        "the reward command {program:?} ended with {status} after {n_answered} of {n_requests} answers{}\n\
+         hint: it must answer every line of its stdin until that ends",
+        quoted(.stderr)
+    )]
+    Ended {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// Answers it gave to the batch.
+        n_answered: usize,
+        /// Requests in the batch.
+        n_requests: usize,
+        /// The last lines of its stderr.
+        stderr: String,
+    },
+    /// It goes on, but reads or writes no more.
+    #[error(
+        "the reward command {program:?} closed its {pipe} after {n_answered} of {n_requests} answers{}\n\
+         hint: it must read its stdin to the end and answer every line on its stdout",
+        quoted(.stderr)
+    )]
+    ClosedPipe {
+        /// The program.
+        program: String,
+        /// `stdin` or `stdout`.
+        pipe: &'static str,
+        /// Answers it gave to the batch.
+        n_answered: usize,
+        /// Requests in the batch.
+        n_requests: usize,
+        /// The last lines of its stderr.
+        stderr: String,
+    },
+    /// It did not answer in time.
+    #[error(
+        "the reward command {program:?} timed out: {n_answered} of {n_requests} answers within {timeout_s} s{}\n\
+         hint: raise timeout_s, and let it flush its stdout after each line",
+        quoted(.stderr)
+    )]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// The limit, in seconds.
+        timeout_s: f64,
+        /// Answers it gave to the batch.
+        n_answered: usize,
+        /// Requests in the batch.
+        n_requests: usize,
+        /// The last lines of its stderr.
+        stderr: String,
+    },
+    /// A line that is no answer.
+    #[error(
+        "the reward command {program:?} wrote {line:?}: {problem}, expected {{\"id\": 0, \"score\": 1.0}}\n\
+         hint: stdout is for answers alone, one a line; anything else goes to stderr"
+    )]
+    NotAnAnswer {
+        /// The program.
+        program: String,
+        /// The line, or its beginning.
+        line: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An answer to a request that was not made.
+    #[error(
+        "the reward command {program:?} answered id {id}, expected one of {first_id} to {last_id}\n\
+         hint: an answer repeats the id of its request, and each request has one answer"
+    )]
+    UnknownId {
+        /// The program.
+        program: String,
+        /// The id it gave.
+        id: u64,
+        /// The first id of the batch.
+        first_id: u64,
+        /// The last id of the batch.
+        last_id: u64,
+    },
+    /// Two answers to one request.
+    #[error(
+        "the reward command {program:?} answered id {id} twice\n\
+         hint: each request has one answer"
+    )]
+    RepeatedId {
+        /// The program.
+        program: String,
+        /// The id it gave.
+        id: u64,
+    },
+    /// A score that cannot be added up.
+    #[error(
+        "the reward command {program:?} wrote {line:?}, expected a finite score\n\
+         hint: a completion that cannot be scored should earn a number, such as 0"
+    )]
+    NotFinite {
+        /// The program.
+        program: String,
+        /// The line, or its beginning.
+        line: String,
+    },
+}
+
+/// A command that is running. Dropped, it is given half a second to end by itself; then it is killed. Either way it is
+/// waited for.
+#[derive(Debug)]
+pub struct ExternalReward {
+    command: ExternalCommand,
+    child: Child,
+    /// Batches for the writing thread; none once the stdin is to end.
+    batches: Option<Sender<Vec<u8>>>,
+    events: Receiver<Event>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    stderr_reader: JoinHandle<()>,
+    next_id: u64,
+}
+
+/// What the threads around a command report.
+#[derive(Debug)]
+enum Event {
+    Line(String),
+    TooLong(String),
+    StdoutClosed,
+    StdinClosed,
+}
+
+impl ExternalReward {
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// There is no such program, it may not be run, or the system has no threads left.
+    pub fn start(command: ExternalCommand) -> Result<Self, ExternalError> {
+        let spawned = Command::new(&command.program)
+            .args(&command.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let failed =
+            |source| ExternalError::CannotStart { program: command.program.clone(), source };
+        let mut child = spawned.map_err(failed)?;
+        match start_threads(&mut child) {
+            Ok(threads) => Ok(Self {
+                command,
+                child,
+                batches: Some(threads.batches),
+                events: threads.events,
+                last_lines: threads.last_lines,
+                stderr_reader: threads.stderr_reader,
+                next_id: 0,
+            }),
+            Err(source) => {
+                stop(&mut child);
+                Err(failed(source))
+            }
+        }
+    }
+
+    /// The score of each request, in their order. After an error the command has ended, and every later call fails.
+    ///
+    /// # Errors
+    /// The command ended, closed a pipe or took too long; a line of its stdout is no answer, or answers what was not
+    /// asked; a score is not finite.
+    pub fn score(&mut self, requests: &[ExternalRequest]) -> Result<Vec<f64>, ExternalError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first_id = self.next_id;
+        self.next_id += requests.len() as u64;
+        let batch = encode(first_id, requests);
+        // A writing thread that has gone has reported why.
+        self.batches.as_ref().and_then(|batches| batches.send(batch).ok());
+        let scores = self.receive(first_id, requests.len());
+        if scores.is_err() {
+            stop(&mut self.child);
+        }
+        scores
+    }
+
+    fn receive(&mut self, first_id: u64, n_requests: usize) -> Result<Vec<f64>, ExternalError> {
+        let start = Instant::now();
+        let mut scores: Vec<Option<f64>> = vec![None; n_requests];
+        // Every event is an answer or an error, so that a flood of lines cannot outlast the limit.
+        for n_answered in 0..n_requests {
+            let left = self.command.timeout.saturating_sub(start.elapsed());
+            let line = match self.events.recv_timeout(left) {
+                Ok(Event::Line(line)) => line,
+                Ok(Event::TooLong(line)) => {
+                    let problem = format!("a line of more than {MAX_LINE} bytes");
+                    return Err(self.not_an_answer(&line, problem));
+                }
+                Ok(Event::StdinClosed) => return Err(self.ended("stdin", n_answered, n_requests)),
+                Ok(Event::StdoutClosed) | Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.ended("stdout", n_answered, n_requests));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.timed_out(n_answered, n_requests));
+                }
+            };
+            let (id, score) = self.decode(&line)?;
+            let program = || self.command.program.clone();
+            let idx = id.checked_sub(first_id).and_then(|idx| usize::try_from(idx).ok());
+            let Some(slot) = idx.and_then(|idx| scores.get_mut(idx)) else {
+                let last_id = first_id + n_requests as u64 - 1;
+                return Err(ExternalError::UnknownId { program: program(), id, first_id, last_id });
+            };
+            if slot.replace(score).is_some() {
+                return Err(ExternalError::RepeatedId { program: program(), id });
+            }
+        }
+        Ok(scores.into_iter().flatten().collect())
+    }
+
+    /// Id and score of an answer.
+    fn decode(&self, line: &str) -> Result<(u64, f64), ExternalError> {
+        let problem = |text: &str| self.not_an_answer(line, text.to_owned());
+        let not_finite = || ExternalError::NotFinite {
+            program: self.command.program.clone(),
+            line: shortened(line),
+        };
+        let answer: Value = match serde_json::from_str(line) {
+            Ok(answer) => answer,
+            // What Python writes for numbers that JSON does not have, and what no double holds.
+            Err(_) if line.contains("NaN") || line.contains("Infinity") => return Err(not_finite()),
+            Err(error) if error.to_string().contains("out of range") => return Err(not_finite()),
+            Err(error) => return Err(problem(&format!("not JSON ({error})"))),
+        };
+        let Some(answer) = answer.as_object() else { return Err(problem("not a JSON object")) };
+        let Some(id) = answer.get("id") else { return Err(problem("no \"id\"")) };
+        let Some(id) = id.as_u64() else { return Err(problem("\"id\" is no request's number")) };
+        let Some(score) = answer.get("score") else { return Err(problem("no \"score\"")) };
+        let Some(score) = score.as_f64() else { return Err(problem("\"score\" is not a number")) };
+        if score.is_finite() { Ok((id, score)) } else { Err(not_finite()) }
+    }
+
+    fn not_an_answer(&self, line: &str, problem: String) -> ExternalError {
+        let program = self.command.program.clone();
+        ExternalError::NotAnAnswer { program, line: shortened(line), problem }
+    }
+
+    fn ended(&mut self, pipe: &'static str, n_answered: usize, n_requests: usize) -> ExternalError {
+        let status = wait_at_most(&mut self.child, GRACE);
+        let (program, stderr) = (self.command.program.clone(), self.last_words());
+        match status {
+            Some(status) => {
+                ExternalError::Ended { program, status, n_answered, n_requests, stderr }
+            }
+            None => ExternalError::ClosedPipe { program, pipe, n_answered, n_requests, stderr },
+        }
+    }
+
+    fn timed_out(&mut self, n_answered: usize, n_requests: usize) -> ExternalError {
+        stop(&mut self.child);
+        let timeout_s = self.command.timeout.as_secs_f64();
+        let (program, stderr) = (self.command.program.clone(), self.last_words());
+        ExternalError::TimedOut { program, timeout_s, n_answered, n_requests, stderr }
+    }
+
+    /// The last lines of stderr, once all of them have arrived or nearly so.
+    fn last_words(&self) -> String {
+        let start = Instant::now();
+        while !self.stderr_reader.is_finished() && start.elapsed() < GRACE {
+            sleep(POLL);
+        }
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for ExternalReward {
+    fn drop(&mut self) {
+        self.batches = None;
+        if wait_at_most(&mut self.child, GRACE).is_none() {
+            stop(&mut self.child);
+        }
+    }
+}
+
+/// The ends of the threads around a command.
+struct Threads {
+    batches: Sender<Vec<u8>>,
+    events: Receiver<Event>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    stderr_reader: JoinHandle<()>,
+}
+
+/// Starts the threads that write and read. None is ever joined: each ends with its pipe, and a pipe may be held open
+/// by what the command has started in turn.
+fn start_threads(child: &mut Child) -> io::Result<Threads> {
+    let missing = || io::Error::other("a pipe is missing");
+    let mut stdin = child.stdin.take().ok_or_else(missing)?;
+    let stdout = child.stdout.take().ok_or_else(missing)?;
+    let stderr = child.stderr.take().ok_or_else(missing)?;
+    let (batches, to_write) = channel::<Vec<u8>>();
+    let (report, events) = sync_channel(MAX_WAITING_LINES);
+    let last_lines = Arc::new(Mutex::new(VecDeque::new()));
+    let (closed, lines) = (report.clone(), Arc::clone(&last_lines));
+    Builder::new().name("reward-stdin".to_owned()).spawn(move || {
+        let write = |batch: Vec<u8>| stdin.write_all(&batch).and_then(|()| stdin.flush());
+        if to_write.into_iter().map(write).any(|written| written.is_err()) {
+            // Nobody listens any more once the reward is dropped.
+            closed.send(Event::StdinClosed).ok();
+        }
+    })?;
+    Builder::new().name("reward-stdout".to_owned()).spawn(move || report_lines(stdout, &report))?;
+    let stderr_reader = Builder::new()
+        .name("reward-stderr".to_owned())
+        .spawn(move || keep_last_lines(stderr, &lines))?;
+    Ok(Threads { batches, events, last_lines, stderr_reader })
+}
+
+/// Reports each line until the stream ends, a line is too long, or nobody listens.
+fn report_lines(stdout: impl Read, report: &SyncSender<Event>) {
+    let mut stdout = BufReader::new(stdout);
+    while let Some(line) = read_line(&mut stdout) {
+        let is_too_long = line.len() > MAX_LINE;
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let event = if is_too_long { Event::TooLong(line) } else { Event::Line(line) };
+        if report.send(event).is_err() || is_too_long {
+            return;
+        }
+    }
+    report.send(Event::StdoutClosed).ok();
+}
+
+fn keep_last_lines(stderr: impl Read, lines: &Mutex<VecDeque<String>>) {
+    let mut stderr = BufReader::new(stderr);
+    while let Some(line) = read_line(&mut stderr) {
+        let line = String::from_utf8_lossy(&line);
+        let printable = line.trim_end().replace(|c: char| c.is_control() && c != '\t', " ");
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == QUOTED_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(shortened(&printable));
+    }
+}
+
+/// A line without its line feed, cut off one byte beyond the bound; none where the stream ends or fails.
+fn read_line(stream: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let n_read = stream.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line).ok()?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    (n_read > 0).then_some(line)
+}
+
+fn encode(first_id: u64, requests: &[ExternalRequest]) -> Vec<u8> {
+    let mut batch = Vec::new();
+    for (id, request) in (first_id..).zip(requests) {
+        let ExternalRequest { completion, solution, problem, prompt_id } = request;
+        let line = json!({
+            "id": id,
+            "completion": completion,
+            "solution": solution,
+            "problem": problem,
+            "prompt_id": prompt_id,
+        });
+        batch.extend_from_slice(line.to_string().as_bytes());
+        batch.push(b'\n');
+    }
+    batch
+}
+
+/// How the child ended, if it does within the time.
+fn wait_at_most(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(None) if start.elapsed() < limit => sleep(POLL),
+            Ok(status) => return status,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Kills the child and waits for it. Either fails only where there is no child any more.
+fn stop(child: &mut Child) {
+    child.kill().ok();
+    child.wait().ok();
+}
+
+/// The beginning of a line, for people.
+fn shortened(line: &str) -> String {
+    if line.len() <= QUOTED_BYTES {
+        return line.to_owned();
+    }
+    format!("{}...", &line[..line.floor_char_boundary(QUOTED_BYTES)])
+}
+
+/// What a command said last, as it is appended to a message.
+fn quoted(stderr: &str) -> String {
+    if stderr.is_empty() {
+        return ", and nothing on its stderr".to_owned();
+    }
+    format!("; its stderr ends:\n  {}", stderr.replace('\n', "\n  "))
+}
