@@ -19,28 +19,27 @@ pub fn choice(completion: &str, gold: char) -> f64 {
 ///
 /// - returns `A` to `H`; none if the answer has no letter or more than one
 pub fn choice_letter(answer: &str) -> Option<char> {
-    let Answer::Choice { letter, content } = read(answer) else { return None };
-    if matches!(content.as_deref(), Some(Answer::Choice { .. })) || marks_another(answer, letter) {
-        return None;
-    }
-    Some(letter)
+    let Answer::Choice { letter, .. } = read(answer) else { return None };
+    (!marks_another(answer, letter)).then_some(letter)
 }
 
-/// Whether a word other than the last is marked as another choice, as `C.` in `B. cat, C. dog`. The last may end the
-/// sentence: `B. Point C.`
+/// Whether a second letter is marked as a choice: `C.` in `B. cat, C. dog`, `(C)` in `B. (C)`. The last word may end
+/// the sentence, as in `B. Point C.`
 fn marks_another(answer: &str, letter: char) -> bool {
-    let words: Vec<&str> = answer.split([' ', '\t', '\n', '\r', ',', ';', '/']).collect();
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    let Some((_, before_last)) = words.split_last() else { return false };
-    before_last.iter().any(|word| {
-        let bare = word.trim_matches(['(', ')', '.', ':', '、', '*']);
-        let mut letters = bare.chars();
-        let is_marked = word.ends_with(['.', ')', ':', '、']);
-        match (letters.next(), letters.next()) {
-            (Some(other), None) => is_marked && ('A'..='H').contains(&other) && other != letter,
-            _ => false,
-        }
-    })
+    let words =
+        answer.split([' ', '\t', '\n', '\r', ',', ';', '/']).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    let is_other = |word: &str| {
+        let mut letters = word.trim_matches(['(', ')', '.', ':', '、', '*']).chars();
+        let first = letters.next().filter(|first| letters.next().is_none() && *first != letter);
+        first.is_some_and(|first| ('A'..='H').contains(&first))
+    };
+    let is_marked = |word: &str| word.ends_with(['.', ')', ':', '、']);
+    match words.as_slice() {
+        [_, second] => is_other(second) && second.starts_with('('),
+        [before_last @ .., _] => before_last.iter().any(|word| is_other(word) && is_marked(word)),
+        [] => false,
+    }
 }
 
 #[cfg(test)]

@@ -478,3 +478,274 @@ fn quoted(stderr: &str) -> String {
     }
     format!("; its stderr ends:\n  {}", stderr.replace('\n', "\n  "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers each request with 0.5. The shell's own words alone, so that every Unix runs it.
+    const ECHO: &str = r#"while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"score\":0.5}"; done"#;
+
+    fn command(program: &str, args: &[&str], timeout_ms: u64) -> ExternalCommand {
+        ExternalCommand {
+            program: program.to_owned(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            timeout: Duration::from_millis(timeout_ms),
+        }
+    }
+
+    /// A started shell script; none, with a word about it, where there is no shell.
+    fn shell(script: &str, timeout_ms: u64) -> Option<ExternalReward> {
+        started("sh", script, timeout_ms)
+    }
+
+    #[expect(clippy::print_stderr, reason = "says why nothing was checked")]
+    fn started(program: &str, script: &str, timeout_ms: u64) -> Option<ExternalReward> {
+        match ExternalReward::start(command(program, &["-c", script], timeout_ms)) {
+            Ok(reward) => Some(reward),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    fn request(completion: &str) -> ExternalRequest<'_> {
+        ExternalRequest { completion, solution: "7", problem: "3 + 4?", prompt_id: "sums-1" }
+    }
+
+    fn error_of(script: &str, timeout_ms: u64) -> Option<ExternalError> {
+        Some(shell(script, timeout_ms)?.score(&[request("a"), request("b")]).unwrap_err())
+    }
+
+    #[test]
+    fn scores_come_back_in_the_order_of_the_requests() {
+        // Reads both, answers the second first.
+        let script = r#"while read -r a && read -r b; do
+            x=${a#*\"id\":}; y=${b#*\"id\":}
+            echo "{\"score\": -2, \"id\": ${y%%,*}}"; echo "{\"id\":${x%%,*}, \"score\":1.5, \"note\":\"x\"}"
+        done"#;
+        let Some(mut reward) = shell(script, 20_000) else { return };
+        for _ in 0..2 {
+            assert_eq!(reward.score(&[request("a"), request("b")]).unwrap(), [1.5, -2.0]);
+        }
+        assert_eq!(reward.score(&[]).unwrap(), Vec::<f64>::new());
+    }
+
+    #[test]
+    fn request_is_one_line_whatever_it_holds() {
+        let nasty = "a\n\"; rm -rf $HOME `id` $(id)\u{2028}\0 é";
+        let lines = String::from_utf8(encode(7, &[request(nasty), request("b")])).unwrap();
+        let rows: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0]["completion"], nasty);
+        let sample = json!({
+            "id": 8, "completion": "b", "solution": "7", "problem": "3 + 4?", "prompt_id": "sums-1"
+        });
+        assert_eq!(rows[1], sample);
+    }
+
+    #[test]
+    fn arguments_reach_the_program_as_they_are() {
+        let args = [
+            "-c",
+            r#"[ "$1" = 'a b; $(id)' ] && read -r x && echo '{"id":0,"score":1}'"#,
+            "sh",
+            "a b; $(id)",
+        ];
+        let Ok(mut reward) = ExternalReward::start(command("sh", &args, 20_000)) else { return };
+        assert_eq!(reward.score(&[request("a")]).unwrap(), [1.0]);
+    }
+
+    #[test]
+    fn batch_beyond_every_pipe_buffer_does_not_block() {
+        let Some(mut reward) = shell(ECHO, 60_000) else { return };
+        // 4 MB of requests and 2000 answers: more than either pipe holds at once.
+        let completion = "x".repeat(2000);
+        let requests = vec![request(&completion); 2000];
+        assert_eq!(reward.score(&requests).unwrap(), vec![0.5; 2000]);
+    }
+
+    #[test]
+    fn python_answers_too() {
+        let script = "import sys, json\nfor line in sys.stdin:\n    row = json.loads(line)\n    \
+                      print(json.dumps({'id': row['id'], 'score': len(row['completion'])}), flush=True)";
+        let Some(mut reward) = started("python3", script, 30_000) else { return };
+        assert_eq!(reward.score(&[request("abc"), request("é")]).unwrap(), [3.0, 1.0]);
+    }
+
+    #[test]
+    fn program_that_does_not_exist_is_named() {
+        let missing = command("./no-such-reward", &[], 1000);
+        let error = ExternalReward::start(missing).unwrap_err();
+        assert!(
+            matches!(&error, ExternalError::CannotStart { program, .. } if program == "./no-such-reward")
+        );
+        assert!(
+            error.to_string().starts_with("cannot start the reward command \"./no-such-reward\": ")
+        );
+    }
+
+    #[test]
+    fn command_that_ends_is_named_with_its_status_and_last_words() {
+        let script = "echo first >&2; printf 'no \\033[31mmodel' >&2; read -r line; exit 3";
+        let Some(error) = error_of(script, 20_000) else { return };
+        assert_eq!(
+            error.to_string(),
+            "the reward command \"sh\" ended with exit status: 3 after 0 of 2 answers; its stderr \
+             ends:\n  first\n  no  [31mmodel\n\
+             hint: it must answer every line of its stdin until that ends"
+        );
+    }
+
+    #[test]
+    fn command_that_answers_a_part_and_ends_is_counted() {
+        let Some(error) = error_of(r#"read -r a; echo '{"id":0,"score":1}'"#, 20_000) else {
+            return;
+        };
+        let ExternalError::Ended { n_answered, n_requests, status, stderr, .. } = error else {
+            panic!("{error}")
+        };
+        assert!(status.success() && stderr.is_empty());
+        assert_eq!((n_answered, n_requests), (1, 2));
+    }
+
+    #[test]
+    fn line_that_is_no_answer_is_quoted() {
+        for (line, problem) in [
+            ("loading model", "not JSON"),
+            ("", "not JSON"),
+            ("[1]", "not a JSON object"),
+            (r#"{"score":1}"#, "no \"id\""),
+            (r#"{"id":-1,"score":1}"#, "\"id\" is no request's number"),
+            (r#"{"id":"0","score":1}"#, "\"id\" is no request's number"),
+            (r#"{"id":0}"#, "no \"score\""),
+            (r#"{"id":0,"score":null}"#, "\"score\" is not a number"),
+            (r#"{"id":0,"score":true}"#, "\"score\" is not a number"),
+        ] {
+            let script = format!("echo '{line}'; cat >/dev/null");
+            let Some(error) = error_of(&script, 20_000) else { return };
+            let ExternalError::NotAnAnswer { line: quoted, problem: found, .. } = &error else {
+                panic!("{error}")
+            };
+            assert_eq!(quoted, line);
+            assert!(found.starts_with(problem), "{line}: {found}");
+        }
+    }
+
+    #[test]
+    fn score_that_is_not_finite_is_refused() {
+        for score in ["NaN", "Infinity", "-Infinity", "1e999"] {
+            let script = format!("echo '{{\"id\": 0, \"score\": {score}}}'; cat >/dev/null");
+            let Some(error) = error_of(&script, 20_000) else { return };
+            assert!(matches!(error, ExternalError::NotFinite { .. }), "{score}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_repeated_ids_are_named() {
+        let script = r#"echo '{"id":2,"score":1}'; cat >/dev/null"#;
+        let Some(error) = error_of(script, 20_000) else { return };
+        assert_eq!(
+            error.to_string(),
+            "the reward command \"sh\" answered id 2, expected one of 0 to 1\n\
+             hint: an answer repeats the id of its request, and each request has one answer"
+        );
+        let script = r#"echo '{"id":1,"score":1}'; echo '{"id":1,"score":1}'; cat >/dev/null"#;
+        let Some(error) = error_of(script, 20_000) else { return };
+        assert!(matches!(error, ExternalError::RepeatedId { id: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn answer_to_an_earlier_batch_is_unknown_to_the_next() {
+        let script = r#"read -r a; echo '{"id":0,"score":1}'; read -r b; echo '{"id":0,"score":1}'; cat >/dev/null"#;
+        let Some(mut reward) = shell(script, 20_000) else { return };
+        assert_eq!(reward.score(&[request("a")]).unwrap(), [1.0]);
+        let error = reward.score(&[request("b")]).unwrap_err();
+        assert!(matches!(error, ExternalError::UnknownId { id: 0, first_id: 1, last_id: 1, .. }));
+    }
+
+    #[test]
+    fn slow_command_times_out_and_is_stopped() {
+        let script = r#"read -r a; echo '{"id":0,"score":1}'; echo thinking >&2; exec sleep 60"#;
+        let Some(mut reward) = shell(script, 300) else { return };
+        let start = Instant::now();
+        let error = reward.score(&[request("a"), request("b")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the reward command \"sh\" timed out: 1 of 2 answers within 0.3 s; its stderr ends:\n  \
+             thinking\nhint: raise timeout_s, and let it flush its stdout after each line"
+        );
+        assert!(start.elapsed() < Duration::from_secs(30));
+        assert!(reward.child.try_wait().unwrap().is_some(), "it was not waited for");
+        assert!(matches!(reward.score(&[request("c")]), Err(ExternalError::Ended { .. })));
+    }
+
+    #[test]
+    fn command_that_never_reads_does_not_block_the_batch() {
+        let Some(mut reward) = shell("exec sleep 60", 300) else { return };
+        let completion = "x".repeat(1 << 20);
+        let error = reward.score(&[request(&completion)]).unwrap_err();
+        assert!(matches!(error, ExternalError::TimedOut { n_answered: 0, .. }), "{error}");
+    }
+
+    #[test]
+    fn command_that_closes_a_pipe_and_goes_on_is_named() {
+        for (script, expected) in
+            [("exec 1>&-; exec sleep 60", "stdout"), ("exec 0<&-; exec sleep 60", "stdin")]
+        {
+            let Some(mut reward) = shell(script, 20_000) else { return };
+            let completion = "x".repeat(1 << 20);
+            let error = reward.score(&[request(&completion)]).unwrap_err();
+            assert!(
+                matches!(&error, ExternalError::ClosedPipe { pipe, .. } if *pipe == expected),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn line_without_end_is_cut_off() {
+        let Some(error) = error_of("yes | tr -d '\\n'", 20_000) else { return };
+        let ExternalError::NotAnAnswer { line, problem, .. } = &error else { panic!("{error}") };
+        assert_eq!(line.len(), QUOTED_BYTES + 3);
+        assert_eq!(problem, "a line of more than 65536 bytes");
+    }
+
+    #[test]
+    fn flood_of_answers_to_nothing_ends_at_once() {
+        let Some(error) = error_of("yes '{\"id\":9,\"score\":1}'", 20_000) else { return };
+        assert!(matches!(error, ExternalError::UnknownId { id: 9, .. }), "{error}");
+    }
+
+    #[test]
+    fn last_lines_of_a_long_stderr_are_kept() {
+        let script = "i=0; while [ $i -lt 5000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1";
+        let Some(ExternalError::Ended { stderr, .. }) = error_of(script, 20_000) else { return };
+        let expected: Vec<String> = (4990..5000).map(|idx| format!("line {idx}")).collect();
+        assert_eq!(stderr, expected.join("\n"));
+    }
+
+    #[test]
+    fn dropped_command_sees_its_stdin_end_and_may_finish() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ended");
+        let script = format!("cat >/dev/null; echo done > '{}'", path.display());
+        let Some(reward) = shell(&script, 1000) else { return };
+        drop(reward);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "done\n");
+    }
+
+    /// Waiting for a child reaps it: a signal to its id then finds nobody.
+    #[test]
+    fn dropped_command_that_does_not_end_is_killed_and_waited_for() {
+        let Some(reward) = shell("exec sleep 60", 1000) else { return };
+        let (id, start) = (reward.child.id(), Instant::now());
+        drop(reward);
+        assert!(start.elapsed() >= GRACE && start.elapsed() < Duration::from_secs(20));
+        let script = format!("kill -0 {id} 2>/dev/null");
+        let is_alive = Command::new("sh").args(["-c", &script]).status().unwrap().success();
+        assert!(!is_alive, "process {id} is still there");
+    }
+}

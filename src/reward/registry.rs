@@ -82,7 +82,7 @@ impl Component {
             Self::Accuracy => Needs::Solution("an answer that the rule can read"),
             Self::Choice => Needs::Solution("one letter from A to H"),
             Self::RelativeError => Needs::Solution("a number or a text"),
-            Self::SetMatch => Needs::Solution("1 to 64 items"),
+            Self::SetMatch => Needs::Solution("1 to 32 items, at most 8 of them formulas"),
             Self::BoxIou => Needs::Solution("1 to 32 boxes [x1, y1, x2, y2], each with an area"),
             Self::LengthPenalty => Needs::TokenCount,
             Self::Format | Self::RepetitionPenalty => Needs::Nothing,

@@ -1,10 +1,17 @@
 //! `set_match`: how much of a set or list an answer has.
 //! Not here: how one item is read and compared (`answer`).
 
-use super::answer::{Answer, compare, last_answer, read};
+use super::algebra::{Constant, Expression};
+use super::answer::{Answer, Quantity, compare, last_answer, read};
 
 /// A list of more items is not compared: it earns nothing, so that the cost stays bounded.
-pub const MAX_ITEMS: usize = 64;
+pub const MAX_ITEMS: usize = 32;
+
+/// Nor is a list with more formulas, which cost the most to compare.
+pub const MAX_FORMULAS: usize = 8;
+
+/// Nor is a longer text.
+pub const MAX_BYTES: usize = 1000;
 
 /// F1 of the items in the last `<answer>` against those of the gold: the harmonic mean of precision and recall,
 ///
@@ -30,30 +37,68 @@ pub fn set_match(completion: &str, gold: &[Answer]) -> f64 {
     2.0 * n_matched as f64 / (items.len() + gold.len()) as f64
 }
 
-/// The items of an answer: of a list, a set or a tuple, else of a text parted by commas, semicolons, line ends and
-/// "and"; an answer that is none of these is one item.
+/// The items of an answer: each line's, with or without a bullet; in a line those of a list, a set or a tuple, else of
+/// a text parted by commas, semicolons, "and" and "or"; a line that is none of these is one item.
 ///
-/// - returns 1 to [`MAX_ITEMS`] items; none if there are none or more
+/// - returns 1 to [`MAX_ITEMS`] items; none if there are none, or more than one of the bounds above allows
 pub fn set_items(text: &str) -> Option<Vec<Answer>> {
-    let items = match read(text) {
-        Answer::List { items, .. } => items,
-        Answer::Text(_) => text_items(text),
+    if text.len() > MAX_BYTES {
+        return None;
+    }
+    // One more than may be, so that too many are seen.
+    let items: Vec<Answer> =
+        text.lines().map(without_bullet).flat_map(line_items).take(MAX_ITEMS + 1).collect();
+    let n_formulas = items.iter().filter(|item| !is_plain(item)).count();
+    ((1..=MAX_ITEMS).contains(&items.len()) && n_formulas <= MAX_FORMULAS).then_some(items)
+}
+
+/// Whether an item is a text, a letter or a number as it stands.
+fn is_plain(item: &Answer) -> bool {
+    match item {
+        Answer::Text(_) | Answer::Choice { content: None, .. } => true,
+        Answer::Quantity(Quantity { value, .. }) => {
+            matches!(value, Expression::Number(_) | Expression::Decimal(_))
+        }
+        _ => false,
+    }
+}
+
+fn without_bullet(line: &str) -> &str {
+    let line = line.trim();
+    ["- ", "* ", "• "].iter().find_map(|bullet| line.strip_prefix(bullet)).unwrap_or(line)
+}
+
+fn line_items(line: &str) -> Vec<Answer> {
+    match read(line) {
+        // In brackets a word is read as a product of letters.
+        Answer::List { items, .. } if !items.iter().any(is_word) => items,
+        Answer::List { .. } | Answer::Text(_) => text_items(line),
         single => vec![single],
-    };
-    (1..=MAX_ITEMS).contains(&items.len()).then_some(items)
+    }
+}
+
+fn is_word(item: &Answer) -> bool {
+    match item {
+        Answer::Quantity(Quantity { name: None, value, .. }) => match value {
+            Expression::Symbol(_) => true,
+            Expression::Product(factors) => factors.iter().all(|factor| {
+                matches!(factor, Expression::Symbol(_) | Expression::Constant(Constant::E))
+            }),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 fn text_items(text: &str) -> Vec<Answer> {
     let inside = text.trim().trim_start_matches(['[', '{', '(']).trim_end_matches([']', '}', ')']);
     let parts = inside
-        .split([',', ';', '\n', '，', '；', '、'])
+        .split([',', ';', '，', '；', '、'])
         .flat_map(|part| part.split(" and "))
-        .map(|part| {
-            let part = part.trim();
-            part.strip_prefix("and ").unwrap_or(part).trim_start_matches(['-', '*', '•', ' '])
-        })
+        .flat_map(|part| part.split(" or "))
+        .map(str::trim)
+        .map(|part| part.strip_prefix("and ").or(part.strip_prefix("or ")).unwrap_or(part))
         .filter(|part| !part.is_empty());
-    // One more than may be, so that the caller sees there are too many.
     parts.take(MAX_ITEMS + 1).map(read).collect()
 }
 
@@ -91,6 +136,10 @@ mod tests {
         assert_eq!(score("red cube; blue sphere", "Blue sphere, red cube"), 1.0);
         assert_eq!(score("[\"cat\", \"dog\"]", "cat, dog"), 1.0);
         assert_eq!(score("- cat\n- dog", "cat, dog"), 1.0);
+        assert_eq!(score("[cat, act]", "cat, dog"), 0.5);
+        assert_eq!(score("['red', 'blue', 3]", "red, 3, blue"), 1.0);
+        assert_eq!(score("-3\n-4", "-3, -4"), 1.0);
+        assert_eq!(score("cat, dog, and bird", "bird, cat, dog"), 1.0);
         assert_eq!(score("x = 2 or x = 3", "2, 3"), score("2, 3", "2, 3"));
     }
 
@@ -108,6 +157,11 @@ mod tests {
         let all: Vec<String> = (0..=MAX_ITEMS).map(|idx| format!("word{idx}")).collect();
         assert_eq!(score(&all.join("; "), "word1"), 0.0);
         assert_eq!(set_items(&all.join(", ")), None);
+        assert_eq!(set_items(&all[1..].join(", ")).map(|items| items.len()), Some(MAX_ITEMS));
+        let roots: Vec<String> =
+            (0..=MAX_FORMULAS).map(|idx| format!("√{}", 2 * idx + 3)).collect();
+        assert_eq!(set_items(&roots.join(", ")), None);
+        assert_eq!(score(&roots[1..].join(", "), "√5"), 2.0 / 9.0);
     }
 
     #[test]
