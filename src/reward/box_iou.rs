@@ -122,6 +122,7 @@ fn coordinates<const N: usize>(text: &str) -> Option<[f64; N]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the same fraction on both sides")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -43,6 +43,7 @@ fn marks_another(answer: &str, letter: char) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "0 and 1 are exact")]
 mod tests {
     use super::*;
 

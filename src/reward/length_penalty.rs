@@ -25,6 +25,7 @@ pub fn length_penalty(n_tokens: usize, limit: usize, buffer: usize) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exactly representable")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -348,6 +348,7 @@ impl Reward {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exactly representable")]
 mod tests {
     use super::*;
 

@@ -74,6 +74,7 @@ fn measure(answer: &Answer) -> Option<Measure<'_>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "0 and 1 are exact")]
 mod tests {
     use super::*;
 

@@ -38,6 +38,7 @@ pub fn repetition_penalty(completion: &str, ngram: usize) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exactly representable")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -103,6 +103,7 @@ fn text_items(text: &str) -> Vec<Answer> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "the same fraction on both sides")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
