@@ -1,5 +1,6 @@
 //! A custom reward: a command of the user's own that reads completions and writes scores, one JSON object a line.
-//! Not here: its weight and the other components (`registry`); how runs are configured (`config`).
+//! Not here: what can go wrong with it (`error`); its weight and the other components (`registry`); the run file's
+//! section (`config`).
 //!
 //! The command is a program and its arguments, started once and never through a shell; nothing of the data reaches its
 //! command line. A batch goes to its stdin from a thread of its own, while the answers are read by another, so that a
@@ -7,8 +8,10 @@
 //!
 //! A request is `{"id": 7, "completion": "...", "solution": "...", "problem": "...", "prompt_id": "..."}`, an answer
 //! `{"id": 7, "score": 0.5}`, in any order within a batch. An id is never used twice. The command ends when its stdin
-//! does. Any failure stops it and is named; the command that a shell script starts in turn should be `exec`ed, or it
-//! outlives the script.
+//! does. Any failure stops it and is named. A wrapper script should `exec` its program: only the command itself is
+//! killed.
+
+mod error;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -19,6 +22,8 @@ use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+pub use error::ExternalError;
 
 /// Bytes of an answer's line, at most.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -60,127 +65,6 @@ pub struct ExternalRequest<'a> {
     pub problem: &'a str,
     /// What the completions of one prompt share.
     pub prompt_id: &'a str,
-}
-
-/// Why a custom reward failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExternalError {
-    /// There is no such program, or it may not be run.
-    #[error(
-        "cannot start the reward command {program:?}: {source}\n\
-         hint: program is a path or a name on the search path, its arguments go into args; no shell reads them"
-    )]
-    CannotStart {
-        /// The program.
-        program: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It ended before every request had its answer.
-    #[error(
-        "the reward command {program:?} ended with {status} after {n_answered} of {n_requests} answers{}\n\
-         hint: it must answer every line of its stdin until that ends",
-        quoted(.stderr)
-    )]
-    Ended {
-        /// The program.
-        program: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// Answers it gave to the batch.
-        n_answered: usize,
-        /// Requests in the batch.
-        n_requests: usize,
-        /// The last lines of its stderr.
-        stderr: String,
-    },
-    /// It goes on, but reads or writes no more.
-    #[error(
-        "the reward command {program:?} closed its {pipe} after {n_answered} of {n_requests} answers{}\n\
-         hint: it must read its stdin to the end and answer every line on its stdout",
-        quoted(.stderr)
-    )]
-    ClosedPipe {
-        /// The program.
-        program: String,
-        /// `stdin` or `stdout`.
-        pipe: &'static str,
-        /// Answers it gave to the batch.
-        n_answered: usize,
-        /// Requests in the batch.
-        n_requests: usize,
-        /// The last lines of its stderr.
-        stderr: String,
-    },
-    /// It did not answer in time.
-    #[error(
-        "the reward command {program:?} timed out: {n_answered} of {n_requests} answers within {timeout_s} s{}\n\
-         hint: raise timeout_s, and let it flush its stdout after each line",
-        quoted(.stderr)
-    )]
-    TimedOut {
-        /// The program.
-        program: String,
-        /// The limit, in seconds.
-        timeout_s: f64,
-        /// Answers it gave to the batch.
-        n_answered: usize,
-        /// Requests in the batch.
-        n_requests: usize,
-        /// The last lines of its stderr.
-        stderr: String,
-    },
-    /// A line that is no answer.
-    #[error(
-        "the reward command {program:?} wrote {line:?}: {problem}, expected {{\"id\": 0, \"score\": 1.0}}\n\
-         hint: stdout is for answers alone, one a line; anything else goes to stderr"
-    )]
-    NotAnAnswer {
-        /// The program.
-        program: String,
-        /// The line, or its beginning.
-        line: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// An answer to a request that was not made.
-    #[error(
-        "the reward command {program:?} answered id {id}, expected one of {first_id} to {last_id}\n\
-         hint: an answer repeats the id of its request, and each request has one answer"
-    )]
-    UnknownId {
-        /// The program.
-        program: String,
-        /// The id it gave.
-        id: u64,
-        /// The first id of the batch.
-        first_id: u64,
-        /// The last id of the batch.
-        last_id: u64,
-    },
-    /// Two answers to one request.
-    #[error(
-        "the reward command {program:?} answered id {id} twice\n\
-         hint: each request has one answer"
-    )]
-    RepeatedId {
-        /// The program.
-        program: String,
-        /// The id it gave.
-        id: u64,
-    },
-    /// A score that cannot be added up.
-    #[error(
-        "the reward command {program:?} wrote {line:?}, expected a finite score\n\
-         hint: a completion that cannot be scored should earn a number, such as 0"
-    )]
-    NotFinite {
-        /// The program.
-        program: String,
-        /// The line, or its beginning.
-        line: String,
-    },
 }
 
 /// A command that is running. Dropped, it is given half a second to end by itself; then it is killed. Either way it is
@@ -469,14 +353,6 @@ fn shortened(line: &str) -> String {
         return line.to_owned();
     }
     format!("{}...", &line[..line.floor_char_boundary(QUOTED_BYTES)])
-}
-
-/// What a command said last, as it is appended to a message.
-fn quoted(stderr: &str) -> String {
-    if stderr.is_empty() {
-        return ", and nothing on its stderr".to_owned();
-    }
-    format!("; its stderr ends:\n  {}", stderr.replace('\n', "\n  "))
 }
 
 #[cfg(test)]
