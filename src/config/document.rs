@@ -84,14 +84,20 @@ fn entries_of(table: &DeTable<'_>, text: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (section, value) in table {
         entries.push(entry(section.get_ref().to_string(), section.span(), value, text));
-        let Some(inner) = value.get_ref().as_table() else { continue };
-        for (name, value) in inner {
-            let key = format!("{}.{}", section.get_ref(), name.get_ref());
-            entries.push(entry(key, name.span(), value, text));
-        }
+        add_entries(section.get_ref(), value, text, &mut entries);
     }
     entries.sort_by_key(|entry| entry.range.start);
     entries
+}
+
+/// Adds what stands inside a table, and inside its tables: a run file is never deeper than the parser allows.
+fn add_entries(prefix: &str, table: &Spanned<DeValue<'_>>, text: &str, entries: &mut Vec<Entry>) {
+    let Some(inner) = table.get_ref().as_table() else { return };
+    for (name, value) in inner {
+        let key = format!("{prefix}.{}", name.get_ref());
+        add_entries(&key, value, text, entries);
+        entries.push(entry(key, name.span(), value, text));
+    }
 }
 
 fn entry(key: String, span: Range<usize>, value: &Spanned<DeValue<'_>>, text: &str) -> Entry {
@@ -122,10 +128,11 @@ fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> ConfigError 
 /// The default under a dotted key, as it would stand in a file.
 fn default_of(key: &str) -> Option<Value> {
     let defaults = Table::try_from(RunConfig::default()).ok()?;
-    match key.split_once('.') {
-        Some((section, name)) => defaults.get(section)?.get(name).cloned(),
-        None => defaults.get(key).filter(|value| !value.is_table()).cloned(),
+    let mut value = Value::Table(defaults);
+    for name in key.split('.') {
+        value = value.get(name)?.clone();
     }
+    (!value.is_table()).then_some(value)
 }
 
 /// A deserialisation message without the names of Rust's types.
@@ -166,6 +173,26 @@ mod tests {
         assert_eq!(
             problem_in("\n[gropo]\ngroup_size = 4\n"),
             "run.toml:2: unknown key `gropo`\nhint: did you mean `grpo`?"
+        );
+    }
+
+    #[test]
+    fn key_of_a_section_within_a_section_is_named_with_its_line() {
+        assert_eq!(
+            problem_in("[reward]\nalpha = 1\n\n[reward.weights]\nchoice = 1\nfluency = 0.5\n"),
+            "run.toml:6: unknown key `reward.weights.fluency`\nhint: [reward.weights] has the keys \
+             accuracy, choice, relative_error, set_match, box_iou, length_penalty, \
+             repetition_penalty"
+        );
+        assert_eq!(
+            problem_in("[reward]\nweights = { choice = \"much\" }\n"),
+            "run.toml:2: reward.weights.choice: found string \"much\", expected a number\n\
+             hint: leave the key out for the default"
+        );
+        assert_eq!(
+            problem_in("[reward.command]\nprogram = \"python3 reward.py\"\nargs = \"x\"\n"),
+            "run.toml:3: reward.command.args: found string \"x\", expected a sequence\n\
+             hint: leave the key out for the default"
         );
     }
 

@@ -8,9 +8,12 @@ use serde::forward_to_deserialize_any;
 
 use super::nearest::nearest;
 use super::{
-    DataConfig, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig, RewardConfig,
-    RolloutConfig, RunConfig, TrainConfig,
+    DataConfig, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig, RewardCommand,
+    RewardConfig, RewardWeights, RolloutConfig, RunConfig, TrainConfig,
 };
+
+/// Sections within a section.
+const SUBSECTIONS: [&str; 2] = ["reward.weights", "reward.command"];
 
 /// Names that stand outside any section, and the sections.
 pub(super) fn top_level() -> &'static [&'static str] {
@@ -25,6 +28,8 @@ pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
         "grpo" => Some(field_names::<GrpoConfig>()),
         "kl" => Some(field_names::<KlConfig>()),
         "reward" => Some(field_names::<RewardConfig>()),
+        "reward.weights" => Some(field_names::<RewardWeights>()),
+        "reward.command" => Some(field_names::<RewardCommand>()),
         "rollout" => Some(field_names::<RolloutConfig>()),
         "optim" => Some(field_names::<OptimConfig>()),
         "train" => Some(field_names::<TrainConfig>()),
@@ -35,7 +40,7 @@ pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
 
 /// Whether a value may stand under this dotted key.
 pub(super) fn is_known(key: &str) -> bool {
-    match key.split_once('.') {
+    match key.rsplit_once('.') {
         Some((section, name)) => of_section(section).is_some_and(|names| names.contains(&name)),
         None => top_level().contains(&key),
     }
@@ -43,7 +48,7 @@ pub(super) fn is_known(key: &str) -> bool {
 
 /// The dotted key that an unknown one was most likely meant to be.
 pub(super) fn meant_by(key: &str) -> Option<String> {
-    let Some((section, name)) = key.split_once('.') else {
+    let Some((section, name)) = key.rsplit_once('.') else {
         let elsewhere = all_in_sections().find(|known| known.ends_with(&format!(".{key}")));
         return elsewhere.or_else(|| nearest(key, top_level().iter().copied()).map(str::to_owned));
     };
@@ -52,6 +57,9 @@ pub(super) fn meant_by(key: &str) -> Option<String> {
         return Some(format!("{section}.{near}"));
     }
     let elsewhere = all_in_sections().find(|known| known.ends_with(&format!(".{name}")));
+    if of_section(section).is_some() {
+        return elsewhere;
+    }
     elsewhere.or_else(|| {
         let all: Vec<String> = all_in_sections().collect();
         nearest(key, all.iter().map(String::as_str)).map(str::to_owned)
@@ -63,7 +71,7 @@ pub(super) fn hint_for(key: &str) -> String {
     if let Some(near) = meant_by(key) {
         return format!("did you mean `{near}`?");
     }
-    let section = key.split_once('.').map_or("", |(section, _)| section);
+    let section = key.rsplit_once('.').map_or("", |(section, _)| section);
     match of_section(section) {
         Some(names) => format!("[{section}] has the keys {}", names.join(", ")),
         None => format!("the run file has `method` and the sections {}", sections().join(", ")),
@@ -75,7 +83,7 @@ fn sections() -> Vec<&'static str> {
 }
 
 fn all_in_sections() -> impl Iterator<Item = String> {
-    sections().into_iter().flat_map(|section| {
+    sections().into_iter().chain(SUBSECTIONS).flat_map(|section| {
         let names = of_section(section).unwrap_or_default();
         names.iter().map(move |name| format!("{section}.{name}"))
     })
@@ -137,7 +145,8 @@ mod tests {
     #[test]
     fn every_section_of_the_run_file_has_keys() {
         assert_eq!(top_level().len(), 10, "method and nine sections");
-        for section in top_level().iter().filter(|name| **name != "method") {
+        let sections = top_level().iter().filter(|name| **name != "method");
+        for section in sections.chain(&SUBSECTIONS) {
             let keys = of_section(section).unwrap_or_default();
             assert!(!keys.is_empty(), "[{section}] has no keys here: add it to `of_section`");
         }
@@ -146,6 +155,8 @@ mod tests {
     #[test]
     fn dotted_keys_are_known_in_their_section_alone() {
         assert!(is_known("grpo.group_size") && is_known("method"));
+        assert!(is_known("reward.weights") && is_known("reward.weights.choice"));
+        assert!(!is_known("reward.choice") && !is_known("reward.weights.choice.x"));
         assert!(!is_known("grpo.lr") && !is_known("group_size") && !is_known("grpo.group_size.x"));
     }
 
@@ -156,6 +167,9 @@ mod tests {
         assert_eq!(meant_by("seed").as_deref(), Some("train.seed"));
         assert_eq!(meant_by("gropo.group_size").as_deref(), Some("grpo.group_size"));
         assert_eq!(meant_by("metod").as_deref(), Some("method"));
+        assert_eq!(meant_by("reward.weights.box_uoi").as_deref(), Some("reward.weights.box_iou"));
+        assert_eq!(meant_by("reward.timeout_s").as_deref(), Some("reward.command.timeout_s"));
+        assert_eq!(meant_by("reward.weights.quantum_flux"), None);
         assert_eq!(meant_by("grpo.quantum_flux"), None);
     }
 }

@@ -38,7 +38,7 @@ pub use kl::{KlConfig, KlScheduleKind};
 pub use model::ModelConfig;
 pub use nearest::nearest;
 pub use optim::{LrScheduleKind, OptimConfig};
-pub use reward::{RewardConfig, RewardRule};
+pub use reward::{RewardCommand, RewardConfig, RewardRule, RewardWeights};
 pub use rollout::RolloutConfig;
 pub use run_config::{Method, RunConfig};
 pub use train::{RunLength, TrainConfig};

@@ -32,7 +32,8 @@ impl Override {
         if key.is_empty() {
             return Err(malformed());
         }
-        if !known_keys::is_known(key) || known_keys::of_section(key).is_some() {
+        let is_section = !key.contains('.') && known_keys::of_section(key).is_some();
+        if !known_keys::is_known(key) || is_section {
             return Err(unknown_key(format!("--set {text}"), key));
         }
         let as_text = Value::String(bare.to_owned());
@@ -66,13 +67,13 @@ impl Override {
 
 /// Sets a dotted key.
 pub(super) fn insert(table: &mut Table, key: &str, value: Value) {
-    let Some((section, name)) = key.split_once('.') else {
+    let Some((section, rest)) = key.split_once('.') else {
         table.insert(key.to_owned(), value);
         return;
     };
     let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = section {
-        section.insert(name.to_owned(), value);
+        insert(section, rest, value);
     }
 }
 
@@ -115,6 +116,9 @@ mod tests {
         assert_eq!(value_of("data.task=\"synth-vc\""), Value::String("synth-vc".into()));
         assert_eq!(value_of("data.template={problem} = ?"), Value::String("{problem} = ?".into()));
         assert_eq!(value_of("method=sft"), Value::String("sft".into()));
+        assert_eq!(value_of("reward.weights.choice=0.5"), Value::Float(0.5));
+        assert_eq!(value_of("reward.weights={choice=1, box_iou=2}").as_table().unwrap().len(), 2);
+        assert_eq!(value_of("reward.command.args=[\"a b\"]").as_array().map(Vec::len), Some(1));
         assert_eq!(value_of("optim.betas=[0.9, 0.95]").as_array().map(Vec::len), Some(2));
     }
 
@@ -139,6 +143,16 @@ mod tests {
         assert!(message("grpo.group_size").starts_with("--set grpo.group_size: expected"));
         assert!(message("=4").starts_with("--set =4: expected section.key=value"));
         assert!(message("model=tiny").starts_with("--set model=tiny: unknown key `model`"));
+    }
+
+    #[test]
+    fn override_reaches_a_section_within_a_section() {
+        let mut table: Table = "[reward.weights]\nchoice = 1.0".parse().unwrap();
+        Override::parse("reward.weights.box_iou=2.0").unwrap().apply(&mut table);
+        Override::parse("reward.command.program=score").unwrap().apply(&mut table);
+        let expected = "[reward.weights]\nchoice = 1.0\nbox_iou = 2.0\n\
+                        [reward.command]\nprogram = \"score\"";
+        assert_eq!(table, expected.parse().unwrap());
     }
 
     #[test]

@@ -136,6 +136,14 @@ impl RunConfig {
                 )?;
             }
         }
+        let (limit, buffer) = self.reward.length(self.rollout.max_new_tokens);
+        require(
+            buffer <= limit,
+            "reward.length_buffer",
+            buffer,
+            &format!("at most reward.length_limit, or rollout.max_new_tokens without it ({limit})"),
+            "leave it out for a fifth of the limit",
+        )?;
         let evaluates =
             self.train.eval_every > 0 || self.eval.before_training || self.eval.after_training;
         let has_questions =
@@ -246,6 +254,16 @@ mod tests {
             "kl.beta_max=nan",
             "kl.beta_min=0.1",
             "reward.alpha=-1",
+            "reward.relative_error=-0.1",
+            "reward.length_limit=0",
+            "reward.length_buffer=513",
+            "reward.repetition_ngram=0",
+            "reward.weights.choice=-1",
+            "reward.weights.length_penalty=nan",
+            "reward.command.program= ",
+            "reward.command={program=\"x\", weight=-1}",
+            "reward.command={program=\"x\", timeout_s=0}",
+            "reward.command={program=\"x\", timeout_s=1e9}",
             "rollout.temperature=0",
             "rollout.top_p=0",
             "rollout.min_p=1.01",
