@@ -26,6 +26,7 @@ use crate::eval::EvalError;
 use crate::eval::grading::GradingError;
 use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
+use crate::reward::ExternalError;
 use crate::rollout::single::SingleError;
 use crate::train::error::TrainError;
 
@@ -119,7 +120,8 @@ fn train_blames_input(error: &TrainError) -> bool {
         | TrainError::NoCompletion { .. }
         | TrainError::TooLong { .. }
         | TrainError::UnparsableGold { .. }
-        | TrainError::Rule(_) => true,
+        | TrainError::Rule(_)
+        | TrainError::CustomReward(ExternalError::CannotStart { .. }) => true,
         other => other.is_usage(),
     }
 }

@@ -188,8 +188,11 @@ pub enum TrainError {
         /// The sample's identifier: file and row.
         sample: String,
         /// What the rule said.
-        source: crate::reward::UnparsableGold,
+        source: crate::reward::UnusableGold,
     },
+    /// The command of a custom reward.
+    #[error(transparent)]
+    CustomReward(#[from] crate::reward::ExternalError),
     /// A rule's name that does not exist.
     #[error(transparent)]
     Rule(#[from] crate::reward::rule::UnknownRule),

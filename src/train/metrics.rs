@@ -1,6 +1,7 @@
 //! What is measured at every update: the fields of a line of `metrics.jsonl`.
 //! Not here: writing the lines (`json_lines`, `records`), showing them (`progress`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct UpdateMetrics {
     pub accuracy_reward: Option<f64>,
     /// Mean of the format rewards, 0 to 1, before they are weighted.
     pub format_reward: Option<f64>,
+    /// Means of the run file's further reward components, by name, before they are weighted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reward_components: BTreeMap<String, f64>,
     /// Part of the completions without an answer that could be graded, 0 to 1; their accuracy is 0.
     pub ungraded_fraction: Option<f64>,
     /// Mean over completions of the mean k3 estimate of their tokens, Eq. (5), nats.

@@ -1,6 +1,8 @@
 //! What a run writes down as it goes: its three files of records, and a completion's record.
 //! Not here: an update's record (`metrics`); the files' format (`json_lines`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
@@ -31,7 +33,10 @@ pub struct CompletionRecord {
     pub accuracy_reward: f64,
     /// `R_format`, 0 to 1, before it is weighted.
     pub format_reward: f64,
-    /// `R_acc + alpha * R_format`.
+    /// The run file's further components by name, before they are weighted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, f64>,
+    /// The weighted sum; `R_acc + alpha * R_format` where there are no further components.
     pub reward: f64,
     /// Eq. (2), the same for every token.
     pub advantage: f64,

@@ -1,13 +1,13 @@
 //! The first half of an update: prompts, their sampled completions, rewards and advantages.
 //! Not here: sampling itself (`rollout`), the rules (`reward`), Eq. (2) (`grpo::advantage`).
 
-use candle_core::Result;
 
 use crate::data::Sample;
 use crate::grpo::advantage::group_advantages;
 use crate::model::qwen2_vl::Qwen2Vl;
-use crate::processor::{Processor, ProcessorError, Prompt};
-use crate::reward::{Reward, Rule, score};
+use super::error::TrainError;
+use crate::processor::{Processor, Prompt};
+use crate::reward::{ExternalError, Gold, Group, Reward, ScoredText, Scorer};
 use crate::rng::{Purpose, Stream};
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
 
@@ -51,15 +51,6 @@ impl RolloutGroup {
     }
 }
 
-/// How rollouts are rewarded.
-#[derive(Debug, Clone, Copy)]
-pub struct RewardSettings {
-    /// The rule behind the accuracy.
-    pub rule: Rule,
-    /// The format's weight, Eq. (1).
-    pub alpha: f64,
-}
-
 /// What names the random streams of a batch of rollouts.
 #[derive(Debug, Clone, Copy)]
 pub struct RolloutNames {
@@ -81,7 +72,7 @@ pub fn sample_groups(
     settings: &GenerationSettings,
     names: RolloutNames,
     on_tokens: &mut dyn FnMut(usize),
-) -> Result<Vec<Vec<Completion>>> {
+) -> candle_core::Result<Vec<Vec<Completion>>> {
     let RolloutNames { seed, update, group_size } = names;
     let requests: Vec<Request> = questions
         .iter()
@@ -99,25 +90,60 @@ pub fn sample_groups(
 /// Rewards a batch of groups and turns the rewards into advantages.
 ///
 /// # Errors
-/// A completion cannot be decoded.
+/// A completion cannot be decoded, or the command of a custom reward fails.
 pub fn score_groups(
     processor: &Processor,
     questions: Vec<Question>,
     completions: Vec<Vec<Completion>>,
-    settings: RewardSettings,
-) -> std::result::Result<Vec<RolloutGroup>, ProcessorError> {
-    let score_group = |(question, group): (Question, Vec<Completion>)| {
-        let mut scored = Vec::with_capacity(group.len());
-        for completion in group {
-            let text = processor.decode(&completion.token_ids, true)?;
-            let reward = score(&text, &question.sample.solution, settings.alpha, settings.rule);
-            scored.push(Scored { completion, text, reward, advantage: 0.0 });
-        }
-        let rewards: Vec<f64> = scored.iter().map(|s| s.reward.total).collect();
-        for (scored, advantage) in scored.iter_mut().zip(group_advantages(&rewards)) {
-            scored.advantage = advantage;
-        }
-        Ok(RolloutGroup { question, completions: scored })
+    scorer: &mut Scorer,
+) -> Result<Vec<RolloutGroup>, TrainError> {
+    let decode = |group: &Vec<Completion>| {
+        group.iter().map(|completion| processor.decode(&completion.token_ids, true)).collect()
     };
-    questions.into_iter().zip(completions).map(score_group).collect()
+    let texts: Vec<Vec<String>> = completions.iter().map(decode).collect::<Result<_, _>>()?;
+    let rewards = reward(scorer, &questions, &completions, &texts)?;
+    let scored_groups = questions.into_iter().zip(completions).zip(texts).zip(rewards);
+    let groups = scored_groups.map(|(((question, group), texts), rewards)| {
+        let totals: Vec<f64> = rewards.iter().map(|reward| reward.total).collect();
+        let scored = group.into_iter().zip(texts).zip(rewards).zip(group_advantages(&totals));
+        let scored = scored.map(|(((completion, text), reward), advantage)| Scored {
+            completion,
+            text,
+            reward,
+            advantage,
+        });
+        RolloutGroup { question, completions: scored.collect() }
+    });
+    Ok(groups.collect())
+}
+
+fn reward(
+    scorer: &mut Scorer,
+    questions: &[Question],
+    completions: &[Vec<Completion>],
+    texts: &[Vec<String>],
+) -> Result<Vec<Vec<Reward>>, ExternalError> {
+    let parse = |q: &Question| Gold::parse_or_unequal(scorer.settings(), &q.sample.solution);
+    let golds: Vec<Gold> = questions.iter().map(parse).collect();
+    let texts: Vec<Vec<ScoredText>> = completions
+        .iter()
+        .zip(texts)
+        .map(|(group, texts)| {
+            let lengths = group.iter().map(|completion| completion.token_ids.len());
+            let texts = texts.iter().zip(lengths);
+            texts.map(|(text, n_tokens)| ScoredText { text, n_tokens }).collect()
+        })
+        .collect();
+    let groups: Vec<Group> = questions
+        .iter()
+        .zip(&golds)
+        .zip(&texts)
+        .map(|((question, gold), completions)| Group {
+            prompt_id: &question.sample.id,
+            problem: &question.sample.problem,
+            gold,
+            completions,
+        })
+        .collect();
+    scorer.score(&groups)
 }

@@ -13,17 +13,18 @@ use super::optimizer::Optimizer;
 use super::policy_step::ScoringSettings;
 use super::progress::ProgressDisplay;
 use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
-use super::rollouts::{RewardSettings, RolloutGroup};
+use super::rollouts::RolloutGroup;
 use super::run_folder::RunFolder;
 use super::setup::{
     EvaluationQuestions, Setup, evaluation_questions, generation_settings, kl_schedule,
-    optimizer_settings, rule,
+    optimizer_settings, reward_settings,
 };
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
 use crate::eval::{evaluate, summarize};
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
+use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
 
 /// Where a run is written, and whether it goes on from there.
@@ -63,6 +64,7 @@ struct Run<'a> {
     learner: Learner,
     reference: Option<Qwen2Vl>,
     generation: GenerationSettings,
+    scorer: Scorer,
     health: Health,
     /// What the run measures itself on; `None` where it never does.
     evaluation: Option<EvaluationQuestions>,
@@ -105,10 +107,21 @@ impl<'a> Run<'a> {
             Some((folder, _)) => folder,
             None => RunFolder::create(&options.out, &toml)?,
         };
+        let scorer = Scorer::new(reward_settings(config))?;
         let records = RunRecords::resume(&folder, last_update)?;
         let health = health(config, &folder)?;
         display.start(learner.progress.update, learner.setup.total_updates);
-        Ok(Self { folder, records, learner, reference, generation, health, evaluation, display })
+        Ok(Self {
+            folder,
+            records,
+            learner,
+            reference,
+            generation,
+            scorer,
+            health,
+            evaluation,
+            display,
+        })
     }
 
     /// The run: batch after batch, evaluated and saved when that is due.
@@ -193,11 +206,11 @@ impl<'a> Run<'a> {
             }
         };
         PolicyTrainer {
-            reward: RewardSettings { rule: rule(config), alpha: config.reward.alpha },
             clip_range: ClipRange { low: config.grpo.clip_low, high: config.grpo.clip_high },
             learner: &mut self.learner,
             reference: self.reference.as_ref(),
             generation: &self.generation,
+            scorer: &mut self.scorer,
             scoring,
             on_stage: &mut on_stage,
         }
@@ -309,6 +322,7 @@ fn completion_records(group: &RolloutGroup, update: u64) -> impl Iterator<Item =
         answer: scored.reward.answer.clone(),
         accuracy_reward: scored.reward.accuracy,
         format_reward: scored.reward.format,
+        components: scored.reward.components.iter().map(|&(name, x)| (name.to_owned(), x)).collect(),
         reward: scored.reward.total,
         advantage: scored.advantage,
         n_tokens: scored.completion.token_ids.len(),

@@ -2,6 +2,7 @@
 //! Not here: the loop (`trainer`), reading the run file (`config`).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use candle_core::{DType, Device};
 
@@ -23,7 +24,7 @@ use crate::model::{device, source};
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
-use crate::reward::{GoldAnswer, Rule};
+use crate::reward::{ExternalCommand, Gold, RewardSettings, Rule};
 use crate::rollout::engine::GenerationSettings;
 use crate::rollout::sampler::{Sampler, Suppressed};
 
@@ -100,7 +101,9 @@ fn questions(config: &RunConfig) -> Result<Questions, TrainError> {
     if !skips_bad_rows {
         dataset.check_images()?;
     }
-    check_golds(&dataset, rule(config), data.allow_unparsable)?;
+    if config.method != Method::Sft {
+        check_golds(&dataset, &reward_settings(config), data.allow_unparsable)?;
+    }
     let n_rows = data.max_samples.map_or(dataset.len(), |max| max.min(dataset.len()));
     if n_rows == 0 {
         return Err(TrainError::NoRows { name: dataset.name().to_owned() });
@@ -155,7 +158,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
         (label, rows, template, config.rollout.max_new_tokens, Rule::default())
     };
     // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
-    check_golds(&dataset, Rule::AnswerTag, config.data.allow_unparsable)?;
+    check_golds(&dataset, &RewardSettings::default(), config.data.allow_unparsable)?;
     let template = eval.template.as_deref().map_or(Ok(template), Template::new)?;
     let settings = EvalSettings {
         max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens),
@@ -250,22 +253,48 @@ pub fn generation_settings(
     }
 }
 
-/// The run file's reward rule.
-pub fn rule(config: &RunConfig) -> Rule {
-    rule_of(config.reward.rule)
+/// The run file's reward.
+pub fn reward_settings(config: &RunConfig) -> RewardSettings {
+    let reward = &config.reward;
+    let (length_limit, length_buffer) = reward.length(config.rollout.max_new_tokens);
+    // The run file's keys are the components' names; a test holds that.
+    let weights = reward.weights.named().into_iter();
+    let weights = weights.filter_map(|(name, weight)| Some((name.parse().ok()?, weight)));
+    let command = reward.command.as_ref().map(|command| {
+        let timeout = Duration::from_secs_f64(command.timeout_s);
+        let (program, args) = (command.program.clone(), command.args.clone());
+        (ExternalCommand { program, args, timeout }, command.weight)
+    });
+    RewardSettings {
+        rule: rule_of(reward.rule),
+        alpha: reward.alpha,
+        weights: weights.collect(),
+        relative_error: reward.relative_error,
+        length_limit,
+        length_buffer,
+        repetition_ngram: reward.repetition_ngram,
+        external: command,
+    }
 }
 
 fn rule_of(choice: RewardRule) -> Rule {
     match choice {
         RewardRule::AnswerTag => Rule::AnswerTag,
+        RewardRule::R1vReward => Rule::R1vReward,
+        RewardRule::R1vSuperclevr => Rule::R1vSuperclevr,
+        RewardRule::R1vGeoqa => Rule::R1vGeoqa,
     }
 }
 
-/// Checks that the rule can read every listed solution: what it cannot read, no completion can earn.
-fn check_golds(dataset: &Dataset, rule: Rule, allows_unparsable: bool) -> Result<(), TrainError> {
+/// Checks that the reward can use every listed solution: what it cannot read, no completion can earn.
+fn check_golds(
+    dataset: &Dataset,
+    reward: &RewardSettings,
+    allows_unparsable: bool,
+) -> Result<(), TrainError> {
     let mut unparsable = Vec::new();
     for (sample, solution) in dataset.listed_solutions() {
-        match GoldAnswer::parse(rule, solution) {
+        match Gold::parse(reward, solution) {
             Ok(_) => {}
             Err(source) if !allows_unparsable => {
                 return Err(TrainError::UnparsableGold { sample: sample.to_owned(), source });
@@ -277,10 +306,41 @@ fn check_golds(dataset: &Dataset, rule: Rule, allows_unparsable: bool) -> Result
         let (n, rows) = (unparsable.len(), unparsable.join(", "));
         tracing::warn!(
             n,
-            rule = rule.name(),
+            rule = reward.rule.name(),
             rows,
             "no completion can be right: solutions that the rule cannot read"
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RewardWeights;
+    use crate::reward::Component;
+
+    #[test]
+    fn every_weight_of_the_run_file_reaches_its_component() {
+        let mut config = RunConfig::default();
+        config.reward.weights = RewardWeights {
+            accuracy: Some(1.0),
+            choice: Some(2.0),
+            relative_error: Some(3.0),
+            set_match: Some(4.0),
+            box_iou: Some(5.0),
+            length_penalty: Some(6.0),
+            repetition_penalty: Some(7.0),
+        };
+        let expected = [
+            (Component::Accuracy, 1.0),
+            (Component::Choice, 2.0),
+            (Component::RelativeError, 3.0),
+            (Component::SetMatch, 4.0),
+            (Component::BoxIou, 5.0),
+            (Component::LengthPenalty, 6.0),
+            (Component::RepetitionPenalty, 7.0),
+        ];
+        assert_eq!(reward_settings(&config).weights, expected);
+    }
 }

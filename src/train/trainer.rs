@@ -4,6 +4,7 @@
 //! An update is one optimiser step. A batch of rollouts serves `updates_per_rollout` of them; a run is
 //! saved and interrupted between batches, so that a checkpoint never has to hold rollouts.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::Tensor;
@@ -17,12 +18,13 @@ use super::policy_step::{
     accumulate_gradients, score_groups,
 };
 use super::rollouts::{
-    RewardSettings, RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups,
+    RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups,
 };
 use super::supervised_step::accumulate_supervised;
 use crate::data::supervised_completion;
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
+use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
 
 /// What a batch gave: a line of metrics per update, and what was sampled for them.
@@ -40,7 +42,7 @@ pub(super) struct PolicyTrainer<'a> {
     pub(super) learner: &'a mut Learner,
     pub(super) reference: Option<&'a Qwen2Vl>,
     pub(super) generation: &'a GenerationSettings,
-    pub(super) reward: RewardSettings,
+    pub(super) scorer: &'a mut Scorer,
     pub(super) scoring: ScoringSettings,
     pub(super) clip_range: ClipRange,
     pub(super) on_stage: &'a mut dyn FnMut(&'static str, usize),
@@ -96,7 +98,7 @@ impl PolicyTrainer<'_> {
         )
         .map_err(TrainError::during("sampling completions"))?;
         let groups =
-            reward_groups(&learner.setup.processor, batch.questions, completions, self.reward)?;
+            reward_groups(&learner.setup.processor, batch.questions, completions, self.scorer)?;
         Ok((groups, batch.skipped))
     }
 
@@ -166,6 +168,7 @@ impl PolicyTrainer<'_> {
             reward_std: Some(rewards.std),
             accuracy_reward: Some(rewards.accuracy),
             format_reward: Some(rewards.format),
+            reward_components: rewards.components,
             ungraded_fraction: Some(rewards.ungraded),
             kl: anchors.reference.map(|_| sums.kl),
             clip_fraction: Some(sums.n_clipped / sums.n_tokens.max(1.0)),
@@ -228,6 +231,7 @@ struct RewardMeans {
     length: f64,
     truncated: f64,
     ungraded: f64,
+    components: BTreeMap<String, f64>,
     without_signal: f64,
 }
 
@@ -242,7 +246,12 @@ impl RewardMeans {
             let squares: f64 = rewards.iter().map(|r| (r - mean).powi(2)).sum();
             (squares / (rewards.len() as f64 - 1.0).max(1.0)).sqrt()
         };
+        let mut components = BTreeMap::new();
+        for (name, value) in all().flat_map(|c| &c.reward.components) {
+            *components.entry((*name).to_owned()).or_insert(0.0) += value / n;
+        }
         Self {
+            components,
             reward: all().map(|c| c.reward.total).sum::<f64>() / n,
             std: groups.iter().map(std).sum::<f64>() / n_groups,
             accuracy: all().map(|c| c.reward.accuracy).sum::<f64>() / n,

@@ -155,6 +155,68 @@ fn a_bf16_run_moves_and_resumes_like_one_that_never_stopped() {
     assert_same_run(&whole, &halved);
 }
 
+/// A reward of one's own in a few words of shell: every completion is worth 0.25.
+const QUARTER: &str = r#"while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"score\":0.25}"; done"#;
+
+#[cfg(unix)]
+#[test]
+fn components_and_a_custom_reward_are_weighed_recorded_and_summed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    text.push_str("[reward.weights]\nrepetition_penalty = 0.5\nlength_penalty = 0\n");
+    text.push_str(&format!(
+        "[reward.command]\nprogram = \"sh\"\nargs = [\"-c\", {QUARTER:?}]\nweight = 2\n"
+    ));
+    std::fs::write(&config, text).unwrap();
+    let out = folder.path().join("run");
+    succeed(train(&config, &out, &["--set", "train.updates=2"]));
+    let completions = lines(&out.join("completions.jsonl"));
+    assert_eq!(completions.len(), 12);
+    for line in &completions {
+        let component = |name: &str| line["components"][name].as_f64().unwrap();
+        assert_eq!(component("command"), 0.25);
+        let paper = line["accuracy_reward"].as_f64().unwrap() + line["format_reward"].as_f64().unwrap();
+        let sum = paper + 0.5 * component("repetition_penalty") + 2.0 * 0.25;
+        assert!((line["reward"].as_f64().unwrap() - sum).abs() < 1e-12, "{line}");
+    }
+    let metrics = lines(&out.join("metrics.jsonl"));
+    assert_eq!(metrics[0]["reward_components"]["command"], 0.25);
+    assert!(metrics[0]["ungraded_fraction"].is_number());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_custom_reward_that_fails_ends_the_run_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let out = folder.path().join("run");
+    let command = ["--set", "reward.command.program=false"];
+    let output = train(&config, &out, &command).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("false") && message.contains("hint: "), "{message}");
+}
+
+#[test]
+fn a_solution_that_the_rule_cannot_read_is_refused_by_row_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let rows = "{\"problem\": \"?\", \"solution\": \"7\"}\n{\"problem\": \"?\", \"solution\": \"seven\"}\n";
+    std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
+    let data = format!("data.train={:?}", folder.path().join("rows.jsonl"));
+    let more = ["--set", &data, "--set", "reward.rule=r1v-superclevr", "--set", "train.updates=1"];
+    let output = train(&config, &folder.path().join("refused"), &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("sample rows.jsonl:2: found the solution \"seven\""), "{message}");
+    assert!(!folder.path().join("refused").exists());
+    let counted = [&more[..], &["--set", "data.allow_unparsable=true"]].concat();
+    let output = succeed(train(&config, &folder.path().join("counted"), &counted));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("rows.jsonl:2"), "{message}");
+}
+
 #[test]
 fn a_checkpoint_is_a_model_that_can_be_trained_further() {
     let folder = tempfile::tempdir().unwrap();

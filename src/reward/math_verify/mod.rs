@@ -1,6 +1,6 @@
 //! math-verify 0.9 with its default settings, re-implemented for the texts that models write about figures.
 //!
-//! In reading order: [`mod@extract`] takes the answer out of a text with the help of `scan` (numbers), `environment`
+//! In reading order: `extract` takes the answer out of a text with the help of `scan` (numbers), `environment`
 //! (LaTeX) and `boxed`; `understand` hands it on: LaTeX to `normalize` (with `unit_words` and `malformed`), `latex_lexer`
 //! (with `latex_spellings`), `latex_parser` and `latex_formula`, plain arithmetic to `python_expression`; `value` is what they
 //! make; `compare` says whether two of them are equal.
