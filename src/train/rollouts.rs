@@ -1,11 +1,10 @@
 //! The first half of an update: prompts, their sampled completions, rewards and advantages.
 //! Not here: sampling itself (`rollout`), the rules (`reward`), Eq. (2) (`grpo::advantage`).
 
-
+use super::error::TrainError;
 use crate::data::Sample;
 use crate::grpo::advantage::group_advantages;
 use crate::model::qwen2_vl::Qwen2Vl;
-use super::error::TrainError;
 use crate::processor::{Processor, Prompt};
 use crate::reward::{ExternalError, Gold, Group, Reward, ScoredText, Scorer};
 use crate::rng::{Purpose, Stream};

@@ -322,7 +322,12 @@ fn completion_records(group: &RolloutGroup, update: u64) -> impl Iterator<Item =
         answer: scored.reward.answer.clone(),
         accuracy_reward: scored.reward.accuracy,
         format_reward: scored.reward.format,
-        components: scored.reward.components.iter().map(|&(name, x)| (name.to_owned(), x)).collect(),
+        components: scored
+            .reward
+            .components
+            .iter()
+            .map(|&(name, x)| (name.to_owned(), x))
+            .collect(),
         reward: scored.reward.total,
         advantage: scored.advantage,
         n_tokens: scored.completion.token_ids.len(),

@@ -17,9 +17,7 @@ use super::policy_step::{
     Anchors, NonFiniteLoss, ObjectiveSettings, ScoringSettings, TrainedCompletion, TrainedGroup,
     accumulate_gradients, score_groups,
 };
-use super::rollouts::{
-    RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups,
-};
+use super::rollouts::{RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups};
 use super::supervised_step::accumulate_supervised;
 use crate::data::supervised_completion;
 use crate::grpo::objective::ClipRange;
@@ -246,9 +244,12 @@ impl RewardMeans {
             let squares: f64 = rewards.iter().map(|r| (r - mean).powi(2)).sum();
             (squares / (rewards.len() as f64 - 1.0).max(1.0)).sqrt()
         };
-        let mut components = BTreeMap::new();
+        let mut components: BTreeMap<String, f64> = BTreeMap::new();
         for (name, value) in all().flat_map(|c| &c.reward.components) {
-            *components.entry((*name).to_owned()).or_insert(0.0) += value / n;
+            *components.entry((*name).to_owned()).or_insert(0.0) += value;
+        }
+        for sum in components.values_mut() {
+            *sum /= n;
         }
         Self {
             components,

@@ -156,7 +156,8 @@ fn a_bf16_run_moves_and_resumes_like_one_that_never_stopped() {
 }
 
 /// A reward of one's own in a few words of shell: every completion is worth 0.25.
-const QUARTER: &str = r#"while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"score\":0.25}"; done"#;
+const QUARTER: &str =
+    r#"while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"score\":0.25}"; done"#;
 
 #[cfg(unix)]
 #[test]
@@ -165,9 +166,8 @@ fn components_and_a_custom_reward_are_weighed_recorded_and_summed() {
     let config = config(folder.path(), "grpo-d");
     let mut text = std::fs::read_to_string(&config).unwrap();
     text.push_str("[reward.weights]\nrepetition_penalty = 0.5\nlength_penalty = 0\n");
-    text.push_str(&format!(
-        "[reward.command]\nprogram = \"sh\"\nargs = [\"-c\", {QUARTER:?}]\nweight = 2\n"
-    ));
+    let args = format!("args = [\"-c\", {QUARTER:?}]\n");
+    text.extend(["[reward.command]\nprogram = \"sh\"\nweight = 2\n", &args]);
     std::fs::write(&config, text).unwrap();
     let out = folder.path().join("run");
     succeed(train(&config, &out, &["--set", "train.updates=2"]));
@@ -175,8 +175,9 @@ fn components_and_a_custom_reward_are_weighed_recorded_and_summed() {
     assert_eq!(completions.len(), 12);
     for line in &completions {
         let component = |name: &str| line["components"][name].as_f64().unwrap();
-        assert_eq!(component("command"), 0.25);
-        let paper = line["accuracy_reward"].as_f64().unwrap() + line["format_reward"].as_f64().unwrap();
+        assert_eq!(line["components"]["command"], 0.25);
+        let paper =
+            line["accuracy_reward"].as_f64().unwrap() + line["format_reward"].as_f64().unwrap();
         let sum = paper + 0.5 * component("repetition_penalty") + 2.0 * 0.25;
         assert!((line["reward"].as_f64().unwrap() - sum).abs() < 1e-12, "{line}");
     }
