@@ -61,14 +61,7 @@ fn read_narrow(text: &str) -> Answer {
     if let Some(choice) = choice(text) {
         return choice;
     }
-    if let Some(value) = spelled_number(text) {
-        return Answer::Quantity(Quantity {
-            name: None,
-            value: Expression::Number(value),
-            unit: None,
-        });
-    }
-    mathematics(text).unwrap_or_else(|| Answer::Text(plain(text)))
+    read_content(text)
 }
 
 /// `-12` and `3.50`, most answers there are, without the detour over tokens.
