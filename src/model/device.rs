@@ -16,7 +16,8 @@ const DEVICES: &str = "auto, cpu, cuda or cuda:N";
 pub fn device(spec: &str) -> Result<Device, ModelError> {
     match spec {
         "auto" if cfg!(feature = "cuda") => Ok(open_cuda(0).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no GPU answers, computing on the CPU");
+            let error = first_line(&error);
+            tracing::warn!(error, "no GPU answers, computing on the CPU");
             Device::Cpu
         })),
         "auto" | "cpu" => Ok(Device::Cpu),
@@ -44,10 +45,15 @@ fn cuda(spec: &str, device_idx: usize) -> Result<Device, ModelError> {
     }
     open_cuda(device_idx).map_err(|error| ModelError::Device {
         spec: spec.to_owned(),
-        found: error.to_string(),
+        found: first_line(&error),
         expected: "a GPU whose driver answers",
         hint: "`nvidia-smi` lists the GPUs and their numbers",
     })
+}
+
+/// What the driver says; a backtrace, which candle appends where `RUST_BACKTRACE` is set, helps nobody here.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// A stream of the program's own: tensors may then be used from several threads in turn, which on
