@@ -104,7 +104,7 @@ pub(crate) fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {
     difference / largest.max(1e-12)
 }
 
-/// f32 arithmetic in another order than torch's: what the issue of parity is held to.
+/// f32 arithmetic in another order than torch's: what parity is held to.
 pub(crate) const TOLERANCE: f64 = 1e-4;
 
 pub(crate) fn assert_parity(ours: &Tensor, theirs: &Tensor, what: &str) {
