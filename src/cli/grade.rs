@@ -86,13 +86,13 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 
 /// What a person needs to see why a line was graded as it was.
 fn explained(graded: &GradedCompletion) -> String {
-    let explanation = &graded.explanation;
+    let explanation = graded.gold.explain(&graded.completion);
     let verdict = if explanation.verdict.is_correct { "right" } else { "wrong" };
     let found = explanation.verdict.answer.as_deref().unwrap_or("nothing");
     let rows = [
         ("found", found),
         ("read as", explanation.answer.as_deref().unwrap_or("nothing")),
-        ("solution", graded.solution.as_str()),
+        ("solution", graded.gold.solution()),
         ("read as", explanation.gold.as_deref().unwrap_or("nothing")),
         ("format", if graded.is_well_formed { "as asked for" } else { "not as asked for" }),
     ];

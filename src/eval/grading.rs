@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::interval::wilson95;
 use crate::data::{DataError, ListedCompletion, open_completions};
-use crate::reward::{Explanation, GoldAnswer, Rule, UnparsableGold, format};
+use crate::reward::{GoldAnswer, Rule, UnparsableGold, Verdict, format};
 
 /// Lines that are graded at a time, on all threads.
 const BLOCK: usize = 4096;
@@ -30,14 +30,14 @@ pub struct GradedCompletion {
     pub row: usize,
     /// Its fields, with `accuracy`, `format`, `answer` and `reason` added or replaced.
     pub fields: Map<String, Value>,
-    /// Its solution.
-    pub solution: String,
-    /// The verdict, and how both sides were read.
-    pub explanation: Explanation,
+    /// What the model said.
+    pub completion: String,
+    /// Its solution, as the rule reads it.
+    pub gold: GoldAnswer,
+    /// The verdict.
+    pub verdict: Verdict,
     /// Whether the whole completion has the asked-for form.
     pub is_well_formed: bool,
-    /// Whether the rule can read the solution.
-    pub is_gold_parsed: bool,
 }
 
 /// What a file comes to.
@@ -135,15 +135,13 @@ fn grade(
             return Err(GradingError::Gold { path: path.to_owned(), row, source });
         }
     };
-    let explanation = gold.explain(&completion);
+    let verdict = gold.grade(&completion);
     let is_well_formed = format::is_well_formed(&completion);
-    let verdict = &explanation.verdict;
     fields.insert("accuracy".to_owned(), one_or_zero(verdict.is_correct));
     fields.insert("format".to_owned(), one_or_zero(is_well_formed));
     fields.insert("answer".to_owned(), verdict.answer.clone().map_or(Value::Null, Value::String));
     fields.insert("reason".to_owned(), Value::String(verdict.reason.to_string()));
-    let is_gold_parsed = gold.is_parsed();
-    Ok(GradedCompletion { row, fields, solution, explanation, is_well_formed, is_gold_parsed })
+    Ok(GradedCompletion { row, fields, completion, gold, verdict, is_well_formed })
 }
 
 fn one_or_zero(is_one: bool) -> Value {
@@ -161,12 +159,12 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, graded: &GradedCompletion) {
-        let verdict = &graded.explanation.verdict;
+        let verdict = &graded.verdict;
         self.n += 1;
         self.correct += usize::from(verdict.is_correct);
         self.well_formed += usize::from(graded.is_well_formed);
         self.ungraded += usize::from(!verdict.is_graded());
-        if !graded.is_gold_parsed {
+        if !graded.gold.is_parsed() {
             self.unparsable_rows.push(graded.row);
         }
     }

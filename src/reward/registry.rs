@@ -209,7 +209,7 @@ pub enum UnusableGold {
 pub struct Gold {
     answer: GoldAnswer,
     letter: Option<char>,
-    value: Answer,
+    value: Option<Answer>,
     items: Vec<Answer>,
     boxes: Vec<BoundingBox>,
 }
@@ -221,10 +221,12 @@ impl Gold {
     /// One of them cannot use it: no completion could earn anything there. The rule's opinion is not asked where
     /// accuracy weighs 0.
     pub fn parse(settings: &RewardSettings, solution: &str) -> Result<Self, UnusableGold> {
-        if settings.weight_of(Component::Accuracy) != 0.0 {
-            GoldAnswer::parse(settings.rule, solution)?;
-        }
-        let gold = Self::parse_or_unequal(settings, solution);
+        let answer = if settings.weight_of(Component::Accuracy) == 0.0 {
+            GoldAnswer::parse_or_unequal(settings.rule, solution)
+        } else {
+            GoldAnswer::parse(settings.rule, solution)?
+        };
+        let gold = Self::read(settings, answer);
         for (component, _) in settings.extra() {
             if let Needs::Solution(expected) = component.needs()
                 && !gold.serves(component)
@@ -238,6 +240,12 @@ impl Gold {
 
     /// As [`Self::parse`], but what a component cannot use earns 0 there.
     pub fn parse_or_unequal(settings: &RewardSettings, solution: &str) -> Self {
+        Self::read(settings, GoldAnswer::parse_or_unequal(settings.rule, solution))
+    }
+
+    /// What the components that are asked for find in a solution beside the rule.
+    fn read(settings: &RewardSettings, answer: GoldAnswer) -> Self {
+        let solution = answer.solution();
         let text = last_answer(solution).unwrap_or(solution).trim();
         let reads = |component| settings.weights.iter().any(|(other, _)| *other == component);
         let mut found_boxes = Vec::new();
@@ -248,15 +256,15 @@ impl Gold {
             }
         }
         Self {
-            answer: GoldAnswer::parse_or_unequal(settings.rule, solution),
             letter: reads(Component::Choice).then(|| choice_letter(text)).flatten(),
-            value: answer::read(text),
+            value: reads(Component::RelativeError).then(|| answer::read(text)),
             items: if reads(Component::SetMatch) {
                 set_items(text).unwrap_or_default()
             } else {
                 Vec::new()
             },
             boxes: found_boxes,
+            answer,
         }
     }
 
@@ -273,7 +281,7 @@ impl Gold {
     fn serves(&self, component: Component) -> bool {
         match component {
             Component::Choice => self.letter.is_some(),
-            Component::RelativeError => self.value != Answer::Text(String::new()),
+            Component::RelativeError => self.value != Some(Answer::Text(String::new())),
             Component::SetMatch => !self.items.is_empty(),
             Component::BoxIou => !self.boxes.is_empty(),
             _ => true,
@@ -329,7 +337,10 @@ fn value_of(
         // Both are fields of the reward.
         Component::Accuracy | Component::Format => 0.0,
         Component::Choice => gold.letter.map_or(0.0, |letter| choice(text, letter)),
-        Component::RelativeError => relative_error(text, &gold.value, settings.relative_error),
+        Component::RelativeError => {
+            let error = |value| relative_error(text, value, settings.relative_error);
+            gold.value.as_ref().map_or(0.0, error)
+        }
         Component::SetMatch => set_match(text, &gold.items),
         Component::BoxIou => box_iou(text, &gold.boxes),
         Component::LengthPenalty => {
@@ -390,6 +401,14 @@ mod tests {
         let reward = score(&RewardSettings { alpha: 0.25, ..settings(&[]) }, text, 9999, "7");
         assert_eq!((reward.accuracy, reward.format, reward.total), (1.0, 1.0, 1.25));
         assert!(reward.components.is_empty());
+        let settings = RewardSettings { alpha: 0.25, ..settings(&[]) };
+        let accuracy_alone = score(&settings, "<answer>7</answer>", 5, "7");
+        assert_eq!((accuracy_alone.format, accuracy_alone.total), (0.0, 1.0));
+        let format_alone = score(&settings, "<think>a</think><answer>8</answer>", 5, "7");
+        assert_eq!((format_alone.accuracy, format_alone.total), (0.0, 0.25));
+        assert_eq!(format_alone.answer.as_deref(), Some("8"));
+        let nothing = score(&settings, "I do not know", 5, "7");
+        assert_eq!((nothing.total, nothing.answer), (0.0, None));
     }
 
     #[test]

@@ -321,6 +321,14 @@ mod tests {
     use crate::reward::Component;
 
     #[test]
+    fn every_task_is_evaluated_by_a_rule_that_exists() {
+        for name in ["synth-vc", "synth-gr", "vc", "gr"] {
+            let name = task(name).unwrap().evaluation_rule;
+            assert_eq!(name.parse::<Rule>().unwrap().name(), name);
+        }
+    }
+
+    #[test]
     fn every_weight_of_the_run_file_reaches_its_component() {
         let mut config = RunConfig::default();
         config.reward.weights = RewardWeights {
