@@ -1,6 +1,6 @@
 //! Post-training of vision-language models by reinforcement learning with verifiable rewards (GRPO-D).
 //!
-//! Modules in reading order; data flows one way, down this list. `ops`, `model` and `rng` may be
+//! Modules in reading order; data flows one way, down this list. `ops`, `model`, `rng` and `prefetch` may be
 //! used by everything below `processor`; nothing sees [`cli`].
 
 pub mod config;
@@ -13,6 +13,8 @@ pub mod model;
 
 pub mod rng;
 
+pub mod prefetch;
+
 pub mod rollout;
 
 pub mod reward;
@@ -24,5 +26,7 @@ pub mod optim;
 pub mod train;
 
 pub mod eval;
+
+pub mod experiment;
 
 pub mod cli;

@@ -1,21 +1,24 @@
-//! `othink eval`: from flags to an evaluation.
-//! Not here: the evaluation (`eval`), tasks and their data (`data`).
+//! `othink eval`: from flags to an evaluation, or to the comparison of two.
+//! Not here: the evaluation (`eval`, `experiment::measure`), tasks and their data (`data`).
 
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use candle_core::{DType, Device};
 use serde::Serialize;
 
 use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, RunConfig};
-use crate::eval::{Answer, EvalError, Summary, evaluate, summarize};
-use crate::model::open::open;
+use crate::data::tasks::task;
+use crate::eval::answers_file::read_answers;
+use crate::eval::paired::{PairedComparison, compare};
+use crate::eval::{Answer, Summary};
+use crate::experiment::measure::{Measured, MeasuredModel, measure};
 use crate::model::{device, source};
-use crate::processor::Processor;
 use crate::reward::Rule;
+use crate::rollout::sampler::Sampler;
+use crate::train::interrupt::Interrupt;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
-use crate::train::setup::{EvaluationQuestions, evaluation_questions};
+use crate::train::setup::{EvaluationQuestions, evaluation_questions, resolved};
 
 use super::failure::UsageError;
 use super::out_file::check_out_file;
@@ -24,10 +27,10 @@ use super::{ExitStatus, Printer};
 const EXAMPLES: &str = "\
 Examples:
   othink eval --task synth-vc
-  othink eval --task synth-vc --split shifted --model runs/quickstart/checkpoints/step-000100
+  othink eval --task synth-vc --model runs/quickstart/checkpoints/step-000100 --against tiny
   othink eval --task superclevr --model Qwen/Qwen2-VL-2B-Instruct --data superclevr --json";
 
-/// The model whose post-training the paper reports.
+/// The model of questions that no task names.
 const BASE_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
 
 /// Measure a model on a task: accuracy and format rate with a 95% interval.
@@ -49,6 +52,27 @@ pub struct Args {
     /// At most that many questions
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
+    /// Ask every question that many times, sampled, for pass@k and the majority's answer
+    #[arg(long, value_name = "K")]
+    samples: Option<NonZeroUsize>,
+    /// Sample at this temperature [default: greedy, or 1 with --samples]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Seed of sampled answers
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Compare on the same questions with this model (folder, hub id, tiny) or file of answers
+    #[arg(long, value_name = "MODEL|FILE")]
+    against: Option<String>,
+    /// The words around a question: a template's name, or a text with {problem} [default: the task's]
+    #[arg(long, value_name = "NAME|TEXT")]
+    template: Option<String>,
+    /// Enlarge images with fewer pixels [default: the task's, else the checkpoint's]
+    #[arg(long, value_name = "N")]
+    min_pixels: Option<usize>,
+    /// Shrink images with more pixels [default: the task's, else the checkpoint's]
+    #[arg(long, value_name = "N")]
+    max_pixels: Option<usize>,
     /// The rule that decides accuracy: answer-tag, r1v-reward, r1v-superclevr or r1v-geoqa
     /// [default: the task's]
     #[arg(long)]
@@ -59,7 +83,8 @@ pub struct Args {
     /// Cut an answer off at that many tokens [default: the task's]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<NonZeroUsize>,
-    /// Write every answer to this file, one JSON object a line
+    /// Write every answer to this file, one JSON object a line; the same command continues an
+    /// interrupted one
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Print one JSON object
@@ -76,30 +101,24 @@ pub struct Args {
 /// What the flags ask for, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalRequest {
-    /// The task by name; without it, `data` is a file of questions.
-    pub task: Option<String>,
+    /// What is asked, as a run file would say it.
+    pub config: RunConfig,
     /// A model folder, a hub id or `tiny`.
     pub model: String,
-    /// A file of questions or the folder of the task's data; it exists.
-    pub data: Option<PathBuf>,
-    /// The task's split.
-    pub split: String,
-    /// At most that many questions.
-    pub limit: Option<usize>,
+    /// A model or a file of answers to compare with.
+    pub against: Option<String>,
     /// The rule that decides accuracy; without it, the task says.
     pub rule: Option<Rule>,
-    /// Whether solutions that cannot be read are counted rather than refused.
-    pub allow_unparsable: bool,
-    /// Where answers are cut off; without it, the task says.
-    pub max_new_tokens: Option<usize>,
-    /// Where every answer is written; the file may exist and is replaced.
+    /// Answers to each question.
+    pub samples: usize,
+    /// How answers are decoded.
+    pub sampler: Sampler,
+    /// Seed of sampled answers.
+    pub seed: u64,
+    /// Where every answer is written.
     pub out: Option<PathBuf>,
     /// One JSON object rather than a table.
     pub json: bool,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// Number format.
-    pub dtype: DTypeChoice,
 }
 
 /// What was measured: the printed object.
@@ -109,6 +128,16 @@ struct Report<'a> {
     summary: &'a Summary,
     split: &'a str,
     model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Against<'a>>,
+}
+
+/// The comparison with another model.
+#[derive(Debug, Serialize)]
+struct Against<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    paired: PairedComparison,
 }
 
 /// Runs the command.
@@ -117,32 +146,19 @@ struct Report<'a> {
 /// The flags, the model or the data are wrong, or the evaluation fails.
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let request = args.into_request()?;
-    let device = device::device(&request.device.to_string())?;
-    let dtype = device::dtype(&request.dtype.to_string(), &device)?;
-    let asked = request.questions()?;
-    let files = source::resolve(&request.model)?;
-    let processor = Processor::load(&files)?;
-    let model = open(&files, dtype, &device, |_| false)?;
-
-    let display = ProgressDisplay::new(ProgressMode::Lines);
-    let n =
-        asked.settings.limit.map_or(asked.dataset.len(), |limit| limit.min(asked.dataset.len()));
-    let mut file = request.out.as_deref().map(AnswersFile::new);
-    let (mut answered, mut correct) = (0, 0);
-    let mut on_answers = |new: &[Answer]| {
-        if let Some(file) = &mut file {
-            file.append(new)?;
-        }
-        answered += new.len();
-        correct += new.iter().filter(|answer| answer.accuracy >= 1.0).count();
-        display.note(&format!("{answered} of {n} questions, {correct} right"));
-        Ok(())
+    let asker = Asker::open(&request)?;
+    let Some((answers, summary)) = asker.ask(&request.model, request.out.as_deref())? else {
+        return Ok(ExitStatus::Interrupted);
     };
-    let questions = (&asked.dataset, &asked.template);
-    let answers = evaluate(&model, &processor, questions, &asked.settings, &mut on_answers)?;
-
-    let summary = summarize(&asked.label, asked.settings.rule, &answers);
-    let report = Report { summary: &summary, split: &request.split, model: &request.model };
+    let against = match &request.against {
+        Some(other) => {
+            let Some(others) = asker.others(other)? else { return Ok(ExitStatus::Interrupted) };
+            Some(Against { model: other, paired: compare(&answers, &others) })
+        }
+        None => None,
+    };
+    let (split, model) = (request.config.eval.split.as_str(), request.model.as_str());
+    let report = Report { summary: &summary, split, model, against };
     if request.json {
         printer.json(&report)?;
     } else {
@@ -151,32 +167,66 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-impl EvalRequest {
-    /// The questions as a run file's `[eval]` section would name them; their pictures are there.
-    fn questions(&self) -> anyhow::Result<EvaluationQuestions> {
-        let data = self.data.as_deref().map(|data| {
-            let path = data.to_str().map(str::to_owned);
-            path.ok_or_else(|| {
-                let problem = format!("--data {}: the path is not UTF-8", data.display());
-                UsageError::new(problem, "rename the file or the folder")
-            })
-        });
-        let config = RunConfig {
-            eval: EvalConfig {
-                task: self.task.clone(),
-                data: data.transpose()?,
-                split: self.split.clone(),
-                limit: self.limit,
-                max_new_tokens: self.max_new_tokens,
-                ..EvalConfig::default()
-            },
-            data: DataConfig { allow_unparsable: self.allow_unparsable, ..DataConfig::default() },
-            ..RunConfig::default()
+/// Questions that models are asked.
+struct Asker {
+    asked: EvaluationQuestions,
+    device: Device,
+    dtype: DType,
+    interrupt: Interrupt,
+    display: ProgressDisplay,
+}
+
+impl Asker {
+    fn open(request: &EvalRequest) -> anyhow::Result<Self> {
+        let config = resolved(&request.config)?;
+        let device = device::device(&config.model.device.to_string())?;
+        let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
+        let mut asked = evaluation_questions(&config)?;
+        asked.questions.dataset.check_images()?;
+        let settings = &mut asked.settings;
+        settings.rule = request.rule.unwrap_or(settings.rule);
+        settings.samples = request.samples;
+        settings.sampler = request.sampler.clone();
+        settings.seed = request.seed;
+        let display = ProgressDisplay::new(ProgressMode::Lines);
+        let notes = display.notes();
+        let notice = "stopping after this answer; press again to stop at once";
+        let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
+        Ok(Self { asked, device, dtype, interrupt, display })
+    }
+
+    /// A model's answers; none where it was interrupted.
+    fn ask(
+        &self,
+        model: &str,
+        out: Option<&Path>,
+    ) -> anyhow::Result<Option<(Vec<Answer>, Summary)>> {
+        let files = source::resolve(model)?;
+        let measured = MeasuredModel { files: &files, dtype: self.dtype, device: &self.device };
+        let n = self.asked.settings.n_answers(&self.asked.questions.dataset);
+        let mut on_progress = |answered: usize, right: usize| {
+            self.display.note(&format!("{answered} of {n} answers, {right} right"));
         };
-        let mut questions = evaluation_questions(&config)?;
-        questions.settings.rule = self.rule.unwrap_or(questions.settings.rule);
-        questions.dataset.check_images()?;
-        Ok(questions)
+        match measure(measured, &self.asked, out, &self.interrupt, &mut on_progress)? {
+            Measured::Whole { answers, summary } => Ok(Some((answers, summary))),
+            Measured::Interrupted => {
+                let next = match out {
+                    Some(_) => "the same command goes on from here",
+                    None => "with --out the same command could go on from here",
+                };
+                self.display.note(&format!("interrupted; {next}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the first answers are compared with: a file of answers, or another model's.
+    fn others(&self, against: &str) -> anyhow::Result<Option<Vec<Answer>>> {
+        if Path::new(against).is_file() {
+            let answers = read_answers(Path::new(against))?;
+            return Ok(Some(answers));
+        }
+        Ok(self.ask(against, None)?.map(|(answers, _)| answers))
     }
 }
 
@@ -190,49 +240,40 @@ impl Report<'_> {
             format!("{} (95%: {low} to {high})", percent(accuracy))
         };
         let tag = &summary.answer_tag;
-        let rows = [
-            ("task", summary.task.clone()),
-            ("split", self.split.to_owned()),
-            ("model", self.model.to_owned()),
-            ("questions", summary.n.to_string()),
-            ("correct", summary.correct.to_string()),
-            ("accuracy", measured(summary.accuracy, summary.ci95)),
-            ("rule", summary.rule.clone()),
-            ("answer-tag", measured(tag.accuracy, tag.ci95)),
-            ("ungraded", summary.ungraded.to_string()),
-            ("format rate", percent(summary.format_rate)),
-            ("truncated", percent(summary.truncated_fraction)),
-            ("mean length", format!("{:.1} tokens", summary.completion_length)),
+        let mut rows = vec![
+            ("task".to_owned(), summary.task.clone()),
+            ("split".to_owned(), self.split.to_owned()),
+            ("model".to_owned(), self.model.to_owned()),
+            ("questions".to_owned(), summary.n.to_string()),
+            ("correct".to_owned(), summary.correct.to_string()),
+            ("accuracy".to_owned(), measured(summary.accuracy, summary.ci95)),
+            ("rule".to_owned(), summary.rule.clone()),
+            ("answer-tag".to_owned(), measured(tag.accuracy, tag.ci95)),
+            ("ungraded".to_owned(), summary.ungraded.to_string()),
+            ("format rate".to_owned(), percent(summary.format_rate)),
+            ("truncated".to_owned(), percent(summary.truncated_fraction)),
+            ("mean length".to_owned(), format!("{:.1} tokens", summary.completion_length)),
         ];
-        rows.map(|(name, value)| format!("{name:<12} {value}")).join("\n")
-    }
-}
-
-/// The answers, one JSON object a line, in whole lines; begun when there is something to write.
-struct AnswersFile<'a> {
-    path: &'a Path,
-    file: Option<File>,
-}
-
-impl<'a> AnswersFile<'a> {
-    fn new(path: &'a Path) -> Self {
-        Self { path, file: None }
-    }
-
-    fn append(&mut self, answers: &[Answer]) -> Result<(), EvalError> {
-        let mut lines = Vec::new();
-        for answer in answers {
-            serde_json::to_writer(&mut lines, answer).map_err(io::Error::from)?;
-            lines.push(b'\n');
+        if let Some(sampled) = &summary.sampled {
+            rows.push(("samples".to_owned(), format!("{} a question", sampled.samples)));
+            let pass = sampled.pass_at.iter();
+            rows.extend(pass.map(|(k, part)| (format!("pass@{k}"), percent(*part))));
+            let majority = &sampled.majority;
+            rows.push(("majority".to_owned(), measured(majority.accuracy, majority.ci95)));
         }
-        let failed = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-        };
-        let file = match &mut self.file {
-            Some(file) => file,
-            unopened => unopened.insert(File::create(self.path).map_err(failed)?),
-        };
-        Ok(file.write_all(&lines).map_err(failed)?)
+        if let Some(Against { model, paired }) = &self.against {
+            let [low, high] = paired.ci95.map(|bound| format!("{:+.1}", 100.0 * bound));
+            let difference = 100.0 * paired.difference;
+            rows.push(("against".to_owned(), format!("{model}, {} questions", paired.n)));
+            let range = format!("{difference:+.1} points (95%: {low} to {high})");
+            rows.push(("difference".to_owned(), range));
+            let (first, second) = (paired.only_first, paired.only_second);
+            rows.push(("right alone".to_owned(), format!("{first} here, {second} there")));
+            rows.push(("McNemar".to_owned(), format!("p = {:.4}", paired.p_value)));
+        }
+        let lines: Vec<String> =
+            rows.iter().map(|(name, value)| format!("{name:<12} {value}")).collect();
+        lines.join("\n")
     }
 }
 
@@ -240,31 +281,80 @@ impl Args {
     /// Chooses the model and checks the paths.
     ///
     /// # Errors
-    /// `--data` is not there, or `--out` cannot be a file.
-    pub fn into_request(self) -> Result<EvalRequest, UsageError> {
+    /// `--data` is not there, `--out` cannot be a file, or a number is out of its range.
+    pub fn into_request(self) -> anyhow::Result<EvalRequest> {
         if let Some(data) = self.data.as_deref().filter(|data| !data.exists()) {
             let problem = format!("--data {}: no such file or folder", data.display());
-            return Err(UsageError::new(problem, "relative paths start at the working folder"));
+            let hint = "relative paths start at the working folder";
+            return Err(UsageError::new(problem, hint).into());
         }
         if let Some(out) = &self.out {
             check_out_file("--out", out)?;
         }
-        let is_drawn = self.task.as_deref().is_some_and(|task| task.starts_with("synth-"));
-        let base_model = if is_drawn { "tiny" } else { BASE_MODEL };
+        let samples = self.samples.map_or(1, NonZeroUsize::get);
+        let sampler = sampler(samples, self.temperature)?;
+        let base_model = match &self.task {
+            Some(name) => task(name)?.base_model,
+            None => BASE_MODEL,
+        };
+        let config = self.config()?;
         Ok(EvalRequest {
-            task: self.task,
+            config,
             model: self.model.unwrap_or_else(|| base_model.to_owned()),
-            data: self.data,
-            split: self.split,
-            limit: self.limit.map(NonZeroUsize::get),
+            against: self.against,
             rule: self.rule,
-            allow_unparsable: self.allow_unparsable,
-            max_new_tokens: self.max_new_tokens.map(NonZeroUsize::get),
+            samples,
+            sampler,
+            seed: self.seed,
             out: self.out,
             json: self.json,
-            device: self.device,
-            dtype: self.dtype,
         })
+    }
+
+    /// What is asked, as a run file's sections would say it.
+    fn config(&self) -> anyhow::Result<RunConfig> {
+        let data = self.data.as_deref().map(|data| {
+            let path = data.to_str().map(str::to_owned);
+            path.ok_or_else(|| {
+                let problem = format!("--data {}: the path is not UTF-8", data.display());
+                UsageError::new(problem, "rename the file or the folder")
+            })
+        });
+        let mut config = RunConfig {
+            eval: EvalConfig {
+                task: self.task.clone(),
+                data: data.transpose()?,
+                split: self.split.clone(),
+                template: self.template.clone(),
+                limit: self.limit.map(NonZeroUsize::get),
+                max_new_tokens: self.max_new_tokens.map(NonZeroUsize::get),
+                min_pixels: self.min_pixels,
+                max_pixels: self.max_pixels,
+                ..EvalConfig::default()
+            },
+            data: DataConfig { allow_unparsable: self.allow_unparsable, ..DataConfig::default() },
+            ..RunConfig::default()
+        };
+        config.model.device = self.device;
+        config.model.dtype = self.dtype;
+        Ok(config)
+    }
+}
+
+fn sampler(samples: usize, temperature: Option<f64>) -> Result<Sampler, UsageError> {
+    let refused = |problem: String, hint: &str| Err(UsageError::new(problem, hint));
+    match temperature {
+        Some(t) if !(t.is_finite() && t >= 0.0) => {
+            refused(format!("--temperature {t}: expected a number of at least 0"), "0 is greedy")
+        }
+        Some(0.0) if samples > 1 => refused(
+            format!("--samples {samples} with --temperature 0: all answers would be the same"),
+            "leave --temperature out, or raise it",
+        ),
+        Some(0.0) => Ok(Sampler::greedy()),
+        Some(temperature) => Ok(Sampler { temperature, ..Sampler::default() }),
+        None if samples > 1 => Ok(Sampler { temperature: 1.0, ..Sampler::default() }),
+        None => Ok(Sampler::greedy()),
     }
 }
 
@@ -278,7 +368,7 @@ mod tests {
     fn request(flags: &[&str]) -> anyhow::Result<EvalRequest> {
         let words = ["othink", "eval"].iter().chain(flags);
         let Command::Eval(args) = Cli::try_parse_from(words)?.command else { panic!("eval") };
-        Ok(args.into_request()?)
+        args.into_request()
     }
 
     #[test]
@@ -286,6 +376,19 @@ mod tests {
         assert_eq!(request(&["--task", "synth-gr"]).unwrap().model, "tiny");
         assert_eq!(request(&["--task", "superclevr"]).unwrap().model, BASE_MODEL);
         assert_eq!(request(&["--task", "synth-gr", "--model", "m"]).unwrap().model, "m");
+    }
+
+    #[test]
+    fn sampling_is_greedy_unless_asked_otherwise() {
+        let vc = ["--task", "synth-vc"];
+        assert!(request(&vc).unwrap().sampler.is_greedy());
+        let sampled = request(&[&vc[..], &["--samples", "4"]].concat()).unwrap();
+        assert_eq!((sampled.samples, sampled.sampler.temperature), (4, 1.0));
+        let once = request(&[&vc[..], &["--temperature", "0.7"]].concat()).unwrap();
+        assert_eq!((once.samples, once.sampler.temperature), (1, 0.7));
+        for flags in [&["--samples", "4", "--temperature", "0"][..], &["--temperature", "nan"]] {
+            assert!(request(&[&vc[..], flags].concat()).unwrap_err().is::<UsageError>());
+        }
     }
 
     #[test]

@@ -23,7 +23,9 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use crate::config::{ConfigError, UnknownChoice};
 use crate::data::DataError;
 use crate::eval::EvalError;
+use crate::eval::answers_file::AnswersFileError;
 use crate::eval::grading::GradingError;
+use crate::experiment::ExperimentError;
 use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
 use crate::reward::ExternalError;
@@ -72,12 +74,14 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
     let processor = || cause.downcast_ref().map(processor_blames_input);
     let train = || cause.downcast_ref().map(train_blames_input);
     let eval = || cause.downcast_ref().map(eval_blames_input);
+    let experiment = || cause.downcast_ref().map(experiment_blames_input);
     let grading = || cause.downcast_ref().map(grading_blames_input);
     let single = || cause.downcast_ref().map(|error| matches!(error, SingleError::TooLong { .. }));
     data.or_else(model)
         .or_else(processor)
         .or_else(train)
         .or_else(eval)
+        .or_else(experiment)
         .or_else(grading)
         .or_else(single)
 }
@@ -126,12 +130,25 @@ fn train_blames_input(error: &TrainError) -> bool {
     }
 }
 
+fn experiment_blames_input(error: &ExperimentError) -> bool {
+    match error {
+        ExperimentError::Config(_) | ExperimentError::UnknownMethod { .. } => true,
+        ExperimentError::Train(source) => train_blames_input(source),
+        ExperimentError::Eval(source) => eval_blames_input(source),
+        ExperimentError::Data(source) => data_blames_input(source),
+        ExperimentError::Model(source) => model_blames_input(source),
+        ExperimentError::Io { source, .. } => is_wrong_path(source),
+    }
+}
+
 fn eval_blames_input(error: &EvalError) -> bool {
     match error {
         EvalError::Data(source) => data_blames_input(source),
         EvalError::Processor(source) => processor_blames_input(source),
         EvalError::TooLong { .. } | EvalError::NoRows { .. } => true,
-        EvalError::Tensor(_) | EvalError::Write(_) => false,
+        EvalError::File(AnswersFileError::Io { source, .. }) => is_wrong_path(source),
+        EvalError::File(_) => true,
+        EvalError::Tensor(_) | EvalError::Thread(_) => false,
     }
 }
 
@@ -258,7 +275,7 @@ mod tests {
         let shape = || candle_core::Error::Msg("shape".to_owned());
         assert_eq!(exit_status_of(&SingleError::from(shape()).into()), ExitStatus::Failed);
         assert_eq!(exit_status_of(&EvalError::from(shape()).into()), ExitStatus::Failed);
-        let disk = EvalError::Write(ErrorKind::PermissionDenied.into());
+        let disk = EvalError::Thread(ErrorKind::PermissionDenied.into());
         assert_eq!(exit_status_of(&disk.into()), ExitStatus::Failed);
     }
 

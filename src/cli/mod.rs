@@ -3,6 +3,7 @@
 //! Not here: anything that does the work; a subcommand checks its flags, calls the library and
 //! prints. Nothing else in the crate may use this module.
 
+pub mod cross_eval;
 pub mod eval;
 mod exit_status;
 mod failure;
@@ -11,6 +12,8 @@ pub mod infer;
 mod logging;
 mod out_file;
 mod printer;
+mod run_store;
+pub mod sweep;
 pub mod train;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +45,10 @@ pub enum Command {
     Train(train::Args),
     /// Measure a model on a task: accuracy and format rate with a 95% interval
     Eval(eval::Args),
+    /// Train each method on one task and test it on another: the paper's Figure 7, and its Table 1
+    CrossEval(cross_eval::Args),
+    /// Train and measure a run file with one key at several values: the paper's Figures 4 and 6
+    Sweep(sweep::Args),
     /// Answer one question, greedily unless a temperature is given
     Infer(infer::Args),
     /// Grade completions that are on disk: accuracy by a rule, and format
@@ -76,6 +83,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     match cli.command {
         Command::Train(args) => train::run(args, printer),
         Command::Eval(args) => eval::run(args, printer),
+        Command::CrossEval(args) => cross_eval::run(args, printer),
+        Command::Sweep(args) => sweep::run(args, printer),
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
     }

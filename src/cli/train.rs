@@ -69,7 +69,8 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let mode = if quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
     let mut display = ProgressDisplay::new(mode);
     let notes = display.notes();
-    let interrupt = Interrupt::on_ctrl_c(move |text| notes.note(text))?;
+    let notice = "finishing the update, then saving; press again to stop at once";
+    let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
     match train(&config, &TrainOptions { out, resume }, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {
             printer.line(checkpoint.display())?;

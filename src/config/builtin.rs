@@ -2,10 +2,19 @@
 //! every folder. Not here: which of several files of one name wins (`file`).
 
 /// Names and texts, in the order in which they are listed.
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 13] = [
     ("quickstart.toml", include_str!("../../configs/quickstart.toml")),
     ("grpo-synth-vc.toml", include_str!("../../configs/grpo-synth-vc.toml")),
     ("sft-synth-vc.toml", include_str!("../../configs/sft-synth-vc.toml")),
+    ("grpo-d-synth-gr.toml", include_str!("../../configs/grpo-d-synth-gr.toml")),
+    ("grpo-synth-gr.toml", include_str!("../../configs/grpo-synth-gr.toml")),
+    ("sft-synth-gr.toml", include_str!("../../configs/sft-synth-gr.toml")),
+    ("geoqa.toml", include_str!("../../configs/geoqa.toml")),
+    ("grpo-d-geoqa.toml", include_str!("../../configs/grpo-d-geoqa.toml")),
+    ("sft-geoqa.toml", include_str!("../../configs/sft-geoqa.toml")),
+    ("clevr.toml", include_str!("../../configs/clevr.toml")),
+    ("grpo-d-clevr.toml", include_str!("../../configs/grpo-d-clevr.toml")),
+    ("sft-clevr.toml", include_str!("../../configs/sft-clevr.toml")),
     ("cold-start.toml", include_str!("../../configs/cold-start.toml")),
 ];
 

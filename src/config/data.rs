@@ -42,6 +42,10 @@ pub struct DataConfig {
     pub max_samples: Option<usize>,
     /// Draws a new order for each epoch from the run's seed.
     pub shuffle: bool,
+    /// Threads that decode pictures and make prompts ahead of the trainer. Changes speed alone.
+    pub workers: usize,
+    /// Prompts that are made ahead; bounds the decoded pictures held in memory. Changes speed and memory alone.
+    pub prefetch: usize,
 }
 
 /// What a row that cannot be used does.
@@ -70,6 +74,8 @@ impl Default for DataConfig {
             drawing_seed: 0,
             max_samples: None,
             shuffle: true, // transformers' Trainer draws a random order
+            workers: 2,    // ours: a picture takes milliseconds, an update seconds
+            prefetch: 16,  // ours: at 401408 pixels 10 MB each
         }
     }
 }
@@ -101,6 +107,8 @@ impl DataConfig {
             "a whole number of pixels from 56 to 2048",
             "28 pixels are one merged patch a side; 112 keeps updates fast on a CPU",
         )?;
+        at_least_one("data.workers", self.workers, "2 is the default")?;
+        at_least_one("data.prefetch", self.prefetch, "16 is the default")?;
         self.max_samples.map_or(Ok(()), |max_samples| {
             at_least_one("data.max_samples", max_samples, "leave the key out to use every sample")
         })

@@ -31,6 +31,12 @@ pub struct EvalConfig {
     /// An answer of that many tokens is cut off; without it, the task says how many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
+    /// Images with fewer pixels are enlarged; without it, the task or the checkpoint says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_pixels: Option<usize>,
+    /// Images with more pixels are shrunk; without it, the task or the checkpoint says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<usize>,
     /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the answers.
     pub max_batch: usize,
     /// Measures before the first update.
@@ -49,6 +55,8 @@ impl Default for EvalConfig {
             limit: None,
             template: None,
             max_new_tokens: None, // R1-V: 256 for counting, 1024 for geometry
+            min_pixels: None,     // R1-V evaluates with the checkpoint's own limits
+            max_pixels: None,
             max_batch: MAX_BATCH,
             before_training: false, // R1-V evaluates by separate scripts
             after_training: false,
@@ -71,6 +79,13 @@ impl EvalConfig {
         if let Some(max_new_tokens) = self.max_new_tokens {
             at_least_one("eval.max_new_tokens", max_new_tokens, "256 is R1-V's for counting")?;
         }
+        require(
+            self.max_pixels.is_none_or(|max| max >= self.min_pixels.unwrap_or(0).max(784)),
+            "eval.max_pixels",
+            self.max_pixels.unwrap_or_default(),
+            "at least 784 and at least eval.min_pixels",
+            "784 pixels make one merged patch, the least an image can have",
+        )?;
         require(
             (1..=MAX_BATCH).contains(&self.max_batch),
             "eval.max_batch",

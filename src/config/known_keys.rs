@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 use super::nearest::nearest;
 use super::{
     DataConfig, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig, RewardCommand,
-    RewardConfig, RewardWeights, RolloutConfig, RunConfig, TrainConfig,
+    RewardConfig, RewardWeights, RolloutConfig, RunConfig, SftConfig, TrainConfig,
 };
 
 /// Sections within a section.
@@ -27,6 +27,7 @@ pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
         "data" => Some(field_names::<DataConfig>()),
         "grpo" => Some(field_names::<GrpoConfig>()),
         "kl" => Some(field_names::<KlConfig>()),
+        "sft" => Some(field_names::<SftConfig>()),
         "reward" => Some(field_names::<RewardConfig>()),
         "reward.weights" => Some(field_names::<RewardWeights>()),
         "reward.command" => Some(field_names::<RewardCommand>()),
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_section_of_the_run_file_has_keys() {
-        assert_eq!(top_level().len(), 10, "method and nine sections");
+        assert_eq!(top_level().len(), 11, "method and ten sections");
         let sections = top_level().iter().filter(|name| **name != "method");
         for section in sections.chain(&SUBSECTIONS) {
             let keys = of_section(section).unwrap_or_default();

@@ -17,8 +17,9 @@ const MAX_TIMEOUT_S: f64 = 86_400.0;
 pub struct RewardConfig {
     /// Weight of the format reward: `r = R_acc + alpha * R_format`.
     pub alpha: f64,
-    /// The rule that decides accuracy.
-    pub rule: RewardRule,
+    /// The rule that decides accuracy; without it, the task's: `answer-tag`, or R1-V's for its tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RewardRule>,
     /// Tolerance of the component `relative_error`, a ratio.
     pub relative_error: f64,
     /// Tokens from which `length_penalty` costs its full weight; without it, `rollout.max_new_tokens`.
@@ -97,7 +98,7 @@ impl Default for RewardConfig {
     fn default() -> Self {
         Self {
             alpha: 1.0, // the paper's; R1-V sums the two unweighted
-            rule: RewardRule::AnswerTag,
+            rule: None,
             relative_error: 0.05,              // ChartQA's relaxed accuracy
             length_limit: None, // a truncated completion costs the full weight, as in DAPO
             length_buffer: None, // DAPO: 4096 of 20480
@@ -215,7 +216,7 @@ mod tests {
         let text = "rule = \"r1v-superclevr\"\n[weights]\nbox_iou = 2.0\naccuracy = 0.0\n\
                     [command]\nprogram = \"score\"\n";
         let config: RewardConfig = toml::from_str(text).unwrap();
-        assert_eq!(config.rule, RewardRule::R1vSuperclevr);
+        assert_eq!(config.rule, Some(RewardRule::R1vSuperclevr));
         assert_eq!(config.weights.named(), [("accuracy", 0.0), ("box_iou", 2.0)]);
         let command = config.command.clone().unwrap();
         assert_eq!((command.weight, command.timeout_s, command.args.len()), (1.0, 60.0, 0));

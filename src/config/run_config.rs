@@ -15,7 +15,7 @@ use super::update_span::UpdateSpan;
 use super::violation::{Violation, require};
 use super::{
     DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind, ModelConfig, OptimConfig,
-    RewardConfig, RolloutConfig, TrainConfig,
+    RewardConfig, RolloutConfig, SftConfig, TrainConfig,
 };
 
 /// Everything that decides a training run. Out of [`RunConfig::load`] every value is in its range.
@@ -34,6 +34,8 @@ pub struct RunConfig {
     pub kl: KlConfig,
     /// How accuracy and format make a reward.
     pub reward: RewardConfig,
+    /// What supervised fine-tuning teaches.
+    pub sft: SftConfig,
     /// How completions are sampled.
     pub rollout: RolloutConfig,
     /// The optimiser and its learning rate.

@@ -12,6 +12,11 @@ pub enum Demonstration {
     Reasoning(String),
 }
 
+/// The completion that teaches a sample's answer without a reasoning: `<answer> 7 </answer>`.
+pub fn bare_answer(sample: &Sample) -> String {
+    format!("<answer> {} </answer>", gold_answer(&sample.solution))
+}
+
 /// The completion that supervised training teaches for a sample, if it has a demonstration: a whole one as it
 /// stands; a reasoning as `<think>reasoning</think>`, a line break, `<answer> 7 </answer>`.
 ///
@@ -28,8 +33,7 @@ pub fn supervised_completion(sample: &Sample) -> Option<String> {
     }
     let inside = reasoning.strip_prefix("<think>").unwrap_or(reasoning);
     let inside = inside.strip_suffix("</think>").unwrap_or(inside).trim();
-    let answer = gold_answer(&sample.solution);
-    Some(format!("<think>{inside}</think>\n<answer> {answer} </answer>"))
+    Some(format!("<think>{inside}</think>\n{}", bare_answer(sample)))
 }
 
 #[cfg(test)]

@@ -74,6 +74,11 @@ impl DrawnRows {
         &self.name
     }
 
+    pub(super) fn describe(&self) -> String {
+        let Self { name, n_rows, seed, image_size, .. } = self;
+        format!("{name}, {n_rows} rows, seed {seed}, {image_size} pixels")
+    }
+
     pub(super) fn get(&self, idx: usize) -> Option<Sample> {
         let row = u32::try_from(idx).ok().filter(|row| *row < self.n_rows)?;
         let id = format!("{}/{idx}", self.name);

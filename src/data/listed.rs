@@ -9,7 +9,7 @@
 //!
 //! Other fields are ignored, as are blank lines. R1-V's lists load as they are.
 //!
-//! Not here: the file's form (`json_lines`); which file a task reads (`task`); decoding pictures (`processor`).
+//! Not here: the file's form (`json_lines`); which file a task reads (`tasks`); decoding pictures (`processor`).
 
 use super::json_lines::{Fields, JsonLines, JsonRow, Place, first_of, kind};
 use super::{DataError, Dataset, Demonstration, ImageSource, Sample};

@@ -1,7 +1,7 @@
 //! Samples and where they come from: JSON lines and the procedurally drawn tasks.
 //!
 //! In reading order: `json_lines` reads files, `listed` finds questions in them and `answers`
-//! completions; `synth_vc` and `synth_gr` draw; [`task`] names what belongs together; [`template`]
+//! completions; `synth_vc` and `synth_gr` draw; [`tasks`] names what belongs together; [`template`]
 //! turns a sample into messages and a prompt.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
@@ -18,14 +18,15 @@ mod listed;
 mod plane;
 mod synth_gr;
 mod synth_vc;
-pub mod task;
+pub mod tasks;
 pub mod template;
 
 pub use answers::{ListedCompletion, open_completions};
-pub use demonstration::{Demonstration, supervised_completion};
+pub use demonstration::{Demonstration, bare_answer, supervised_completion};
 pub use drawn::{DrawnRows, DrawnTask, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE};
 pub use error::DataError;
 pub use listed::{ListedRows, open_json_lines};
+pub use template::{Questions, Template};
 
 use crate::processor::decode_image;
 use image::RgbImage;
@@ -101,6 +102,14 @@ impl Dataset {
         match self {
             Self::Listed(rows) => rows.name(),
             Self::Drawn(rows) => rows.name(),
+        }
+    }
+
+    /// What tells the rows from others in a few words: equal words, equal rows, as far as names and numbers tell.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Listed(rows) => format!("{}, {} rows", rows.name(), rows.len()),
+            Self::Drawn(rows) => rows.describe(),
         }
     }
 

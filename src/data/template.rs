@@ -10,12 +10,13 @@
 //!
 //! No template has a system message: a checkpoint's own chat template adds its default.
 //!
-//! [`prompt`] puts a sample's pictures and its messages together.
+//! [`Questions`] puts a row's pictures and its messages together.
 //!
-//! Not here: rendering messages to text (`processor`); which task uses which template (`task`).
+//! Not here: rendering messages to text (`processor`); which task uses which template (`tasks`).
 
-use super::{DataError, ImageSource, Sample};
+use super::{DataError, Dataset, ImageSource, Sample};
 use crate::processor::{Content, Message, Processor, Prompt};
+use std::sync::Arc;
 
 /// Where a template's text takes the question.
 const PLACE: &str = "{problem}";
@@ -74,23 +75,32 @@ pub fn messages(sample: &Sample, template: &Template) -> Vec<Message> {
     vec![Message { role: "user".to_owned(), content }]
 }
 
-/// A sample's prompt, its pictures loaded.
-///
-/// # Errors
-/// A picture cannot be loaded, or the prompt not be encoded; the error names the sample.
-pub fn prompt(
-    processor: &Processor,
-    sample: &Sample,
-    template: &Template,
-) -> Result<Prompt, DataError> {
-    let encode = || {
-        let images = sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
-        Ok(processor.encode(&messages(sample, template), &images)?)
-    };
-    encode().map_err(|source: DataError| DataError::Unusable {
-        sample: sample.id.clone(),
-        source: Box::new(source),
-    })
+/// What a model is asked: rows, and the words around their questions.
+#[derive(Clone, Debug)]
+pub struct Questions {
+    /// The rows.
+    pub dataset: Arc<Dataset>,
+    /// The words.
+    pub template: Template,
+}
+
+impl Questions {
+    /// A row and its prompt, the pictures loaded.
+    ///
+    /// # Errors
+    /// There is no such row, a picture cannot be loaded, or the prompt not be encoded; the error names the sample.
+    pub fn prompt(&self, processor: &Processor, row: usize) -> Result<(Sample, Prompt), DataError> {
+        let sample = self.dataset.get(row)?;
+        let encode = || {
+            let images =
+                sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
+            Ok(processor.encode(&messages(&sample, &self.template), &images)?)
+        };
+        match encode() {
+            Ok(prompt) => Ok((sample, prompt)),
+            Err(source) => Err(DataError::Unusable { sample: sample.id, source: Box::new(source) }),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -74,6 +74,20 @@ impl Packed {
         Ok(packed)
     }
 
+    /// Scores the prompts' own tokens too, after the completions': every token but each prompt's first one, and but
+    /// the image tokens, which are no text.
+    pub fn score_prompts(&mut self, groups: &[Group], image_token_id: u32) {
+        let mut first_row = 0;
+        for group in groups {
+            for (row, token) in prompt_targets(group.prompt, image_token_id) {
+                self.scored_rows.push(first_row + row);
+                self.targets.push(token);
+            }
+            let fed = group.completions.iter().map(|completion| completion.len() - 1);
+            first_row += (group.prompt.input_ids.len() + fed.sum::<usize>()) as u32;
+        }
+    }
+
     fn push_prompt(&mut self, prompt: &Prompt, image_token_id: u32, merge: usize) -> Result<()> {
         let first = self.input_ids.len();
         if prompt.positions.len() != prompt.input_ids.len() {
@@ -122,6 +136,15 @@ impl Packed {
     }
 }
 
+/// Tokens of a prompt that can be taught, each with the row that predicts it.
+pub fn prompt_targets(
+    prompt: &Prompt,
+    image_token_id: u32,
+) -> impl Iterator<Item = (u32, u32)> + '_ {
+    let next = prompt.input_ids.iter().copied().skip(1);
+    (0..).zip(next).filter(move |(_, token)| *token != image_token_id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +171,23 @@ mod tests {
         assert_eq!(packed.scored_rows, [2, 3, 4, 2]);
         assert_eq!(packed.targets, [1, 2, 3, 4]);
         assert_eq!(packed.positions[3..], [[3; 3], [4; 3]]);
+    }
+
+    #[test]
+    fn prompts_own_tokens_are_scored_behind_the_completions_without_image_tokens() {
+        let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4] };
+        let seen = prompt(&[1, IMAGE, IMAGE, 2], vec![image]);
+        let read = prompt(&[5, 6, 7], vec![]);
+        let groups = [
+            Group { prompt: &seen, completions: vec![&[3, 4][..]] },
+            Group { prompt: &read, completions: vec![&[8][..]] },
+        ];
+        let mut packed = Packed::new(&groups, IMAGE, 2).unwrap();
+        assert_eq!(packed.input_ids, [1, IMAGE, IMAGE, 2, 3, 5, 6, 7]);
+        let n_completion = packed.targets.len();
+        packed.score_prompts(&groups, IMAGE);
+        assert_eq!(packed.scored_rows[n_completion..], [2, 5, 6]);
+        assert_eq!(packed.targets[n_completion..], [2, 6, 7]);
     }
 
     #[test]

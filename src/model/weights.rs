@@ -117,6 +117,19 @@ fn open(files: &ModelFiles) -> Result<Checkpoint, ModelError> {
     Ok(Checkpoint { file: index_file, shards })
 }
 
+/// Names of the files that hold the model's tensors, in order; the shards' are not checked here.
+///
+/// # Errors
+/// The index exists and cannot be read.
+pub fn weight_files(files: &ModelFiles) -> Result<Vec<String>, ModelError> {
+    let Some(index) = read_object(files, INDEX_FILE)? else {
+        return Ok(vec![SINGLE_FILE.to_owned()]);
+    };
+    let listed = read_weight_map(&index).unwrap_or_default();
+    let shards: BTreeSet<&str> = listed.into_iter().map(|(_, shard)| shard).collect();
+    Ok(shards.into_iter().map(str::to_owned).collect())
+}
+
 /// Tensor names and shard names, or `None` where the index holds something else.
 pub(super) fn read_weight_map(index: &serde_json::Map<String, Value>) -> Option<Vec<(&str, &str)>> {
     let map = index.get("weight_map")?.as_object()?;

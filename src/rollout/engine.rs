@@ -7,13 +7,15 @@
 //! every row by itself. (On the plain path, CUDA and 16 bits, this holds up to the rounding of a
 //! matrix product of another height.)
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use candle_core::{Result, bail};
 use rayon::prelude::*;
 
 use super::sampler::{Sampled, Sampler, Suppressed};
-use crate::model::decoding::{DecodeRow, Prefilled};
+use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::ops::MAX_ROWS_ONE_BY_ONE;
 use crate::processor::Prompt;
@@ -38,7 +40,7 @@ pub struct GenerationSettings {
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The prompt.
-    pub prompt: &'a Prompt,
+    pub prompt: Cow<'a, Prompt>,
     /// The random stream of each completion; as many completions as streams.
     pub streams: Vec<Stream>,
 }
@@ -54,85 +56,142 @@ pub struct Completion {
     pub is_finished: bool,
 }
 
+/// What is told of a generation as it goes on.
+#[derive(Debug)]
+pub enum Event {
+    /// A step has made so many tokens.
+    Tokens(usize),
+    /// A completion has ended.
+    Ended {
+        /// Which request, counted as they came.
+        request: usize,
+        /// Which of its completions, counted as its streams.
+        completion: usize,
+        /// What was sampled.
+        sampled: Completion,
+    },
+}
+
 /// A completion that is being decoded.
-struct Active<'a> {
+struct Active {
     request: usize,
     completion: usize,
     slot: usize,
     stream: Stream,
-    prompt: &'a Prompt,
+    /// The prompt's tokens, where the sampler looks back at them.
+    prompt_ids: Vec<u32>,
+    /// The position of the first token after the prompt.
+    next_position: u32,
     row: DecodeRow,
     token_ids: Vec<u32>,
     logps: Vec<f32>,
 }
 
-/// Samples the completions of all requests: `[request][completion]`. `on_token` hears of every
+/// Samples the completions of all requests: `[request][completion]`. `on_tokens` hears of every
 /// decoding step how many tokens it made.
 ///
 /// # Errors
 /// Settings that cannot work, or the model's own.
 pub fn generate(
     model: &Qwen2Vl,
-    requests: &[Request],
+    requests: Vec<Request>,
     settings: &GenerationSettings,
     on_tokens: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<Completion>>> {
-    settings.check()?;
-    let total: usize = requests.iter().map(|request| request.streams.len()).sum();
-    let n_slots = settings.max_batch.min(total);
-    let cache = model.suffix_cache(n_slots * settings.max_new_tokens)?;
-    let mut free: Vec<usize> = (0..n_slots).rev().collect();
-    let mut waiting = Waiting::new(requests);
-    let mut active: Vec<Active> = Vec::new();
     let mut done: Vec<Vec<Option<Completion>>> =
         requests.iter().map(|request| vec![None; request.streams.len()]).collect();
-    loop {
-        while let Some(slot) = free.pop() {
-            let Some(mut new) = waiting.admit(model, slot, settings.max_new_tokens)? else {
-                free.push(slot);
-                break;
-            };
-            let first = settings.next_token(&mut new.logits, &new.active)?;
-            on_tokens(1);
-            match new.active.push(first, settings) {
-                None => active.push(new.active),
-                Some(completion) => {
-                    free.push(slot);
-                    done[new.active.request][new.active.completion] = Some(completion);
-                }
+    let total: usize = done.iter().map(Vec::len).sum();
+    let settings =
+        GenerationSettings { max_batch: settings.max_batch.min(total.max(1)), ..settings.clone() };
+    generate_each(model, &mut requests.into_iter(), &settings, &mut |event| {
+        match event {
+            Event::Tokens(n) => on_tokens(n),
+            Event::Ended { request, completion, sampled } => {
+                done[request][completion] = Some(sampled);
             }
         }
-        if active.is_empty() {
-            break;
-        }
-        let rows: Vec<DecodeRow> = active.iter().map(|a| a.row.clone()).collect();
-        let logits = model.decode(&cache, &rows)?;
-        let vocab = logits.dim(1)?;
-        let mut logits = logits.flatten_all()?.to_vec1::<f32>()?;
-        let tokens: Vec<Sampled> = active
-            .par_iter()
-            .zip(logits.par_chunks_mut(vocab))
-            .map(|(active, logits)| settings.next_token(logits, active))
-            .collect::<Result<_>>()?;
-        on_tokens(tokens.len());
-        let mut still = Vec::with_capacity(active.len());
-        for (mut a, token) in active.into_iter().zip(tokens) {
-            a.row.len += 1;
-            match a.push(token, settings) {
-                None => still.push(a),
-                Some(completion) => {
-                    free.push(a.slot);
-                    done[a.request][a.completion] = Some(completion);
-                }
-            }
-        }
-        active = still;
-    }
+        ControlFlow::Continue(())
+    })?;
     let all = done.into_iter().map(|group| group.into_iter().collect::<Option<Vec<_>>>());
     match all.collect() {
         Some(all) => Ok(all),
         None => bail!("a completion was never decoded"),
     }
+}
+
+/// Samples the completions of requests as they are needed: the next request is asked for when a place is free, so
+/// that the places stay full to the last request and only prompts that are being answered are held.
+///
+/// `on_event` hears of every completion when it ends; `Break` ends the generation there.
+///
+/// # Errors
+/// Settings that cannot work, or the model's own.
+pub fn generate_each<'a>(
+    model: &Qwen2Vl,
+    requests: &mut dyn Iterator<Item = Request<'a>>,
+    settings: &GenerationSettings,
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<()> {
+    settings.check()?;
+    let cache = model.suffix_cache(settings.max_batch * settings.max_new_tokens)?;
+    let mut free: Vec<usize> = (0..settings.max_batch).rev().collect();
+    let mut waiting = Waiting::new(requests);
+    let mut active: Vec<Active> = Vec::new();
+    loop {
+        while let Some(slot) = free.pop() {
+            let Some(Admitted { active: new, mut logits }) =
+                waiting.admit(model, slot, settings)?
+            else {
+                free.push(slot);
+                break;
+            };
+            let first = settings.next_token(&mut logits, &new)?;
+            let ended = new.push(first, settings, &mut active, &mut free);
+            if tell(on_event, 1, ended.into_iter().collect()).is_break() {
+                return Ok(());
+            }
+        }
+        if active.is_empty() {
+            return Ok(());
+        }
+        let tokens = next_tokens(model, &cache, &active, settings)?;
+        let n_tokens = tokens.len();
+        let mut ended = Vec::new();
+        for (mut row, token) in std::mem::take(&mut active).into_iter().zip(tokens) {
+            row.row.len += 1;
+            ended.extend(row.push(token, settings, &mut active, &mut free));
+        }
+        if tell(on_event, n_tokens, ended).is_break() {
+            return Ok(());
+        }
+    }
+}
+
+/// One decoding step: the next token of every active completion.
+fn next_tokens(
+    model: &Qwen2Vl,
+    cache: &SuffixCache,
+    active: &[Active],
+    settings: &GenerationSettings,
+) -> Result<Vec<Sampled>> {
+    let rows: Vec<DecodeRow> = active.iter().map(|a| a.row.clone()).collect();
+    let logits = model.decode(cache, &rows)?;
+    let vocab = logits.dim(1)?;
+    let mut logits = logits.flatten_all()?.to_vec1::<f32>()?;
+    active
+        .par_iter()
+        .zip(logits.par_chunks_mut(vocab))
+        .map(|(active, logits)| settings.next_token(logits, active))
+        .collect()
+}
+
+fn tell(
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    n_tokens: usize,
+    ended: Vec<Event>,
+) -> ControlFlow<()> {
+    on_event(Event::Tokens(n_tokens))?;
+    ended.into_iter().try_for_each(on_event)
 }
 
 impl GenerationSettings {
@@ -151,7 +210,7 @@ impl GenerationSettings {
         let n = active.token_ids.len();
         // Only the repetition penalty looks back, and copying a prompt for every token is not free.
         let seen = if self.sampler.looks_back() {
-            [active.prompt.input_ids.as_slice(), &active.token_ids].concat()
+            [active.prompt_ids.as_slice(), &active.token_ids].concat()
         } else {
             Vec::new()
         };
@@ -161,56 +220,84 @@ impl GenerationSettings {
     }
 }
 
-impl Active<'_> {
-    /// Appends a token; the completion, once it has ended.
-    fn push(&mut self, sampled: Sampled, settings: &GenerationSettings) -> Option<Completion> {
+impl Active {
+    /// Appends a token. An ended completion leaves its slot and is returned; another joins the active ones.
+    fn push(
+        mut self,
+        sampled: Sampled,
+        settings: &GenerationSettings,
+        active: &mut Vec<Self>,
+        free: &mut Vec<usize>,
+    ) -> Option<Event> {
         let Sampled { id: token, logp } = sampled;
         self.row.token = token;
-        self.row.position = self.prompt.next_position + self.token_ids.len() as u32;
+        self.row.position = self.next_position + self.token_ids.len() as u32;
         self.token_ids.push(token);
         self.logps.push(logp);
         let is_finished = settings.stop_ids.contains(&token);
         if !is_finished && self.token_ids.len() < settings.max_new_tokens {
+            active.push(self);
             return None;
         }
-        let (token_ids, logps) =
-            (std::mem::take(&mut self.token_ids), std::mem::take(&mut self.logps));
-        Some(Completion { token_ids, logps, is_finished })
+        free.push(self.slot);
+        let Self { request, completion, token_ids, logps, .. } = self;
+        let sampled = Completion { token_ids, logps, is_finished };
+        Some(Event::Ended { request, completion, sampled })
     }
 }
 
 /// Completions that have not begun.
-struct Waiting<'a> {
-    requests: &'a [Request<'a>],
-    queue: VecDeque<(usize, usize)>,
-    /// The prompt computed last, while completions of it wait.
-    prefilled: Option<(usize, Prefilled)>,
+struct Waiting<'i, 'a> {
+    requests: &'i mut dyn Iterator<Item = Request<'a>>,
+    n_requests: usize,
+    /// The request under way: its number, its prompt computed, the streams that have not begun.
+    current: Option<(usize, Begun, VecDeque<(usize, Stream)>)>,
+}
+
+/// A prompt that has been computed, with what its completions need of it.
+#[derive(Clone)]
+struct Begun {
+    prefilled: Prefilled,
+    prompt_ids: Vec<u32>,
+    next_position: u32,
 }
 
 /// A completion about to begin, with the logits of its first token.
-struct Admitted<'a> {
-    active: Active<'a>,
+struct Admitted {
+    active: Active,
     logits: Vec<f32>,
 }
 
-impl<'a> Waiting<'a> {
-    fn new(requests: &'a [Request<'a>]) -> Self {
-        let of = |(i, request): (usize, &Request)| (0..request.streams.len()).map(move |c| (i, c));
-        let queue = requests.iter().enumerate().flat_map(of).collect();
-        Self { requests, queue, prefilled: None }
+impl<'i, 'a> Waiting<'i, 'a> {
+    fn new(requests: &'i mut dyn Iterator<Item = Request<'a>>) -> Self {
+        Self { requests, n_requests: 0, current: None }
     }
 
-    fn admit(&mut self, model: &Qwen2Vl, slot: usize, room: usize) -> Result<Option<Admitted<'a>>> {
-        let Some((request, completion)) = self.queue.pop_front() else {
-            self.prefilled = None;
-            return Ok(None);
+    /// The next completion, if one waits; its prompt is computed when its first completion begins.
+    fn admit(
+        &mut self,
+        model: &Qwen2Vl,
+        slot: usize,
+        settings: &GenerationSettings,
+    ) -> Result<Option<Admitted>> {
+        let (request, begun, completion, stream) = loop {
+            if let Some((request, begun, streams)) = &mut self.current
+                && let Some((completion, stream)) = streams.pop_front()
+            {
+                break (*request, begun.clone(), completion, stream);
+            }
+            self.current = None;
+            let Some(Request { prompt, streams }) = self.requests.next() else { return Ok(None) };
+            let prefilled = model.prefill(&prompt)?;
+            let prompt_ids =
+                if settings.sampler.looks_back() { prompt.input_ids.clone() } else { Vec::new() };
+            let begun = Begun { prefilled, prompt_ids, next_position: prompt.next_position };
+            self.current =
+                Some((self.n_requests, begun, streams.into_iter().enumerate().collect()));
+            self.n_requests += 1;
         };
-        let Request { prompt, streams } = &self.requests[request];
-        let prefilled = match self.prefilled.take() {
-            Some((of, prefilled)) if of == request => prefilled,
-            _ => model.prefill(prompt)?,
-        };
-        self.prefilled = Some((request, prefilled.clone()));
+        let room = settings.max_new_tokens;
+        let Begun { prefilled, prompt_ids, next_position } = begun;
         let row = DecodeRow {
             token: 0,
             position: prefilled.next_position,
@@ -218,9 +305,19 @@ impl<'a> Waiting<'a> {
             start: slot * room,
             len: 0,
         };
-        let stream = streams[completion];
         let (token_ids, logps) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        let active = Active { request, completion, slot, stream, prompt, row, token_ids, logps };
-        Ok(Some(Admitted { active, logits: prefilled.logits.to_vec1::<f32>()? }))
+        let logits = prefilled.logits.to_vec1::<f32>()?;
+        let active = Active {
+            request,
+            completion,
+            slot,
+            stream,
+            prompt_ids,
+            next_position,
+            row,
+            token_ids,
+            logps,
+        };
+        Ok(Some(Admitted { active, logits }))
     }
 }

@@ -1,6 +1,7 @@
 //! One answer to one prompt, and the tensors behind it in a file, for comparison with other programs.
 //! Not here: many completions at once (`engine`), what is asked (`cli`, `eval`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -84,8 +85,8 @@ pub fn answer(
         max_batch: 1,
     };
     let stream = Stream::new(settings.seed, Purpose::Inference, 0, 0, 0);
-    let request = Request { prompt, streams: vec![stream] };
-    let completions = generate(model, &[request], &generation, &mut |_| {})?;
+    let request = Request { prompt: Cow::Borrowed(prompt), streams: vec![stream] };
+    let completions = generate(model, vec![request], &generation, &mut |_| {})?;
     match completions.into_iter().flatten().next() {
         Some(completion) => Ok(completion),
         None => Err(candle_core::Error::Msg("no completion was decoded".to_owned()).into()),

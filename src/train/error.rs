@@ -221,10 +221,16 @@ pub enum TrainError {
         /// Why the first was left out.
         reason: String,
     },
+    /// The system has no more threads.
+    #[error("cannot start a thread: {source}\nhint: lower data.workers")]
+    Thread {
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A sample that supervised training cannot learn from.
     #[error(
-        "sample {sample} has no completion to teach, expected a field `completion`, `thinking` or `reasoning`\n\
-         hint: train on it with method = \"grpo-d\", which needs the solution alone"
+        "sample {sample} has no reasoning to teach, expected a field `completion`, `thinking` or `reasoning`\n\
+         hint: sft.target = \"auto\" teaches the solution alone where there is no more"
     )]
     NoCompletion {
         /// The sample's identifier.

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::TrainError;
 
-/// What a person reads after the first press.
-const NOTICE: &str = "finishing the update, then saving; press again to stop at once";
 /// Exit code of a process that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
@@ -25,16 +23,20 @@ impl Interrupt {
 
     /// One that Ctrl-C requests. To be called once in a process, which clones it from then on.
     ///
+    /// - `notice`: what a person reads after the first press
     /// - `notify`: shows a person one line; called from another thread
     ///
     /// # Errors
     /// The system refuses the handler, or there is one already.
-    pub fn on_ctrl_c(notify: impl Fn(&str) + Send + 'static) -> Result<Self, TrainError> {
+    pub fn on_ctrl_c(
+        notice: &'static str,
+        notify: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, TrainError> {
         let interrupt = Self::new();
         let pressed = interrupt.clone();
         let handler = move || {
             if pressed.request() {
-                notify(NOTICE);
+                notify(notice);
             } else {
                 stop_at_once();
             }

@@ -37,8 +37,7 @@ impl Learner {
     pub(super) fn next_questions(&mut self, n: usize) -> Result<Batch, TrainError> {
         let place = self.progress.prompts_seen;
         self.progress.prompts_seen += n as u64;
-        let Setup { questions, processor, .. } = &mut self.setup;
-        questions.take(processor, place, n)
+        self.setup.questions.take(place, n)
     }
 
     /// Updates that the next batch of rollouts serves: fewer at the very end of a run.

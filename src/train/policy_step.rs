@@ -185,20 +185,23 @@ pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part
     micro_batches(&lens, budget)
 }
 
-pub(super) fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> Result<Packed> {
-    let groups: Vec<Group> = parts
-        .iter()
-        .map(|part| {
-            let group = &groups[part.group];
-            let completions = &group.completions[part.completions.clone()];
-            Group {
-                prompt: group.prompt,
-                completions: completions.iter().map(|c| c.token_ids).collect(),
-            }
-        })
-        .collect();
+fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> Result<Packed> {
     let config = model.config();
+    let groups = groups_of(groups, parts);
     Packed::new(&groups, config.image_token_id, config.vision.spatial_merge_size)
+}
+
+/// The groups of a micro-batch, as the packed stream lays them out.
+pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<Group<'a>> {
+    let group = |part: &Part| {
+        let group = &groups[part.group];
+        let completions = &group.completions[part.completions.clone()];
+        Group {
+            prompt: group.prompt,
+            completions: completions.iter().map(|c| c.token_ids).collect(),
+        }
+    };
+    parts.iter().map(group).collect()
 }
 
 /// Advantage and weight of every token of a micro-batch.

@@ -1,12 +1,13 @@
 //! Which rows come next, and rows to prompts.
 //! Not here: reading rows (`data`), tokens and patches (`processor`).
 
-use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::TrainError;
 use super::rollouts::Question;
-use crate::data::Dataset;
-use crate::data::template::{Template, prompt};
+use crate::config::{DataConfig, OnBadRow};
+use crate::data::Questions;
+use crate::prefetch::Prefetch;
 use crate::processor::Processor;
 use crate::rng::permutation;
 
@@ -49,17 +50,26 @@ impl Order {
     }
 }
 
-/// The rows of a run, made into prompts.
-pub struct Questions {
-    /// Where rows come from.
-    pub dataset: Dataset,
-    /// The sentences around a question.
-    pub template: Template,
-    /// Which row comes when.
-    pub order: Order,
-    /// Whether a row that cannot be used is left out rather than the run's end.
-    pub skips_bad_rows: bool,
+/// The rows of a run, made into prompts ahead of the trainer.
+pub struct TrainingQuestions {
+    source: Source,
+    /// Prompts that are ready or in the making.
+    ahead: usize,
+    workers: usize,
+    /// Running since a place was first asked for.
+    prefetch: Option<Prefetch<Prepared>>,
 }
+
+/// Everything that makes a place of the run into a question.
+#[derive(Clone)]
+struct Source {
+    questions: Questions,
+    processor: Arc<Processor>,
+    order: Order,
+    skips_bad_rows: bool,
+}
+
+type Prepared = Result<Question, TrainError>;
 
 /// Some questions, and the rows that were left out.
 pub struct Batch {
@@ -69,32 +79,40 @@ pub struct Batch {
     pub skipped: Vec<String>,
 }
 
-impl Questions {
+impl TrainingQuestions {
+    /// - `order`: which row comes when, over the rows of `questions`
+    /// - `data`: what the run file says about threads, memory and bad rows
+    pub fn new(
+        questions: Questions,
+        processor: Arc<Processor>,
+        order: Order,
+        data: &DataConfig,
+    ) -> Self {
+        let skips_bad_rows = data.on_bad_row == OnBadRow::Skip;
+        let source = Source { questions, processor, order, skips_bad_rows };
+        Self { source, ahead: data.prefetch, workers: data.workers, prefetch: None }
+    }
+
+    /// Rows of an epoch.
+    pub fn n_rows(&self) -> usize {
+        self.source.order.n_rows()
+    }
+
     /// The questions at `n` places from `place` on.
     ///
     /// # Errors
     /// A row cannot be used and bad rows are not skipped, or none can be used.
-    pub fn take(
-        &mut self,
-        processor: &Processor,
-        place: u64,
-        n: usize,
-    ) -> Result<Batch, TrainError> {
-        let rows: Vec<(u64, usize)> =
-            (place..place + n as u64).map(|place| (place, self.order.row(place))).collect();
-        let results: Vec<Result<Question, TrainError>> = rows
-            .par_iter()
-            .map(|&(place, row)| {
-                let sample = self.dataset.get(row)?;
-                let prompt = prompt(processor, &sample, &self.template)?;
-                Ok(Question { sample, prompt, place: place as u32 })
-            })
-            .collect();
+    pub fn take(&mut self, place: u64, n: usize) -> Result<Batch, TrainError> {
+        let prefetch = match self.prefetch.take().filter(|running| running.next_job() == place) {
+            Some(running) => running,
+            None => self.source.clone().start(place, self.workers, self.ahead)?,
+        };
+        let prefetch = self.prefetch.insert(prefetch);
         let mut batch = Batch { questions: Vec::with_capacity(n), skipped: Vec::new() };
-        for result in results {
-            match result {
+        for prepared in prefetch.take(n) {
+            match prepared {
                 Ok(question) => batch.questions.push(question),
-                Err(error) if self.skips_bad_rows => batch.skipped.push(error.to_string()),
+                Err(error) if self.source.skips_bad_rows => batch.skipped.push(error.to_string()),
                 Err(error) => return Err(error),
             }
         }
@@ -104,6 +122,26 @@ impl Questions {
             }
             _ => Ok(batch),
         }
+    }
+}
+
+impl Source {
+    /// Makes prompts of the places from `place` on.
+    fn start(
+        self,
+        place: u64,
+        workers: usize,
+        ahead: usize,
+    ) -> Result<Prefetch<Prepared>, TrainError> {
+        let Self { questions, processor, order, .. } = self;
+        let order = Mutex::new(order);
+        let prepare = move |place| {
+            let row = order.lock().unwrap_or_else(PoisonError::into_inner).row(place);
+            let (sample, prompt) = questions.prompt(&processor, row)?;
+            Ok(Question { sample, prompt, place: place as u32 })
+        };
+        Prefetch::start(place..u64::MAX, workers, ahead, prepare)
+            .map_err(|source| TrainError::Thread { source })
     }
 }
 

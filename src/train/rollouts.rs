@@ -1,6 +1,8 @@
 //! The first half of an update: prompts, their sampled completions, rewards and advantages.
 //! Not here: sampling itself (`rollout`), the rules (`reward`), Eq. (2) (`grpo::advantage`).
 
+use std::borrow::Cow;
+
 use super::error::TrainError;
 use crate::data::Sample;
 use crate::grpo::advantage::group_advantages;
@@ -78,12 +80,12 @@ pub fn sample_groups(
         .map(|question| {
             let stream = |i| Stream::new(seed, Purpose::Rollout, update, question.place, i);
             Request {
-                prompt: &question.prompt,
+                prompt: Cow::Borrowed(&question.prompt),
                 streams: (0..group_size as u32).map(stream).collect(),
             }
         })
         .collect();
-    generate(model, &requests, settings, on_tokens)
+    generate(model, requests, settings, on_tokens)
 }
 
 /// Rewards a batch of groups and turns the rewards into advantages.

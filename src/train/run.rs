@@ -1,7 +1,9 @@
 //! A run from its first write to its end: folder, records, checkpoints, interruptions.
 //! Not here: the updates themselves (`trainer`).
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::checkpoint::{self, Contents, Loaded, Progress, State};
 use super::error::TrainError;
@@ -17,13 +19,14 @@ use super::rollouts::RolloutGroup;
 use super::run_folder::RunFolder;
 use super::setup::{
     EvaluationQuestions, Setup, evaluation_questions, generation_settings, kl_schedule,
-    optimizer_settings, reward_settings,
+    optimizer_settings, resolved, reward_settings,
 };
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
-use crate::eval::{evaluate, summarize};
+use crate::eval::{Answer, evaluate, summarize};
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
+use crate::processor::Processor;
 use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
 
@@ -58,6 +61,20 @@ pub fn train(
     Run::open(config, options, display)?.go(interrupt)
 }
 
+/// What a run measures itself on.
+struct Evaluation {
+    asked: EvaluationQuestions,
+    processor: Arc<Processor>,
+}
+
+impl Evaluation {
+    fn open(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
+        let asked = evaluation_questions(config)?;
+        let processor = asked.processor(&setup.files)?;
+        Ok(Self { asked, processor })
+    }
+}
+
 struct Run<'a> {
     folder: RunFolder,
     records: RunRecords,
@@ -67,7 +84,7 @@ struct Run<'a> {
     scorer: Scorer,
     health: Health,
     /// What the run measures itself on; `None` where it never does.
-    evaluation: Option<EvaluationQuestions>,
+    evaluation: Option<Evaluation>,
     display: &'a mut ProgressDisplay,
 }
 
@@ -78,6 +95,7 @@ impl<'a> Run<'a> {
         options: &TrainOptions,
         display: &'a mut ProgressDisplay,
     ) -> Result<Self, TrainError> {
+        let config = &resolved(config)?;
         let setup = Setup::open(config)?;
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
         let resumed = if options.resume {
@@ -99,7 +117,7 @@ impl<'a> Run<'a> {
             .transpose()?;
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
-        let evaluation = evaluates.then(|| evaluation_questions(config)).transpose()?;
+        let evaluation = evaluates.then(|| Evaluation::open(config, &learner.setup)).transpose()?;
         let vocab_size = learner.model.config().text.vocab_size;
         let generation = generation_settings(config, &learner.setup.processor, vocab_size);
         let last_update = checkpoint.map(|checkpoint| checkpoint.progress.update);
@@ -152,22 +170,25 @@ impl<'a> Run<'a> {
             }
         }
         self.display.finish();
-        match saved {
-            Some(path) => Ok(Ended::Finished(path)),
+        let last = match saved {
+            Some(path) => path,
             // Resumed after its last update.
-            None => Ok(Ended::Finished(self.save()?)),
-        }
+            None => self.save()?,
+        };
+        self.folder.finish(&last)?;
+        Ok(Ended::Finished(last))
     }
 
     /// Measures the policy and writes the outcome down.
     fn evaluate(&mut self) -> Result<(), TrainError> {
         let learner = &self.learner;
-        let Some(questions) = &self.evaluation else { return Ok(()) };
+        let Some(Evaluation { asked, processor }) = &self.evaluation else { return Ok(()) };
         self.display.stage("evaluation");
-        let (model, processor) = (&learner.sampler, &learner.setup.processor);
-        let asked = (&questions.dataset, &questions.template);
-        let answers = evaluate(model, processor, asked, &questions.settings, &mut |_| Ok(()))?;
-        let summary = summarize(&questions.label, questions.settings.rule, &answers);
+        let EvaluationQuestions { label, questions, settings, .. } = asked;
+        let mut go_on = |_: &Answer| Ok(ControlFlow::Continue(()));
+        let answers =
+            evaluate(&learner.sampler, processor, questions, settings, Vec::new(), &mut go_on)?;
+        let summary = summarize(label, settings.rule, &answers);
         let update = learner.progress.update;
         let (accuracy, format) = (100.0 * summary.accuracy, 100.0 * summary.format_rate);
         let [low, high] = summary.ci95.map(|bound| 100.0 * bound);

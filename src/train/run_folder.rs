@@ -5,6 +5,7 @@
 //! ```text
 //! runs/NAME/
 //!   config.toml           the resolved configuration
+//!   finished              the name of the last checkpoint, once all updates are done
 //!   metrics.jsonl         a line per update
 //!   completions.jsonl     a line per completion
 //!   evaluations.jsonl     a line per evaluation
@@ -27,11 +28,14 @@ const COMPLETIONS: &str = "completions.jsonl";
 const EVALUATIONS: &str = "evaluations.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = ".lock";
+const FINISHED: &str = "finished";
 
 /// Keys that a run may be resumed with in another value: what they decide is how fast the run is,
 /// what it keeps and what it reports, not what it computes. `tokens_per_micro_batch` moves the last
 /// bits of a gradient's sum and is here all the same: lowering it is the way out of a full memory.
-const MAY_DIFFER: [&str; 10] = [
+const MAY_DIFFER: [&str; 12] = [
+    "data.prefetch",
+    "data.workers",
     "eval.after_training",
     "eval.max_batch",
     "model.activation_checkpointing",
@@ -123,6 +127,17 @@ impl RunFolder {
         self.path.join(EVALUATIONS)
     }
 
+    /// Writes down that all updates are done.
+    ///
+    /// - `checkpoint`: the last checkpoint's folder
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(&self, checkpoint: &Path) -> Result<(), TrainError> {
+        let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+        replace(&self.path, FINISHED, format!("{name}\n").as_bytes())
+    }
+
     /// The folder of checkpoints, which may not exist yet.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join(CHECKPOINTS)
@@ -141,6 +156,53 @@ pub fn stored_config(path: &Path) -> Result<String, TrainError> {
         }
         _ => failed("read", &file)(source),
     })
+}
+
+/// Whether the folder holds a run, finished or not.
+pub fn has_run(path: &Path) -> bool {
+    path.join(CONFIG).is_file()
+}
+
+/// The last checkpoint of a run whose updates are all done; none where they are not, or there is no run.
+///
+/// # Errors
+/// The run's folder cannot be read.
+pub fn finished_checkpoint(path: &Path) -> Result<Option<PathBuf>, TrainError> {
+    let file = path.join(FINISHED);
+    match std::fs::read_to_string(&file) {
+        Ok(name) => {
+            let checkpoint = path.join(CHECKPOINTS).join(name.trim());
+            Ok(checkpoint.is_dir().then_some(checkpoint))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("read", &file)(source)),
+    }
+}
+
+/// A resolved configuration without the keys that change no number: two runs with the same one compute the same.
+///
+/// # Errors
+/// It is not TOML.
+pub fn decisive_config(resolved_config: &str) -> Result<String, TrainError> {
+    let parsed = resolved_config.parse::<Table>().map_err(|error| TrainError::Config {
+        place: "the given configuration".to_owned(),
+        found: error.message().to_owned(),
+        hint: "resolve it first",
+    })?;
+    Ok(without_free_keys("", parsed).to_string())
+}
+
+fn without_free_keys(prefix: &str, table: Table) -> Table {
+    let kept = table.into_iter().filter_map(|(name, value)| {
+        let key = format!("{prefix}{name}");
+        match value {
+            Value::Table(table) => {
+                Some((name, Value::Table(without_free_keys(&format!("{key}."), table))))
+            }
+            value => (!may_differ(&key)).then_some((name, value)),
+        }
+    });
+    kept.collect()
 }
 
 /// The first of a run's own files that the folder holds.

@@ -2,19 +2,19 @@
 //! Not here: the loop (`trainer`), reading the run file (`config`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{DType, Device};
 
 use super::error::TrainError;
 use super::optimizer::OptimizerSettings;
-use super::questions::{Order, Questions};
+use super::questions::{Order, TrainingQuestions};
 use crate::config::{
     KlScheduleKind, LrScheduleKind, Method, OnBadRow, RewardRule, RunConfig, RunLength,
 };
-use crate::data::task::{TaskOptions, task};
-use crate::data::template::Template;
-use crate::data::{Dataset, Split, open_json_lines};
+use crate::data::tasks::{TaskOptions, task};
+use crate::data::{Dataset, Questions, Split, Template, open_json_lines};
 use crate::eval::EvalSettings;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::model::files::ModelFiles;
@@ -40,9 +40,9 @@ pub struct Setup {
     /// Device of the run.
     pub device: Device,
     /// Tokenizer, chat template and image settings.
-    pub processor: Processor,
+    pub processor: Arc<Processor>,
     /// The rows of the run.
-    pub questions: Questions,
+    pub questions: TrainingQuestions,
     /// Updates of the whole run.
     pub total_updates: u64,
 }
@@ -50,16 +50,21 @@ pub struct Setup {
 impl Setup {
     /// Opens what the run file names; nothing is written.
     ///
+    /// - `config`: with its task's part in it, see [`resolved`]
+    ///
     /// # Errors
     /// A model, a task or a file that is not there or not what it should be.
     pub fn open(config: &RunConfig) -> Result<Self, TrainError> {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
-        let questions = questions(config)?;
+        let (questions, order) = questions(config)?;
         let files = source::resolve(&config.model.path)?;
         let (min, max) = (config.data.min_pixels, config.data.max_pixels);
         let processor = Processor::load(&files)?.with_pixel_limits(Some(min), Some(max))?;
-        let total_updates = total_updates(config, questions.order.n_rows());
+        let processor = Arc::new(processor);
+        let total_updates = total_updates(config, order.n_rows());
+        let questions =
+            TrainingQuestions::new(questions, Arc::clone(&processor), order, &config.data);
         Ok(Self { files, dtype, device, processor, questions, total_updates })
     }
 
@@ -86,19 +91,44 @@ impl Setup {
     }
 }
 
-fn questions(config: &RunConfig) -> Result<Questions, TrainError> {
+/// The run file with its task's part written out: templates, rules and limits that the file leaves to the task. What
+/// comes out decides the run by itself.
+///
+/// # Errors
+/// There is no such task.
+pub fn resolved(config: &RunConfig) -> Result<RunConfig, TrainError> {
+    let mut config = config.clone();
+    let trained = config.data.task.as_deref().map(task).transpose()?;
+    let template = trained.as_ref().map_or(DEFAULT_TEMPLATE, |task| task.training_template);
+    config.data.template.get_or_insert_with(|| template.to_owned());
+    let rule = trained.as_ref().map_or(Rule::default().name(), |task| task.reward_rule);
+    config.reward.rule = Some(config.reward.rule.map_or_else(|| rule_named(rule), Ok)?);
+    let measured = config.eval.task.as_deref().or(config.data.task.as_deref());
+    if let Some(measured) = measured.map(task).transpose()? {
+        let protocol = measured.evaluation;
+        let eval = &mut config.eval;
+        eval.task = Some(measured.name.to_owned());
+        eval.template.get_or_insert_with(|| protocol.template.to_owned());
+        eval.rule = Some(eval.rule.map_or_else(|| rule_named(protocol.rule), Ok)?);
+        eval.max_new_tokens.get_or_insert(protocol.max_new_tokens);
+        eval.min_pixels = eval.min_pixels.or(protocol.min_pixels);
+        eval.max_pixels = eval.max_pixels.or(protocol.max_pixels);
+    }
+    if let Some(trained) = trained {
+        config.data.task = Some(trained.name.to_owned());
+    }
+    Ok(config)
+}
+
+fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
     let data = &config.data;
-    let (dataset, template) = if let Some(name) = &data.task {
-        let task = task(name)?;
-        (task.open(Split::Train, &task_options(config))?, task.training_template)
+    let dataset = if let Some(name) = &data.task {
+        task(name)?.open(Split::Train, &task_options(config))?
     } else {
         let path = PathBuf::from(data.train.clone().unwrap_or_default());
-        let rows = open_json_lines(&path, data.image_root.as_deref())?;
-        (rows, Template::new(DEFAULT_TEMPLATE)?)
+        open_json_lines(&path, data.image_root.as_deref())?
     };
-    let template = data.template.as_deref().map_or(Ok(template), Template::new)?;
-    let skips_bad_rows = data.on_bad_row == OnBadRow::Skip;
-    if !skips_bad_rows {
+    if data.on_bad_row == OnBadRow::Fail {
         dataset.check_images()?;
     }
     if config.method != Method::Sft {
@@ -108,8 +138,9 @@ fn questions(config: &RunConfig) -> Result<Questions, TrainError> {
     if n_rows == 0 {
         return Err(TrainError::NoRows { name: dataset.name().to_owned() });
     }
+    let template = Template::new(data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let order = Order::new(config.train.seed, n_rows, data.shuffle);
-    Ok(Questions { dataset, template, order, skips_bad_rows })
+    Ok((Questions { dataset: Arc::new(dataset), template }, order))
 }
 
 /// What the run file says about a task's data.
@@ -126,47 +157,62 @@ pub fn task_options(config: &RunConfig) -> TaskOptions {
 pub struct EvaluationQuestions {
     /// The task's name, or the file's.
     pub label: String,
+    /// The task's split.
+    pub split: Split,
     /// The questions.
-    pub dataset: Dataset,
-    /// The sentences around them.
-    pub template: Template,
+    pub questions: Questions,
     /// How answers are decoded and judged.
     pub settings: EvalSettings,
+    /// The least and the most pixels of a picture; without them, the checkpoint says.
+    pub pixel_limits: (Option<usize>, Option<usize>),
 }
 
 /// Opens the questions that a run measures itself on.
+///
+/// - `config`: with its task's part in it, see [`resolved`]
 ///
 /// # Errors
 /// The task or the file is not there or not what it should be.
 pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, TrainError> {
     let eval = &config.eval;
     let split: Split = eval.split.parse()?;
-    let name = eval.task.as_ref().or(config.data.task.as_ref());
     let own = eval.data.clone().map(PathBuf::from);
-    let (label, dataset, template, max_new_tokens, own_rule) = if let Some(name) = name {
-        let task = task(name)?;
+    let (label, dataset) = if let Some(name) = &eval.task {
         // The file that is trained on must not stand in for the task's held-out rows.
         let options = TaskOptions { data: own, ..task_options(config) };
-        let dataset = task.open(split, &options)?;
-        let own_rule = task.evaluation_rule.parse()?;
-        (task.name.to_owned(), dataset, task.evaluation_template, task.max_new_tokens, own_rule)
+        let task = task(name)?;
+        (task.name.to_owned(), task.open(split, &options)?)
     } else {
         let path = own.unwrap_or_default();
         let rows = open_json_lines(&path, config.data.image_root.as_deref())?;
-        let label = path.display().to_string();
-        let template = Template::new(DEFAULT_TEMPLATE)?;
-        (label, rows, template, config.rollout.max_new_tokens, Rule::default())
+        (path.display().to_string(), rows)
     };
     // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
     check_golds(&dataset, &RewardSettings::default(), config.data.allow_unparsable)?;
-    let template = eval.template.as_deref().map_or(Ok(template), Template::new)?;
+    let template = Template::new(eval.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let settings = EvalSettings {
-        max_new_tokens: eval.max_new_tokens.unwrap_or(max_new_tokens),
+        max_new_tokens: eval.max_new_tokens.unwrap_or(config.rollout.max_new_tokens),
         max_batch: eval.max_batch,
-        rule: eval.rule.map_or(own_rule, rule_of),
+        rule: rule_of(eval.rule.unwrap_or_default()),
         limit: eval.limit,
+        samples: 1,
+        sampler: Sampler::greedy(),
+        seed: config.train.seed,
     };
-    Ok(EvaluationQuestions { label, dataset, template, settings })
+    let questions = Questions { dataset: Arc::new(dataset), template };
+    let pixel_limits = (eval.min_pixels, eval.max_pixels);
+    Ok(EvaluationQuestions { label, split, questions, settings, pixel_limits })
+}
+
+impl EvaluationQuestions {
+    /// A model's processor with the pixel limits of these questions.
+    ///
+    /// # Errors
+    /// The files are not those of a processor, or the limits contradict each other.
+    pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, TrainError> {
+        let (min, max) = self.pixel_limits;
+        Ok(Arc::new(Processor::load(files)?.with_pixel_limits(min, max)?))
+    }
 }
 
 fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
@@ -266,7 +312,7 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
         (ExternalCommand { program, args, timeout }, command.weight)
     });
     RewardSettings {
-        rule: rule_of(reward.rule),
+        rule: rule_of(reward.rule.unwrap_or_default()),
         alpha: reward.alpha,
         weights: weights.collect(),
         relative_error: reward.relative_error,
@@ -275,6 +321,16 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
         repetition_ngram: reward.repetition_ngram,
         external: command,
     }
+}
+
+/// The run file's word for a rule of this name.
+fn rule_named(name: &str) -> Result<RewardRule, TrainError> {
+    Ok(match name.parse()? {
+        Rule::AnswerTag => RewardRule::AnswerTag,
+        Rule::R1vReward => RewardRule::R1vReward,
+        Rule::R1vSuperclevr => RewardRule::R1vSuperclevr,
+        Rule::R1vGeoqa => RewardRule::R1vGeoqa,
+    })
 }
 
 fn rule_of(choice: RewardRule) -> Rule {
@@ -321,11 +377,32 @@ mod tests {
     use crate::reward::Component;
 
     #[test]
-    fn every_task_is_evaluated_by_a_rule_that_exists() {
+    fn rules_of_every_task_exist() {
         for name in ["synth-vc", "synth-gr", "vc", "gr"] {
-            let name = task(name).unwrap().evaluation_rule;
-            assert_eq!(name.parse::<Rule>().unwrap().name(), name);
+            let task = task(name).unwrap();
+            for rule in [task.reward_rule, task.evaluation.rule] {
+                assert_eq!(rule_of(rule_named(rule).unwrap()).name(), rule);
+            }
         }
+    }
+
+    #[test]
+    fn what_the_run_file_leaves_open_is_the_tasks_and_what_it_says_stays() {
+        let mut config = RunConfig::default();
+        config.data.task = Some("geoqa".to_owned());
+        config.eval.task = Some("superclevr".to_owned());
+        config.eval.max_new_tokens = Some(99);
+        let resolved = resolved(&config).unwrap();
+        assert_eq!(resolved.data.task.as_deref(), Some("gr"));
+        assert_eq!(resolved.data.template.as_deref(), Some("r1v"));
+        assert_eq!(resolved.reward.rule, Some(RewardRule::R1vReward));
+        assert_eq!(resolved.eval.task.as_deref(), Some("vc"));
+        assert_eq!(resolved.eval.template.as_deref(), Some("r1v-superclevr"));
+        assert_eq!(resolved.eval.rule, Some(RewardRule::R1vSuperclevr));
+        assert_eq!(resolved.eval.max_new_tokens, Some(99));
+        assert_eq!(super::resolved(&resolved).unwrap(), resolved);
+        config.data.task = Some("cats".to_owned());
+        assert!(super::resolved(&config).is_err());
     }
 
     #[test]

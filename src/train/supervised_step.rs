@@ -1,11 +1,13 @@
 //! Supervised fine-tuning: the mean negative log-likelihood of the answers' tokens, into the buffers.
 //! Not here: which completion a sample teaches (`data`), the step (`optimizer`).
 //!
-//! The loss is on the completion alone, its stop token included; R1-V's also trains on the question.
+//! The loss is on the completion alone, its stop token included. R1-V's script also trains on the prompt's text, which
+//! [`Taught::PromptAndCompletion`] does for comparison.
 
 use candle_core::{DType, Result, Tensor};
 
-use super::policy_step::{ScoringSettings, TrainedGroup, batches_of, pack};
+use super::policy_step::{ScoringSettings, TrainedGroup, batches_of, groups_of};
+use crate::model::packed::{Packed, prompt_targets};
 use crate::model::qwen2_vl::Qwen2Vl;
 
 /// Sums over the tokens of an update.
@@ -21,6 +23,15 @@ pub struct SupervisedSums {
     pub n_packed: usize,
 }
 
+/// Which tokens the loss is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taught {
+    /// Those of the completions.
+    Completion,
+    /// Those of the prompts too, but for image tokens and each prompt's first one.
+    PromptAndCompletion,
+}
+
 /// Adds the loss's gradients to the parameters' buffers.
 ///
 /// # Errors
@@ -28,14 +39,20 @@ pub struct SupervisedSums {
 pub fn accumulate_supervised(
     model: &Qwen2Vl,
     groups: &[TrainedGroup],
+    taught: Taught,
     settings: ScoringSettings,
 ) -> Result<SupervisedSums> {
-    let n_tokens: usize =
-        groups.iter().flat_map(|group| &group.completions).map(|c| c.token_ids.len()).sum();
+    let config = model.config();
+    let (image, merge) = (config.image_token_id, config.vision.spatial_merge_size);
+    let n_tokens = n_taught(groups, taught, image);
     let mut sums = SupervisedSums { n_tokens, ..SupervisedSums::default() };
     let weight = 1.0 / n_tokens as f64;
     for parts in batches_of(groups, settings.tokens_per_micro_batch) {
-        let packed = pack(model, groups, &parts)?;
+        let groups = groups_of(groups, &parts);
+        let mut packed = Packed::new(&groups, image, merge)?;
+        if taught == Taught::PromptAndCompletion {
+            packed.score_prompts(&groups, image);
+        }
         let (scored, back) =
             model.score_taped(&packed, settings.temperature, settings.recompute)?;
         let total = |x: &Tensor| x.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
@@ -46,4 +63,16 @@ pub fn accumulate_supervised(
         back.run(&(scored.logp.ones_like()? * -weight)?)?;
     }
     Ok(sums)
+}
+
+fn n_taught(groups: &[TrainedGroup], taught: Taught, image_token_id: u32) -> usize {
+    let of = |group: &TrainedGroup| {
+        let completions: usize = group.completions.iter().map(|c| c.token_ids.len()).sum();
+        completions
+            + match taught {
+                Taught::Completion => 0,
+                Taught::PromptAndCompletion => prompt_targets(group.prompt, image_token_id).count(),
+            }
+    };
+    groups.iter().map(of).sum()
 }

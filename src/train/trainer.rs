@@ -18,8 +18,9 @@ use super::policy_step::{
     accumulate_gradients, score_groups,
 };
 use super::rollouts::{RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups};
-use super::supervised_step::accumulate_supervised;
-use crate::data::supervised_completion;
+use super::supervised_step::{Taught, accumulate_supervised};
+use crate::config::SftTarget;
+use crate::data::{Sample, bare_answer, supervised_completion};
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::reward::Scorer;
@@ -265,6 +266,16 @@ impl RewardMeans {
     }
 }
 
+/// What supervised training teaches of a sample.
+fn taught_text(sample: &Sample, target: SftTarget) -> Result<String, TrainError> {
+    match target {
+        SftTarget::Solution => Ok(bare_answer(sample)),
+        SftTarget::Auto => Ok(supervised_completion(sample).unwrap_or_else(|| bare_answer(sample))),
+        SftTarget::Reasoning => supervised_completion(sample)
+            .ok_or_else(|| TrainError::NoCompletion { sample: sample.id.clone() }),
+    }
+}
+
 impl Learner {
     /// One optimiser step of supervised training.
     pub(super) fn train_supervised(
@@ -274,11 +285,9 @@ impl Learner {
         let started = Instant::now();
         let n_prompts = self.config.grpo.prompts_per_update;
         let batch = self.next_questions(n_prompts)?;
-        let answers = batch.questions.iter().map(|question| {
+        let answers = batch.questions.iter().map(|question| -> Result<_, TrainError> {
             let sample = &question.sample;
-            let Some(text) = supervised_completion(sample) else {
-                return Err(TrainError::NoCompletion { sample: sample.id.clone() });
-            };
+            let text = taught_text(sample, self.config.sft.target)?;
             let mut token_ids = self.setup.processor.encode_text(&text)?;
             token_ids.push(self.setup.processor.special().im_end);
             Ok(token_ids)
@@ -299,7 +308,12 @@ impl Learner {
                 }],
             })
             .collect();
-        let sums = accumulate_supervised(&self.model, &groups, scoring)
+        let taught = if self.config.sft.train_on_prompt {
+            Taught::PromptAndCompletion
+        } else {
+            Taught::Completion
+        };
+        let sums = accumulate_supervised(&self.model, &groups, taught, scoring)
             .map_err(TrainError::during("computing gradients"))?;
         let samples =
             || -> Vec<String> { batch.questions.iter().map(|q| q.sample.id.clone()).collect() };
@@ -315,7 +329,8 @@ impl Learner {
             lr,
             loss: sums.loss,
             entropy: Some(sums.entropy / sums.n_tokens as f64),
-            completion_length: sums.n_tokens as f64 / answers.len() as f64,
+            completion_length: answers.iter().map(Vec::len).sum::<usize>() as f64
+                / answers.len() as f64,
             grad_norm,
             tokens_per_s: sums.n_packed as f64 / s_total,
             s_policy,

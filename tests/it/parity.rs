@@ -1,6 +1,8 @@
 //! The model against transformers: hidden states, logits, greedy generations.
 //! Not here: gradients and optimiser steps (`training_parity`), the processor (its own unit tests).
 
+use std::borrow::Cow;
+
 use candle_core::{D, Result, Tensor};
 use othink::model::packed::{Group, Packed};
 use othink::model::stages::{Inference, Keep, Stages};
@@ -107,10 +109,12 @@ fn greedy(golden: &Golden, prompts: &[&Prompt], max_batch: usize) -> Vec<Complet
         max_batch,
     };
     let stream = Stream::new(0, Purpose::Evaluation, 0, 0, 0);
-    let requests: Vec<Request> =
-        prompts.iter().map(|prompt| Request { prompt, streams: vec![stream] }).collect();
+    let requests: Vec<Request> = prompts
+        .iter()
+        .map(|prompt| Request { prompt: Cow::Borrowed(prompt), streams: vec![stream] })
+        .collect();
     let model = model("policy").detached().unwrap();
-    let groups = generate(&model, &requests, &settings, &mut |_| {}).unwrap();
+    let groups = generate(&model, requests, &settings, &mut |_| {}).unwrap();
     groups.into_iter().flatten().collect()
 }
 

@@ -1,6 +1,8 @@
 //! What sampled completions depend on, and what they do not.
 //! Not here: greedy decoding against transformers (`parity`), the sampler's arithmetic (`rollout`).
 
+use std::borrow::Cow;
+
 use othink::processor::Prompt;
 use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
@@ -27,12 +29,12 @@ fn sampled(
     let requests: Vec<Request> = questions
         .iter()
         .map(|&(prompt, place)| Request {
-            prompt,
+            prompt: Cow::Borrowed(prompt),
             streams: (0..GROUP_SIZE).map(streams(place)).collect(),
         })
         .collect();
     let model = model("policy").detached().unwrap();
-    generate(&model, &requests, &settings, &mut |_| {}).unwrap()
+    generate(&model, requests, &settings, &mut |_| {}).unwrap()
 }
 
 /// Token ids, and log-probabilities by their bits.

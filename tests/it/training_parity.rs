@@ -14,7 +14,7 @@ use othink::train::policy_step::{
     Anchors, ObjectiveSettings, ObjectiveSums, ScoringSettings, TrainedCompletion, TrainedGroup,
     accumulate_gradients, score_groups,
 };
-use othink::train::supervised_step::accumulate_supervised;
+use othink::train::supervised_step::{Taught, accumulate_supervised};
 use serde_json::Value;
 
 use crate::golden::{
@@ -283,17 +283,22 @@ fn supervised_groups<'a>(prompts: &'a [Prompt], answers: &'a [Vec<u32>]) -> Vec<
     prompts.iter().zip(answers).map(group).collect()
 }
 
+/// On the answers alone, and as R1-V's script does on everything that is no image token.
 #[test]
 fn loss_and_every_gradient_of_sft_equal_transformers() {
     let golden = Golden::open();
     let (prompts, answers) = supervised_batch(&golden);
-    let recorded = &golden.index["sft"]["variants"]["assistant_only"];
-    let model = model("policy");
-    let groups = supervised_groups(&prompts, &answers);
-    let sums = accumulate_supervised(&model, &groups, SCORING).unwrap();
-    assert_number(sums.loss, recorded["loss"].as_f64().unwrap(), "loss");
-    assert_eq!(sums.n_tokens as u64, recorded["target_tokens"].as_u64().unwrap());
-    assert_gradients(&golden, recorded, &gradients(&model), "sft");
+    for (variant, taught) in
+        [("assistant_only", Taught::Completion), ("r1v_labels", Taught::PromptAndCompletion)]
+    {
+        let recorded = &golden.index["sft"]["variants"][variant];
+        let model = model("policy");
+        let groups = supervised_groups(&prompts, &answers);
+        let sums = accumulate_supervised(&model, &groups, taught, SCORING).unwrap();
+        assert_eq!(sums.n_tokens as u64, recorded["target_tokens"].as_u64().unwrap());
+        assert_number(sums.loss, recorded["loss"].as_f64().unwrap(), variant);
+        assert_gradients(&golden, recorded, &gradients(&model), variant);
+    }
 }
 
 #[test]
@@ -317,7 +322,7 @@ fn three_adamw_steps_equal_torch() {
         };
         let loss = |model: &Qwen2Vl| {
             if key.starts_with("sft") {
-                accumulate_supervised(model, &supervised, SCORING).unwrap().loss
+                accumulate_supervised(model, &supervised, Taught::Completion, SCORING).unwrap().loss
             } else {
                 run_objective(&golden, &batch, model, (true, 0.04), SCORING, &batch.groups()).loss
             }

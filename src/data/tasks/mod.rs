@@ -1,15 +1,24 @@
-//! Tasks: data for training and testing, and the templates, reward rule and length that go with it.
+//! Tasks: what belongs together in one place and under one name: data, templates, reward rule, and how answers
+//! are asked for and judged.
 //!
 //! | task | also | training rows | test rows | shifted rows |
 //! |---|---|---|---|---|
 //! | `synth-vc` | | 20,000 drawn | 500 drawn | 500 drawn |
 //! | `synth-gr` | | 20,000 drawn | 500 drawn | 500 drawn |
-//! | `vc` | `superclevr` | the data given | the data given | |
-//! | `gr` | `geoqa` | the data given | the data given | |
+//! | `vc` | `superclevr` | the data given | R1-V's 200 questions | |
+//! | `gr` | `geoqa` | the data given | R1-V's 754 questions | |
 //!
-//! Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
+//! The paper names neither its templates nor its limits. They are R1-V's here, whose settings it says it follows: one
+//! prompt for training and another for each evaluation, greedy decoding, 256 new tokens for counting and 1024 for
+//! geometry, pictures as large as the checkpoint allows. `--template`, `--max-new-tokens` and `--max-pixels` choose
+//! otherwise. A change to any of it raises the task's version.
+//!
+//! One task a file: [`counting`], [`geometry`], [`drawn`]. Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
 
-use super::template::Template;
+mod counting;
+mod drawn;
+mod geometry;
+
 use super::{DataError, Dataset, DrawnRows, DrawnTask, Split, open_json_lines};
 use std::path::{Path, PathBuf};
 
@@ -18,27 +27,49 @@ use std::path::{Path, PathBuf};
 pub struct Task {
     /// The task's name; aliases resolve to it.
     pub name: &'static str,
-    /// The template for training.
-    pub training_template: Template,
-    /// The template for evaluation. R1-V's differ from its training prompt.
-    pub evaluation_template: Template,
-    /// The name of the rule that decides whether an answer is right when the task is evaluated: R1-V's, so that
-    /// figures compare with those published. Training rewards by the run file's rule.
-    pub evaluation_rule: &'static str,
-    /// The longest completion that evaluation and rollouts allow, where nothing else is set.
-    pub max_new_tokens: usize,
+    /// Raised whenever a figure that is measured under this name could change.
+    pub version: u32,
+    /// The model that is post-trained on it: a hub id, or `tiny`.
+    pub base_model: &'static str,
+    /// The name of the template for training.
+    pub training_template: &'static str,
+    /// The name of the rule behind the accuracy reward.
+    pub reward_rule: &'static str,
+    /// How answers are asked for and judged.
+    pub evaluation: Protocol,
     source: Source,
+}
+
+/// How a task's answers are asked for and judged; decoding is greedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// The name of the template. R1-V's differ from its training prompt.
+    pub template: &'static str,
+    /// The name of the rule that decides whether an answer is right: R1-V's, so that figures compare with those
+    /// published.
+    pub rule: &'static str,
+    /// The longest completion.
+    pub max_new_tokens: usize,
+    /// Pictures with fewer pixels are enlarged; without it, the checkpoint says.
+    pub min_pixels: Option<usize>,
+    /// Pictures with more pixels are shrunk; without it, the checkpoint says.
+    pub max_pixels: Option<usize>,
 }
 
 /// Where a task's rows come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Drawn(DrawnTask),
-    /// From the data given; `test_list` is the name of R1-V's own list of test questions.
-    Given {
-        drawn_twin: &'static str,
-        test_list: &'static str,
-    },
+    Published(Published),
+}
+
+/// Rows that others have published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Published {
+    /// The drawn task like it, which needs no data.
+    drawn_twin: &'static str,
+    /// R1-V's list of test questions: the file's name.
+    test_list: &'static str,
 }
 
 /// What the user says about a task's data.
@@ -61,6 +92,9 @@ impl Default for TaskOptions {
     }
 }
 
+/// The model whose post-training the paper reports.
+const PAPERS_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
+
 /// Names and aliases, in the order in which they are listed.
 const TASKS: [(&str, &[&str]); 4] =
     [("synth-vc", &[]), ("synth-gr", &[]), ("vc", &["superclevr"]), ("gr", &["geoqa"])];
@@ -72,41 +106,12 @@ const TASKS: [(&str, &[&str]); 4] =
 pub fn task(name: &str) -> Result<Task, DataError> {
     let known = TASKS.iter().find(|(task, aliases)| *task == name || aliases.contains(&name));
     match known.map(|(task, _)| *task) {
-        Some("synth-vc") => drawn(DrawnTask::VisualCounting),
-        Some("synth-gr") => drawn(DrawnTask::GeometryReasoning),
-        // R1-V evaluates SuperCLEVR with 256 new tokens, GeoQA with 1024.
-        Some("vc") => Ok(Task {
-            name: "vc",
-            training_template: Template::new("r1v")?,
-            evaluation_template: Template::new("r1v-superclevr")?,
-            evaluation_rule: "r1v-superclevr",
-            max_new_tokens: 256,
-            source: Source::Given {
-                drawn_twin: "synth-vc",
-                test_list: "superclevr_test200_counting_problems.jsonl",
-            },
-        }),
-        Some("gr") => Ok(Task {
-            name: "gr",
-            training_template: Template::new("r1v")?,
-            evaluation_template: Template::new("r1v-geoqa")?,
-            evaluation_rule: "r1v-geoqa",
-            max_new_tokens: 1024,
-            source: Source::Given { drawn_twin: "synth-gr", test_list: "geoqa_test_prompts.jsonl" },
-        }),
+        Some("synth-vc") => Ok(drawn::task(DrawnTask::VisualCounting)),
+        Some("synth-gr") => Ok(drawn::task(DrawnTask::GeometryReasoning)),
+        Some("vc") => Ok(counting::task()),
+        Some("gr") => Ok(geometry::task()),
         _ => Err(unknown(name)),
     }
-}
-
-fn drawn(task: DrawnTask) -> Result<Task, DataError> {
-    Ok(Task {
-        name: task.name(),
-        training_template: Template::new("short")?,
-        evaluation_template: Template::new("short")?,
-        evaluation_rule: "answer-tag",
-        max_new_tokens: 64,
-        source: Source::Drawn(task),
-    })
 }
 
 fn unknown(name: &str) -> DataError {
@@ -140,10 +145,10 @@ impl Task {
                 let rows = DrawnRows::new(task, split, options.drawing_seed, options.image_size)?;
                 Ok(Dataset::Drawn(rows))
             }
-            (None, Source::Given { .. }) if split == Split::Shifted => {
+            (None, Source::Published(_)) if split == Split::Shifted => {
                 Err(DataError::NoSuchSplit { task: self.name, split: split.name() })
             }
-            (None, Source::Given { drawn_twin, .. }) => {
+            (None, Source::Published(Published { drawn_twin, .. })) => {
                 Err(DataError::NeedsData { task: self.name, drawn: drawn_twin })
             }
         }
@@ -155,7 +160,8 @@ impl Task {
         if own.is_file() {
             return Ok(own);
         }
-        if let (Source::Given { test_list, .. }, Split::Test) = (self.source, split) {
+        if let (Source::Published(Published { test_list, .. }), Split::Test) = (self.source, split)
+        {
             let listed = folder.join(test_list);
             if listed.is_file() {
                 return Ok(listed);
@@ -198,6 +204,7 @@ fn json_lines_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::template::Template;
 
     const ROW: &str = "{\"problem\":\"?\",\"solution\":1}";
 
@@ -217,10 +224,21 @@ mod tests {
     }
 
     #[test]
+    fn templates_of_every_task_exist() {
+        for (name, _) in TASKS {
+            let task = task(name).unwrap();
+            for template in [task.training_template, task.evaluation.template] {
+                assert!(Template::new(template).is_ok(), "{name}: {template}");
+            }
+        }
+    }
+
+    #[test]
     fn an_alias_is_its_task() {
         assert_eq!(task("superclevr").unwrap().name, "vc");
         assert_eq!(task("geoqa").unwrap().name, "gr");
-        assert_ne!(task("gr").unwrap().training_template, task("gr").unwrap().evaluation_template);
+        let gr = task("gr").unwrap();
+        assert_ne!(gr.training_template, gr.evaluation.template);
     }
 
     #[test]

@@ -1,0 +1,167 @@
+//! `othink cross-eval`: from flags to the paper's Table 1 and Figure 7.
+//! Not here: the comparison (`experiment::cross`).
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::data::tasks::task;
+use crate::experiment::cross::{Cell, Contender, CrossSettings, cross_evaluate};
+use crate::experiment::runs::Outcome;
+
+use super::failure::UsageError;
+use super::run_store::StoreArgs;
+use super::{ExitStatus, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  othink cross-eval --train synth-gr --test synth-vc
+  othink cross-eval --train synth-gr,synth-vc --test synth-gr,synth-vc --seeds 3
+  othink cross-eval --train gr --test vc --methods base,sft,grpo,grpo-d --data gr=geoqa --data vc=superclevr";
+
+/// Train each method on one task and test it on another: the paper's Figure 7, and its Table 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Tasks to train on
+    #[arg(long, value_name = "TASK,...", value_delimiter = ',', required = true)]
+    train: Vec<String>,
+    /// Tasks to test on
+    #[arg(long, value_name = "TASK,...", value_delimiter = ',', required = true)]
+    test: Vec<String>,
+    /// Who is compared
+    #[arg(
+        long,
+        value_name = "METHOD,...",
+        value_delimiter = ',',
+        default_value = "base,sft,grpo,grpo-d"
+    )]
+    methods: Vec<Contender>,
+    /// A task's data, in place of its own
+    #[arg(long, value_name = "TASK=PATH")]
+    data: Vec<String>,
+    /// The split to test on
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// At most that many questions of each test
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The printed object.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    cells: &'a [Cell],
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A flag, a run file, a run or an evaluation; what was finished is kept.
+pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let store = args.store.open()?;
+    let settings = args.settings()?;
+    let cells = match cross_evaluate(&settings, &store)? {
+        Outcome::Done(cells) => cells,
+        Outcome::Interrupted => return Ok(ExitStatus::Interrupted),
+    };
+    if args.json {
+        printer.json(&Report { cells: &cells })?;
+    } else {
+        printer.line(tables(&cells).trim_end())?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+impl Args {
+    fn settings(&self) -> anyhow::Result<CrossSettings> {
+        for name in self.train.iter().chain(&self.test) {
+            task(name)?;
+        }
+        let mut data = BTreeMap::new();
+        for given in &self.data {
+            let Some((name, path)) = given.split_once('=') else {
+                let problem = format!("--data {given}: expected TASK=PATH");
+                return Err(UsageError::new(problem, "for example --data gr=geoqa").into());
+            };
+            task(name)?;
+            data.insert(name.to_owned(), PathBuf::from(path));
+        }
+        Ok(CrossSettings {
+            train: self.train.clone(),
+            test: self.test.clone(),
+            contenders: self.methods.clone(),
+            seeds: self.store.seeds(),
+            overrides: self.store.overrides.clone(),
+            data,
+            split: self.split.clone(),
+            limit: self.limit.map(NonZeroUsize::get),
+        })
+    }
+}
+
+/// Figure 7 for every pair of different tasks, Table 1 where tasks are tested on themselves.
+fn tables(cells: &[Cell]) -> String {
+    let mut text = String::new();
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for cell in cells {
+        let pair = (cell.train.as_str(), cell.test.as_str());
+        if !pairs.contains(&pair) {
+            pairs.push(pair);
+        }
+    }
+    for (train, test) in pairs {
+        let same = if train == test { " (same task, Table 1)" } else { " (cross-task, Figure 7)" };
+        text.push_str(&format!("trained on {train}, tested on {test}{same}\n"));
+        let header = ["method", "accuracy", "95% interval", "over base", "over SFT", "format"];
+        let mut rows = vec![header.map(str::to_owned)];
+        let of_pair = cells.iter().filter(|cell| cell.train == train && cell.test == test);
+        rows.extend(of_pair.map(row));
+        text.push_str(&aligned(&rows));
+        text.push('\n');
+    }
+    text
+}
+
+fn row(cell: &Cell) -> [String; 6] {
+    let percent = |part: f64| format!("{:.1}%", 100.0 * part);
+    let gain = |gain: Option<f64>| gain.map_or("-".to_owned(), |g| format!("{:+.1}%", 100.0 * g));
+    let [low, high] = cell.found.ci95;
+    let over = match cell.found.seeds.len() {
+        0 | 1 => format!("{} questions", cell.found.n),
+        n => format!("{n} seeds"),
+    };
+    let is_base = cell.method == Contender::Base.name();
+    [
+        cell.method.to_owned(),
+        percent(cell.found.accuracy),
+        format!("{} to {} over {over}", percent(low), percent(high)),
+        if is_base { "-".to_owned() } else { gain(cell.gain_over_base) },
+        if cell.method == "sft" { "-".to_owned() } else { gain(cell.gain_over_sft) },
+        percent(cell.found.format_rate),
+    ]
+}
+
+/// Columns of equal width, the first to the left, the others to the right.
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if column == 0 { format!("  {cell:<width$}") } else { format!("  {cell:>width$}") }
+        });
+        text.push_str(cells.collect::<String>().trim_end());
+        text.push('\n');
+    }
+    text
+}

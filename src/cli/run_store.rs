@@ -1,0 +1,45 @@
+//! Flags that every experiment of several runs has: where runs are kept, how many seeds, what is laid over the run files.
+//! Not here: the experiments (`experiment`).
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use crate::experiment::runs::RunStore;
+use crate::train::interrupt::Interrupt;
+use crate::train::progress::{ProgressDisplay, ProgressMode};
+
+/// Flags of an experiment of several runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct StoreArgs {
+    /// Train with seeds 1 to N, and report means with intervals over them
+    #[arg(long, value_name = "N", default_value = "1")]
+    seeds: NonZeroU64,
+    /// Replace a value in every run file, such as `train.updates=50`; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub(super) overrides: Vec<String>,
+    /// The folder of runs; what is there already is not computed again
+    #[arg(long, value_name = "DIR", default_value = "runs/experiments")]
+    runs: PathBuf,
+    /// No progress, only warnings and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl StoreArgs {
+    /// The folder of runs; Ctrl-C saves and ends what is under way.
+    ///
+    /// # Errors
+    /// The system refuses the handler of Ctrl-C.
+    pub(super) fn open(&self) -> anyhow::Result<RunStore> {
+        let mode = if self.quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
+        let notes = ProgressDisplay::new(mode).notes();
+        let notice = "saving; the same command goes on from here; press again to stop at once";
+        let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
+        Ok(RunStore::new(self.runs.clone(), interrupt, mode))
+    }
+
+    /// The seeds, from 1.
+    pub(super) fn seeds(&self) -> Vec<u64> {
+        (1..=self.seeds.get()).collect()
+    }
+}

@@ -1,0 +1,113 @@
+//! `othink sweep`: from flags to a table and a plot of one key's values.
+//! Not here: the runs (`experiment::sweep`), drawing (`report`).
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::ConfigFile;
+use crate::experiment::runs::Outcome;
+use crate::experiment::sweep::{SweepPoint, SweepSettings, sweep};
+
+use super::cross_eval::aligned;
+use super::failure::UsageError;
+use super::run_store::StoreArgs;
+use super::{ExitStatus, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  othink sweep --config quickstart.toml --vary reward.alpha=0,0.25,0.5,0.75,1
+  othink sweep --config grpo-synth-vc.toml --vary kl.beta=0,0.01,0.02,0.03,0.04,0.05 --seeds 3";
+
+/// Train and measure a run file with one key at several values: the paper's Figures 4 and 6.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The run file
+    #[arg(long, value_name = "FILE")]
+    config: String,
+    /// The key and its values
+    #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
+    vary: String,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The printed object.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    key: &'a str,
+    points: &'a [SweepPoint],
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A flag, a run file, a run or an evaluation; what was finished is kept.
+pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let (key, values) = varied(&args.vary)?;
+    let settings = SweepSettings {
+        file: ConfigFile::find(&args.config, Path::new(""))?,
+        overrides: args.store.overrides.clone(),
+        key,
+        values,
+        seeds: args.store.seeds(),
+    };
+    let points = match sweep(&settings, &args.store.open()?)? {
+        Outcome::Done(points) => points,
+        Outcome::Interrupted => return Ok(ExitStatus::Interrupted),
+    };
+    if args.json {
+        printer.json(&Report { key: &settings.key, points: &points })?;
+    } else {
+        printer.line(table(&settings.key, &points).trim_end())?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// The key and the values of `--vary`.
+fn varied(text: &str) -> Result<(String, Vec<String>), UsageError> {
+    let refused = |found: &str| {
+        let problem = format!("--vary {text}: found {found}, expected SECTION.KEY=VALUE,VALUE,...");
+        Err(UsageError::new(problem, "for example --vary reward.alpha=0,0.5,1"))
+    };
+    let Some((key, values)) = text.split_once('=') else { return refused("no =") };
+    let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
+    if values.iter().any(String::is_empty) {
+        return refused("an empty value");
+    }
+    Ok((key.trim().to_owned(), values))
+}
+
+fn table(key: &str, points: &[SweepPoint]) -> String {
+    let percent = |part: f64| format!("{:.1}%", 100.0 * part);
+    let header = [key, "accuracy", "95% interval", "answer-tag", "format"];
+    let mut rows = vec![header.map(str::to_owned)];
+    rows.extend(points.iter().map(|SweepPoint { value, found }| {
+        let [low, high] = found.ci95;
+        [
+            value.clone(),
+            percent(found.accuracy),
+            format!("{} to {}", percent(low), percent(high)),
+            percent(found.answer_tag),
+            percent(found.format_rate),
+        ]
+    }));
+    aligned(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_and_values_are_told_apart() {
+        let (key, values) = varied("reward.alpha=0, 0.5,1").unwrap();
+        assert_eq!((key.as_str(), values.join(" ").as_str()), ("reward.alpha", "0 0.5 1"));
+        assert!(varied("reward.alpha").unwrap_err().to_string().contains("no ="));
+        assert!(varied("reward.alpha=0,,1").unwrap_err().to_string().contains("an empty value"));
+    }
+}

@@ -1,0 +1,25 @@
+//! `vc`, visual counting: CLEVR for training, Super-CLEVR for testing, as in R1-V and the paper.
+//! Not here: the drawn twin (`drawn`).
+
+use super::{Protocol, Published, Source, Task};
+
+pub(super) fn task() -> Task {
+    Task {
+        name: "vc",
+        version: 1,
+        base_model: super::PAPERS_MODEL,
+        training_template: "r1v",
+        reward_rule: "r1v-reward",
+        evaluation: Protocol {
+            template: "r1v-superclevr",
+            rule: "r1v-superclevr",
+            max_new_tokens: 256, // R1-V: test_qwen2vl_counting_superclevr.py
+            min_pixels: None,
+            max_pixels: None,
+        },
+        source: Source::Published(Published {
+            drawn_twin: "synth-vc",
+            test_list: "superclevr_test200_counting_problems.jsonl",
+        }),
+    }
+}

@@ -1,0 +1,25 @@
+//! `gr`, geometry reasoning: GeoQA for training and testing, as in R1-V and the paper.
+//! Not here: the drawn twin (`drawn`).
+
+use super::{Protocol, Published, Source, Task};
+
+pub(super) fn task() -> Task {
+    Task {
+        name: "gr",
+        version: 1,
+        base_model: super::PAPERS_MODEL,
+        training_template: "r1v",
+        reward_rule: "r1v-reward",
+        evaluation: Protocol {
+            template: "r1v-geoqa",
+            rule: "r1v-geoqa",
+            max_new_tokens: 1024, // R1-V: test_qwen2vl_geoqa.py
+            min_pixels: None,
+            max_pixels: None,
+        },
+        source: Source::Published(Published {
+            drawn_twin: "synth-gr",
+            test_list: "geoqa_test_prompts.jsonl",
+        }),
+    }
+}

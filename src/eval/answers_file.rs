@@ -1,0 +1,270 @@
+//! The file of an evaluation's answers, written as they come and whole at the end.
+//! Not here: the answers (`answer`), asking (`ask`).
+//!
+//! While an evaluation goes on its answers stand in `FILE.partial`, whose first line says which evaluation it is. An
+//! interrupted evaluation is continued from there by the same command. At the end the answers are put in the data's
+//! order, the file takes its own name in one step and the partial one goes.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::answer::Answer;
+
+/// What is wrong with a file of answers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswersFileError {
+    /// A file cannot be read or written.
+    #[error("cannot {action} {}: {source}\nhint: check free space and permissions", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The partial file belongs to another evaluation.
+    #[error(
+        "{}: holds the answers of an unfinished evaluation with {key} = {found}, expected {expected}\n\
+         hint: finish that one with its own flags, name another file, or delete this one",
+        path.display()
+    )]
+    OtherEvaluation {
+        /// The file.
+        path: PathBuf,
+        /// The first thing in which the two differ.
+        key: String,
+        /// What the file says of it.
+        found: String,
+        /// What this evaluation says.
+        expected: String,
+    },
+    /// A line is not an answer.
+    #[error("{}: line {row}: {found}, expected an answer of `othink eval`\nhint: name a file that `othink eval --out` has written", path.display())]
+    NotAnAnswer {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        row: usize,
+        /// What the parser found.
+        found: String,
+    },
+}
+
+/// A file of answers that is being written.
+#[derive(Debug)]
+pub struct AnswersFile {
+    path: PathBuf,
+    partial: PathBuf,
+    file: File,
+}
+
+impl AnswersFile {
+    /// Begins a file, or continues the partial one that an earlier sitting left; also what that holds.
+    ///
+    /// - `identity`: everything that decides the answers, as a JSON object; the same for every sitting
+    ///
+    /// # Errors
+    /// The partial file is of another evaluation or damaged, or a file cannot be written.
+    pub fn open(path: &Path, identity: &Value) -> Result<(Self, Vec<Answer>), AnswersFileError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".partial");
+        let partial = PathBuf::from(name);
+        let failed = |action| failed(action, &partial);
+        let (answers, good_bytes) = match File::open(&partial) {
+            Ok(file) => read_partial(&partial, file, identity)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), 0),
+            Err(error) => return Err(failed("read")(error)),
+        };
+        let opened = File::options().create(true).append(true).open(&partial);
+        let mut file = opened.map_err(failed("write"))?;
+        // A last line that was never finished goes.
+        file.set_len(good_bytes).map_err(failed("cut"))?;
+        if good_bytes == 0 {
+            writeln!(file, "{identity}").map_err(failed("write"))?;
+        }
+        Ok((Self { path: path.to_owned(), partial, file }, answers))
+    }
+
+    /// Appends an answer; it is kept whatever happens afterwards.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn append(&mut self, answer: &Answer) -> Result<(), AnswersFileError> {
+        let line = lines(std::slice::from_ref(answer)).map_err(failed("write", &self.partial))?;
+        self.file.write_all(&line).map_err(failed("write", &self.partial))
+    }
+
+    /// Writes all answers under the file's own name.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(self, answers: &[Answer]) -> Result<(), AnswersFileError> {
+        let Self { path, partial, file } = self;
+        drop(file);
+        let mut name = path.as_os_str().to_owned();
+        name.push(".tmp");
+        let temporary = PathBuf::from(name);
+        let written = lines(answers).and_then(|lines| {
+            let mut file = File::create(&temporary)?;
+            file.write_all(&lines)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        });
+        written.map_err(failed("write", &path))?;
+        fs::remove_file(&partial).map_err(failed("remove", &partial))
+    }
+}
+
+/// The answers in a finished file.
+///
+/// # Errors
+/// The file cannot be read, or a line is not an answer.
+pub fn read_answers(path: &Path) -> Result<Vec<Answer>, AnswersFileError> {
+    let file = File::open(path).map_err(failed("read", path))?;
+    let mut answers = Vec::new();
+    for (idx, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(failed("read", path))?;
+        if !line.trim().is_empty() {
+            answers.push(parse(path, idx + 1, &line)?);
+        }
+    }
+    Ok(answers)
+}
+
+fn parse(path: &Path, row: usize, line: &str) -> Result<Answer, AnswersFileError> {
+    serde_json::from_str(line).map_err(|error| AnswersFileError::NotAnAnswer {
+        path: path.to_owned(),
+        row,
+        found: error.to_string(),
+    })
+}
+
+/// The answers of a partial file, and the bytes up to the end of its last whole line.
+fn read_partial(
+    path: &Path,
+    file: File,
+    identity: &Value,
+) -> Result<(Vec<Answer>, u64), AnswersFileError> {
+    let (mut answers, mut good_bytes) = (Vec::new(), 0);
+    let mut lines = BufReader::new(file);
+    let mut line = String::new();
+    for row in 1.. {
+        line.clear();
+        let n_bytes = lines.read_line(&mut line).map_err(failed("read", path))?;
+        if !line.ends_with('\n') {
+            break;
+        }
+        if row == 1 {
+            require_same(path, &line, identity)?;
+        } else {
+            answers.push(parse(path, row, &line)?);
+        }
+        good_bytes += n_bytes as u64;
+    }
+    Ok((answers, good_bytes))
+}
+
+fn require_same(path: &Path, line: &str, identity: &Value) -> Result<(), AnswersFileError> {
+    let found: Value = serde_json::from_str(line).unwrap_or(Value::Null);
+    if found == *identity {
+        return Ok(());
+    }
+    let spell = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+    let keys = identity.as_object().into_iter().flat_map(|fields| fields.keys());
+    let key = keys.into_iter().find(|key| found.get(*key) != identity.get(*key));
+    let key = key.map_or("a field of a later version", String::as_str);
+    Err(AnswersFileError::OtherEvaluation {
+        path: path.to_owned(),
+        key: key.to_owned(),
+        found: spell(found.get(key)),
+        expected: spell(identity.get(key)),
+    })
+}
+
+fn lines(answers: &[Answer]) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for answer in answers {
+        serde_json::to_writer(&mut lines, answer)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AnswersFileError {
+    move |source| AnswersFileError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(row: usize) -> Answer {
+        Answer {
+            id: format!("rows.jsonl:{row}"),
+            row,
+            sample_idx: 0,
+            problem: "?".to_owned(),
+            solution: "7".to_owned(),
+            completion: "<answer> 7 </answer>".to_owned(),
+            answer: Some("7".to_owned()),
+            accuracy: 1.0,
+            answer_tag: 1.0,
+            format: 0.0,
+            reason: "same number".to_owned(),
+            is_graded: true,
+            n_tokens: 3,
+            is_truncated: false,
+        }
+    }
+
+    #[test]
+    fn interrupted_file_is_continued_where_it_was_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.jsonl");
+        let identity = json!({"task": "vc", "samples": 1});
+        let (mut file, given) = AnswersFile::open(&path, &identity).unwrap();
+        assert!(given.is_empty());
+        file.append(&answer(4)).unwrap();
+        file.append(&answer(0)).unwrap();
+        file.file.write_all(b"{\"id\": \"half a li").unwrap();
+        drop(file);
+        assert!(!path.exists(), "nothing stands under its own name before the end");
+
+        let (mut file, given) = AnswersFile::open(&path, &identity).unwrap();
+        assert_eq!(given, [answer(4), answer(0)]);
+        file.append(&answer(2)).unwrap();
+        file.finish(&[answer(0), answer(2), answer(4)]).unwrap();
+        assert_eq!(read_answers(&path).unwrap(), [answer(0), answer(2), answer(4)]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the partial file is gone");
+    }
+
+    #[test]
+    fn partial_file_of_another_evaluation_is_kept_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.jsonl");
+        let (mut file, _) = AnswersFile::open(&path, &json!({"task": "vc", "samples": 1})).unwrap();
+        file.append(&answer(0)).unwrap();
+        drop(file);
+        let other = AnswersFile::open(&path, &json!({"task": "vc", "samples": 8})).unwrap_err();
+        let message = other.to_string();
+        assert!(message.contains("samples = 1, expected 8\nhint: "), "{message}");
+        let (_, given) = AnswersFile::open(&path, &json!({"task": "vc", "samples": 1})).unwrap();
+        assert_eq!(given.len(), 1);
+    }
+
+    #[test]
+    fn line_that_is_no_answer_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.jsonl");
+        fs::write(&path, "\n{\"completion\": \"7\"}\n").unwrap();
+        let message = read_answers(&path).unwrap_err().to_string();
+        assert!(message.contains("answers.jsonl: line 2: missing field"), "{message}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Asking a model every question of a data set.
+//! Not here: decoding (`rollout`), grading (`answer`), counting (`summary`).
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::EvalError;
+use super::answer::Answer;
+use crate::data::{Dataset, Questions, Sample};
+use crate::model::qwen2_vl::Qwen2Vl;
+use crate::prefetch::Prefetch;
+use crate::processor::{Processor, Prompt};
+use crate::reward::Rule;
+use crate::rng::{Purpose, Stream};
+use crate::rollout::engine::{Event, GenerationSettings, Request, generate_each};
+use crate::rollout::sampler::{Sampler, Suppressed};
+
+/// Threads that make rows into prompts.
+const WORKERS: usize = 2;
+/// Prompts that are ready before they are asked for: bounds the patches held in memory.
+const AHEAD: usize = 8;
+
+/// How a model is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvalSettings {
+    /// Answers are cut off there.
+    pub max_new_tokens: usize,
+    /// Answers decoded at a time; changes speed and memory alone.
+    pub max_batch: usize,
+    /// The task's own rule, which decides `accuracy`; `answer-tag` is reported beside it.
+    pub rule: Rule,
+    /// At most that many questions; without it, all.
+    pub limit: Option<usize>,
+    /// Answers to each question.
+    pub samples: usize,
+    /// How tokens are chosen: greedily, unless a question is asked several times.
+    pub sampler: Sampler,
+    /// Names the random numbers; greedy decoding draws none.
+    pub seed: u64,
+}
+
+impl EvalSettings {
+    /// Questions that are asked of a data set.
+    pub fn n_questions(&self, dataset: &Dataset) -> usize {
+        self.limit.map_or(dataset.len(), |limit| limit.min(dataset.len()))
+    }
+
+    /// Answers that are wanted of them.
+    pub fn n_answers(&self, dataset: &Dataset) -> usize {
+        self.n_questions(dataset) * self.samples
+    }
+}
+
+/// Asks a model every question that has not been answered yet, as many at a time as `max_batch` lets.
+///
+/// - `given`: answers of an earlier sitting; answers to questions beyond the limit are left out
+/// - `on_answer` gets each new answer when it ends, in any order; `Break` ends the evaluation there
+/// - returns all answers, in the data's order
+///
+/// # Errors
+/// See [`EvalError`]. Answers that `on_answer` has had are good whatever happens.
+pub fn evaluate(
+    model: &Qwen2Vl,
+    processor: &Arc<Processor>,
+    questions: &Questions,
+    settings: &EvalSettings,
+    given: Vec<Answer>,
+    on_answer: &mut dyn FnMut(&Answer) -> Result<ControlFlow<()>, EvalError>,
+) -> Result<Vec<Answer>, EvalError> {
+    let n = settings.n_questions(&questions.dataset);
+    if n == 0 {
+        return Err(EvalError::NoRows { name: questions.dataset.name().to_owned() });
+    }
+    let mut answers = given;
+    answers.retain(|answer| answer.row < n && answer.sample_idx < settings.samples);
+    let open = Arc::new(open_questions(n, settings.samples, &answers));
+    let n_open: usize = open.iter().map(|(_, samples)| samples.len()).sum();
+    let mut prepared = prepared(model, processor, questions, settings, &open)?;
+    // Rows that are being answered, and what went wrong with one: both sides of the generation need them.
+    let asked: RefCell<Vec<(usize, Arc<Sample>)>> = RefCell::default();
+    let failed: RefCell<Option<EvalError>> = RefCell::default();
+    let mut requests = std::iter::from_fn(|| match prepared.next()? {
+        Ok((question, sample, prompt)) => {
+            let (row, samples) = &open[question];
+            asked.borrow_mut().push((question, Arc::new(sample)));
+            let stream = |&idx: &usize| {
+                Stream::new(settings.seed, Purpose::Evaluation, 0, *row as u32, idx as u32)
+            };
+            let streams = samples.iter().map(stream).collect();
+            Some(Request { prompt: Cow::Owned(prompt), streams })
+        }
+        Err(error) => {
+            *failed.borrow_mut() = Some(error);
+            None
+        }
+    });
+    let mut on_event = |event: Event| {
+        let Event::Ended { request, completion, sampled } = event else {
+            return ControlFlow::Continue(());
+        };
+        let (question, sample) = asked.borrow()[request].clone();
+        let (row, samples) = &open[question];
+        let told = processor.decode(&sampled.token_ids, true).map_err(EvalError::from);
+        let told = told.and_then(|text| {
+            let place = (*row, samples[completion]);
+            let answer = Answer::grade(&sample, place, (&sampled, text), settings.rule);
+            let flow = on_answer(&answer)?;
+            answers.push(answer);
+            Ok(flow)
+        });
+        told.unwrap_or_else(|error| {
+            *failed.borrow_mut() = Some(error);
+            ControlFlow::Break(())
+        })
+    };
+    if n_open > 0 {
+        let generation = generation_settings(model, processor, settings, n_open);
+        generate_each(model, &mut requests, &generation, &mut on_event)?;
+    }
+    if let Some(error) = failed.take() {
+        return Err(error);
+    }
+    answers.sort_by_key(Answer::place);
+    Ok(answers)
+}
+
+/// Rows with the answers that are missing.
+fn open_questions(n: usize, samples: usize, answers: &[Answer]) -> Vec<(usize, Vec<usize>)> {
+    let given: BTreeSet<(usize, usize)> = answers.iter().map(Answer::place).collect();
+    let missing =
+        |row| -> Vec<usize> { (0..samples).filter(|idx| !given.contains(&(row, *idx))).collect() };
+    (0..n).map(|row| (row, missing(row))).filter(|(_, samples)| !samples.is_empty()).collect()
+}
+
+type Prepared = Result<(usize, Sample, Prompt), EvalError>;
+
+/// Prompts of the open questions, made ahead by worker threads.
+fn prepared(
+    model: &Qwen2Vl,
+    processor: &Arc<Processor>,
+    questions: &Questions,
+    settings: &EvalSettings,
+    open: &Arc<Vec<(usize, Vec<usize>)>>,
+) -> std::io::Result<Prefetch<Prepared>> {
+    let (questions, processor, open) = (questions.clone(), Arc::clone(processor), Arc::clone(open));
+    let limit = model.config().text.max_position_embeddings;
+    let n_new = settings.max_new_tokens;
+    let n_open = open.len() as u64;
+    Prefetch::start(0..n_open, WORKERS, AHEAD, move |question| {
+        let question = question as usize;
+        let (sample, prompt) = questions.prompt(&processor, open[question].0)?;
+        let n_prompt = prompt.input_ids.len();
+        if n_prompt + n_new > limit {
+            return Err(EvalError::TooLong { sample: sample.id, n_prompt, n_new, limit });
+        }
+        Ok((question, sample, prompt))
+    })
+}
+
+fn generation_settings(
+    model: &Qwen2Vl,
+    processor: &Processor,
+    settings: &EvalSettings,
+    n_open: usize,
+) -> GenerationSettings {
+    let vocab_size = model.config().text.vocab_size;
+    GenerationSettings {
+        sampler: settings.sampler.clone(),
+        suppressed: Suppressed::new(&processor.never_sampled(vocab_size), &[], 0),
+        max_new_tokens: settings.max_new_tokens,
+        stop_ids: processor.special().stop_ids.clone(),
+        max_batch: settings.max_batch.min(n_open),
+    }
+}

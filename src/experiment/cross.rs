@@ -1,0 +1,278 @@
+//! Every method on every task: trained on one, tested on another (the paper's Figure 7) or on its own (Table 1).
+//! Not here: how the tables look (`cli`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::ExperimentError;
+use super::runs::{Outcome, RunStore, method_name};
+use super::seeds::{OverSeeds, relative_gain};
+use crate::config::{ConfigFile, Method, RunConfig};
+use crate::data::tasks::task;
+use crate::eval::Summary;
+use crate::model::files::ModelFiles;
+use crate::model::source;
+use crate::train::setup::{EvaluationQuestions, evaluation_questions, resolved};
+
+/// A method that takes part in the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    /// The model before any post-training.
+    Base,
+    /// Post-trained by a method.
+    Trained(Method),
+}
+
+impl Contender {
+    /// All of them, in the paper's order.
+    pub const ALL: [Self; 4] = [
+        Self::Base,
+        Self::Trained(Method::Sft),
+        Self::Trained(Method::Grpo),
+        Self::Trained(Method::GrpoD),
+    ];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Trained(method) => method_name(method),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Contender {
+    type Err = ExperimentError;
+
+    fn from_str(name: &str) -> Result<Self, ExperimentError> {
+        let known = Self::ALL.into_iter().find(|contender| contender.name() == name);
+        known.ok_or_else(|| ExperimentError::UnknownMethod {
+            found: name.to_owned(),
+            expected: "base, sft, grpo or grpo-d",
+        })
+    }
+}
+
+/// What is compared.
+#[derive(Debug, Clone)]
+pub struct CrossSettings {
+    /// Tasks to train on, by name.
+    pub train: Vec<String>,
+    /// Tasks to test on, by name.
+    pub test: Vec<String>,
+    /// Who takes part.
+    pub contenders: Vec<Contender>,
+    /// Seeds of every run.
+    pub seeds: Vec<u64>,
+    /// `section.key=value`, laid over every run file.
+    pub overrides: Vec<String>,
+    /// Data given for tasks, by the task's name.
+    pub data: BTreeMap<String, PathBuf>,
+    /// The split to test on.
+    pub split: String,
+    /// At most that many questions of each test.
+    pub limit: Option<usize>,
+}
+
+/// One method, trained on one task and tested on another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// The task that was trained on; for the base model, the task whose run file names it.
+    pub train: String,
+    /// The task that was tested on.
+    pub test: String,
+    /// The method.
+    pub method: &'static str,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: OverSeeds,
+    /// Relative gain over the base model; none where that got nothing right or took no part.
+    pub gain_over_base: Option<f64>,
+    /// Relative gain over supervised fine-tuning.
+    pub gain_over_sft: Option<f64>,
+}
+
+/// The built-in run file of a method on a task.
+///
+/// # Errors
+/// There is no such task.
+pub fn run_file(task_name: &str, method: Method) -> Result<&'static str, ExperimentError> {
+    Ok(match (task(task_name)?.name, method) {
+        ("vc", Method::Grpo) => "clevr.toml",
+        ("vc", Method::GrpoD) => "grpo-d-clevr.toml",
+        ("vc", Method::Sft) => "sft-clevr.toml",
+        ("gr", Method::Grpo) => "geoqa.toml",
+        ("gr", Method::GrpoD) => "grpo-d-geoqa.toml",
+        ("gr", Method::Sft) => "sft-geoqa.toml",
+        ("synth-gr", Method::Grpo) => "grpo-synth-gr.toml",
+        ("synth-gr", Method::GrpoD) => "grpo-d-synth-gr.toml",
+        ("synth-gr", Method::Sft) => "sft-synth-gr.toml",
+        (_, Method::Grpo) => "grpo-synth-vc.toml",
+        (_, Method::GrpoD) => "quickstart.toml",
+        (_, Method::Sft) => "sft-synth-vc.toml",
+    })
+}
+
+/// Trains and tests what has not been trained and tested yet.
+///
+/// # Errors
+/// A run file, a run or an evaluation; what was finished before is kept.
+pub fn cross_evaluate(
+    settings: &CrossSettings,
+    store: &RunStore,
+) -> Result<Outcome<Vec<Cell>>, ExperimentError> {
+    let mut cells = Vec::new();
+    for train in &settings.train {
+        // [contender][test]
+        let mut found: Vec<Vec<OverSeeds>> = Vec::new();
+        for &contender in &settings.contenders {
+            let Outcome::Done(summaries) = contend(settings, store, train, contender)? else {
+                return Ok(Outcome::Interrupted);
+            };
+            let seeds = match contender {
+                Contender::Base => Vec::new(),
+                Contender::Trained(_) => settings.seeds.clone(),
+            };
+            found.push(
+                summaries.iter().map(|tested| OverSeeds::new(seeds.clone(), tested)).collect(),
+            );
+        }
+        cells.extend(compare(settings, train, &found)?);
+    }
+    Ok(Outcome::Done(cells))
+}
+
+/// One contender trained on one task, with every seed, on every test: `[test][seed]`.
+fn contend(
+    settings: &CrossSettings,
+    store: &RunStore,
+    train: &str,
+    contender: Contender,
+) -> Result<Outcome<Vec<Vec<Summary>>>, ExperimentError> {
+    let (method, seeds) = match contender {
+        Contender::Base => (Method::GrpoD, &settings.seeds[..settings.seeds.len().min(1)]),
+        Contender::Trained(method) => (method, settings.seeds.as_slice()),
+    };
+    let mut summaries = vec![Vec::new(); settings.test.len()];
+    for &seed in seeds {
+        let config = settings.config(train, method, seed)?;
+        let files = if contender == Contender::Base {
+            source::resolve(&config.model.path)?
+        } else {
+            match store.train(&config)? {
+                Outcome::Done(run) => ModelFiles::Folder(run.checkpoint),
+                Outcome::Interrupted => return Ok(Outcome::Interrupted),
+            }
+        };
+        for (test, tested) in settings.test.iter().zip(&mut summaries) {
+            let asked = settings.questions(test, &config)?;
+            match store.measure(&files, &config, &asked)? {
+                Outcome::Done(summary) => tested.push(summary),
+                Outcome::Interrupted => return Ok(Outcome::Interrupted),
+            }
+        }
+    }
+    Ok(Outcome::Done(summaries))
+}
+
+fn compare(
+    settings: &CrossSettings,
+    train: &str,
+    found: &[Vec<OverSeeds>],
+) -> Result<Vec<Cell>, ExperimentError> {
+    let mut cells = Vec::new();
+    for (idx, test) in settings.test.iter().enumerate() {
+        let of = |wanted: Contender| {
+            let place = settings.contenders.iter().position(|contender| *contender == wanted)?;
+            Some(found[place][idx].accuracy)
+        };
+        let (base, sft) = (of(Contender::Base), of(Contender::Trained(Method::Sft)));
+        for (contender, found) in settings.contenders.iter().zip(found) {
+            let found = found[idx].clone();
+            let gain = |over: Option<f64>| relative_gain(found.accuracy, over?);
+            cells.push(Cell {
+                train: task(train)?.name.to_owned(),
+                test: task(test)?.name.to_owned(),
+                method: contender.name(),
+                gain_over_base: gain(base),
+                gain_over_sft: gain(sft),
+                found,
+            });
+        }
+    }
+    Ok(cells)
+}
+
+impl CrossSettings {
+    /// The run file of a method on a task, with overrides and seed laid over it.
+    fn config(&self, train: &str, method: Method, seed: u64) -> Result<RunConfig, ExperimentError> {
+        let file = ConfigFile::find(run_file(train, method)?, Path::new(""))?;
+        let mut overrides = self.overrides.clone();
+        if let Some(data) = self.data_of(train)? {
+            overrides.push(format!("data.train={}", toml::Value::String(data)));
+        }
+        overrides.push(format!("train.seed={seed}"));
+        Ok(RunConfig::from_file(&file, &overrides)?)
+    }
+
+    /// The questions of a test, drawn as the run draws.
+    fn questions(
+        &self,
+        test: &str,
+        config: &RunConfig,
+    ) -> Result<EvaluationQuestions, ExperimentError> {
+        let mut asking = RunConfig { data: config.data.clone(), ..RunConfig::default() };
+        asking.data.task = Some(test.to_owned());
+        asking.data.train = None;
+        asking.eval.task = Some(test.to_owned());
+        asking.eval.data = self.data_of(test)?;
+        asking.eval.split.clone_from(&self.split);
+        asking.eval.limit = self.limit;
+        asking.eval.max_batch = config.eval.max_batch;
+        Ok(evaluation_questions(&resolved(&asking)?)?)
+    }
+
+    fn data_of(&self, name: &str) -> Result<Option<String>, ExperimentError> {
+        let wanted = task(name)?.name;
+        for (name, path) in &self.data {
+            if task(name)?.name == wanted {
+                return Ok(Some(path.display().to_string()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_and_method_has_a_run_file_of_its_own_that_says_so() {
+        for name in ["synth-vc", "synth-gr", "vc", "gr"] {
+            for method in [Method::Sft, Method::Grpo, Method::GrpoD] {
+                let file = run_file(name, method).unwrap();
+                let config = RunConfig::load(file, &[]).unwrap();
+                assert_eq!((config.method, config.data.task.as_deref()), (method, Some(name)));
+            }
+        }
+    }
+
+    #[test]
+    fn contenders_are_found_by_name() {
+        for contender in Contender::ALL {
+            assert_eq!(contender.name().parse::<Contender>().unwrap(), contender);
+        }
+        assert!("ppo".parse::<Contender>().unwrap_err().to_string().contains("`ppo`"));
+    }
+}

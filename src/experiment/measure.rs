@@ -1,0 +1,125 @@
+//! One model on one set of questions: what has been answered is read, what has not is asked.
+//! Not here: asking (`eval`), which questions a run file means (`train::setup`).
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use serde_json::{Value, json};
+
+use super::{ExperimentError, fingerprint};
+use crate::eval::answers_file::AnswersFile;
+use crate::eval::{Answer, Summary, evaluate, summarize};
+use crate::model::files::ModelFiles;
+use crate::model::open::open;
+use crate::train::interrupt::Interrupt;
+use crate::train::setup::EvaluationQuestions;
+
+/// Answers between two lines of progress.
+const PROGRESS_EVERY: usize = 100;
+
+/// A model and how it is run.
+#[derive(Debug, Clone, Copy)]
+pub struct MeasuredModel<'a> {
+    /// Its files.
+    pub files: &'a ModelFiles,
+    /// Number format.
+    pub dtype: DType,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// What a measurement has come to.
+#[derive(Debug, Clone)]
+pub enum Measured {
+    /// Every question was answered.
+    Whole {
+        /// The answers, in the data's order.
+        answers: Vec<Answer>,
+        /// What they come to.
+        summary: Summary,
+    },
+    /// Interrupted; with a file, the answers so far are kept and the same call goes on from there.
+    Interrupted,
+}
+
+/// Everything that decides a model's answers: equal objects, equal answers.
+///
+/// # Errors
+/// A file of the model cannot be read.
+pub fn identity(
+    model: MeasuredModel,
+    asked: &EvaluationQuestions,
+) -> Result<Value, ExperimentError> {
+    let settings = &asked.settings;
+    let sampler = &settings.sampler;
+    let (min_pixels, max_pixels) = asked.pixel_limits;
+    Ok(json!({
+        "model": fingerprint::of_model(model.files)?,
+        "dtype": model.dtype.as_str(),
+        "task": asked.label,
+        "split": asked.split.name(),
+        "data": asked.questions.dataset.describe(),
+        "template": asked.questions.template.question("{problem}"),
+        "rule": format!("{} v{}", settings.rule.name(), settings.rule.version()),
+        "max_new_tokens": settings.max_new_tokens,
+        "min_pixels": min_pixels,
+        "max_pixels": max_pixels,
+        "samples": settings.samples,
+        "temperature": sampler.temperature,
+        "top_k": sampler.top_k,
+        "top_p": sampler.top_p,
+        "min_p": sampler.min_p,
+        "repetition_penalty": sampler.repetition_penalty,
+        "seed": settings.seed,
+    }))
+}
+
+/// Measures a model.
+///
+/// - `out`: the file of answers; while it is unfinished, what it holds is not asked again
+/// - `on_progress`: hears now and then how many answers there are, and how many of them are right
+///
+/// # Errors
+/// The model, the data or the file cannot be used; answers that are in the file stay there.
+pub fn measure(
+    model: MeasuredModel,
+    asked: &EvaluationQuestions,
+    out: Option<&Path>,
+    interrupt: &Interrupt,
+    on_progress: &mut dyn FnMut(usize, usize),
+) -> Result<Measured, ExperimentError> {
+    let EvaluationQuestions { label, questions, settings, .. } = asked;
+    let identity = identity(model, asked)?;
+    let processor = asked.processor(model.files)?;
+    let opened = open(model.files, model.dtype, model.device, |_| false)?;
+    let (mut file, given) = match out {
+        Some(out) => {
+            let (file, given) = AnswersFile::open(out, &identity)?;
+            (Some(file), given)
+        }
+        None => (None, Vec::new()),
+    };
+    let (mut answered, mut right) = (given.len(), given.iter().filter(|a| a.is_correct()).count());
+    let mut is_interrupted = false;
+    let mut on_answer = |answer: &Answer| {
+        if let Some(file) = &mut file {
+            file.append(answer)?;
+        }
+        answered += 1;
+        right += usize::from(answer.is_correct());
+        if answered.is_multiple_of(PROGRESS_EVERY) {
+            on_progress(answered, right);
+        }
+        is_interrupted = interrupt.is_requested();
+        Ok(if is_interrupted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    let answers = evaluate(&opened, &processor, questions, settings, given, &mut on_answer)?;
+    if is_interrupted && answers.len() < settings.n_answers(&questions.dataset) {
+        return Ok(Measured::Interrupted);
+    }
+    if let Some(file) = file {
+        file.finish(&answers)?;
+    }
+    Ok(Measured::Whole { summary: summarize(label, settings.rule, &answers), answers })
+}

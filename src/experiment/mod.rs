@@ -1,0 +1,69 @@
+//! Experiments of several runs: train or reuse each, measure or reuse each, compare.
+//!
+//! In reading order: [`fingerprint`] says when two things are the same; [`runs`] trains what has not been trained yet,
+//! [`measure`] asks what has not been asked yet; [`seeds`] counts over seeds; [`cross`] is the paper's Table 1 and Figure 7,
+//! [`sweep`] its Figures 4 and 6.
+//! Not here: a single run (`train`), a single evaluation (`eval`), how results look (`cli`, `report`).
+//!
+//! Everything is kept in one folder of runs. A run is identified by its resolved configuration, an evaluation by all that
+//! decides its answers, so that repeating a command, in whole or in part, computes only what is missing.
+
+pub mod cross;
+pub mod fingerprint;
+pub mod measure;
+pub mod runs;
+pub mod seeds;
+pub mod sweep;
+
+use crate::config::ConfigError;
+use crate::data::DataError;
+use crate::eval::EvalError;
+use crate::eval::answers_file::AnswersFileError;
+use crate::model::error::ModelError;
+use crate::train::error::TrainError;
+
+/// What stopped an experiment. Runs and answers that were finished are kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// A run file or an override.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A run.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A task.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A method's name.
+    #[error(
+        "unknown method `{found}`, expected {expected}\nhint: for example base,sft,grpo,grpo-d"
+    )]
+    UnknownMethod {
+        /// The name.
+        found: String,
+        /// The names there are.
+        expected: &'static str,
+    },
+    /// A folder or file of the experiment.
+    #[error("cannot {action} {}: {source}\nhint: check free space and permissions", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The path.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl From<AnswersFileError> for ExperimentError {
+    fn from(error: AnswersFileError) -> Self {
+        Self::Eval(EvalError::File(error))
+    }
+}

@@ -1,0 +1,154 @@
+//! A folder of runs and answers in which the same thing is computed once.
+//! Not here: training (`train`), asking (`measure`).
+//!
+//! ```text
+//! RUNS/vc-grpo-d-seed1-0123456789abcdef/     a run's folder, as `othink train` makes it
+//! RUNS/answers/vc-test-200-fedcba....jsonl   the answers of one model to one set of questions
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::measure::{Measured, MeasuredModel, identity, measure};
+use super::{ExperimentError, fingerprint};
+use crate::config::{Method, RunConfig};
+use crate::eval::answers_file::read_answers;
+use crate::eval::{Summary, summarize};
+use crate::model::device;
+use crate::model::files::ModelFiles;
+use crate::train::interrupt::Interrupt;
+use crate::train::progress::{ProgressDisplay, ProgressMode};
+use crate::train::run::{Ended, TrainOptions, train};
+use crate::train::run_folder::{decisive_config, finished_checkpoint, has_run};
+use crate::train::setup::{EvaluationQuestions, resolved};
+
+/// A folder of runs and answers.
+#[derive(Debug)]
+pub struct RunStore {
+    folder: PathBuf,
+    interrupt: Interrupt,
+    mode: ProgressMode,
+}
+
+/// Something that Ctrl-C may have put off: the same command goes on from there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome<T> {
+    /// Done, now or earlier.
+    Done(T),
+    /// Interrupted and saved.
+    Interrupted,
+}
+
+/// A run whose updates are all done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedRun {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Its last checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+impl RunStore {
+    /// A folder of runs, which need not exist yet.
+    pub fn new(folder: PathBuf, interrupt: Interrupt, mode: ProgressMode) -> Self {
+        Self { folder, interrupt, mode }
+    }
+
+    /// The folder of a run: task, method, seed, and a fingerprint of everything that decides the run's numbers.
+    ///
+    /// # Errors
+    /// There is no such task, or a path is not UTF-8.
+    pub fn folder_of(&self, config: &RunConfig) -> Result<PathBuf, ExperimentError> {
+        let config = resolved(config)?;
+        let decisive = decisive_config(&config.resolved_toml()?)?;
+        let data = config.data.task.as_deref().unwrap_or("file");
+        let (method, seed) = (method_name(config.method), config.train.seed);
+        let fingerprint = fingerprint::of_text(&decisive);
+        Ok(self.folder.join(format!("{data}-{method}-seed{seed}-{fingerprint}")))
+    }
+
+    /// Trains a run that has not been trained, continues one that was interrupted, finds one that is finished.
+    ///
+    /// # Errors
+    /// The run's own.
+    pub fn train(&self, config: &RunConfig) -> Result<Outcome<FinishedRun>, ExperimentError> {
+        let folder = self.folder_of(config)?;
+        if let Some(checkpoint) = finished_checkpoint(&folder)? {
+            self.note(&format!("{}: trained already", folder.display()));
+            return Ok(Outcome::Done(FinishedRun { folder, checkpoint }));
+        }
+        let resume = has_run(&folder);
+        self.note(&format!(
+            "{}: {}",
+            folder.display(),
+            if resume { "going on" } else { "training" }
+        ));
+        let options = TrainOptions { resume, out: folder.clone() };
+        match train(config, &options, &self.interrupt, &mut ProgressDisplay::new(self.mode))? {
+            Ended::Finished(checkpoint) => Ok(Outcome::Done(FinishedRun { folder, checkpoint })),
+            Ended::Interrupted(_) => Ok(Outcome::Interrupted),
+        }
+    }
+
+    /// Measures a model on questions, or reads what it answered before.
+    ///
+    /// - `config`: says on which device and in which number format
+    ///
+    /// # Errors
+    /// The model, the data or the file of answers cannot be used.
+    pub fn measure(
+        &self,
+        files: &ModelFiles,
+        config: &RunConfig,
+        asked: &EvaluationQuestions,
+    ) -> Result<Outcome<Summary>, ExperimentError> {
+        let device = device::device(&config.model.device.to_string())?;
+        let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
+        let model = MeasuredModel { files, dtype, device: &device };
+        let path = self.answers_path(model, asked)?;
+        if path.is_file() {
+            let answers = read_answers(&path)?;
+            return Ok(Outcome::Done(summarize(&asked.label, asked.settings.rule, &answers)));
+        }
+        let n = asked.settings.n_answers(&asked.questions.dataset);
+        let mut on_progress = |answered: usize, right: usize| {
+            self.note(&format!("{}: {answered} of {n} answers, {right} right", asked.label));
+        };
+        match measure(model, asked, Some(&path), &self.interrupt, &mut on_progress)? {
+            Measured::Whole { summary, .. } => Ok(Outcome::Done(summary)),
+            Measured::Interrupted => Ok(Outcome::Interrupted),
+        }
+    }
+
+    fn answers_path(
+        &self,
+        model: MeasuredModel,
+        asked: &EvaluationQuestions,
+    ) -> Result<PathBuf, ExperimentError> {
+        let folder = self.folder.join("answers");
+        let failed =
+            |source| ExperimentError::Io { action: "create", path: folder.clone(), source };
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let n = asked.settings.n_questions(&asked.questions.dataset);
+        let fingerprint = fingerprint::of_text(&identity(model, asked)?.to_string());
+        let task = asked.label.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        Ok(folder.join(format!("{task}-{}-{n}-{fingerprint}.jsonl", asked.split.name())))
+    }
+
+    fn note(&self, text: &str) {
+        ProgressDisplay::new(self.mode).note(text);
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// The method's name in run files.
+pub const fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::GrpoD => "grpo-d",
+        Method::Grpo => "grpo",
+        Method::Sft => "sft",
+    }
+}

@@ -1,0 +1,98 @@
+//! One figure over several seeds: its mean and how sure it is.
+//! Not here: the figure itself (`eval`).
+
+use serde::Serialize;
+
+use crate::eval::Summary;
+use crate::eval::interval::mean95;
+
+/// An accuracy over the runs of one configuration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OverSeeds {
+    /// The seeds; empty for a model that was not trained.
+    pub seeds: Vec<u64>,
+    /// The accuracy of each.
+    pub accuracies: Vec<f64>,
+    /// Their mean.
+    pub accuracy: f64,
+    /// The accuracy's 95% interval: Student's t over two or more seeds, else Wilson's over the questions.
+    pub ci95: [f64; 2],
+    /// The mean by `answer-tag`.
+    pub answer_tag: f64,
+    /// The mean part of completions that have the asked-for form.
+    pub format_rate: f64,
+    /// Questions asked of each.
+    pub n: usize,
+}
+
+impl OverSeeds {
+    /// - `measured`: one summary per seed, at least one
+    pub fn new(seeds: Vec<u64>, measured: &[Summary]) -> Self {
+        let mean = |of: &dyn Fn(&Summary) -> f64| {
+            measured.iter().map(of).sum::<f64>() / measured.len().max(1) as f64
+        };
+        let accuracies: Vec<f64> = measured.iter().map(|summary| summary.accuracy).collect();
+        let ci95 = match measured {
+            [only] => only.ci95,
+            _ => {
+                let [low, high] = mean95(&accuracies);
+                [low.max(0.0), high.min(1.0)]
+            }
+        };
+        Self {
+            seeds,
+            accuracy: mean(&|summary| summary.accuracy),
+            ci95,
+            answer_tag: mean(&|summary| summary.answer_tag.accuracy),
+            format_rate: mean(&|summary| summary.format_rate),
+            n: measured.first().map_or(0, |summary| summary.n),
+            accuracies,
+        }
+    }
+}
+
+/// The relative gain over another accuracy as the paper has it, `(a - b) / b`; none over 0.
+pub fn relative_gain(accuracy: f64, over: f64) -> Option<f64> {
+    (over > 0.0).then(|| (accuracy - over) / over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::Tally;
+
+    fn summary(correct: usize) -> Summary {
+        let tally = Tally::new(correct, 200);
+        Summary {
+            task: "vc".to_owned(),
+            n: 200,
+            rule: "answer-tag".to_owned(),
+            correct,
+            accuracy: tally.accuracy,
+            ci95: tally.ci95,
+            answer_tag: tally,
+            ungraded: 0,
+            format_rate: 1.0,
+            truncated_fraction: 0.0,
+            completion_length: 1.0,
+            sampled: None,
+        }
+    }
+
+    #[test]
+    fn one_seed_has_the_interval_of_its_questions_and_several_that_of_their_mean() {
+        let one = OverSeeds::new(vec![1], &[summary(100)]);
+        assert_eq!((one.accuracy, one.ci95), (0.5, Tally::new(100, 200).ci95));
+        let three = OverSeeds::new(vec![1, 2, 3], &[summary(80), summary(100), summary(120)]);
+        // 0.5 -+ 4.302653 * 0.1 / sqrt(3)
+        assert!((three.accuracy - 0.5).abs() < 1e-12);
+        assert!((three.ci95[0] - 0.251_586).abs() < 1e-5, "{:?}", three.ci95);
+    }
+
+    /// The paper's Table 1: GRPO-D 76.50% and GRPO 64.50% on VC are "+18.60%".
+    #[test]
+    fn gains_are_relative_as_in_the_paper() {
+        assert!((relative_gain(0.765, 0.645).unwrap() - 0.186).abs() < 1e-4);
+        assert_eq!(relative_gain(0.5, 0.0), None);
+    }
+}
