@@ -56,7 +56,9 @@ fn digest(mut hasher: impl Digest, mut file: &File) -> Result<String> {
     loop {
         let n_read = file.read(&mut buffer)?;
         if n_read == 0 {
-            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            let digits = hasher.finalize();
+            let digits: Vec<String> = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+            return Ok(digits.concat());
         }
         hasher.update(&buffer[..n_read]);
     }

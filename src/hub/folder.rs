@@ -117,9 +117,8 @@ impl Folder {
             return Ok(());
         }
         create_parent(&path)?;
-        let text: String = names.iter().map(|name| format!("{name}\n")).collect();
         let half = path.with_extension(std::process::id().to_string());
-        std::fs::write(&half, text)
+        std::fs::write(&half, names.join("\n"))
             .and_then(|()| std::fs::rename(&half, &path))
             .map_err(HubError::storage(&path, 0))
     }

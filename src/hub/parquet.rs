@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::error::HubError;
 use super::folder::Folder;
 use super::repository::{MAIN, Repository};
-use super::{Hub, Listing, shards};
+use super::shards::{self, Shards};
+use super::{Hub, Listing};
 
 /// The branch that the hub keeps its parquet copy of a data set on.
 const CONVERTED: &str = "refs/convert/parquet";
@@ -29,20 +30,51 @@ impl Hub {
         if let Some(paths) = on_disk.iter().find_map(|found| self.whole_split(found, split)) {
             return Ok(paths);
         }
-        let listing = if self.is_offline {
-            let missing = || format!("a parquet file of the split `{split}` is");
-            offline_listing(on_disk).ok_or_else(|| self.offline(repository, &missing()))?
-        } else {
-            self.online_listing(&candidates)?.ok_or_else(|| HubError::Contents {
-                repository: repository.to_string(),
-                found: "no parquet file, on its main branch or converted".to_owned(),
-                expected: "parquet files".to_owned(),
-                hint: "fetch the data set by other means, and give its folder with --data",
-            })?
+        if self.is_offline {
+            return self.offline_split(repository, on_disk, split);
+        }
+        let listing = self.online_listing(&candidates)?.ok_or_else(|| HubError::Contents {
+            repository: repository.to_string(),
+            found: "no parquet file, on its main branch or converted".to_owned(),
+            expected: "parquet files".to_owned(),
+            hint: "fetch the data set by other means, and give its folder with --data",
+        })?;
+        let shards = shards::of_split(&listing.names, split, &listing.repository)?;
+        self.fetch_shards(&listing, &shards)
+    }
+
+    fn fetch_shards(&self, listing: &Listing, shards: &Shards) -> Result<Vec<PathBuf>, HubError> {
+        let folder = self.fetch(listing, &shards.names)?;
+        Ok(shards.names.iter().map(|name| folder.join(name)).collect())
+    }
+
+    /// The split from the cache alone: taken as whole unless names or numbers tell otherwise.
+    fn offline_split(
+        &self,
+        repository: &Repository,
+        on_disk: Vec<OnDisk>,
+        split: &str,
+    ) -> Result<Vec<PathBuf>, HubError> {
+        let missing = |what: String| self.offline(repository, &format!("{what} is"));
+        let has_parquet = |found: &OnDisk| shards::has_parquet(&found.listing.names);
+        let Some(OnDisk { listing, is_whole }) = on_disk.into_iter().find(has_parquet) else {
+            return Err(missing(format!("a parquet file of the split `{split}`")));
         };
-        let names = shards::of_split(&listing.names, split, &listing.repository)?.names;
-        let folder = self.fetch(&listing, &names)?;
-        Ok(names.iter().map(|name| folder.join(name)).collect())
+        match shards::of_split(&listing.names, split, &listing.repository) {
+            Ok(shards) => {
+                if !is_whole {
+                    let repository = &listing.repository;
+                    tracing::warn!(
+                        "{repository}: offline: what is in the cache counts as all of it"
+                    );
+                }
+                self.fetch_shards(&listing, &shards)
+            }
+            Err(HubError::Contents { found, expected, .. }) if !is_whole => Err(missing(format!(
+                "the whole split `{split}` (found {found}, expected {expected})"
+            ))),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the cache tells of the commit that was fetched last.
@@ -87,14 +119,4 @@ struct OnDisk {
     listing: Listing,
     /// Whether these are the names of all the commit's files, in the cache or not.
     is_whole: bool,
-}
-
-/// The first that has parquet files; what does not say how much it lacks is taken as it is.
-fn offline_listing(found: Vec<OnDisk>) -> Option<Listing> {
-    let found = found.into_iter().find(|found| shards::has_parquet(&found.listing.names))?;
-    if !found.is_whole {
-        let repository = &found.listing.repository;
-        tracing::warn!("{repository}: offline, so what the cache has of it is taken as the whole");
-    }
-    Some(found.listing)
 }

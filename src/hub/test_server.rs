@@ -90,14 +90,14 @@ impl TestHub {
     }
 
     /// A hub with the model `org/model`.
-    pub(crate) fn serve(files: Files) -> Self {
+    pub(crate) fn serve(files: &Files) -> Self {
         let hub = Self::empty();
         hub.add("models/org/model", "main", COMMIT, files);
         hub
     }
 
     /// Adds or replaces a revision, which is reached by its commit too.
-    pub(crate) fn add(&self, repository: &str, revision: &str, commit: &str, files: Files) {
+    pub(crate) fn add(&self, repository: &str, revision: &str, commit: &str, files: &Files) {
         let mut state = self.state.lock().unwrap();
         for name in [revision, commit] {
             let key = (repository.to_owned(), name.to_owned());
@@ -194,11 +194,11 @@ impl State {
             Some(Fault::Bare) => answer.headers.clear(),
             Some(Fault::NoRanges) | None => {}
         }
-        let mut head = format!("HTTP/1.1 {}\r\nConnection: close\r\n", answer.status);
-        for (name, value) in &answer.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += &format!("Content-Length: {}\r\n\r\n", answer.body.len());
+        let length = answer.body.len().to_string();
+        let answer = answer.with("Content-Length", &length).with("Connection", "close");
+        let lines = answer.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let lines: Vec<String> = lines.collect();
+        let head = format!("HTTP/1.1 {}\r\n{}\r\n", answer.status, lines.concat());
         let body = if request.method == "HEAD" { &[] } else { &answer.body[..] };
         [head.as_bytes(), &body[..body.len().min(sent)]].concat()
     }

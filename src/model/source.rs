@@ -204,7 +204,7 @@ mod tests {
             "original/model.safetensors",
         ]);
         served.insert(INDEX_FILE.to_owned(), index.into_bytes());
-        let (server, cache) = (TestHub::serve(served), tempfile::tempdir().unwrap());
+        let (server, cache) = (TestHub::serve(&served), tempfile::tempdir().unwrap());
         let first = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, false));
         let ModelFiles::Folder(folder) = first.unwrap() else { panic!("a folder") };
         for name in ["config.json", "tokenizer.json", "model-00001-of-00001.safetensors"] {
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn half_a_copy_in_the_cache_is_completed() {
         let served = named(&["config.json", "tokenizer.json", SINGLE_FILE]);
-        let (server, cache) = (TestHub::serve(served), tempfile::tempdir().unwrap());
+        let (server, cache) = (TestHub::serve(&served), tempfile::tempdir().unwrap());
         let fetch = |is_offline| {
             resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, is_offline))
         };
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn hub_that_does_not_know_the_model_is_quoted() {
         let (server, cache) =
-            (TestHub::serve(named(&["config.json"])), tempfile::tempdir().unwrap());
+            (TestHub::serve(&named(&["config.json"])), tempfile::tempdir().unwrap());
         let unknown = resolve_among("org/other", FAKE, || hub(&cache, &server.endpoint, false));
         let unknown = message(unknown);
         assert!(unknown.contains(&server.endpoint) && unknown.contains("404"), "{unknown}");
