@@ -161,7 +161,7 @@ impl Client {
             if !location.starts_with('/') || location.starts_with("//") {
                 return announced(&response, url, name);
             }
-            url = format!("{}{location}", self.endpoint);
+            url = format!("{}{location}", origin(&url));
         }
         let expected = "a file, or the address of one";
         Err(not_a_hub(&url, format!("{MAX_RENAMES} redirects"), expected))
@@ -273,6 +273,12 @@ fn announced(response: &Response<Body>, url: String, name: &str) -> Result<Remot
     Ok(RemoteFile { url, name: name.to_owned(), commit, etag, bytes })
 }
 
+/// An address without its path.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |scheme| scheme + "://".len());
+    url[host..].find('/').map_or(url, |path| &url[..host + path])
+}
+
 /// A header's text.
 pub(super) fn text<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
@@ -334,6 +340,13 @@ mod tests {
         let limit = "\"api\";r=0;t=55";
         assert_eq!(delay("RateLimit", limit), Retry::After(Duration::from_secs(55)));
         assert_eq!(delay("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"), Retry::Soon);
+    }
+
+    #[test]
+    fn origin_ends_where_the_path_begins() {
+        for url in ["http://mirror:80/hf/org/model?a=/b", "http://mirror:80/", "http://mirror:80"] {
+            assert_eq!(origin(url), "http://mirror:80");
+        }
     }
 
     #[test]

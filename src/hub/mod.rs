@@ -17,6 +17,8 @@ pub mod repository;
 mod settings;
 mod shards;
 #[cfg(test)]
+mod test_parquet;
+#[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
