@@ -1,9 +1,12 @@
 //! Post-training of vision-language models by reinforcement learning with verifiable rewards (GRPO-D).
 //!
 //! Modules in reading order; data flows one way, down this list. `ops`, `model`, `rng` and `prefetch` may be
-//! used by everything below `processor`; nothing sees [`cli`].
+//! used by everything below `processor`, `hub` by `data` and `model`; nothing sees [`cli`].
 
 pub mod config;
+
+pub mod hub;
+
 pub mod data;
 pub mod processor;
 

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use crate::hub::error::HubError;
+
 /// What is wrong with a model's files, or with the place they were looked for in.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -173,6 +175,14 @@ pub enum ModelError {
         tried: String,
         /// The next move.
         hint: String,
+    },
+    /// A model of the hub is not wholly in the cache, and cannot be fetched.
+    #[error("model {spec:?} not found: no such folder; no complete copy in the cache; {source}")]
+    Hub {
+        /// The id as given.
+        spec: String,
+        /// What the hub, the network or the disk said.
+        source: HubError,
     },
     /// A device was asked for that this program or machine does not have.
     #[error("device {spec:?}: {found}, expected {expected}\nhint: {hint}")]

@@ -19,8 +19,6 @@ pub mod save;
 pub(crate) mod shard;
 #[cfg(test)]
 mod test_checkpoint;
-#[cfg(test)]
-mod test_hub;
 pub mod weights;
 
 pub mod parameters;

@@ -1,16 +1,13 @@
 //! From what a user calls a model to its files: `tiny`, a folder, or an id of the Hugging Face hub.
-//! Not here: reading the files (`files`, `config`, `weights`); data sets of the hub (`data`).
+//! Not here: reading the files (`files`, `config`, `weights`); how the hub is asked (`crate::hub`).
 //!
-//! Hub files lie where Python's `huggingface_hub` keeps them, so either program finds what the other
-//! has fetched. Its environment variables are honoured: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`,
-//! `HF_TOKEN`, `HF_HUB_OFFLINE`. A model that is wholly in the cache is used without asking the
-//! network whether there is a newer one.
+//! A model that is wholly in the hub's cache is used without asking the network whether there is a
+//! newer one.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hf_hub::Cache;
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
+use crate::hub::repository::Repository;
+use crate::hub::{Hub, Listing};
 
 use super::error::ModelError;
 use super::fields::read_object;
@@ -80,126 +77,46 @@ fn resolve_among(
         let hint = "give the folder that holds config.json and the safetensors files";
         return Err(not_found("it is a file, expected a folder".to_owned(), hint));
     }
-    if !is_hub_id(spec) {
+    if !Repository::is_id(spec) {
         let hint = "give `tiny`, a model folder, or a hub id such as Qwen/Qwen2-VL-2B-Instruct";
         return Err(not_found("no such folder, and not a hub id `org/name`".to_owned(), hint));
     }
-    let hub = hub();
-    if let Some(folder) = hub.cached(spec) {
+    let (hub, repository) = (hub(), Repository::model(spec));
+    if let Some(folder) = hub.snapshot(&repository).filter(|folder| is_whole(folder)) {
         return Ok(ModelFiles::Folder(folder));
     }
-    let cache = hub.cache.path().display().to_string();
-    let tried = format!("no such folder; no complete copy in the cache {cache}");
-    if hub.is_offline {
-        let hint = "unset HF_HUB_OFFLINE, or point HF_HOME at a cache that holds the model";
-        return Err(not_found(format!("{tried}; HF_HUB_OFFLINE forbids to fetch it"), hint));
-    }
-    let fetched = hub.fetch(spec).map_err(|error| {
-        let hint = "check the spelling and the network; a gated or private model needs HF_TOKEN, \
-                    a mirror HF_ENDPOINT";
-        not_found(format!("{tried}; {} answers: {error}", hub.endpoint), hint)
-    })?;
-    Ok(ModelFiles::Folder(fetched))
-}
-
-/// `org/name`, both of the characters that the hub allows.
-fn is_hub_id(spec: &str) -> bool {
-    let is_part = |part: &str| {
-        part.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    let of_hub = |source| ModelError::Hub { spec: spec.to_owned(), source };
+    let listing = hub.list(&repository).map_err(of_hub)?;
+    let Some(names) = model_files(&listing) else {
+        let hint = "only checkpoints in safetensors files are supported";
+        return Err(not_found("the model has no safetensors files".to_owned(), hint));
     };
-    spec.split_once('/').is_some_and(|(org, name)| is_part(org) && is_part(name))
+    let folder = hub.fetch(&listing, &names).map_err(of_hub)?;
+    Ok(ModelFiles::Folder(folder))
 }
 
-/// The hub as the environment describes it.
-#[derive(Debug)]
-struct Hub {
-    cache: Cache,
-    endpoint: String,
-    token: Option<String>,
-    is_offline: bool,
+/// Whether a folder of the cache has everything that a run needs.
+///
+/// The weights are fetched last, so that a copy with all its weights has the rest too.
+fn is_whole(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).exists();
+    let files = ModelFiles::Folder(folder.to_owned());
+    let has_shards = || {
+        let index = read_object(&files, INDEX_FILE).ok()??;
+        Some(read_weight_map(&index)?.iter().all(|(_, shard)| has(shard)))
+    };
+    has("config.json")
+        && has("tokenizer.json")
+        && (has(SINGLE_FILE) || has_shards().unwrap_or(false))
 }
 
-impl Hub {
-    fn from_env() -> Self {
-        let home = variable("HF_HOME").map_or_else(
-            || env::home_dir().unwrap_or_default().join(".cache").join("huggingface"),
-            PathBuf::from,
-        );
-        let stored_token = || std::fs::read_to_string(home.join("token")).ok();
-        let token = variable("HF_TOKEN").or_else(stored_token);
-        let endpoint =
-            variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-        Self {
-            cache: Cache::new(variable("HF_HUB_CACHE").map_or(home.join("hub"), PathBuf::from)),
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
-            is_offline: variable("HF_HUB_OFFLINE").is_some_and(|value| {
-                ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
-            }),
-        }
-    }
-
-    /// The model's folder in the cache, where everything that a run needs is there.
-    ///
-    /// [`Hub::fetch`] takes the weights last, so that a copy with all its weights has the rest too.
-    fn cached(&self, id: &str) -> Option<PathBuf> {
-        let repo = self.cache.model(id.to_owned());
-        let folder = repo.get("config.json")?.parent()?.to_owned();
-        repo.get("tokenizer.json")?;
-        if repo.get(SINGLE_FILE).is_some() {
-            return Some(folder);
-        }
-        let index = read_object(&ModelFiles::Folder(folder.clone()), INDEX_FILE).ok()??;
-        let is_complete =
-            read_weight_map(&index)?.iter().all(|(_, shard)| repo.get(shard).is_some());
-        is_complete.then_some(folder)
-    }
-
-    fn fetch(&self, id: &str) -> Result<PathBuf, FetchError> {
-        let repo = ApiBuilder::from_cache(self.cache.clone())
-            .with_endpoint(self.endpoint.clone())
-            .with_token(self.token.clone())
-            .with_user_agent("othink", env!("CARGO_PKG_VERSION"))
-            .build()?
-            .model(id.to_owned());
-        let listed = repo.info()?.siblings.into_iter().map(|file| file.rfilename);
-        let (weights, mut wanted): (Vec<String>, Vec<String>) =
-            listed.filter(|name| is_model_file(name)).partition(|name| is_weights(name));
-        if weights.is_empty() {
-            return Err(FetchError::NoWeights);
-        }
-        wanted.extend(weights);
-        tracing::info!(model = id, files = wanted.len(), from = self.endpoint, "fetching a model");
-        // A second pass completes the newer snapshot if the model was changed during the first.
-        for _ in 0..2 {
-            if let Some(folder) = fetch_all(&repo, &wanted)? {
-                return Ok(folder);
-            }
-        }
-        Err(FetchError::Changing)
-    }
-}
-
-/// Fetches what the cache does not hold; the folder, if all the files are in the same one.
-fn fetch_all(repo: &ApiRepo, wanted: &[String]) -> Result<Option<PathBuf>, ApiError> {
-    let mut folders = Vec::new();
-    for name in wanted {
-        folders.extend(repo.get(name)?.parent().map(Path::to_owned));
-    }
-    let last = folders.pop();
-    Ok(last.filter(|last| folders.iter().all(|folder| folder == last)))
-}
-
-/// Why a model could not be fetched.
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    #[error("the model has no safetensors files")]
-    NoWeights,
-    #[error("the model kept changing while it was fetched")]
-    Changing,
+/// The files that a run needs, weights last; `None` for a model that has none.
+fn model_files(listing: &Listing) -> Option<Vec<String>> {
+    let wanted = listing.names.iter().filter(|name| is_model_file(name)).cloned();
+    let (weights, mut names): (Vec<String>, Vec<String>) =
+        wanted.partition(|name| is_weights(name));
+    names.extend(weights.iter().cloned());
+    (!weights.is_empty()).then_some(names)
 }
 
 fn is_model_file(name: &str) -> bool {
@@ -211,19 +128,16 @@ fn is_weights(name: &str) -> bool {
     name == SINGLE_FILE || is_shard && !name.contains(['/', '\\'])
 }
 
-/// The environment variable, where it is set to something.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use serde_json::json;
     use tempfile::TempDir;
 
-    use super::super::test_hub::TestHub;
+    use crate::hub::test_server::{COMMIT, TestHub, named};
+    use crate::hub::{Patience, Settings, Token};
+
     use super::*;
 
     static FAKE: &[BuiltinFile] = &[BuiltinFile { name: "config.json", bytes: b"{}" }];
@@ -233,22 +147,19 @@ mod tests {
     }
 
     fn hub(cache: &TempDir, endpoint: &str, is_offline: bool) -> Hub {
-        Hub {
-            cache: Cache::new(cache.path().to_owned()),
+        Hub::new(Settings {
+            cache: cache.path().to_owned(),
             endpoint: endpoint.to_owned(),
-            token: Some("secret".to_owned()),
+            token: Some(Token("secret".to_owned())),
             is_offline,
-        }
+            patience: Patience { n_tries: 3, first_delay: Duration::from_millis(1) },
+        })
     }
 
     fn message(outcome: Result<ModelFiles, ModelError>) -> String {
         let message = outcome.unwrap_err().to_string();
         assert!(message.starts_with("model \"") && message.contains("\nhint: "), "{message}");
         message
-    }
-
-    fn named(names: &[&str]) -> BTreeMap<String, Vec<u8>> {
-        names.iter().map(|name| ((*name).to_owned(), name.as_bytes().to_vec())).collect()
     }
 
     #[test]
@@ -293,19 +204,23 @@ mod tests {
             "original/model.safetensors",
         ]);
         served.insert(INDEX_FILE.to_owned(), index.into_bytes());
-        let (server, cache) = (TestHub::serve(served), tempfile::tempdir().unwrap());
+        let (server, cache) = (TestHub::serve(&served), tempfile::tempdir().unwrap());
         let first = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, false));
         let ModelFiles::Folder(folder) = first.unwrap() else { panic!("a folder") };
         for name in ["config.json", "tokenizer.json", "model-00001-of-00001.safetensors"] {
             assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), name);
         }
-        assert!(folder.ends_with("models--org--model/snapshots/c0ffee"), "{}", folder.display());
+        let snapshot = Path::new("models--org--model/snapshots").join(COMMIT);
+        assert!(folder.ends_with(snapshot), "{}", folder.display());
         for absent in ["README.md", "pytorch_model.bin", "original"] {
             assert!(!folder.join(absent).exists(), "{absent} is not needed");
         }
         let asked = server.requests();
         assert!(!asked.iter().any(|request| request.path.ends_with("README.md")));
-        assert!(asked.iter().all(|request| request.token.as_deref() == Some("secret")));
+        for request in &asked {
+            let token = (!request.is_storage()).then_some("secret");
+            assert_eq!(request.token.as_deref(), token, "the hub's own eyes only: {request:?}");
+        }
 
         let again = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, true));
         assert!(matches!(again.unwrap(), ModelFiles::Folder(found) if found == folder));
@@ -315,7 +230,7 @@ mod tests {
     #[test]
     fn half_a_copy_in_the_cache_is_completed() {
         let served = named(&["config.json", "tokenizer.json", SINGLE_FILE]);
-        let (server, cache) = (TestHub::serve(served), tempfile::tempdir().unwrap());
+        let (server, cache) = (TestHub::serve(&served), tempfile::tempdir().unwrap());
         let fetch = |is_offline| {
             resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, is_offline))
         };
@@ -331,7 +246,7 @@ mod tests {
     #[test]
     fn hub_that_does_not_know_the_model_is_quoted() {
         let (server, cache) =
-            (TestHub::serve(named(&["config.json"])), tempfile::tempdir().unwrap());
+            (TestHub::serve(&named(&["config.json"])), tempfile::tempdir().unwrap());
         let unknown = resolve_among("org/other", FAKE, || hub(&cache, &server.endpoint, false));
         let unknown = message(unknown);
         assert!(unknown.contains(&server.endpoint) && unknown.contains("404"), "{unknown}");
@@ -339,6 +254,8 @@ mod tests {
         assert!(message(empty).contains("the model has no safetensors files"));
         let nobody = "http://127.0.0.1:1";
         let unreachable = resolve_among("org/model", FAKE, || hub(&cache, nobody, false));
-        assert!(message(unreachable).contains("http://127.0.0.1:1 answers: request error"));
+        let unreachable = message(unreachable);
+        assert!(unreachable.contains("http://127.0.0.1:1/api/models/org/model"), "{unreachable}");
+        assert!(unreachable.contains("request error"), "{unreachable}");
     }
 }

@@ -1,0 +1,101 @@
+//! What the environment says about the hub, read as Python's `huggingface_hub` reads it.
+//! Not here: what is done with it (`client`, `folder`).
+
+use std::env;
+use std::fmt::{Debug, Formatter};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::client::Patience;
+
+/// Where files come from, where they are kept, and in whose name they are asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The folder that holds `models--*` and `datasets--*`.
+    pub(crate) cache: PathBuf,
+    /// The hub's address, without a slash at its end.
+    pub(crate) endpoint: String,
+    pub(crate) token: Option<Token>,
+    /// Whether nothing may be fetched.
+    pub(crate) is_offline: bool,
+    pub(crate) patience: Patience,
+}
+
+/// What opens private and gated repositories; never printed.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) String);
+
+impl Debug for Token {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl Settings {
+    /// Reads this process's environment.
+    pub(crate) fn from_env() -> Self {
+        Self::from_variables(|name| env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let path = |name| variable(name).map(PathBuf::from);
+        let home = path("HF_HOME").unwrap_or_else(|| {
+            let user = || env::home_dir().unwrap_or_default().join(".cache");
+            path("XDG_CACHE_HOME").unwrap_or_else(user).join("huggingface")
+        });
+        let stored = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+        let token = variable("HF_TOKEN").or_else(|| std::fs::read_to_string(stored).ok());
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
+        Self {
+            cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token: token.map(Token),
+            is_offline: variable("HF_HUB_OFFLINE").is_some_and(|value| {
+                ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
+            }),
+            patience: Patience { n_tries: 5, first_delay: Duration::from_millis(500) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Settings {
+        Settings::from_variables(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn variables_move_the_cache_as_they_move_pythons() {
+        let cache = |variables: &[(&str, &str)]| settings(variables).cache;
+        assert!(cache(&[("HF_HOME", "")]).ends_with(".cache/huggingface/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), PathBuf::from("/x/huggingface/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h")]), PathBuf::from("/h/hub"));
+        assert_eq!(cache(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c")]), PathBuf::from("/c"));
+    }
+
+    #[test]
+    fn stored_token_is_used_unless_one_is_given_and_never_shown() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("token"), "hf_stored\n").unwrap();
+        let home = ("HF_HOME", home.path().to_str().unwrap());
+        assert_eq!(settings(&[home]).token.unwrap().0, "hf_stored");
+        let given = settings(&[home, ("HF_TOKEN", " hf_given ")]);
+        assert!(!format!("{given:?}").contains("hf_given"));
+        assert_eq!(given.token.unwrap().0, "hf_given");
+    }
+
+    #[test]
+    fn endpoint_and_offline_are_read_as_python_reads_them() {
+        let plain = settings(&[]);
+        assert_eq!((&*plain.endpoint, plain.is_offline), ("https://huggingface.co", false));
+        let mirror = settings(&[("HF_ENDPOINT", "http://mirror/"), ("HF_HUB_OFFLINE", "true")]);
+        assert_eq!((&*mirror.endpoint, mirror.is_offline), ("http://mirror", true));
+        assert!(!settings(&[("HF_HUB_OFFLINE", "0")]).is_offline);
+    }
+}
