@@ -14,6 +14,8 @@ pub(super) struct CsvTable {
     path: Arc<Path>,
     names: StringRecord,
     reader: Reader<File>,
+    /// The rows read so far: a row may span lines, so that lines would not tell it.
+    row: usize,
 }
 
 impl CsvTable {
@@ -26,43 +28,43 @@ impl CsvTable {
             path: path.into(),
             names: StringRecord::new(),
             reader: Reader::from_reader(file),
+            row: 0,
         };
         table.names = match table.reader.headers() {
             Ok(names) => names.iter().map(|name| name.trim_start_matches('\u{feff}')).collect(),
-            Err(error) => return Err(table.wrong(1, error)),
+            Err(error) => return Err(table.wrong(error)),
         };
         Ok(table)
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, DataError> {
         let mut values = StringRecord::new();
-        let line = self.reader.position().line();
+        self.row += 1;
         match self.reader.read_record(&mut values) {
             Ok(false) => return Ok(None),
             Ok(true) => {}
-            Err(error) => return Err(self.wrong(line, error)),
+            Err(error) => return Err(self.wrong(error)),
         }
-        let line = values.position().map_or(line, csv::Position::line);
         let value = |text: &str| match text {
             "" => Value::Null,
             text => Value::String(text.to_owned()),
         };
         let fields =
             self.names.iter().zip(&values).map(|(name, text)| (name.to_owned(), value(text)));
-        Ok(Some(Row { place: self.place(line), fields: fields.collect() }))
+        Ok(Some(Row { place: self.place(), fields: fields.collect() }))
     }
 
-    fn place(&self, line: u64) -> Place {
-        Place { path: self.path.clone(), row: line as usize, unit: Unit::Line }
+    fn place(&self) -> Place {
+        Place { path: self.path.clone(), row: self.row, unit: Unit::Row }
     }
 
-    fn wrong(&self, line: u64, error: csv::Error) -> DataError {
+    fn wrong(&self, error: csv::Error) -> DataError {
         let found = error.to_string();
         match error.into_kind() {
             ErrorKind::Io(source) => {
                 DataError::Unreadable { path: self.path.to_path_buf(), source }
             }
-            _ => DataError::BrokenRow { place: self.place(line), format: "CSV", found },
+            _ => DataError::BrokenRow { place: self.place(), format: "CSV", found },
         }
     }
 }
@@ -94,13 +96,13 @@ mod tests {
         assert_eq!(rows[0].fields["file_name"], "a.png");
         assert_eq!(rows[0].fields["problem"], "How many,\nin all?");
         assert_eq!(rows[1].fields["problem"], Value::Null);
-        assert_eq!(rows.iter().map(|row| row.place.row).collect::<Vec<_>>(), [2, 5]);
+        assert_eq!(rows.iter().map(|row| row.place.row).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]
     fn a_row_that_is_broken_is_named_and_the_next_is_read() {
         let rows = read(b"a,b\n1\n2,\xff\n3,4\n");
-        for (row, line) in rows.iter().zip(["line 2", "line 3"]) {
+        for (row, line) in rows.iter().zip(["row 1", "row 2"]) {
             let message = row.as_ref().unwrap_err().to_string();
             assert!(message.contains(line) && message.contains("broken CSV"), "{message}");
         }

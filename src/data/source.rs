@@ -176,7 +176,7 @@ mod tests {
             train.get(0).unwrap().images[0].to_string(),
             folder.path().join("train/a.png").display().to_string()
         );
-        assert_eq!(train.get(0).unwrap().id, "metadata.csv:2");
+        assert_eq!(train.get(0).unwrap().id, "metadata.csv:1");
         let message = open(Some("shifted")).unwrap_err().to_string();
         assert!(
             message.contains("found test.jsonl, expected parquet files of `shifted`"),

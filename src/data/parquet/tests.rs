@@ -79,7 +79,7 @@ fn thirty_seven_thousand_rows_in_shuffled_order_keep_little_in_memory() {
     let cut_without_index =
         Layout { rows_per_group: N_ROWS, rows_per_page: 500, has_page_index: false };
     for (layout, fetched, keeps) in
-        [(whole, 700, true), (paged, N_ROWS, false), (cut_without_index, 200, false)]
+        [(whole, N_ROWS, true), (paged, 2000, false), (cut_without_index, 200, false)]
     {
         let (_folder, path) = written(N_ROWS, 2048, &layout);
         assert!(std::fs::metadata(&path).unwrap().len() > 3_000_000);
