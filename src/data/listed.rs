@@ -106,8 +106,9 @@ impl ListedRows {
 
     /// Pictures stored in shards are there whenever their row is.
     pub(super) fn check_images(&self) -> Result<(), DataError> {
-        let named = self.rows.iter().filter(|row| matches!(row.pictures, Pictures::Named { .. }));
-        named.map(|row| row.images(&self.root).map(drop)).collect()
+        let mut named =
+            self.rows.iter().filter(|row| matches!(row.pictures, Pictures::Named { .. }));
+        named.try_for_each(|row| row.images(&self.root).map(drop))
     }
 }
 

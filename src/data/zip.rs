@@ -38,13 +38,13 @@ impl PictureArchive {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = open_file(path)?;
         let directory =
-            ZipArchive::new(BufReader::new(file)).map_err(|error| broken(path, error))?;
+            ZipArchive::new(BufReader::new(file)).map_err(|error| broken(path, &error))?;
         let archive = Self { path: path.to_owned(), directory };
         if archive.directory.has_duplicate_names() {
-            return Err(broken(path, "a name twice in its directory"));
+            return Err(broken(path, &"a name twice in its directory"));
         }
         for name in archive.directory.file_names() {
-            let name = name.map_err(|error| broken(path, error))?;
+            let name = name.map_err(|error| broken(path, &error))?;
             if !is_inside(&name) {
                 return Err(archive.refused(
                     &name,
@@ -107,7 +107,7 @@ impl PictureArchive {
     }
 
     fn entry(&self, entry_idx: usize) -> Result<ZipFileEntry<'_>, DataError> {
-        self.directory.by_index_data(entry_idx).map_err(|error| broken(&self.path, error))
+        self.directory.by_index_data(entry_idx).map_err(|error| broken(&self.path, &error))
     }
 
     fn check(&self, entry: &ZipFileEntry) -> Result<(), DataError> {
@@ -141,7 +141,7 @@ fn open_file(path: &Path) -> Result<File, DataError> {
     File::open(path).map_err(|source| DataError::Unreadable { path: path.to_owned(), source })
 }
 
-fn broken(path: &Path, found: impl ToString) -> DataError {
+fn broken(path: &Path, found: &dyn std::fmt::Display) -> DataError {
     DataError::BadArchive { path: path.to_owned(), found: found.to_string() }
 }
 

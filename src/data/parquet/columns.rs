@@ -42,7 +42,7 @@ impl Columns {
         found.require(&SOLUTION_FIELDS)?;
         let mut text = Vec::new();
         for name in PROBLEM_FIELDS.into_iter().chain(DEMONSTRATION_FIELDS) {
-            text.extend(found.text(name, "text", |column| is_text(column))?);
+            text.extend(found.text(name, "text", is_text)?);
         }
         for name in SOLUTION_FIELDS {
             let expected = "text or a number";

@@ -35,6 +35,7 @@ pub(super) struct Shard {
     columns: Columns,
     /// For each row group, the number of rows before it.
     first_rows: Vec<usize>,
+    n_rows: usize,
     kept: Arc<KeptGroups>,
 }
 
@@ -51,13 +52,17 @@ impl Shard {
             .parse_and_finish(&file)
             .map_err(|error| bad(path, &error))?;
         let columns = Columns::find(path, &metadata)?;
-        let first_rows = metadata.row_groups().iter().scan(0, |n_rows, group| {
-            let first = *n_rows;
-            *n_rows += group.num_rows() as usize;
-            Some(first)
-        });
-        let first_rows = first_rows.collect();
-        Ok(Arc::new(Self { path: path.into(), metadata, columns, first_rows, kept }))
+        let (mut first_rows, mut n_rows) = (Vec::new(), 0_usize);
+        for group in metadata.row_groups() {
+            first_rows.push(n_rows);
+            let in_group = usize::try_from(group.num_rows()).ok();
+            n_rows =
+                in_group.and_then(|in_group| n_rows.checked_add(in_group)).ok_or_else(|| {
+                    let found = format!("a row group of {} rows", group.num_rows());
+                    bad(path, &ParquetError::General(found))
+                })?;
+        }
+        Ok(Arc::new(Self { path: path.into(), metadata, columns, first_rows, n_rows, kept }))
     }
 
     /// Whether the rows' pictures are in this file, rather than named by it.
@@ -70,7 +75,7 @@ impl Shard {
     /// # Errors
     /// The file cannot be read.
     pub(super) fn rows(&self) -> Result<Vec<Result<Row, DataError>>, DataError> {
-        let mut rows = Vec::with_capacity(self.metadata.file_metadata().num_rows() as usize);
+        let mut rows = Vec::new();
         for group_idx in 0..self.first_rows.len() {
             let (file, columns) = (self.open_file()?, &self.columns.text);
             let values = columns.iter().map(|column| self.values(&file, group_idx, column));
@@ -108,7 +113,8 @@ impl Shard {
     }
 
     fn n_rows(&self, group_idx: usize) -> usize {
-        self.metadata.row_group(group_idx).num_rows() as usize
+        let next = self.first_rows.get(group_idx + 1).unwrap_or(&self.n_rows);
+        next - self.first_rows[group_idx]
     }
 
     /// A reader of one leaf column of a row group, at its first row.

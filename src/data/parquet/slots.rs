@@ -25,7 +25,7 @@ pub(super) fn slots<T: DataType>(
     let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let (n_read, _, n_slots) =
         reader.read_records(n_rows, Some(&mut definitions), Some(&mut repetitions), &mut values)?;
-    let mut rows: Vec<Vec<Option<T::T>>> = Vec::with_capacity(n_rows);
+    let mut rows: Vec<Vec<Option<T::T>>> = Vec::new();
     let mut values = values.into_iter();
     for slot in 0..n_slots {
         if repetitions.get(slot).is_none_or(|level| *level == 0) {
@@ -66,7 +66,7 @@ pub(super) fn values(
     };
     let read = Reading { column, n_rows };
     match reader {
-        ColumnReader::ByteArrayColumnReader(reader) => read.values(reader, text),
+        ColumnReader::ByteArrayColumnReader(reader) => read.values(reader, |bytes| text(&bytes)),
         ColumnReader::BoolColumnReader(reader) => read.values(reader, |value| Ok(value.into())),
         ColumnReader::Int32ColumnReader(reader) if is_unsigned => {
             read.values(reader, |value| Ok(value.cast_unsigned().into()))
@@ -110,7 +110,7 @@ impl Reading<'_> {
     }
 }
 
-fn text(bytes: ByteArray) -> TextValue {
+fn text(bytes: &ByteArray) -> TextValue {
     str::from_utf8(bytes.data()).map(|text| Value::String(text.to_owned()))
 }
 
