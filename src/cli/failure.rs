@@ -26,6 +26,7 @@ use crate::eval::EvalError;
 use crate::eval::answers_file::AnswersFileError;
 use crate::eval::grading::GradingError;
 use crate::experiment::ExperimentError;
+use crate::hub::HubError;
 use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
 use crate::reward::ExternalError;
@@ -90,15 +91,26 @@ fn data_blames_input(error: &DataError) -> bool {
     match error {
         DataError::Unreadable { source, .. } => is_wrong_path(source),
         DataError::Unusable { source, .. } => data_blames_input(source),
+        DataError::Hub(source) => hub_blames_input(source),
+        DataError::NotFetched { source, .. } => data_blames_input(source),
         DataError::Processor(source) => processor_blames_input(source),
         DataError::OutOfRange { .. } => false,
         _ => true,
     }
 }
 
+/// A name, a token, an address or a cache that another one would mend; not a disk or a network that fails.
+fn hub_blames_input(error: &HubError) -> bool {
+    !matches!(
+        error,
+        HubError::DiskFull { .. } | HubError::Storage { .. } | HubError::Corrupt { .. }
+    )
+}
+
 fn model_blames_input(error: &ModelError) -> bool {
     match error {
         ModelError::Read { source, .. } => is_wrong_path(source),
+        ModelError::Hub { source, .. } => hub_blames_input(source),
         ModelError::Write { .. } | ModelError::Tensor { .. } => false,
         _ => true,
     }

@@ -10,8 +10,9 @@
 //! Not here: the file's form (`json_lines`); grading (`reward`).
 
 use super::DataError;
-use super::json_lines::{Fields, JsonLines, JsonRow, Place, kind};
+use super::json_lines::JsonLines;
 use super::listed::solution;
+use super::row::{Fields, Place, Row, kind};
 use serde_json::Value;
 use std::path::Path;
 
@@ -35,8 +36,8 @@ pub struct ListedCompletion {
 pub fn open_completions(
     path: &Path,
 ) -> Result<impl Iterator<Item = Result<ListedCompletion, DataError>>, DataError> {
-    let listed = |row: Result<JsonRow, DataError>| {
-        let JsonRow { place, fields } = row?;
+    let listed = |row: Result<Row, DataError>| {
+        let Row { place, fields } = row?;
         let completion = completion(&fields, &place)?;
         let solution = solution(&fields, &place)?;
         Ok(ListedCompletion { row: place.row, fields, completion, solution })
@@ -50,7 +51,7 @@ fn completion(fields: &Fields, place: &Place) -> Result<String, DataError> {
     match fields.get("completion") {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(other) => Err(place.bad_field("completion", kind(other), EXPECTED, HINT)),
-        None => Err(place.missing(fields, "completion", EXPECTED, HINT)),
+        None => Err(place.missing(fields, &["completion"], EXPECTED, HINT)),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Not here: what is wrong with a picture's bytes (`processor`).
 
+use super::row::Place;
+use crate::hub::HubError;
 use crate::processor::ProcessorError;
 use std::path::PathBuf;
 
-/// Why a sample, a data set or a task is not there. Rows are lines of the file, counted from 1.
+/// Why a sample, a data set or a task is not there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -17,31 +19,29 @@ pub enum DataError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A line is not UTF-8 text.
-    #[error("{}: line {row}: found bytes that are not UTF-8, expected a JSON object\nhint: data files hold one JSON object a line, as text", path.display())]
+    /// A row is not UTF-8 text.
+    #[error(
+        "{place}: found bytes that are not UTF-8, expected a JSON object\nhint: data files hold one JSON object a line, as text"
+    )]
     NotText {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        row: usize,
+        /// The row.
+        place: Place,
     },
-    /// A line is not JSON.
-    #[error("{}: line {row}: broken JSON: {found}\nhint: each line holds one whole JSON object", path.display())]
-    BrokenJson {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        row: usize,
+    /// A row does not have the file's form.
+    #[error("{place}: broken {format}: {found}\nhint: each line holds one whole row")]
+    BrokenRow {
+        /// The row.
+        place: Place,
+        /// The file's form.
+        format: &'static str,
         /// What the parser found.
         found: String,
     },
     /// A field is missing, or holds what it may not.
-    #[error("{}: line {row}: field `{field}`: found {found}, expected {expected}\nhint: {hint}", path.display())]
+    #[error("{place}: field `{field}`: found {found}, expected {expected}\nhint: {hint}")]
     BadField {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        row: usize,
+        /// The row.
+        place: Place,
         /// The field; where several names will do, all of them.
         field: String,
         /// What is there.
@@ -51,45 +51,112 @@ pub enum DataError {
         /// What to do.
         hint: &'static str,
     },
-    /// A row names a picture file that does not exist.
-    #[error("{}: line {row}: field `{field}`: found no file at {}, expected a picture\nhint: relative paths start at {}; name another folder as the image root if they should not", path.display(), image.display(), root.display())]
+    /// A row names a picture that does not exist.
+    #[error("{place}: field `{field}`: found no file {looked_for}, expected a picture below {}\nhint: relative paths start there; name another folder, or a zip archive, as the image root if they should not", root.display())]
     MissingImage {
-        /// The data file.
-        path: PathBuf,
-        /// The line.
-        row: usize,
+        /// The row.
+        place: Place,
         /// The field that names the picture.
-        field: &'static str,
-        /// The picture's path as it was looked for.
-        image: PathBuf,
-        /// The folder that relative paths start at.
+        field: String,
+        /// The folder or archive that relative paths start at.
         root: PathBuf,
+        /// The paths under it that were looked for, in this order.
+        looked_for: String,
+    },
+    /// A table lacks a column that every row needs.
+    #[error("{}: found the columns [{found}], expected `{expected}`\nhint: rename the column that holds it", path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The columns there are.
+        found: String,
+        /// The names that will do.
+        expected: String,
+    },
+    /// A column has a type that no row can use.
+    #[error("{}: column `{column}`: found {found}, expected {expected}\nhint: write the column again with that type, or under another name if it means something else", path.display())]
+    BadColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A file that should be in the parquet format is not, or is damaged.
+    #[error("{}: found {found}, expected a whole parquet file\nhint: the file may have been cut short; get it again", path.display())]
+    BadParquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader found.
+        found: String,
+    },
+    /// One of the files that a split was cut into is not there.
+    #[error("{}: found no {shard}, expected all {n_shards} shards\nhint: the download may be incomplete; get the missing file", path.display())]
+    MissingShard {
+        /// The folder.
+        path: PathBuf,
+        /// The missing file.
+        shard: String,
+        /// How many there should be.
+        n_shards: usize,
+    },
+    /// A path is none of the sources that can be read, or does not say which.
+    #[error("{}: found {found}, expected {expected}\nhint: name the file itself", path.display())]
+    UnknownSource {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
+    /// An archive cannot be used at all.
+    #[error("{}: found {found}, expected a zip archive of pictures\nhint: get the archive again, or unpack it and name the folder", path.display())]
+    BadArchive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// An entry of an archive cannot be used, or should not be.
+    #[error("{}: entry `{entry}`: found {found}, expected a picture file\nhint: {hint}", path.display())]
+    BadArchiveEntry {
+        /// The archive.
+        path: PathBuf,
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        found: String,
+        /// What to do.
+        hint: &'static str,
     },
     /// A file has no row.
-    #[error("{}: found no row, expected at least one JSON object on a line\nhint: check that this is the data file you mean", path.display())]
+    #[error("{}: found no row, expected at least one\nhint: check that this is the data file you mean", path.display())]
     NoRows {
         /// The file.
         path: PathBuf,
     },
-    /// A folder does not say which of its files to read.
-    #[error("{}: found {found}, expected a file `{split}.jsonl` or a single .jsonl file\nhint: name the file itself", path.display())]
-    NoDataFile {
-        /// The folder.
-        path: PathBuf,
-        /// The split that was asked for.
-        split: &'static str,
-        /// What the folder holds instead.
-        found: String,
-    },
-    /// A task has data of its own nowhere, and none was given.
-    #[error(
-        "task `{task}`: found no data file, expected one, since it is not drawn\nhint: pass a JSON-lines file or its folder with --data, or use `{drawn}`, which needs none"
-    )]
-    NeedsData {
+    /// The hub does not give what was asked for.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A task's own data is not to be had.
+    #[error("task `{task}`: {source}\nhint: pass what you have with --data, or use `{drawn}`, which needs none")]
+    NotFetched {
         /// The task.
         task: &'static str,
         /// Its drawn twin.
         drawn: &'static str,
+        /// Why.
+        source: Box<DataError>,
+    },
+    /// A repository holds no archive of pictures.
+    #[error("{repository}: found no .zip file, expected an archive of pictures\nhint: pass an archive or a folder of them with --data")]
+    NoPictures {
+        /// The repository.
+        repository: String,
     },
     /// A task has no such split.
     #[error(
@@ -164,4 +231,17 @@ pub enum DataError {
     /// A picture or a text that the processor cannot use.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
+}
+
+impl DataError {
+    /// The row that alone is to blame, if one is: without it, the rest of its file can be used.
+    pub fn bad_row(&self) -> Option<&Place> {
+        match self {
+            Self::NotText { place }
+            | Self::BrokenRow { place, .. }
+            | Self::BadField { place, .. }
+            | Self::MissingImage { place, .. } => Some(place),
+            _ => None,
+        }
+    }
 }

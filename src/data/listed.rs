@@ -1,62 +1,87 @@
-//! Questions listed in a file, one JSON object a line.
+//! Questions listed in files: what the fields of a row mean, whatever the file's format.
 //!
 //! | holds | field, the first that is there | may be |
 //! |---|---|---|
-//! | the pictures | `image_path`, `image`, `images` | a path, a list of paths, or absent |
+//! | the pictures | `image_path`, `image`, `images`, `file_name` | a path, a list of paths, or absent; in parquet also bytes |
 //! | the question | `problem`, `question` | text |
 //! | the answer | `solution`, `ground_truth` | text or a number |
 //! | what SFT teaches | `completion` (as it stands), `thinking`, `reasoning` (before the answer) | text, or absent |
 //!
-//! Other fields are ignored, as are blank lines. R1-V's lists load as they are.
+//! Other fields are ignored. R1-V's lists load as they are. Text is held in memory; pictures are looked
+//! for when a row is fetched.
 //!
-//! Not here: the file's form (`json_lines`); which file a task reads (`tasks`); decoding pictures (`processor`).
+//! Not here: the files' form (`json_lines`, `csv_table`, `parquet`); which files a path means (`source`);
+//! finding pictures (`image_root`) and decoding them (`processor`).
 
-use super::json_lines::{Fields, JsonLines, JsonRow, Place, first_of, kind};
-use super::{DataError, Dataset, Demonstration, ImageSource, Sample};
+use super::image_root::{ImageRoot, climbs};
+use super::parquet::Shard;
+use super::row::{Fields, Place, Row, first_of, kind};
+use super::{DataError, Demonstration, ImageSource, Sample};
+use crate::config::OnBadRow;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-const IMAGE_FIELDS: [&str; 3] = ["image_path", "image", "images"];
-const PROBLEM_FIELDS: [&str; 2] = ["problem", "question"];
-const SOLUTION_FIELDS: [&str; 2] = ["solution", "ground_truth"];
-const DEMONSTRATION_FIELDS: [&str; 3] = ["completion", "thinking", "reasoning"];
+pub(super) const IMAGE_FIELDS: [&str; 4] = ["image_path", "image", "images", "file_name"];
+pub(super) const PROBLEM_FIELDS: [&str; 2] = ["problem", "question"];
+pub(super) const SOLUTION_FIELDS: [&str; 2] = ["solution", "ground_truth"];
+pub(super) const DEMONSTRATION_FIELDS: [&str; 3] = ["completion", "thinking", "reasoning"];
 
-/// Reads a JSON-lines file; its rows are checked here, its pictures only looked for when a row is
-/// fetched (or by [`Dataset::check_images`]).
-///
-/// Relative picture paths start at `image_root`, or at the file's own folder without one.
-///
-/// # Errors
-/// The file cannot be read, has no row, or has a row that is not what the header describes.
-pub fn open_json_lines(path: &Path, image_root: Option<&Path>) -> Result<Dataset, DataError> {
-    let root = image_root.or(path.parent()).unwrap_or(Path::new(""));
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let row = |row| listed_row(row?, &name, root);
-    let rows: Vec<ListedRow> = JsonLines::open(path)?.map(row).collect::<Result<_, _>>()?;
-    if rows.is_empty() {
-        return Err(DataError::NoRows { path: path.to_owned() });
-    }
-    Ok(Dataset::Listed(ListedRows { name, path: path.to_owned(), root: root.to_owned(), rows }))
-}
-
-/// The rows of a file.
+/// The rows of one or more files.
 #[derive(Clone, Debug)]
 pub struct ListedRows {
     name: String,
-    path: PathBuf,
-    root: PathBuf,
+    root: ImageRoot,
     rows: Vec<ListedRow>,
+    left_out: Arc<[DataError]>,
 }
 
+/// A row that can be used, as far as its text tells.
 #[derive(Clone, Debug)]
-struct ListedRow {
+pub(super) struct ListedRow {
+    place: Place,
+    /// Without its pictures.
     sample: Sample,
-    /// The line, from 1.
-    row: usize,
-    image_field: &'static str,
+    pictures: Pictures,
+}
+
+/// Where a row's pictures are.
+#[derive(Clone, Debug)]
+enum Pictures {
+    /// Under the image root.
+    Named { field: &'static str, paths: Vec<String> },
+    /// In the shard that the row comes from.
+    Stored(Arc<Shard>),
 }
 
 impl ListedRows {
+    /// Keeps the rows that can be used.
+    ///
+    /// # Errors
+    /// A file cannot be read; a row cannot be used and is not to be skipped; or no row is left.
+    pub(super) fn collect(
+        (name, path): (String, &Path),
+        root: ImageRoot,
+        on_bad_row: OnBadRow,
+        listed: impl Iterator<Item = Result<ListedRow, DataError>>,
+    ) -> Result<Self, DataError> {
+        let (mut rows, mut left_out) = (Vec::new(), Vec::new());
+        for row in listed {
+            match row {
+                Ok(row) => rows.push(row),
+                Err(error) if on_bad_row == OnBadRow::Skip && error.bad_row().is_some() => {
+                    left_out.push(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if rows.is_empty() {
+            let no_rows = DataError::NoRows { path: path.to_owned() };
+            return Err(left_out.into_iter().next().unwrap_or(no_rows));
+        }
+        Ok(Self { name, root, rows, left_out: left_out.into() })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -65,55 +90,63 @@ impl ListedRows {
         &self.name
     }
 
+    pub(super) fn left_out(&self) -> &[DataError] {
+        &self.left_out
+    }
+
     pub(super) fn get(&self, idx: usize) -> Option<Result<Sample, DataError>> {
-        let listed = self.rows.get(idx)?;
-        Some(self.check_row(listed).map(|()| listed.sample.clone()))
+        let row = self.rows.get(idx)?;
+        let images = row.images(&self.root);
+        Some(images.map(|images| Sample { images, ..row.sample.clone() }))
     }
 
     pub(super) fn solutions(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rows.iter().map(|row| (row.sample.id.as_str(), row.sample.solution.as_str()))
     }
 
+    /// Pictures stored in shards are there whenever their row is.
     pub(super) fn check_images(&self) -> Result<(), DataError> {
-        self.rows.iter().try_for_each(|listed| self.check_row(listed))
+        let mut named =
+            self.rows.iter().filter(|row| matches!(row.pictures, Pictures::Named { .. }));
+        named.try_for_each(|row| row.images(&self.root).map(drop))
+    }
+}
+
+impl ListedRow {
+    /// A row whose pictures, if it has any, are named in its fields.
+    pub(super) fn new(row: Row) -> Result<Self, DataError> {
+        let (field, paths) = image_paths(&row.fields, &row.place)?;
+        Self::with_pictures(row, Pictures::Named { field, paths })
     }
 
-    fn check_row(&self, listed: &ListedRow) -> Result<(), DataError> {
-        for image in &listed.sample.images {
-            if let ImageSource::File(image) = image
-                && !image.is_file()
-            {
-                return Err(DataError::MissingImage {
-                    path: self.path.clone(),
-                    row: listed.row,
-                    field: listed.image_field,
-                    image: image.clone(),
-                    root: self.root.clone(),
-                });
+    /// A row whose pictures are in `shard`.
+    pub(super) fn stored(row: Row, shard: &Arc<Shard>) -> Result<Self, DataError> {
+        Self::with_pictures(row, Pictures::Stored(shard.clone()))
+    }
+
+    fn with_pictures(row: Row, pictures: Pictures) -> Result<Self, DataError> {
+        let Row { place, fields } = row;
+        let sample = Sample {
+            id: place.id(),
+            images: Vec::new(),
+            problem: problem(&fields, &place)?,
+            solution: solution(&fields, &place)?,
+            demonstration: demonstration(&fields, &place)?,
+        };
+        Ok(Self { place, sample, pictures })
+    }
+
+    fn images(&self, root: &ImageRoot) -> Result<Vec<ImageSource>, DataError> {
+        match &self.pictures {
+            Pictures::Named { field, paths } => {
+                paths.iter().map(|path| root.find(path, field, &self.place)).collect()
             }
+            Pictures::Stored(shard) => shard.pictures(&self.place, root),
         }
-        Ok(())
     }
 }
 
-fn listed_row(row: JsonRow, name: &str, root: &Path) -> Result<ListedRow, DataError> {
-    let JsonRow { place, fields } = row;
-    let (image_field, images) = images(&fields, &place, root)?;
-    let sample = Sample {
-        id: format!("{name}:{}", place.row),
-        images,
-        problem: problem(&fields, &place)?,
-        solution: solution(&fields, &place)?,
-        demonstration: demonstration(&fields, &place)?,
-    };
-    Ok(ListedRow { sample, row: place.row, image_field })
-}
-
-fn images(
-    fields: &Fields,
-    place: &Place,
-    root: &Path,
-) -> Result<(&'static str, Vec<ImageSource>), DataError> {
+fn image_paths(fields: &Fields, place: &Place) -> Result<(&'static str, Vec<String>), DataError> {
     let Some((field, value)) = first_of(fields, &IMAGE_FIELDS) else {
         return Ok((IMAGE_FIELDS[0], Vec::new()));
     };
@@ -121,11 +154,9 @@ fn images(
         Value::Array(paths) => paths.iter().collect(),
         path => vec![path],
     };
-    let image = |path: &Value| match path {
-        // Collecting the components drops the "./" of R1-V's lists.
-        Value::String(path) if !path.is_empty() => {
-            Ok(ImageSource::File(root.join(path).components().collect()))
-        }
+    let path = |path: &Value| match path {
+        Value::String(path) if climbs(path) => Err(climbing(place, field, path)),
+        Value::String(path) if !path.is_empty() => Ok(path.clone()),
         other => Err(place.bad_field(
             field,
             kind(other),
@@ -133,7 +164,17 @@ fn images(
             "pictures stand in files of their own; a row of text alone has no such field",
         )),
     };
-    Ok((field, paths.into_iter().map(image).collect::<Result<_, _>>()?))
+    Ok((field, paths.into_iter().map(path).collect::<Result<_, _>>()?))
+}
+
+/// A row names a picture outside of the image root.
+pub(super) fn climbing(place: &Place, field: &str, path: &str) -> DataError {
+    place.bad_field(
+        field,
+        format!("`..` in the path {path}"),
+        "a picture below the image root",
+        "name the folder that holds every picture as the image root",
+    )
 }
 
 fn problem(fields: &Fields, place: &Place) -> Result<String, DataError> {
@@ -142,7 +183,7 @@ fn problem(fields: &Fields, place: &Place) -> Result<String, DataError> {
     match first_of(fields, &PROBLEM_FIELDS) {
         Some((_, Value::String(text))) if !text.trim().is_empty() => Ok(text.clone()),
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
-        None => Err(place.missing(fields, "problem` or `question", EXPECTED, HINT)),
+        None => Err(place.missing(fields, &PROBLEM_FIELDS, EXPECTED, HINT)),
     }
 }
 
@@ -153,7 +194,7 @@ pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataErr
         Some((_, Value::String(text))) if !super::gold_answer(text).is_empty() => Ok(text.clone()),
         Some((_, Value::Number(number))) => Ok(number.to_string()),
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
-        None => Err(place.missing(fields, "solution` or `ground_truth", EXPECTED, HINT)),
+        None => Err(place.missing(fields, &SOLUTION_FIELDS, EXPECTED, HINT)),
     }
 }
 
@@ -175,8 +216,10 @@ fn demonstration(fields: &Fields, place: &Place) -> Result<Option<Demonstration>
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Dataset, OpenOptions, open};
     use super::*;
     use proptest::prelude::*;
+    use std::path::PathBuf;
     use tempfile::TempDir;
 
     fn written(lines: &str) -> (TempDir, PathBuf) {
@@ -188,7 +231,7 @@ mod tests {
 
     fn opened(lines: &str) -> Result<Dataset, DataError> {
         let (_folder, path) = written(lines);
-        open_json_lines(&path, None)
+        open(&path, None, &OpenOptions::default())
     }
 
     fn message(lines: &str) -> String {
@@ -205,7 +248,7 @@ mod tests {
         );
         std::fs::create_dir(folder.path().join("images")).unwrap();
         std::fs::write(folder.path().join("images/a.png"), "").unwrap();
-        let dataset = open_json_lines(&path, None).unwrap();
+        let dataset = open(&path, None, &OpenOptions::default()).unwrap();
         assert_eq!((dataset.name(), dataset.len()), ("rows.jsonl", 2));
         let sample = dataset.get(0).unwrap();
         assert_eq!((sample.id.as_str(), sample.problem.as_str()), ("rows.jsonl:1", "How many?"));
@@ -213,8 +256,8 @@ mod tests {
         let [ImageSource::File(image)] = sample.images.as_slice() else { panic!("no file") };
         assert!(image.is_file());
         let error = dataset.get(1).unwrap_err();
-        assert!(matches!(&error, DataError::MissingImage { row: 3, field: "image_path", .. }));
-        assert!(matches!(dataset.check_images(), Err(DataError::MissingImage { row: 3, .. })));
+        assert!(matches!(&error, DataError::MissingImage { place, .. } if place.row == 3));
+        assert!(matches!(dataset.check_images(), Err(DataError::MissingImage { .. })));
         for part in ["rows.jsonl: line 3", "`image_path`", "b.png", "hint: "] {
             assert!(error.to_string().contains(part), "{error}");
         }
@@ -228,9 +271,11 @@ mod tests {
         for image in ["a.png", "b.png"] {
             std::fs::write(root.path().join(image), "").unwrap();
         }
-        let dataset = open_json_lines(&path, Some(root.path())).unwrap();
+        let rooted =
+            OpenOptions { image_root: Some(root.path().to_owned()), ..OpenOptions::default() };
+        let dataset = open(&path, None, &rooted).unwrap();
         assert_eq!(dataset.get(0).unwrap().images.len(), 2);
-        assert!(open_json_lines(&path, None).unwrap().get(0).is_err());
+        assert!(open(&path, None, &OpenOptions::default()).unwrap().get(0).is_err());
     }
 
     #[test]
@@ -289,9 +334,11 @@ mod tests {
         assert!(matches!(opened("\n \n"), Err(DataError::NoRows { .. })));
         let (_folder, path) = written("");
         std::fs::write(&path, b"\n\xff\xfe{").unwrap();
-        assert!(matches!(open_json_lines(&path, None), Err(DataError::NotText { row: 2, .. })));
+        assert!(
+            matches!(open(&path, None, &OpenOptions::default()), Err(DataError::NotText { place }) if place.row == 2)
+        );
         let nowhere = path.with_file_name("nowhere.jsonl");
-        let error = open_json_lines(&nowhere, None).unwrap_err();
+        let error = open(&nowhere, None, &OpenOptions::default()).unwrap_err();
         assert!(matches!(error, DataError::Unreadable { .. }));
         assert!(error.to_string().contains("nowhere.jsonl"), "{error}");
     }

@@ -1,42 +1,55 @@
-//! Samples and where they come from: JSON lines and the procedurally drawn tasks.
+//! Samples and where they come from: files, and the procedurally drawn tasks.
 //!
-//! In reading order: `json_lines` reads files, `listed` finds questions in them and `answers`
-//! completions; `synth_vc` and `synth_gr` draw; [`tasks`] names what belongs together; [`template`]
-//! turns a sample into messages and a prompt.
+//! In reading order: [`open`] (`source`) tells what a path is; `json_lines`, `csv_table` and `parquet`
+//! read rows; `listed` says what a row's fields mean, `answers` what a completion's do; `image_root`
+//! and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] names what belongs together;
+//! [`template`] turns a sample into messages and a prompt.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
 
 mod answers;
 mod canvas;
+mod csv_table;
 mod demonstration;
 mod drawn;
 mod error;
+mod image_root;
 mod json_lines;
 mod lettering;
 mod listed;
+mod parquet;
 mod plane;
+mod row;
+mod shards;
+mod source;
 mod synth_gr;
 mod synth_vc;
 pub mod tasks;
 pub mod template;
+mod zip;
 
+pub use self::zip::{MAX_ENTRY_BYTES, MAX_RATIO, PictureArchive};
 pub use answers::{ListedCompletion, open_completions};
 pub use demonstration::{Demonstration, bare_answer, supervised_completion};
 pub use drawn::{DrawnRows, DrawnTask, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE};
 pub use error::DataError;
-pub use listed::{ListedRows, open_json_lines};
+pub use listed::ListedRows;
+pub use row::{Place, Unit};
+pub use source::{OpenOptions, open, open_anywhere};
 pub use template::{Questions, Template};
 
 use crate::processor::decode_image;
 use image::RgbImage;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One row: pictures, a question, the answer.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Where it comes from: `synth-vc/train/17` (an index) or `geoqa.jsonl:12` (a line, from 1).
+    /// Where it comes from: `synth-vc/train/17` (an index), `geoqa.jsonl:12` (a line, from 1) or
+    /// `train-00000-of-00002.parquet:17` (a row, from 1).
     pub id: String,
     /// The pictures, in the order in which the model sees them; none for a question of text alone.
     pub images: Vec<ImageSource>,
@@ -49,10 +62,24 @@ pub struct Sample {
 }
 
 /// A picture that has not been decoded yet, or that was drawn.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum ImageSource {
     /// A picture file.
     File(PathBuf),
+    /// The bytes of a picture file.
+    Encoded {
+        /// The bytes.
+        bytes: Arc<[u8]>,
+        /// The file, the row and the column that they come from.
+        name: String,
+    },
+    /// A picture file in an archive.
+    Archived {
+        /// The archive.
+        archive: Arc<PictureArchive>,
+        /// Which of its entries.
+        entry_idx: usize,
+    },
     /// A picture that this program drew.
     Drawn(Arc<RgbImage>),
 }
@@ -63,21 +90,42 @@ impl ImageSource {
     /// # Errors
     /// The file cannot be read, or is no picture that `processor` accepts.
     pub fn load(&self) -> Result<RgbImage, DataError> {
+        let read = match self {
+            Self::Drawn(picture) => return Ok(picture.as_ref().clone()),
+            Self::Encoded { bytes, name } => return Ok(decode_image(bytes, name)?),
+            Self::File(path) => std::fs::read(path)
+                .map_err(|source| DataError::Unreadable { path: path.clone(), source }),
+            Self::Archived { archive, entry_idx } => archive.read(*entry_idx),
+        };
+        Ok(decode_image(&read?, &self.to_string())?)
+    }
+}
+
+/// Where the picture comes from.
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Drawn(picture) => Ok(picture.as_ref().clone()),
-            Self::File(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|source| DataError::Unreadable { path: path.clone(), source })?;
-                Ok(decode_image(&bytes, &path.display().to_string())?)
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Encoded { name, .. } => f.write_str(name),
+            Self::Archived { archive, entry_idx } => {
+                write!(f, "{}: {}", archive.path().display(), archive.name(*entry_idx))
             }
+            Self::Drawn(picture) => write!(f, "a drawing of {:?} pixels", picture.dimensions()),
         }
+    }
+}
+
+/// Without the pixels.
+impl fmt::Debug for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ImageSource({self})")
     }
 }
 
 /// Rows that can be fetched by index, in any order.
 #[derive(Clone, Debug)]
 pub enum Dataset {
-    /// Rows listed in a file.
+    /// Rows listed in files.
     Listed(ListedRows),
     /// Rows drawn when they are asked for.
     Drawn(DrawnRows),
@@ -97,7 +145,7 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// What the rows' ids begin with: the file's name, or `synth-vc/train`.
+    /// The name of its file, or of its folder and split, or `synth-vc/train`.
     pub fn name(&self) -> &str {
         match self {
             Self::Listed(rows) => rows.name(),
@@ -116,7 +164,7 @@ impl Dataset {
     /// Row `idx`, from 0. Fetching a row twice gives equal samples.
     ///
     /// # Errors
-    /// There is no such row, or one of its picture files does not exist.
+    /// There is no such row, one of its pictures does not exist, or its file cannot be read any more.
     pub fn get(&self, idx: usize) -> Result<Sample, DataError> {
         let out_of_range =
             || DataError::OutOfRange { name: self.name().to_owned(), idx, n_rows: self.len() };
@@ -134,10 +182,18 @@ impl Dataset {
         }
     }
 
-    /// Checks that every picture file exists, so that a run does not stop at one hours later.
+    /// Why rows of the files are not among these: empty unless bad rows are skipped.
+    pub fn left_out(&self) -> &[DataError] {
+        match self {
+            Self::Listed(rows) => rows.left_out(),
+            Self::Drawn(_) => &[],
+        }
+    }
+
+    /// Checks that every picture that is named by path exists, so that a run does not stop at one hours later.
     ///
     /// # Errors
-    /// The first row whose picture file is missing.
+    /// The first row whose picture is missing.
     pub fn check_images(&self) -> Result<(), DataError> {
         match self {
             Self::Listed(rows) => rows.check_images(),

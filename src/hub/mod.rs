@@ -28,9 +28,9 @@ use std::path::PathBuf;
 use hf_hub::Cache;
 
 use client::{Client, RemoteFile};
-use error::HubError;
+pub use error::HubError;
 use folder::{Folder, create_parent, is_plain_path};
-use repository::Repository;
+pub use repository::{Repository, RepositoryKind};
 pub(crate) use settings::Settings;
 #[cfg(test)]
 pub(crate) use {client::Patience, settings::Token};

@@ -14,7 +14,8 @@ use crate::config::{
     KlScheduleKind, LrScheduleKind, Method, OnBadRow, RewardRule, RunConfig, RunLength,
 };
 use crate::data::tasks::{TaskOptions, task};
-use crate::data::{Dataset, Questions, Split, Template, open_json_lines};
+use crate::data::{Dataset, OpenOptions, Questions, Split, Template, open_anywhere};
+use crate::hub::Hub;
 use crate::eval::EvalSettings;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::model::files::ModelFiles;
@@ -126,8 +127,9 @@ fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
         task(name)?.open(Split::Train, &task_options(config))?
     } else {
         let path = PathBuf::from(data.train.clone().unwrap_or_default());
-        open_json_lines(&path, data.image_root.as_deref())?
+        open_anywhere(&path, Some(Split::Train.name()), &open_options(config), Hub::from_env)?
     };
+    warn_of_left_out(&dataset);
     if data.on_bad_row == OnBadRow::Fail {
         dataset.check_images()?;
     }
@@ -147,9 +149,25 @@ fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
 pub fn task_options(config: &RunConfig) -> TaskOptions {
     TaskOptions {
         data: config.data.train.clone().map(PathBuf::from),
-        image_root: config.data.image_root.clone(),
+        open: open_options(config),
         drawing_seed: config.data.drawing_seed,
         image_size: config.data.image_size,
+    }
+}
+
+fn open_options(config: &RunConfig) -> OpenOptions {
+    let data = &config.data;
+    OpenOptions { image_root: data.image_root.clone(), on_bad_row: data.on_bad_row }
+}
+
+/// Rows that were skipped are counted and listed.
+fn warn_of_left_out(dataset: &Dataset) {
+    let left_out = dataset.left_out();
+    if !left_out.is_empty() {
+        tracing::warn!(rows = left_out.len(), data = dataset.name(), "bad rows are left out");
+        for reason in left_out {
+            tracing::warn!("left out: {}", reason.to_string().lines().next().unwrap_or_default());
+        }
     }
 }
 
@@ -184,7 +202,8 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
         (task.name.to_owned(), task.open(split, &options)?)
     } else {
         let path = own.unwrap_or_default();
-        let rows = open_json_lines(&path, config.data.image_root.as_deref())?;
+        let rows =
+            open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
         (path.display().to_string(), rows)
     };
     // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.

@@ -1,6 +1,8 @@
 //! `vc`, visual counting: CLEVR for training, Super-CLEVR for testing, as in R1-V and the paper.
 //! Not here: the drawn twin (`drawn`).
 
+use crate::hub::RepositoryKind;
+
 use super::{Protocol, Published, Source, Task};
 
 pub(super) fn task() -> Task {
@@ -19,7 +21,13 @@ pub(super) fn task() -> Task {
         },
         source: Source::Published(Published {
             drawn_twin: "synth-vc",
-            test_list: "superclevr_test200_counting_problems.jsonl",
+            train_set: "leonardPKU/clevr_cogen_a_train",
+            test_list: (
+                "superclevr_test200_counting_problems.jsonl",
+                include_str!("../../../assets/r1v/superclevr_test200_counting_problems.jsonl"),
+            ),
+            // The paper's link; a model repository by its address.
+            test_pictures: (RepositoryKind::Model, "leonardPKU/superclevr"),
         }),
     }
 }

@@ -1,6 +1,8 @@
 //! `gr`, geometry reasoning: GeoQA for training and testing, as in R1-V and the paper.
 //! Not here: the drawn twin (`drawn`).
 
+use crate::hub::RepositoryKind;
+
 use super::{Protocol, Published, Source, Task};
 
 pub(super) fn task() -> Task {
@@ -19,7 +21,12 @@ pub(super) fn task() -> Task {
         },
         source: Source::Published(Published {
             drawn_twin: "synth-gr",
-            test_list: "geoqa_test_prompts.jsonl",
+            train_set: "leonardPKU/GEOQA_R1V_Train_8K",
+            test_list: (
+                "geoqa_test_prompts.jsonl",
+                include_str!("../../../assets/r1v/geoqa_test_prompts.jsonl"),
+            ),
+            test_pictures: (RepositoryKind::Dataset, "Luckyjhg/Geo170K"),
         }),
     }
 }

@@ -5,8 +5,10 @@
 //! |---|---|---|---|---|
 //! | `synth-vc` | | 20,000 drawn | 500 drawn | 500 drawn |
 //! | `synth-gr` | | 20,000 drawn | 500 drawn | 500 drawn |
-//! | `vc` | `superclevr` | the data given | R1-V's 200 questions | |
-//! | `gr` | `geoqa` | the data given | R1-V's 754 questions | |
+//! | `vc` | `superclevr` | `leonardPKU/clevr_cogen_a_train` | R1-V's 200 questions on Super-CLEVR | |
+//! | `gr` | `geoqa` | `leonardPKU/GEOQA_R1V_Train_8K` | R1-V's 754 questions on Geo170K's test pictures | |
+//!
+//! Published rows and pictures come from the hub unless they are given; R1-V's lists of questions are compiled in.
 //!
 //! The paper names neither its templates nor its limits. They are R1-V's here, whose settings it says it follows: one
 //! prompt for training and another for each evaluation, greedy decoding, 256 new tokens for counting and 1024 for
@@ -19,7 +21,11 @@ mod counting;
 mod drawn;
 mod geometry;
 
-use super::{DataError, Dataset, DrawnRows, DrawnTask, Split, open_json_lines};
+use super::source::{NO_ROWS, open_text};
+use super::{
+    DataError, Dataset, DrawnRows, DrawnTask, OpenOptions, Split, open, open_anywhere,
+};
+use crate::hub::{Hub, Repository, RepositoryKind};
 use std::path::{Path, PathBuf};
 
 /// What a name of a task stands for.
@@ -68,18 +74,22 @@ enum Source {
 struct Published {
     /// The drawn task like it, which needs no data.
     drawn_twin: &'static str,
-    /// R1-V's list of test questions: the file's name.
-    test_list: &'static str,
+    /// The hub's data set of training rows.
+    train_set: &'static str,
+    /// R1-V's list of test questions: the file's name, and what it holds.
+    test_list: (&'static str, &'static str),
+    /// Where the archive of the pictures that the list names is on the hub.
+    test_pictures: (RepositoryKind, &'static str),
 }
 
 /// What the user says about a task's data.
 #[derive(Clone, Debug)]
 pub struct TaskOptions {
-    /// A JSON-lines file, or a folder with `train.jsonl` and `test.jsonl` (or R1-V's list of test
-    /// questions, or a single .jsonl file). Given data takes the place of drawn rows.
+    /// In place of the task's own rows: a file of rows, a folder that holds the split, a data set of the hub; for the
+    /// test split of a published task also a folder or an archive that holds nothing but the pictures.
     pub data: Option<PathBuf>,
-    /// Where relative picture paths start; the data file's folder without one.
-    pub image_root: Option<PathBuf>,
+    /// How rows of files are read.
+    pub open: OpenOptions,
     /// The seed of drawn rows. It is not the run's seed: runs that are compared share their rows.
     pub drawing_seed: u64,
     /// The size of drawn pictures, pixels a side.
@@ -88,7 +98,7 @@ pub struct TaskOptions {
 
 impl Default for TaskOptions {
     fn default() -> Self {
-        Self { data: None, image_root: None, drawing_seed: 0, image_size: 112 }
+        Self { data: None, open: OpenOptions::default(), drawing_seed: 0, image_size: 112 }
     }
 }
 
@@ -133,78 +143,119 @@ impl Task {
     /// The rows of a split.
     ///
     /// # Errors
-    /// The task needs data and none was given, has no such split, or the data cannot be used.
+    /// The task has no such split, its data cannot be fetched, or the data given cannot be used.
     pub fn open(&self, split: Split, options: &TaskOptions) -> Result<Dataset, DataError> {
-        let image_root = options.image_root.as_deref();
+        self.open_with(split, options, Hub::from_env)
+    }
+
+    fn open_with(
+        &self,
+        split: Split,
+        options: &TaskOptions,
+        hub: impl FnOnce() -> Hub,
+    ) -> Result<Dataset, DataError> {
         match (&options.data, self.source) {
-            (Some(data), _) if data.is_dir() => {
-                open_json_lines(&self.file_in(data, split)?, image_root)
+            (Some(data), Source::Published(published)) if split == Split::Test => {
+                published.given_test(data, options, hub)
             }
-            (Some(file), _) => open_json_lines(file, image_root),
+            (Some(data), _) => open_anywhere(data, Some(split.name()), &options.open, hub),
             (None, Source::Drawn(task)) => {
                 let rows = DrawnRows::new(task, split, options.drawing_seed, options.image_size)?;
                 Ok(Dataset::Drawn(rows))
             }
-            (None, Source::Published(_)) if split == Split::Shifted => {
-                Err(DataError::NoSuchSplit { task: self.name, split: split.name() })
-            }
-            (None, Source::Published(Published { drawn_twin, .. })) => {
-                Err(DataError::NeedsData { task: self.name, drawn: drawn_twin })
-            }
-        }
-    }
-
-    /// The file of a folder that holds a split.
-    fn file_in(&self, folder: &Path, split: Split) -> Result<PathBuf, DataError> {
-        let own = folder.join(format!("{}.jsonl", split.name()));
-        if own.is_file() {
-            return Ok(own);
-        }
-        if let (Source::Published(Published { test_list, .. }), Split::Test) = (self.source, split)
-        {
-            let listed = folder.join(test_list);
-            if listed.is_file() {
-                return Ok(listed);
-            }
-        }
-        let files = json_lines_files(folder)?;
-        match files.as_slice() {
-            [only] => Ok(only.clone()),
-            several => {
-                let names: Vec<_> =
-                    several.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-                Err(DataError::NoDataFile {
-                    path: folder.to_owned(),
-                    split: split.name(),
-                    found: if names.is_empty() {
-                        "no .jsonl file".to_owned()
-                    } else {
-                        names.join(", ")
-                    },
+            (None, Source::Published(published)) => {
+                let fetched = match split {
+                    Split::Train => open_anywhere(
+                        Path::new(published.train_set),
+                        Some("train"),
+                        &options.open,
+                        hub,
+                    ),
+                    Split::Test => published.test(&hub()),
+                    Split::Shifted => {
+                        let (task, split) = (self.name, split.name());
+                        return Err(DataError::NoSuchSplit { task, split });
+                    }
+                };
+                fetched.map_err(|source| DataError::NotFetched {
+                    task: self.name,
+                    drawn: published.drawn_twin,
+                    source: Box::new(source),
                 })
             }
         }
     }
 }
 
-/// The .jsonl files of a folder, in the order of their names.
-fn json_lines_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let unreadable = |source| DataError::Unreadable { path: folder.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            files.push(path);
+impl Published {
+    /// R1-V's list on the hub's pictures.
+    fn test(&self, hub: &Hub) -> Result<Dataset, DataError> {
+        let (kind, id) = self.test_pictures;
+        let repository = Repository { kind, ..Repository::model(id) };
+        if let Some(cached) = hub.snapshot(&repository).and_then(|folder| archive_in(&folder)) {
+            return self.listed(&cached);
         }
+        let listing = hub.list(&repository)?;
+        let Some(archive) = listing.names.iter().find(|name| is_archive(Path::new(name))) else {
+            return Err(DataError::NoPictures { repository: repository.to_string() });
+        };
+        self.listed(&hub.file(&repository, archive)?)
     }
-    files.sort();
-    Ok(files)
+
+    /// What a path that the user gives for the test split stands for.
+    fn given_test(
+        &self,
+        data: &Path,
+        options: &TaskOptions,
+        hub: impl FnOnce() -> Hub,
+    ) -> Result<Dataset, DataError> {
+        let split = Split::Test.name();
+        let has_pictures_alone =
+            || data.is_dir() && open(data, Some(split), &options.open).is_err_and(is_no_rows);
+        if is_archive(data) {
+            return self.listed(data);
+        }
+        let (list, _) = self.test_list;
+        let own = data.join(format!("{split}.jsonl"));
+        if !own.is_file() && data.join(list).is_file() {
+            return open(&data.join(list), None, &options.open);
+        }
+        if has_pictures_alone() {
+            return self.listed(data);
+        }
+        open_anywhere(data, Some(split), &options.open, hub)
+    }
+
+    /// The list with its pictures under `root`.
+    fn listed(&self, root: &Path) -> Result<Dataset, DataError> {
+        let (name, text) = self.test_list;
+        open_text(name, text, root)
+    }
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "zip")
+}
+
+/// The archive in a folder, the first by name.
+fn archive_in(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    entries.filter(|path| is_archive(path)).min()
+}
+
+/// Whether a folder was refused because it holds no file of rows at all.
+fn is_no_rows(error: DataError) -> bool {
+    matches!(error, DataError::UnknownSource { found, .. } if found == NO_ROWS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::template::Template;
+    use crate::hub::test_server::{COMMIT, TestHub};
+    use crate::hub::{Patience, Settings};
+    use std::io::{Cursor, Write as _};
+    use std::time::Duration;
 
     const ROW: &str = "{\"problem\":\"?\",\"solution\":1}";
 
@@ -251,12 +302,82 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_rows_of_its_own_asks_for_data() {
-        let task = task("vc").unwrap();
-        let error = task.open(Split::Test, &TaskOptions::default()).unwrap_err();
-        assert!(matches!(error, DataError::NeedsData { task: "vc", drawn: "synth-vc" }));
-        let error = task.open(Split::Shifted, &TaskOptions::default()).unwrap_err();
-        assert!(matches!(error, DataError::NoSuchSplit { split: "shifted", .. }));
+    fn only_drawn_tasks_have_a_shifted_split() {
+        let no_hub = || panic!("the hub is not to be asked");
+        let shifted = task("vc").unwrap().open_with(Split::Shifted, &TaskOptions::default(), no_hub);
+        assert!(matches!(shifted, Err(DataError::NoSuchSplit { split: "shifted", .. })));
+    }
+
+    /// A hub on this machine in which every picture of GeoQA's list is one pixel.
+    fn geometry_hub() -> (TestHub, tempfile::TempDir) {
+        let server = TestHub::empty();
+        let archive = archive_of(754);
+        let files = [("images.zip".to_owned(), archive), ("qa_tuning.json".to_owned(), Vec::new())];
+        server.add("datasets/Luckyjhg/Geo170K", "main", COMMIT, &files.into());
+        let rows = include_bytes!(
+            "../../../tests/golden/datasets/sharded/data/test-00000-of-00001.parquet"
+        );
+        let shard = [("data/train-00000-of-00001.parquet".to_owned(), rows.to_vec())];
+        server.add("datasets/leonardPKU/GEOQA_R1V_Train_8K", "main", COMMIT, &shard.into());
+        (server, tempfile::tempdir().unwrap())
+    }
+
+    fn archive_of(n_pictures: usize) -> Vec<u8> {
+        let mut pixel = Cursor::new(Vec::new());
+        image::RgbImage::new(28, 28).write_to(&mut pixel, image::ImageFormat::Png).unwrap();
+        let mut archive = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for idx in 0..n_pictures {
+            let name = format!("images/test/{idx}.png");
+            archive.start_file(name, ::zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(pixel.get_ref()).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    fn hub(server: &TestHub, cache: &tempfile::TempDir, is_offline: bool) -> Hub {
+        Hub::new(Settings {
+            cache: cache.path().to_owned(),
+            endpoint: server.endpoint.clone(),
+            token: None,
+            is_offline,
+            patience: Patience { n_tries: 1, first_delay: Duration::ZERO },
+        })
+    }
+
+    #[test]
+    fn published_rows_and_pictures_come_from_the_hub_once() {
+        let (server, cache) = geometry_hub();
+        let open = |split, is_offline| {
+            let hub = || hub(&server, &cache, is_offline);
+            task("gr").unwrap().open_with(split, &TaskOptions::default(), hub)
+        };
+        let missing = open(Split::Test, true).unwrap_err().to_string();
+        assert!(missing.contains("HF_HUB_OFFLINE") && missing.contains("`synth-gr`"), "{missing}");
+        for is_offline in [false, true] {
+            let test = open(Split::Test, is_offline).unwrap();
+            assert_eq!((test.name(), test.len()), ("geoqa_test_prompts.jsonl", 754));
+            test.check_images().unwrap();
+            let last = test.get(753).unwrap();
+            assert_eq!(last.images[0].load().unwrap().dimensions(), (28, 28));
+            let train = open(Split::Train, is_offline).unwrap();
+            assert_eq!(train.name(), "leonardPKU/GEOQA_R1V_Train_8K/train");
+            assert!(train.get(0).unwrap().images[0].load().is_ok());
+        }
+    }
+
+    #[test]
+    fn pictures_alone_are_asked_the_tasks_own_questions() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("images.zip");
+        std::fs::write(&archive, archive_of(754)).unwrap();
+        let pictures = folder.path().join("pictures");
+        std::fs::create_dir(&pictures).unwrap();
+        for data in [&archive, &pictures] {
+            let test = task("gr").unwrap().open(Split::Test, &with_data(data)).unwrap();
+            assert_eq!((test.name(), test.len()), ("geoqa_test_prompts.jsonl", 754));
+        }
+        let error = task("gr").unwrap().open(Split::Train, &with_data(&pictures)).unwrap_err();
+        assert!(error.to_string().contains(NO_ROWS), "{error}");
     }
 
     #[test]
@@ -267,7 +388,6 @@ mod tests {
             let dataset = task("geoqa").unwrap().open(split, &with_data(folder.path()))?;
             Ok::<_, DataError>(dataset.name().to_owned())
         };
-        assert!(name(Split::Test).unwrap_err().to_string().contains("no .jsonl file"));
         write("mine.jsonl");
         assert_eq!(name(Split::Test).unwrap(), "mine.jsonl");
         write("geoqa_test_prompts.jsonl");

@@ -1,0 +1,163 @@
+//! Where the pictures stand that rows name by path: a folder, or an archive of pictures.
+//!
+//! A path is looked for under the root as it stands, then with its leading folders dropped one after
+//! another, so that `./Geo170K/images/test/0.png` is found in an unpacked `images` folder, beside it, and in
+//! the archive of it. The first that is there wins. No path may climb with `..`.
+//!
+//! Not here: which field names a picture (`listed`); what an archive may hold (`zip`).
+
+use super::row::Place;
+use super::zip::PictureArchive;
+use super::{DataError, ImageSource};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A folder or an archive of pictures.
+#[derive(Clone, Debug)]
+pub(super) enum ImageRoot {
+    Folder(PathBuf),
+    Archive(Arc<PictureArchive>),
+}
+
+impl ImageRoot {
+    /// A file is taken for an archive, anything else for a folder.
+    ///
+    /// # Errors
+    /// It is a file, and no archive that is accepted.
+    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+        if path.is_file() {
+            return Ok(Self::Archive(Arc::new(PictureArchive::open(path)?)));
+        }
+        Ok(Self::Folder(path.to_owned()))
+    }
+
+    /// The picture that `field` of the row at `place` names.
+    ///
+    /// # Errors
+    /// There is none, or the archive's entry cannot be used.
+    pub(super) fn find(
+        &self,
+        image: &str,
+        field: &str,
+        place: &Place,
+    ) -> Result<ImageSource, DataError> {
+        let candidates = candidates(image);
+        for candidate in &candidates {
+            if let Some(found) = self.at(candidate)? {
+                return Ok(found);
+            }
+        }
+        let looked_for: Vec<String> =
+            candidates.iter().map(|candidate| candidate.display().to_string()).collect();
+        Err(DataError::MissingImage {
+            place: place.clone(),
+            field: field.to_owned(),
+            root: self.path().to_owned(),
+            looked_for: looked_for.join(", "),
+        })
+    }
+
+    fn at(&self, candidate: &Path) -> Result<Option<ImageSource>, DataError> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(candidate);
+                Ok(path.is_file().then_some(ImageSource::File(path)))
+            }
+            Self::Archive(archive) => {
+                // Names in archives have slashes on every system.
+                let parts: Vec<_> = candidate.iter().map(|part| part.to_string_lossy()).collect();
+                let entry_idx = archive.find(&parts.join("/"))?;
+                Ok(entry_idx
+                    .map(|entry_idx| ImageSource::Archived { archive: archive.clone(), entry_idx }))
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Archive(archive) => archive.path(),
+        }
+    }
+}
+
+/// Whether a path has a `..` in it, by the rules of any system.
+pub(super) fn climbs(path: &str) -> bool {
+    path.split(['/', '\\']).any(|part| part == "..")
+}
+
+/// What a path may mean, likeliest first: as it stands, then without its leading folders.
+fn candidates(image: &str) -> Vec<PathBuf> {
+    let whole = Path::new(image);
+    let parts: Vec<Component> =
+        whole.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let relative = (0..parts.len()).map(|start| parts[start..].iter().collect());
+    let absolute = whole.is_absolute().then(|| whole.to_owned());
+    absolute.into_iter().chain(relative).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::row::Unit;
+    use std::io::Write;
+    use zip::write::SimpleFileOptions;
+
+    fn found(root: &ImageRoot, image: &str) -> Result<String, DataError> {
+        let place = Place { path: Path::new("rows.jsonl").into(), row: 3, unit: Unit::Line };
+        root.find(image, "image_path", &place).map(|image| image.to_string())
+    }
+
+    fn archive(path: &Path, names: &[&str]) {
+        let mut writer = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+        for name in names {
+            writer
+                .start_file(
+                    *name,
+                    SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored),
+                )
+                .unwrap();
+            writer.write_all(b"x").unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn leading_folders_are_dropped_until_a_picture_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir_all(root.join("images/test")).unwrap();
+        for name in ["images/test/0.png", "1.png", "images/1.png"] {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        let zip = root.join("images.zip");
+        archive(&zip, &["images/test/0.png", "1.png", "images/1.png"]);
+        let (folder, archive) = (ImageRoot::open(root).unwrap(), ImageRoot::open(&zip).unwrap());
+        for (image, expected) in [
+            ("./Geo170K/images/test/0.png", "images/test/0.png"),
+            ("images/test/0.png", "images/test/0.png"),
+            ("Geo170K/images/1.png", "images/1.png"),
+            ("/home/a/images/test/1.png", "1.png"),
+        ] {
+            let path = found(&folder, image).unwrap();
+            assert_eq!(Path::new(&path), root.join(expected), "{image}");
+            assert!(found(&archive, image).unwrap().ends_with(&format!("images.zip: {expected}")));
+        }
+        for root in [&folder, &archive] {
+            let message = found(root, "./a/b/9.png").unwrap_err().to_string();
+            let message = message.replace('\\', "/");
+            assert!(message.contains("rows.jsonl: line 3: field `image_path`"), "{message}");
+            assert!(message.contains("no file a/b/9.png, b/9.png, 9.png,"), "{message}");
+        }
+    }
+
+    #[test]
+    fn climbing_is_seen_in_the_paths_of_any_system() {
+        for path in ["../a.png", "a/../../b.png", "a\\..\\b.png", ".."] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["a.png", "./a/b..c/..d.png", "a...b"] {
+            assert!(!climbs(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Parquet files, as Python's `datasets` writes them: a shard of a split each.
+//!
+//! The footer and the text columns are read when a shard is opened, so that answers can be checked; a row's
+//! pictures when the row is fetched, through a file handle of its own. Read with the column readers of the
+//! `parquet` crate: Arrow's arrays would triple what it costs to build, and their many types (`large_string`,
+//! dictionaries, views) are one in the file.
+//!
+//! Not here: which files make up a split (`shards`); what the fields mean (`listed`).
+
+mod columns;
+mod kept_groups;
+mod slots;
+mod stored;
+
+pub(super) use kept_groups::KeptGroups;
+
+use self::columns::{Columns, TextColumn};
+use super::DataError;
+use super::row::{Fields, Place, Row, Unit};
+use ::parquet::column::reader::ColumnReader;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::properties::ReaderProperties;
+use ::parquet::file::reader::RowGroupReader;
+use ::parquet::file::serialized_reader::SerializedRowGroupReader;
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One file of a split.
+pub(super) struct Shard {
+    path: Arc<Path>,
+    metadata: ParquetMetaData,
+    columns: Columns,
+    /// For each row group, the number of rows before it.
+    first_rows: Vec<usize>,
+    n_rows: usize,
+    kept: Arc<KeptGroups>,
+}
+
+impl Shard {
+    /// Reads the footer; `kept` is shared by the shards of a data set.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not whole, or lacks a column that every row needs.
+    pub(super) fn open(path: &Path, kept: Arc<KeptGroups>) -> Result<Arc<Self>, DataError> {
+        let file = open_file(path)?;
+        let metadata = ParquetMetaDataReader::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Optional)
+            .parse_and_finish(&file)
+            .map_err(|error| bad(path, &error))?;
+        let columns = Columns::find(path, &metadata)?;
+        let (mut first_rows, mut n_rows) = (Vec::new(), 0_usize);
+        for group in metadata.row_groups() {
+            first_rows.push(n_rows);
+            let in_group = usize::try_from(group.num_rows()).ok();
+            n_rows =
+                in_group.and_then(|in_group| n_rows.checked_add(in_group)).ok_or_else(|| {
+                    let found = format!("a row group of {} rows", group.num_rows());
+                    bad(path, &ParquetError::General(found))
+                })?;
+        }
+        Ok(Arc::new(Self { path: path.into(), metadata, columns, first_rows, n_rows, kept }))
+    }
+
+    /// Whether the rows' pictures are in this file, rather than named by it.
+    pub(super) fn has_pictures(&self) -> bool {
+        self.columns.pictures.is_some()
+    }
+
+    /// The text of every row; a row with text that is none is an error of its own.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn rows(&self) -> Result<Vec<Result<Row, DataError>>, DataError> {
+        let mut rows = Vec::new();
+        for group_idx in 0..self.first_rows.len() {
+            let (file, columns) = (self.open_file()?, &self.columns.text);
+            let values = columns.iter().map(|column| self.values(&file, group_idx, column));
+            let mut values = values
+                .collect::<Result<Vec<_>, _>>()?
+                .into_iter()
+                .map(Vec::into_iter)
+                .collect::<Vec<_>>();
+            for _ in 0..self.n_rows(group_idx) {
+                let place = Place { path: self.path.clone(), row: rows.len() + 1, unit: Unit::Row };
+                let fields: Result<Fields, DataError> = columns
+                    .iter()
+                    .zip(&mut values)
+                    .filter_map(|(column, values)| Some((column, values.next()?)))
+                    .map(|(column, value)| match value {
+                        Ok(value) => Ok((column.name.clone(), value)),
+                        Err(_) => Err(not_text(&place, &column.name)),
+                    })
+                    .collect();
+                rows.push(fields.map(|fields| Row { place, fields }));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn values(
+        &self,
+        file: &Arc<File>,
+        group_idx: usize,
+        column: &TextColumn,
+    ) -> Result<Vec<slots::TextValue>, DataError> {
+        let reader = self.column_reader(file, group_idx, column.leaf)?;
+        let descriptor = self.metadata.file_metadata().schema_descr().column(column.leaf);
+        slots::values(reader, &descriptor, self.n_rows(group_idx)).map_err(|error| self.bad(&error))
+    }
+
+    fn n_rows(&self, group_idx: usize) -> usize {
+        let next = self.first_rows.get(group_idx + 1).unwrap_or(&self.n_rows);
+        next - self.first_rows[group_idx]
+    }
+
+    /// A reader of one leaf column of a row group, at its first row.
+    fn column_reader(
+        &self,
+        file: &Arc<File>,
+        group_idx: usize,
+        leaf: usize,
+    ) -> Result<ColumnReader, DataError> {
+        let group = self.metadata.row_group(group_idx);
+        let pages = self.metadata.page_index_for_row_group(group_idx);
+        let properties = Arc::new(ReaderProperties::builder().build());
+        SerializedRowGroupReader::new(file.clone(), group, pages, properties)
+            .and_then(|group| group.get_column_reader(leaf))
+            .map_err(|error| self.bad(&error))
+    }
+
+    /// A handle of its own for each reader: clones of one share their position, and threads would race.
+    fn open_file(&self) -> Result<Arc<File>, DataError> {
+        open_file(&self.path).map(Arc::new)
+    }
+
+    fn bad(&self, error: &ParquetError) -> DataError {
+        bad(&self.path, error)
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shard({})", self.path.display())
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, DataError> {
+    File::open(path).map_err(|source| DataError::Unreadable { path: path.to_owned(), source })
+}
+
+fn bad(path: &Path, error: &ParquetError) -> DataError {
+    let found = error.to_string();
+    DataError::BadParquet { path: path.to_owned(), found }
+}
+
+fn not_text(place: &Place, column: &str) -> DataError {
+    place.bad_field(
+        column,
+        "bytes that are not UTF-8",
+        "text",
+        "write the column again as strings; pictures belong in a column `image`",
+    )
+}
+
+#[cfg(test)]
+mod tests;

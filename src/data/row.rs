@@ -1,0 +1,113 @@
+//! A row of a file, whatever the file's format: its fields, its place, and what is wrong with it.
+//! Not here: reading files (`json_lines`, `csv_table`, `parquet`); what the fields mean (`listed` for
+//! questions, `answers` for completions to grade).
+
+use super::DataError;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The fields of a row, in the file's order.
+pub(super) type Fields = Map<String, Value>;
+
+/// A row with its place in the file.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) place: Place,
+    pub(super) fields: Fields,
+}
+
+/// Where a row stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: Arc<Path>,
+    /// The row, from 1.
+    pub row: usize,
+    /// What rows of such a file are: lines of text, or rows of a table.
+    pub unit: Unit,
+}
+
+/// What the rows of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Lines of a text file, counted with those that hold no row.
+    Line,
+    /// Rows of a table.
+    Row,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.unit {
+            Unit::Line => "line",
+            Unit::Row => "row",
+        };
+        write!(f, "{}: {unit} {}", self.path.display(), self.row)
+    }
+}
+
+impl Place {
+    /// The row's identifier: the file's name and the row.
+    pub(super) fn id(&self) -> String {
+        format!("{}:{}", file_name(&self.path), self.row)
+    }
+
+    pub(super) fn bad_field(
+        &self,
+        field: &str,
+        found: impl Into<String>,
+        expected: &'static str,
+        hint: &'static str,
+    ) -> DataError {
+        let (place, field) = (self.clone(), field.to_owned());
+        DataError::BadField { place, field, found: found.into(), expected, hint }
+    }
+
+    /// None of the fields `names` holds anything.
+    pub(super) fn missing(
+        &self,
+        fields: &Fields,
+        names: &[&str],
+        expected: &'static str,
+        hint: &'static str,
+    ) -> DataError {
+        let found = if names.iter().any(|name| fields.contains_key(*name)) {
+            "null".to_owned()
+        } else {
+            let others: Vec<&str> = fields.keys().map(String::as_str).collect();
+            format!("nothing among the fields [{}]", others.join(", "))
+        };
+        self.bad_field(&names.join("` or `"), found, expected, hint)
+    }
+}
+
+/// The last part of a path, as text.
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The first of the named fields that is there and not null.
+pub(super) fn first_of<'row>(
+    fields: &'row Fields,
+    names: &[&'static str],
+) -> Option<(&'static str, &'row Value)> {
+    names.iter().find_map(|name| {
+        let value = fields.get(*name).filter(|value| !value.is_null())?;
+        Some((*name, value))
+    })
+}
+
+/// What a value is, for an error message.
+pub(super) fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) if super::gold_answer(text).is_empty() => "empty text".to_owned(),
+        Value::String(_) => "text".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
