@@ -143,7 +143,9 @@ pub enum DataError {
     #[error(transparent)]
     Hub(#[from] HubError),
     /// A task's own data is not to be had.
-    #[error("task `{task}`: {source}\nhint: pass what you have with --data, or use `{drawn}`, which needs none")]
+    #[error(
+        "task `{task}`: {source}\nhint: pass what you have with --data, or use `{drawn}`, which needs none"
+    )]
     NotFetched {
         /// The task.
         task: &'static str,
@@ -153,7 +155,9 @@ pub enum DataError {
         source: Box<DataError>,
     },
     /// A repository holds no archive of pictures.
-    #[error("{repository}: found no .zip file, expected an archive of pictures\nhint: pass an archive or a folder of them with --data")]
+    #[error(
+        "{repository}: found no .zip file, expected an archive of pictures\nhint: pass an archive or a folder of them with --data"
+    )]
     NoPictures {
         /// The repository.
         repository: String,

@@ -15,9 +15,9 @@ use crate::config::{
 };
 use crate::data::tasks::{TaskOptions, task};
 use crate::data::{Dataset, OpenOptions, Questions, Split, Template, open_anywhere};
-use crate::hub::Hub;
 use crate::eval::EvalSettings;
 use crate::grpo::kl_schedule::KlSchedule;
+use crate::hub::Hub;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
 use crate::model::qwen2_vl::Qwen2Vl;
@@ -202,8 +202,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
         (task.name.to_owned(), task.open(split, &options)?)
     } else {
         let path = own.unwrap_or_default();
-        let rows =
-            open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
+        let rows = open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
         (path.display().to_string(), rows)
     };
     // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.

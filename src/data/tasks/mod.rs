@@ -22,9 +22,7 @@ mod drawn;
 mod geometry;
 
 use super::source::{NO_ROWS, open_text};
-use super::{
-    DataError, Dataset, DrawnRows, DrawnTask, OpenOptions, Split, open, open_anywhere,
-};
+use super::{DataError, Dataset, DrawnRows, DrawnTask, OpenOptions, Split, open, open_anywhere};
 use crate::hub::{Hub, Repository, RepositoryKind};
 use std::path::{Path, PathBuf};
 
@@ -304,7 +302,8 @@ mod tests {
     #[test]
     fn only_drawn_tasks_have_a_shifted_split() {
         let no_hub = || panic!("the hub is not to be asked");
-        let shifted = task("vc").unwrap().open_with(Split::Shifted, &TaskOptions::default(), no_hub);
+        let shifted =
+            task("vc").unwrap().open_with(Split::Shifted, &TaskOptions::default(), no_hub);
         assert!(matches!(shifted, Err(DataError::NoSuchSplit { split: "shifted", .. })));
     }
 
