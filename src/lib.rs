@@ -25,4 +25,6 @@ pub mod train;
 
 pub mod eval;
 
+pub mod report;
+
 pub mod cli;

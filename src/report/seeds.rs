@@ -1,0 +1,108 @@
+//! Runs of one configuration under several seeds: which belong together, and their mean with its interval.
+//! Not here: reading runs (`recorded_run`); the interval of one run's accuracy (`eval::interval`).
+
+use super::recorded_run::RecordedRun;
+
+/// Runs whose resolved configurations differ in `train.seed` alone.
+#[derive(Debug)]
+pub struct SeedGroup<'a> {
+    /// The run's label; of several runs, what their labels share, and how many there are.
+    pub label: String,
+    /// The runs, at least one, in the order in which they were named.
+    pub runs: Vec<&'a RecordedRun>,
+}
+
+/// Puts the runs into groups, in the order of each group's first run.
+pub fn seed_groups(runs: &[RecordedRun]) -> Vec<SeedGroup<'_>> {
+    let mut groups: Vec<SeedGroup<'_>> = Vec::new();
+    for run in runs {
+        let group = groups.iter_mut().find(|group| group.runs[0].settings == run.settings);
+        match group {
+            Some(group) => group.runs.push(run),
+            None => groups.push(SeedGroup { label: String::new(), runs: vec![run] }),
+        }
+    }
+    for group in &mut groups {
+        let labels: Vec<&str> = group.runs.iter().map(|run| run.label.as_str()).collect();
+        group.label = shared_label(&labels);
+    }
+    groups
+}
+
+/// `quick-s*  (3 seeds)` for `quick-s1`, `quick-s2`, `quick-s3`.
+fn shared_label(labels: &[&str]) -> String {
+    let [first, others @ ..] = labels else { return String::new() };
+    if others.is_empty() {
+        return (*first).to_owned();
+    }
+    let mut prefix = *first;
+    while !others.iter().all(|label| label.starts_with(prefix)) {
+        prefix = prefix.char_indices().next_back().map_or("", |(end, _)| &prefix[..end]);
+    }
+    let mut suffix = &first[prefix.len()..];
+    while !others.iter().all(|label| label[prefix.len()..].ends_with(suffix)) {
+        suffix = suffix.char_indices().nth(1).map_or("", |(start, _)| &suffix[start..]);
+    }
+    format!("{prefix}*{suffix} ({} seeds)", labels.len())
+}
+
+/// A mean and the 95% interval of what it estimates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Student's 95% interval of the mean; none for a single value.
+    pub ci95: Option<[f64; 2]>,
+}
+
+/// The mean over seeds; `values` holds at least one.
+pub fn estimate(values: &[f64]) -> Estimate {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let ci95 = t_quantile(values.len().saturating_sub(1)).map(|quantile| {
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let half = quantile * (squares / (n - 1.0) / n).sqrt();
+        [mean - half, mean + half]
+    });
+    Estimate { mean, ci95 }
+}
+
+/// The 97.5% quantile of Student's distribution (`scipy.stats.t.ppf` of `SciPy` 1.17.1); none for 0 degrees
+/// of freedom. Beyond the table its last value stands, which is at most 4% too large.
+fn t_quantile(degrees_of_freedom: usize) -> Option<f64> {
+    const QUANTILES: [f64; 30] = [
+        12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010,
+        2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739,
+        2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423,
+    ];
+    let idx = degrees_of_freedom.min(QUANTILES.len()).checked_sub(1)?;
+    Some(QUANTILES[idx])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_seeds_have_students_interval() {
+        // Mean 2, standard deviation 1, half width 4.3027 / sqrt(3) = 2.4842.
+        let Estimate { mean, ci95 } = estimate(&[1.0, 2.0, 3.0]);
+        let [low, high] = ci95.unwrap();
+        assert!((mean - 2.0).abs() < 1e-12);
+        assert!((low + 0.4842).abs() < 1e-4 && (high - 4.4842).abs() < 1e-4, "{low} {high}");
+    }
+
+    #[test]
+    fn one_seed_has_no_interval() {
+        assert_eq!(estimate(&[0.5]), Estimate { mean: 0.5, ci95: None });
+    }
+
+    #[test]
+    fn group_is_called_by_what_its_labels_share() {
+        assert_eq!(shared_label(&["quick"]), "quick");
+        assert_eq!(shared_label(&["q-s1", "q-s2", "q-s11"]), "q-s* (3 seeds)");
+        assert_eq!(shared_label(&["1/quick", "2/quick"]), "*/quick (2 seeds)");
+        assert_eq!(shared_label(&["aa", "a"]), "a* (2 seeds)");
+        assert_eq!(shared_label(&["größe", "grün"]), "gr* (2 seeds)");
+    }
+}
