@@ -11,6 +11,7 @@ pub mod infer;
 mod logging;
 mod out_file;
 mod printer;
+pub mod report;
 pub mod train;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +47,8 @@ pub enum Command {
     Infer(infer::Args),
     /// Grade completions that are on disk: accuracy by a rule, and format
     Grade(grade::Args),
+    /// Show runs as a page: curves, evaluations, timing, health, case studies
+    Report(report::Args),
 }
 
 /// Parses the process's arguments, runs the command, reports its error if it has one.
@@ -78,6 +81,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Eval(args) => eval::run(args, printer),
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
+        Command::Report(args) => report::run(&args, printer),
     }
 }
 

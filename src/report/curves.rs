@@ -92,6 +92,8 @@ pub fn charts(groups: &[SeedGroup<'_>], weight: f64) -> Vec<NamedChart> {
         let figure = |line: &UpdateMetrics| line.reward_components.get(name).copied();
         let lines = groups.iter().map(|group| curve_line(group, &figure, weight)).collect();
         let title = format!("Reward component {name}");
+        // The name becomes a file's: whatever stands in the records, it stays in its folder.
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         add(&format!("reward_component_{name}"), &title, "mean reward", lines);
     }
     charts
@@ -108,7 +110,8 @@ fn curve_line(
     };
     let runs: Vec<(Vec<u64>, Vec<f64>)> = group.runs.iter().map(of_run).collect();
     let raw = by_update(runs.iter().map(|(updates, values)| (updates, values.clone())));
-    let smoothed = by_update(runs.iter().map(|(updates, values)| (updates, smooth(values, weight))));
+    let smoothed =
+        by_update(runs.iter().map(|(updates, values)| (updates, smooth(values, weight))));
     let mean = |(update, values): (&u64, &Vec<f64>)| [*update as f64, estimate(values).mean];
     Line {
         label: group.label.clone(),
@@ -140,9 +143,7 @@ fn accuracy_line(group: &SeedGroup<'_>) -> Line {
 }
 
 /// The values that several runs have at each update.
-fn by_update<'a>(
-    runs: impl Iterator<Item = (&'a Vec<u64>, Vec<f64>)>,
-) -> BTreeMap<u64, Vec<f64>> {
+fn by_update<'a>(runs: impl Iterator<Item = (&'a Vec<u64>, Vec<f64>)>) -> BTreeMap<u64, Vec<f64>> {
     let mut by_update: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for (updates, values) in runs {
         for (update, value) in updates.iter().zip(values) {

@@ -333,7 +333,8 @@ fn vertical_range(lines: &[Line]) -> [f64; 2] {
     let room = INTERVAL_ROOM * span;
     let of_intervals = lines.iter().flat_map(|line| &line.points);
     let of_intervals = of_intervals.flat_map(|point| point.interval.into_iter().flatten());
-    let widest = ends(of_intervals.map(|end| end.clamp(low - room, high + room)).chain([low, high]));
+    let widest =
+        ends(of_intervals.map(|end| end.clamp(low - room, high + room)).chain([low, high]));
     let margin = MARGIN * (widest[1] - widest[0]).max(span);
     [widest[0] - margin, widest[1] + margin]
 }
@@ -416,7 +417,9 @@ mod tests {
 
     #[test]
     fn axes_have_a_length_whatever_is_drawn() {
-        for lines in [vec![], vec![line(&[])], vec![line(&[(0.0, None)])], vec![line(&[(7.0, None); 3])]] {
+        for lines in
+            [vec![], vec![line(&[])], vec![line(&[(0.0, None)])], vec![line(&[(7.0, None); 3])]]
+        {
             let ([left, right], [low, high]) = (horizontal_range(&lines), vertical_range(&lines));
             assert!(right > left && high > low, "{lines:?}");
         }

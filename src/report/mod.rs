@@ -20,6 +20,6 @@ pub mod curves;
 
 pub mod cases;
 
-//pub mod tables;
+pub mod tables;
 
-//pub mod page;
+pub mod page;

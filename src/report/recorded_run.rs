@@ -118,7 +118,8 @@ fn labels(paths: &[PathBuf]) -> Vec<String> {
         folders[folders.len().saturating_sub(n)..].join("/")
     };
     let label = |path| {
-        let is_shared = |n| paths.iter().filter(|other| last(other, n) == last(path, n)).count() > 1;
+        let is_shared =
+            |n| paths.iter().filter(|other| last(other, n) == last(path, n)).count() > 1;
         let longest = Path::iter(path).count();
         let n = (1..longest).find(|&n| !is_shared(n)).unwrap_or(longest);
         last(path, n)

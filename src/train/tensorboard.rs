@@ -47,7 +47,9 @@ impl EventFile {
         let path = folder.join(format!("{PREFIX}{stamp:010}.othink"));
         let file = File::create_new(&path).map_err(failed("create", &path))?;
         let mut events = Self { path, file };
-        events.append(&[event(now, 0, &version()), event(now, next_step, &session_start())].concat())?;
+        events.append(
+            &[event(now, 0, &version()), event(now, next_step, &session_start())].concat(),
+        )?;
         Ok(events)
     }
 
@@ -264,7 +266,7 @@ mod tests {
     #[test]
     fn later_sitting_writes_a_later_file() {
         let folder = tempfile::tempdir().unwrap();
-        let taken = folder.path().join(format!("{PREFIX}9999999998.elsewhere.77.0"));
+        let taken = folder.path().join(format!("{PREFIX}9000000000.elsewhere.77.0"));
         std::fs::write(&taken, "").unwrap();
         let paths: Vec<PathBuf> =
             (0..2).map(|step| EventFile::start(folder.path(), step).unwrap().path).collect();
