@@ -165,3 +165,81 @@ impl Chart {
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(label: &str, style: LineStyle) -> Line {
+        let interval = Some([0.1, 0.3]);
+        let points = [Point { x: 1.0, y: 0.2, interval }, Point { x: 2.0, y: 0.25, interval }];
+        let raw = vec![[1.0, 0.2], [2.0, 0.3]];
+        Line { label: label.to_owned(), points: points.to_vec(), raw, style }
+    }
+
+    fn chart(marks: Marks) -> Chart {
+        let [title, x_title, y_title] = ["Reward", "update", "mean"].map(str::to_owned);
+        Chart { title, x_title, y_title, marks }
+    }
+
+    fn bars() -> Chart {
+        let heights = vec![Some((0.4, Some([0.3, 0.5]))), None];
+        let bars =
+            ["SFT", "GRPO"].map(|label| Bars { label: label.to_owned(), heights: heights.clone() });
+        let categories = vec!["VC to GR".to_owned(), "GR to VC".to_owned()];
+        chart(Marks::Bars { categories, bars: bars.to_vec() })
+    }
+
+    #[test]
+    fn svg_names_titles_axes_and_several_lines_and_escapes_them() {
+        let lines = vec![line("<a> & \"b\"", LineStyle::Curve), line("c", LineStyle::Points)];
+        let svg = chart(Marks::Lines(lines)).svg().unwrap();
+        for text in
+            ["Reward", "update", "mean", "&lt;a&gt; &amp; ", "role=\"img\"", "aria-label=\"Reward"]
+        {
+            assert!(svg.contains(text), "{text} is not in {svg}");
+        }
+        assert!(!svg.contains("<a>"), "{svg}");
+        assert!(
+            !chart(Marks::Lines(vec![line("alone", LineStyle::Curve)]))
+                .svg()
+                .unwrap()
+                .contains(">alone<")
+        );
+    }
+
+    #[test]
+    fn bars_are_named_by_category_and_kind() {
+        let svg = bars().svg().unwrap();
+        for text in ["VC to GR", "GR to VC", "SFT", "GRPO"] {
+            assert!(svg.contains(text), "{text} is not in {svg}");
+        }
+    }
+
+    #[test]
+    fn png_has_twice_the_pixels_and_a_title_that_can_be_read_without_fonts_of_the_system() {
+        for chart in [chart(Marks::Lines(vec![line("a", LineStyle::Points)])), bars()] {
+            let picture = image::load_from_memory(&chart.png().unwrap()).unwrap().into_rgb8();
+            assert_eq!(picture.dimensions(), (1280, 720));
+            let is_ink =
+                |x: u32, y: u32| picture.get_pixel(x, y).0.iter().all(|level| *level < 0x80);
+            let title = (560..720).flat_map(|x| (0..56).map(move |y| (x, y)));
+            assert!(title.filter(|&(x, y)| is_ink(x, y)).count() > 200);
+        }
+    }
+
+    #[test]
+    fn words_tell_where_a_line_goes_and_how_high_bars_are() {
+        let text = chart(Marks::Lines(vec![line("a", LineStyle::Curve)])).describe();
+        assert_eq!(text, "Reward (mean): a goes from 0.2 at 1 to 0.25 (95%: 0.1 to 0.3) at 2.");
+        let expected = "Reward (mean): SFT, VC to GR: 0.4 (95%: 0.3 to 0.5); \
+                        GRPO, VC to GR: 0.4 (95%: 0.3 to 0.5).";
+        assert_eq!(bars().describe(), expected);
+    }
+
+    #[test]
+    fn chart_of_nothing_can_be_drawn() {
+        assert!(chart(Marks::Lines(Vec::new())).svg().is_ok());
+        assert!(chart(Marks::Bars { categories: Vec::new(), bars: Vec::new() }).png().is_ok());
+    }
+}

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{Chart, Line, LineStyle, Marks, Point};
-use super::recorded_run::RecordedRun;
-use super::seeds::{SeedGroup, estimate};
+use super::seeds::{Estimate, SeedGroup, accuracy, estimate};
 use super::smooth::smooth;
 use crate::train::metrics::UpdateMetrics;
+use crate::train::records::EvaluationRecord;
 
 /// A chart and the name of its files.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,30 +28,41 @@ struct Curve {
     y_title: &'static str,
     /// Whether the figure is noisy; a schedule is not.
     is_smoothed: bool,
+    /// Between which values intervals are kept: those that the figure can have.
+    limits: [f64; 2],
     figure: Figure,
 }
 
+const ANY: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
+const POSITIVE: [f64; 2] = [0.0, f64::INFINITY];
+const PART: [f64; 2] = [0.0, 1.0];
+
 /// In the order of the page: the paper's Figure 5, then what tells how the run fares.
 const CURVES: [Curve; 11] = [
-    noisy("accuracy_reward", "Accuracy reward", "mean reward", |line| line.accuracy_reward),
-    noisy("format_reward", "Format reward", "mean reward", |line| line.format_reward),
-    noisy("reward", "Reward", "mean reward", |line| line.reward),
-    noisy("kl", "KL from the reference", "nats", |line| line.kl),
+    noisy("accuracy_reward", "Accuracy reward", "mean reward", PART, |line| line.accuracy_reward),
+    noisy("format_reward", "Format reward", "mean reward", PART, |line| line.format_reward),
+    noisy("reward", "Reward", "mean reward", ANY, |line| line.reward),
+    noisy("kl", "KL from the reference", "nats", POSITIVE, |line| line.kl),
     Curve {
         name: "beta",
         title: "KL weight β(s)",
         y_title: "weight",
         is_smoothed: false,
+        limits: POSITIVE,
         figure: |line| line.beta,
     },
-    noisy("completion_length", "Completion length", "tokens", |line| Some(line.completion_length)),
-    noisy("entropy", "Entropy", "nats", |line| line.entropy),
-    noisy("loss", "Loss", "loss", |line| Some(line.loss)),
-    noisy("grad_norm", "Gradient norm before clipping", "norm", |line| Some(line.grad_norm)),
-    noisy("zero_signal_fraction", "Groups without a signal", "part of the groups", |line| {
+    noisy("completion_length", "Completion length", "tokens", POSITIVE, |line| {
+        Some(line.completion_length)
+    }),
+    noisy("entropy", "Entropy", "nats", POSITIVE, |line| line.entropy),
+    noisy("loss", "Loss", "loss", ANY, |line| Some(line.loss)),
+    noisy("grad_norm", "Gradient norm before clipping", "norm", POSITIVE, |line| {
+        Some(line.grad_norm)
+    }),
+    noisy("zero_signal_fraction", "Groups without a signal", "part of the groups", PART, |line| {
         line.zero_signal_fraction
     }),
-    noisy("truncated_fraction", "Completions cut off", "part of the completions", |line| {
+    noisy("truncated_fraction", "Completions cut off", "part of the completions", PART, |line| {
         line.truncated_fraction
     }),
 ];
@@ -60,9 +71,10 @@ const fn noisy(
     name: &'static str,
     title: &'static str,
     y_title: &'static str,
+    limits: [f64; 2],
     figure: Figure,
 ) -> Curve {
-    Curve { name, title, y_title, is_smoothed: true, figure }
+    Curve { name, title, y_title, is_smoothed: true, limits, figure }
 }
 
 /// All charts that the runs have figures for.
@@ -82,7 +94,8 @@ pub fn charts(groups: &[SeedGroup<'_>], weight: f64) -> Vec<NamedChart> {
     add("evaluation_accuracy", "Evaluation accuracy", "right answers, %", accuracy);
     for curve in &CURVES {
         let weight = if curve.is_smoothed { weight } else { 0.0 };
-        let lines = groups.iter().map(|group| curve_line(group, &curve.figure, weight)).collect();
+        let line = |group| curve_line(group, &curve.figure, curve.limits, weight);
+        let lines = groups.iter().map(line).collect();
         add(curve.name, curve.title, curve.y_title, lines);
     }
     let lines = groups.iter().flat_map(|group| &group.runs).flat_map(|run| &run.metrics);
@@ -90,7 +103,7 @@ pub fn charts(groups: &[SeedGroup<'_>], weight: f64) -> Vec<NamedChart> {
         lines.flat_map(|line| line.reward_components.keys()).collect();
     for name in components {
         let figure = |line: &UpdateMetrics| line.reward_components.get(name).copied();
-        let lines = groups.iter().map(|group| curve_line(group, &figure, weight)).collect();
+        let lines = groups.iter().map(|group| curve_line(group, &figure, ANY, weight)).collect();
         let title = format!("Reward component {name}");
         // The name becomes a file's: whatever stands in the records, it stays in its folder.
         let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
@@ -103,62 +116,52 @@ pub fn charts(groups: &[SeedGroup<'_>], weight: f64) -> Vec<NamedChart> {
 fn curve_line(
     group: &SeedGroup<'_>,
     figure: &dyn Fn(&UpdateMetrics) -> Option<f64>,
+    limits: [f64; 2],
     weight: f64,
 ) -> Line {
-    let of_run = |run: &&RecordedRun| -> (Vec<u64>, Vec<f64>) {
-        run.metrics.iter().filter_map(|line| Some((line.update, figure(line)?))).unzip()
-    };
-    let runs: Vec<(Vec<u64>, Vec<f64>)> = group.runs.iter().map(of_run).collect();
-    let raw = by_update(runs.iter().map(|(updates, values)| (updates, values.clone())));
-    let smoothed =
-        by_update(runs.iter().map(|(updates, values)| (updates, smooth(values, weight))));
+    let (mut raw, mut smoothed) = (Vec::new(), Vec::new());
+    for run in &group.runs {
+        let figures = run.metrics.iter().filter_map(|line| Some((line.update, figure(line)?)));
+        let (updates, values): (Vec<u64>, Vec<f64>) = figures.unzip();
+        let smooth = smooth(&values, weight);
+        raw.extend(updates.iter().copied().zip(values));
+        smoothed.extend(updates.into_iter().zip(smooth));
+    }
+    let (raw, smoothed) = (by_update(raw.into_iter()), by_update(smoothed.into_iter()));
     let mean = |(update, values): (&u64, &Vec<f64>)| [*update as f64, estimate(values).mean];
+    let point = |(update, values): (&u64, &Vec<f64>)| {
+        let Estimate { mean, ci95 } = estimate(values).within(limits);
+        Point { x: *update as f64, y: mean, interval: ci95 }
+    };
     Line {
         label: group.label.clone(),
-        points: means(&smoothed),
+        points: smoothed.iter().map(point).collect(),
         raw: if weight > 0.0 { raw.iter().map(mean).collect() } else { Vec::new() },
         style: LineStyle::Curve,
     }
 }
 
-/// The evaluations' accuracy in percent: with its own interval for one run, Student's over several.
+/// The evaluations' accuracy in percent.
 fn accuracy_line(group: &SeedGroup<'_>) -> Line {
+    let records = group.runs.iter().flat_map(|run| &run.evaluations);
+    let by_update = by_update(records.map(|record| (record.update, record)));
     let percent = |part: f64| 100.0 * part;
-    let points = if let [run] = group.runs[..] {
-        let points = run.evaluations.iter().map(|record| Point {
-            x: record.update as f64,
-            y: percent(record.summary.accuracy),
-            interval: Some(record.summary.ci95.map(percent)),
-        });
-        points.collect()
-    } else {
-        let of_run = |run: &&RecordedRun| -> (Vec<u64>, Vec<f64>) {
-            let records = run.evaluations.iter();
-            records.map(|record| (record.update, percent(record.summary.accuracy))).unzip()
-        };
-        let runs: Vec<(Vec<u64>, Vec<f64>)> = group.runs.iter().map(of_run).collect();
-        means(&by_update(runs.iter().map(|(updates, values)| (updates, values.clone()))))
+    let point = |(update, records): (&u64, &Vec<&EvaluationRecord>)| {
+        let Estimate { mean, ci95 } = accuracy(records);
+        let interval = ci95.map(|interval| interval.map(percent));
+        Point { x: *update as f64, y: percent(mean), interval }
     };
+    let points = by_update.iter().map(point).collect();
     Line { label: group.label.clone(), points, raw: Vec::new(), style: LineStyle::Points }
 }
 
-/// The values that several runs have at each update.
-fn by_update<'a>(runs: impl Iterator<Item = (&'a Vec<u64>, Vec<f64>)>) -> BTreeMap<u64, Vec<f64>> {
-    let mut by_update: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for (updates, values) in runs {
-        for (update, value) in updates.iter().zip(values) {
-            by_update.entry(*update).or_default().push(value);
-        }
+/// What several runs have at each update.
+fn by_update<T>(all: impl Iterator<Item = (u64, T)>) -> BTreeMap<u64, Vec<T>> {
+    let mut by_update: BTreeMap<u64, Vec<T>> = BTreeMap::new();
+    for (update, value) in all {
+        by_update.entry(update).or_default().push(value);
     }
     by_update
-}
-
-fn means(by_update: &BTreeMap<u64, Vec<f64>>) -> Vec<Point> {
-    let point = |(update, values): (&u64, &Vec<f64>)| {
-        let estimate = estimate(values);
-        Point { x: *update as f64, y: estimate.mean, interval: estimate.ci95 }
-    };
-    by_update.iter().map(point).collect()
 }
 
 #[cfg(test)]
@@ -182,7 +185,7 @@ mod tests {
         let lines = chart(&charts, "loss");
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0].label, "a* (2 seeds)");
-        // Mean of 1 and 3, half width 12.7062 * sqrt(2 / 2).
+        // Mean of 1 and 3, half width 12.7062 * sqrt(2 / 2). A loss may be negative.
         let [first, second] = lines[0].points[..] else { panic!("{lines:?}") };
         let [low, high] = first.interval.unwrap();
         assert_eq!((first.x, first.y), (1.0, 2.0));

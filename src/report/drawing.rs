@@ -115,11 +115,12 @@ where
     let (_, below) = area.split_vertically(legend_end);
     let mut builder = ChartBuilder::on(&below);
     builder
+        .margin_left(pen.px(10))
         .margin_right(pen.px(18))
         .margin_top(pen.px(6))
         .margin_bottom(pen.px(4))
-        .set_label_area_size(LabelAreaPosition::Left, pen.px(64))
-        .set_label_area_size(LabelAreaPosition::Bottom, pen.px(42));
+        .set_label_area_size(LabelAreaPosition::Left, pen.px(60))
+        .set_label_area_size(LabelAreaPosition::Bottom, pen.px(44));
     match &chart.marks {
         Marks::Lines(lines) => {
             let [left, right] = horizontal_range(lines);
@@ -165,7 +166,7 @@ where
         return Ok(pen.px(30));
     }
     let style = pen.text(13).pos(Pos::new(HPos::Left, VPos::Center));
-    let (start, sample, gap) = (pen.px(64), pen.px(30), pen.px(6));
+    let (start, sample, gap) = (pen.px(70), pen.px(30), pen.px(6));
     let (mut x, mut y) = (start, pen.px(40));
     for (idx, label) in labels.into_iter().enumerate() {
         let (text_width, _) = area.estimate_text_size(label, &style)?;
@@ -203,6 +204,7 @@ where
         .axis_style(INK.stroke_width(pen.px(1)))
         .label_style(pen.text(13))
         .axis_desc_style(pen.text(14))
+        .set_all_tick_mark_size(pen.px(5))
         .x_labels(9)
         .y_labels(7)
         .x_label_formatter(&|x| name_of_x(x))
@@ -329,7 +331,8 @@ fn vertical_range(lines: &[Line]) -> [f64; 2] {
     let of_raw = lines.iter().flat_map(|line| line.raw.iter().map(|[_, y]| *y));
     let [low, high] = ends(of_points.chain(of_raw));
     // Figures that are all the same still need an axis with some height.
-    let span = if high > low { high - low } else { high.abs().max(1e-3) };
+    let flat = if high == 0.0 { 1.0 } else { high.abs() };
+    let span = if high > low { high - low } else { flat };
     let room = INTERVAL_ROOM * span;
     let of_intervals = lines.iter().flat_map(|line| &line.points);
     let of_intervals = of_intervals.flat_map(|point| point.interval.into_iter().flatten());

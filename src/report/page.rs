@@ -145,3 +145,67 @@ fn data_uri(picture: &RgbImage) -> Result<String, ReportError> {
     shrunk.as_ref().unwrap_or(picture).write_to(&mut png, ImageFormat::Png)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::curves::charts;
+    use super::super::recorded_run::test_run;
+    use super::super::seeds::seed_groups;
+    use super::*;
+
+    const HOSTILE: &str = "<script src=\"http://evil.example/a.js\">x</script>\"'&\u{0}";
+
+    fn page_of(runs: &[RecordedRun]) -> String {
+        let groups = seed_groups(runs);
+        page(runs, &groups, &charts(&groups, 0.6), 0.6).unwrap()
+    }
+
+    fn hostile_run() -> RecordedRun {
+        let mut run = test_run(HOSTILE, 1, &[1.0, 2.0]);
+        run.config.data.task = Some("synth-vc".to_owned());
+        run.metrics[0].reward_components.insert(HOSTILE.to_owned(), 1.0);
+        let record = serde_json::json!({
+            "update": 1, "prompt_id": "synth-vc/train/3", "completion_idx": 0, "problem": HOSTILE,
+            "solution": HOSTILE, "completion": HOSTILE, "answer": HOSTILE, "accuracy_reward": 1.0,
+            "format_reward": 0.0, "reward": 1.0, "advantage": 0.0, "n_tokens": 1, "is_truncated": true,
+        });
+        run.completions.push(serde_json::from_value(record).unwrap());
+        run
+    }
+
+    #[test]
+    fn text_of_models_and_data_stays_text() {
+        let page = page_of(&[hostile_run()]);
+        assert!(!page.contains("<script"), "a script got in");
+        assert!(page.matches("&lt;script").count() >= 5, "the text itself is missing");
+        assert!(!page.contains("src=\"http"), "an address got in");
+    }
+
+    #[test]
+    fn page_refers_to_nothing_outside_and_names_what_it_shows() {
+        let page = page_of(&[hostile_run(), test_run("b", 2, &[1.0])]);
+        for outside in ["<link", "@import", "url(", "src=\"/", "href=\"http", "<iframe"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert_eq!(page.matches("<img src=\"data:image/png;base64,").count(), 1);
+        assert_eq!(page.matches("<img ").count(), page.matches("\" alt=\"").count());
+        let n_charts = page.matches("<svg ").count();
+        assert!(n_charts >= 3);
+        assert_eq!(n_charts, page.matches("<svg role=\"img\" aria-label=\"").count());
+        assert!(page.contains("<html lang=\"en\">") && page.contains("<th scope=\"col\">"));
+    }
+
+    #[test]
+    fn run_that_has_recorded_nothing_yet_has_a_page() {
+        let page = page_of(&[test_run("new", 1, &[])]);
+        assert!(page.contains("No updates yet.") && page.contains("No completions recorded."));
+    }
+
+    #[test]
+    fn large_picture_is_shrunk_and_keeps_its_shape() {
+        let uri = data_uri(&RgbImage::new(1000, 500)).unwrap();
+        let png = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+        let picture = image::load_from_memory(&png).unwrap();
+        assert_eq!((picture.width(), picture.height()), (384, 192));
+    }
+}

@@ -2,6 +2,7 @@
 //! Not here: reading runs (`recorded_run`); the interval of one run's accuracy (`eval::interval`).
 
 use super::recorded_run::RecordedRun;
+use crate::train::records::EvaluationRecord;
 
 /// Runs whose resolved configurations differ in `train.seed` alone.
 #[derive(Debug)]
@@ -55,6 +56,14 @@ pub struct Estimate {
     pub ci95: Option<[f64; 2]>,
 }
 
+impl Estimate {
+    /// The same with an interval that keeps to the values that there can be.
+    pub fn within(self, [least, greatest]: [f64; 2]) -> Self {
+        let ci95 = self.ci95.map(|interval| interval.map(|end| end.clamp(least, greatest)));
+        Self { ci95, ..self }
+    }
+}
+
 /// The mean over seeds; `values` holds at least one.
 pub fn estimate(values: &[f64]) -> Estimate {
     let n = values.len().max(1) as f64;
@@ -65,6 +74,23 @@ pub fn estimate(values: &[f64]) -> Estimate {
         [mean - half, mean + half]
     });
     Estimate { mean, ci95 }
+}
+
+/// The accuracy, 0 to 1, that runs of one configuration have at an update; `records` holds at least one.
+///
+/// One evaluation has Wilson's interval over its questions, and so have the evaluations before training, which
+/// measure one model whatever the seed; several have Student's interval of their mean.
+pub fn accuracy(records: &[&EvaluationRecord]) -> Estimate {
+    match records {
+        [record, others @ ..] if others.is_empty() || record.update == 0 => {
+            Estimate { mean: record.summary.accuracy, ci95: Some(record.summary.ci95) }
+        }
+        several => {
+            let accuracies: Vec<f64> =
+                several.iter().map(|record| record.summary.accuracy).collect();
+            estimate(&accuracies).within([0.0, 1.0])
+        }
+    }
 }
 
 /// The 97.5% quantile of Student's distribution (`scipy.stats.t.ppf` of `SciPy` 1.17.1); none for 0 degrees

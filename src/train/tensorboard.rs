@@ -272,4 +272,14 @@ mod tests {
             (0..2).map(|step| EventFile::start(folder.path(), step).unwrap().path).collect();
         assert!(taken < paths[0] && paths[0] < paths[1], "{paths:?}");
     }
+
+    #[test]
+    fn file_of_a_resumed_run_voids_what_came_after_its_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = EventFile::start(folder.path(), 5).unwrap().path;
+        let bytes = std::fs::read(path).unwrap();
+        // Field 2, step 5, then the session's start, then the record's checksum.
+        let expected = [&[2 << 3, 5][..], &session_start()].concat();
+        assert_eq!(bytes[bytes.len() - 4 - expected.len()..bytes.len() - 4], expected);
+    }
 }
