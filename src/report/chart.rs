@@ -140,7 +140,7 @@ impl Chart {
                         within(last.interval),
                         number(last.x)
                     ),
-                    _ => format!("{} has no points", line.label),
+                    _ => format!("{} has no figures", line.label),
                 })
                 .collect(),
             Marks::Bars { categories, bars } => bars

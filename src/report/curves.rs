@@ -208,7 +208,7 @@ mod tests {
         assert!((loss.points[1].y - 1.0 / 3.0).abs() < 1e-12);
         let beta = &chart(&charts, "beta")[0];
         assert!(beta.raw.is_empty());
-        assert_eq!(beta.points[1].y, 0.0);
+        assert_eq!(beta.points[1], Point { x: 2.0, y: 0.0, interval: None });
     }
 
     #[test]
@@ -218,6 +218,7 @@ mod tests {
         let runs = [run];
         let charts = charts(&seed_groups(&runs), 0.6);
         assert!(charts.iter().all(|chart| chart.name != "kl"));
-        assert_eq!(chart(&charts, "reward_component_choice")[0].points[0].y, 0.5);
+        let expected = Point { x: 1.0, y: 0.5, interval: None };
+        assert_eq!(chart(&charts, "reward_component_choice")[0].points, [expected]);
     }
 }

@@ -58,6 +58,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// The same with an interval that keeps to the values that there can be.
+    #[must_use]
     pub fn within(self, [least, greatest]: [f64; 2]) -> Self {
         let ci95 = self.ci95.map(|interval| interval.map(|end| end.clamp(least, greatest)));
         Self { ci95, ..self }

@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::durable::failed;
 use super::error::TrainError;
@@ -40,10 +40,10 @@ impl EventFile {
     /// # Errors
     /// The folder cannot be read or the file not be written.
     pub fn start(folder: &Path, next_step: u64) -> Result<Self, TrainError> {
-        let now = wall_time();
+        let now = now();
         // TensorBoard reads the files of a folder in the order of their names.
         let newest = newest_stamp(folder).map_err(failed("read", folder))?;
-        let stamp = newest.map_or(0, |newest| newest + 1).max(now as u64);
+        let stamp = newest.map_or(0, |newest| newest + 1).max(now.as_secs());
         let path = folder.join(format!("{PREFIX}{stamp:010}.othink"));
         let file = File::create_new(&path).map_err(failed("create", &path))?;
         let mut events = Self { path, file };
@@ -58,7 +58,7 @@ impl EventFile {
     /// # Errors
     /// The file cannot be written.
     pub fn update(&mut self, line: &UpdateMetrics) -> Result<(), TrainError> {
-        self.append(&event(wall_time(), line.update, &summary(&update_scalars(line))))
+        self.append(&event(now(), line.update, &summary(&update_scalars(line))))
     }
 
     /// Writes the figures of an evaluation.
@@ -66,7 +66,7 @@ impl EventFile {
     /// # Errors
     /// The file cannot be written.
     pub fn evaluation(&mut self, record: &EvaluationRecord) -> Result<(), TrainError> {
-        self.append(&event(wall_time(), record.update, &summary(&evaluation_scalars(record))))
+        self.append(&event(now(), record.update, &summary(&evaluation_scalars(record))))
     }
 
     /// Waits until all events are on the disk.
@@ -94,9 +94,9 @@ fn newest_stamp(folder: &Path) -> std::io::Result<Option<u64>> {
     Ok(newest)
 }
 
-/// Seconds since 1970.
-fn wall_time() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64())
+/// Since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Names and figures of an update: TRL's names, then ours for what TRL does not log.
@@ -146,9 +146,9 @@ fn evaluation_scalars(record: &EvaluationRecord) -> Vec<(String, f64)> {
 }
 
 /// A framed `Event`: `wall_time` (field 1), `step` (2) and what happened.
-fn event(wall_time: f64, step: u64, what: &[u8]) -> Vec<u8> {
+fn event(wall_time: Duration, step: u64, what: &[u8]) -> Vec<u8> {
     let mut message = vec![1 << 3 | 1]; // field 1, eight bytes
-    message.extend(wall_time.to_le_bytes());
+    message.extend(wall_time.as_secs_f64().to_le_bytes());
     if step > 0 {
         message.push(2 << 3); // field 2, variable length; 0 is its default and left out
         push_varint(&mut message, step);
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn bytes_are_those_of_tensorboards_own_writer() {
-        const TIME: f64 = 1_700_000_000.25;
+        const TIME: Duration = Duration::from_millis(1_700_000_000_250);
         let ours = [
             event(TIME, 0, &version()),
             event(TIME, 300, &session_start()),
