@@ -31,5 +31,6 @@ pub mod train;
 pub mod eval;
 
 pub mod experiment;
+pub mod report;
 
 pub mod cli;

@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::data::tasks::task;
 use crate::experiment::cross::{Cell, Contender, CrossSettings, cross_evaluate};
 use crate::experiment::runs::Outcome;
+use crate::report::chart::{Bars, Chart, Marks};
 
+use super::chart_file::{check_chart_file, write_chart};
 use super::failure::UsageError;
 use super::run_store::StoreArgs;
 use super::{ExitStatus, Printer};
@@ -48,6 +50,9 @@ pub struct Args {
     /// At most that many questions of each test
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
+    /// Draw the accuracies into this file, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
     /// Print one JSON object
@@ -68,10 +73,16 @@ struct Report<'a> {
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let store = args.store.open()?;
     let settings = args.settings()?;
+    if let Some(plot) = &args.plot {
+        check_chart_file("--plot", plot)?;
+    }
     let cells = match cross_evaluate(&settings, &store)? {
         Outcome::Done(cells) => cells,
         Outcome::Interrupted => return Ok(ExitStatus::Interrupted),
     };
+    if let Some(plot) = &args.plot {
+        write_chart(plot, &chart(&cells))?;
+    }
     if args.json {
         printer.json(&Report { cells: &cells })?;
     } else {
@@ -107,9 +118,8 @@ impl Args {
     }
 }
 
-/// Figure 7 for every pair of different tasks, Table 1 where tasks are tested on themselves.
-fn tables(cells: &[Cell]) -> String {
-    let mut text = String::new();
+/// The pairs of tasks, in the order of their first cells.
+fn pairs(cells: &[Cell]) -> Vec<(&str, &str)> {
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for cell in cells {
         let pair = (cell.train.as_str(), cell.test.as_str());
@@ -117,7 +127,13 @@ fn tables(cells: &[Cell]) -> String {
             pairs.push(pair);
         }
     }
-    for (train, test) in pairs {
+    pairs
+}
+
+/// Figure 7 for every pair of different tasks, Table 1 where tasks are tested on themselves.
+fn tables(cells: &[Cell]) -> String {
+    let mut text = String::new();
+    for (train, test) in pairs(cells) {
         let same = if train == test { " (same task, Table 1)" } else { " (cross-task, Figure 7)" };
         text.push_str(&format!("trained on {train}, tested on {test}{same}\n"));
         let header = ["method", "accuracy", "95% interval", "over base", "over SFT", "format"];
@@ -128,6 +144,34 @@ fn tables(cells: &[Cell]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A group of bars for each pair of tasks, a bar for each method.
+fn chart(cells: &[Cell]) -> Chart {
+    let percent = |part: f64| 100.0 * part;
+    let pairs = pairs(cells);
+    let mut methods: Vec<&str> = cells.iter().map(|cell| cell.method).collect();
+    methods.dedup();
+    let mut bars: Vec<Bars> = Vec::new();
+    for method in methods {
+        if bars.iter().any(|known| known.label == method) {
+            continue;
+        }
+        let height = |(train, test): &(&str, &str)| {
+            let is_wanted =
+                |cell: &&Cell| cell.method == method && cell.train == *train && cell.test == *test;
+            let found = &cells.iter().find(is_wanted)?.found;
+            Some((percent(found.accuracy), Some(found.ci95.map(percent))))
+        };
+        bars.push(Bars { label: method.to_owned(), heights: pairs.iter().map(height).collect() });
+    }
+    let categories = pairs.iter().map(|(train, test)| format!("{train} to {test}")).collect();
+    Chart {
+        title: "Trained on one task, tested on another".to_owned(),
+        x_title: "trained on, tested on".to_owned(),
+        y_title: "accuracy, %".to_owned(),
+        marks: Marks::Bars { categories, bars },
+    }
 }
 
 fn row(cell: &Cell) -> [String; 6] {

@@ -12,6 +12,7 @@
 //! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
 //! | training | folder in use, nothing to resume, other configuration, unusable rows | damaged checkpoints and records, files, tensors, a loss that is not finite |
 //! | evaluation, grading, single answer | rows, prompts, solutions | tensors, writes |
+//! | report | folders and records of runs | drawing |
 //! | anything else | | all |
 //!
 //! A path is at fault where there is no such file, it may not be read, or it is no file of text.
@@ -29,6 +30,7 @@ use crate::experiment::ExperimentError;
 use crate::hub::HubError;
 use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
+use crate::report::error::ReportError;
 use crate::reward::ExternalError;
 use crate::rollout::single::SingleError;
 use crate::train::error::TrainError;
@@ -76,9 +78,11 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
     let train = || cause.downcast_ref().map(train_blames_input);
     let eval = || cause.downcast_ref().map(eval_blames_input);
     let experiment = || cause.downcast_ref().map(experiment_blames_input);
+    let report = || cause.downcast_ref().map(ReportError::blames_input);
     let grading = || cause.downcast_ref().map(grading_blames_input);
     let single = || cause.downcast_ref().map(|error| matches!(error, SingleError::TooLong { .. }));
     data.or_else(model)
+        .or_else(report)
         .or_else(processor)
         .or_else(train)
         .or_else(eval)

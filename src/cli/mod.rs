@@ -3,6 +3,7 @@
 //! Not here: anything that does the work; a subcommand checks its flags, calls the library and
 //! prints. Nothing else in the crate may use this module.
 
+mod chart_file;
 pub mod cross_eval;
 pub mod eval;
 mod exit_status;
@@ -12,6 +13,7 @@ pub mod infer;
 mod logging;
 mod out_file;
 mod printer;
+pub mod report;
 mod run_store;
 pub mod sweep;
 pub mod train;
@@ -53,6 +55,8 @@ pub enum Command {
     Infer(infer::Args),
     /// Grade completions that are on disk: accuracy by a rule, and format
     Grade(grade::Args),
+    /// Show runs as a page: curves, evaluations, timing, health, case studies
+    Report(report::Args),
 }
 
 /// Parses the process's arguments, runs the command, reports its error if it has one.
@@ -87,6 +91,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Sweep(args) => sweep::run(args, printer),
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
+        Command::Report(args) => report::run(&args, printer),
     }
 }
 

@@ -1,14 +1,17 @@
 //! `othink sweep`: from flags to a table and a plot of one key's values.
 //! Not here: the runs (`experiment::sweep`), drawing (`report`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::config::ConfigFile;
 use crate::experiment::runs::Outcome;
+use crate::experiment::seeds::OverSeeds;
 use crate::experiment::sweep::{SweepPoint, SweepSettings, sweep};
+use crate::report::chart::{Bars, Chart, Line, LineStyle, Marks, Point};
 
+use super::chart_file::{check_chart_file, write_chart};
 use super::cross_eval::aligned;
 use super::failure::UsageError;
 use super::run_store::StoreArgs;
@@ -29,6 +32,9 @@ pub struct Args {
     /// The key and its values
     #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
     vary: String,
+    /// Draw the accuracies into this file, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
     /// Print one JSON object
@@ -56,10 +62,16 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         values,
         seeds: args.store.seeds(),
     };
+    if let Some(plot) = &args.plot {
+        check_chart_file("--plot", plot)?;
+    }
     let points = match sweep(&settings, &args.store.open()?)? {
         Outcome::Done(points) => points,
         Outcome::Interrupted => return Ok(ExitStatus::Interrupted),
     };
+    if let Some(plot) = &args.plot {
+        write_chart(plot, &chart(&settings.key, &points))?;
+    }
     if args.json {
         printer.json(&Report { key: &settings.key, points: &points })?;
     } else {
@@ -97,6 +109,49 @@ fn table(key: &str, points: &[SweepPoint]) -> String {
         ]
     }));
     aligned(&rows)
+}
+
+/// Accuracy and format rate over the values: points on their axis where they are numbers, else bars.
+fn chart(key: &str, points: &[SweepPoint]) -> Chart {
+    let numbers: Option<Vec<f64>> = points.iter().map(|point| point.value.parse().ok()).collect();
+    let percent = |part: f64| 100.0 * part;
+    let marks = match numbers {
+        Some(numbers) => {
+            let line = |label: &str, of: &dyn Fn(&OverSeeds) -> (f64, Option<[f64; 2]>)| Line {
+                label: label.to_owned(),
+                points: points
+                    .iter()
+                    .zip(&numbers)
+                    .map(|(point, x)| {
+                        let (y, interval) = of(&point.found);
+                        Point { x: *x, y, interval }
+                    })
+                    .collect(),
+                raw: Vec::new(),
+                style: LineStyle::Points,
+            };
+            Marks::Lines(vec![
+                line("accuracy", &|f| (percent(f.accuracy), Some(f.ci95.map(percent)))),
+                line("format", &|f| (percent(f.format_rate), None)),
+            ])
+        }
+        None => Marks::Bars {
+            categories: points.iter().map(|point| point.value.clone()).collect(),
+            bars: vec![Bars {
+                label: "accuracy".to_owned(),
+                heights: points
+                    .iter()
+                    .map(|p| Some((percent(p.found.accuracy), Some(p.found.ci95.map(percent)))))
+                    .collect(),
+            }],
+        },
+    };
+    Chart {
+        title: format!("Accuracy and format over {key}"),
+        x_title: key.to_owned(),
+        y_title: "%".to_owned(),
+        marks,
+    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,11 @@ impl DrawnRows {
         format!("{name}, {n_rows} rows, seed {seed}, {image_size} pixels")
     }
 
+    pub(super) fn find(&self, id: &str) -> Option<usize> {
+        let idx = id.strip_prefix(&self.name)?.strip_prefix('/')?.parse().ok()?;
+        (idx < self.len()).then_some(idx)
+    }
+
     pub(super) fn get(&self, idx: usize) -> Option<Sample> {
         let row = u32::try_from(idx).ok().filter(|row| *row < self.n_rows)?;
         let id = format!("{}/{idx}", self.name);

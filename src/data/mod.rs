@@ -174,6 +174,14 @@ impl Dataset {
         }
     }
 
+    /// The row with this identifier.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        match self {
+            Self::Listed(rows) => rows.solutions().position(|(row_id, _)| row_id == id),
+            Self::Drawn(rows) => rows.find(id),
+        }
+    }
+
     /// Identifier and solution of every row that comes from a file; drawn rows are right by construction.
     pub fn listed_solutions(&self) -> Box<dyn Iterator<Item = (&str, &str)> + '_> {
         match self {

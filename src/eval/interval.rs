@@ -16,16 +16,16 @@ pub fn wilson95(correct: usize, n: usize) -> [f64; 2] {
     [((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0)]
 }
 
-/// Student's t interval of the mean at 95%; without a spread to estimate (fewer than two values) all there is.
-pub fn mean95(values: &[f64]) -> [f64; 2] {
+/// Student's t interval of the mean at 95%; none without a spread to estimate, from fewer than two values.
+pub fn mean95(values: &[f64]) -> Option<[f64; 2]> {
     let n = values.len();
     if n < 2 {
-        return [f64::NEG_INFINITY, f64::INFINITY];
+        return None;
     }
     let mean = values.iter().sum::<f64>() / n as f64;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     let half = t975(n - 1) * (squares / (n - 1) as f64 / n as f64).sqrt();
-    [mean - half, mean + half]
+    Some([mean - half, mean + half])
 }
 
 /// The 97.5% quantile of the normal distribution.
@@ -65,9 +65,9 @@ mod tests {
     #[test]
     fn interval_of_a_mean_is_students() {
         // Mean 2, standard deviation 1, three values: 2 -+ 4.302653 / sqrt(3).
-        let [low, high] = mean95(&[1.0, 2.0, 3.0]);
+        let [low, high] = mean95(&[1.0, 2.0, 3.0]).unwrap();
         assert!((low + 0.484_138).abs() < 1e-5 && (high - 4.484_138).abs() < 1e-5, "{low} {high}");
-        assert_eq!(mean95(&[0.5]), [f64::NEG_INFINITY, f64::INFINITY]);
+        assert_eq!(mean95(&[0.5]), None);
     }
 
     /// `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")` of `SciPy` 1.17.1.

@@ -82,7 +82,8 @@ impl Tally {
         let part = |(answers, right): (&Vec<&Answer>, &usize)| *right as f64 / answers.len() as f64;
         let parts: Vec<f64> = questions.iter().zip(&rights).map(part).collect();
         let n_answers: usize = questions.iter().map(Vec::len).sum();
-        let [low, high] = mean95(&parts);
+        // One question alone says nothing about others.
+        let [low, high] = mean95(&parts).unwrap_or([0.0, 1.0]);
         let accuracy = correct as f64 / n_answers as f64;
         Self { correct, accuracy, ci95: [low.max(0.0), high.min(1.0)] }
     }

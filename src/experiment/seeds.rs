@@ -35,7 +35,7 @@ impl OverSeeds {
         let ci95 = match measured {
             [only] => only.ci95,
             _ => {
-                let [low, high] = mean95(&accuracies);
+                let [low, high] = mean95(&accuracies).unwrap_or([0.0, 1.0]);
                 [low.max(0.0), high.min(1.0)]
             }
         };

@@ -4,7 +4,7 @@
 //! moves (`learner`), the loop (`trainer`) with its stages in their order: [`questions`],
 //! [`rollouts`], [`policy_step`] or [`supervised_step`] over [`micro_batch`]es, [`optimizer`]. Then the
 //! folder and its lock ([`run_folder`]), what is written into it as the run goes ([`records`],
-//! [`metrics`], [`json_lines`]), what a run is resumed from ([`checkpoint`]), and what a person sees
+//! [`metrics`], [`json_lines`], [`tensorboard`]), what a run is resumed from ([`checkpoint`]), and what a person sees
 //! and does meanwhile ([`progress`], [`health`], [`interrupt`]).
 //! Not here: the equations (`grpo`), the optimiser's arithmetic (`optim`), model files (`model`).
 
@@ -37,6 +37,8 @@ pub mod records;
 pub mod metrics;
 
 pub mod json_lines;
+
+pub mod tensorboard;
 
 pub mod checkpoint;
 

@@ -1,5 +1,5 @@
-//! What a run writes down as it goes: its three files of records, and a completion's record.
-//! Not here: an update's record (`metrics`); the files' format (`json_lines`).
+//! What a run writes down as it goes: its files of records, and a completion's record.
+//! Not here: an update's record (`metrics`); the files' formats (`json_lines`, `tensorboard`).
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use super::json_lines::JsonLines;
 use super::run_folder::RunFolder;
+use super::tensorboard::EventFile;
 use crate::eval::Summary;
 
 /// One line of `completions.jsonl`.
@@ -67,6 +68,8 @@ pub struct RunRecords {
     pub completions: JsonLines,
     /// `evaluations.jsonl`: [`EvaluationRecord`].
     pub evaluations: JsonLines,
+    /// The updates' and evaluations' figures once more, for TensorBoard.
+    pub events: EventFile,
 }
 
 impl RunRecords {
@@ -88,6 +91,7 @@ impl RunRecords {
             metrics: open(&folder.metrics())?,
             completions: open(&folder.completions())?,
             evaluations: open(&folder.evaluations())?,
+            events: EventFile::start(folder.path(), last_update.map_or(0, |update| update + 1))?,
         })
     }
 
@@ -98,6 +102,7 @@ impl RunRecords {
     pub fn sync(&self) -> Result<(), TrainError> {
         self.metrics.sync()?;
         self.completions.sync()?;
-        self.evaluations.sync()
+        self.evaluations.sync()?;
+        self.events.sync()
     }
 }

@@ -197,7 +197,9 @@ impl<'a> Run<'a> {
              format {format:.1}%, {} questions",
             summary.task, summary.n,
         ));
-        self.records.evaluations.append(&EvaluationRecord { update, summary })
+        let record = EvaluationRecord { update, summary };
+        self.records.evaluations.append(&record)?;
+        self.records.events.evaluation(&record)
     }
 
     /// Whether a multiple of `every` updates has been reached since update `before`.
@@ -250,6 +252,7 @@ impl<'a> Run<'a> {
         }
         for line in &trained.metrics {
             self.records.metrics.append(line)?;
+            self.records.events.update(line)?;
             self.display.update(line);
             for warning in self.health.observe(line, &completions) {
                 self.display.note(&format!("warning: {warning}"));

@@ -9,6 +9,7 @@
 //!   metrics.jsonl         a line per update
 //!   completions.jsonl     a line per completion
 //!   evaluations.jsonl     a line per evaluation
+//!   events.out.tfevents.* the same figures for TensorBoard, a file per sitting
 //!   checkpoints/step-000100/
 //!   .lock                 empty; locked while a run is going on
 //! ```

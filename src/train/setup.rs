@@ -121,14 +121,22 @@ pub fn resolved(config: &RunConfig) -> Result<RunConfig, TrainError> {
     Ok(config)
 }
 
+/// The rows that a run file trains on.
+///
+/// # Errors
+/// The task or the data is not there or not what it should be.
+pub fn training_rows(config: &RunConfig) -> Result<Dataset, TrainError> {
+    if let Some(name) = &config.data.task {
+        return Ok(task(name)?.open(Split::Train, &task_options(config))?);
+    }
+    let path = PathBuf::from(config.data.train.clone().unwrap_or_default());
+    let split = Some(Split::Train.name());
+    Ok(open_anywhere(&path, split, &open_options(config), Hub::from_env)?)
+}
+
 fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
     let data = &config.data;
-    let dataset = if let Some(name) = &data.task {
-        task(name)?.open(Split::Train, &task_options(config))?
-    } else {
-        let path = PathBuf::from(data.train.clone().unwrap_or_default());
-        open_anywhere(&path, Some(Split::Train.name()), &open_options(config), Hub::from_env)?
-    };
+    let dataset = training_rows(config)?;
     warn_of_left_out(&dataset);
     if data.on_bad_row == OnBadRow::Fail {
         dataset.check_images()?;

@@ -27,11 +27,12 @@ Post-trains vision-language models with GRPO-D: verifiable rewards and a dynamic
 Usage: othink <COMMAND>
 
 Commands:
-  train  Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
-  eval   Measure a model on a task: accuracy and format rate with a 95% interval
-  infer  Answer one question, greedily unless a temperature is given
-  grade  Grade completions that are on disk: accuracy by a rule, and format
-  help   Print this message or the help of the given subcommand(s)
+  train   Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+  eval    Measure a model on a task: accuracy and format rate with a 95% interval
+  infer   Answer one question, greedily unless a temperature is given
+  grade   Grade completions that are on disk: accuracy by a rule, and format
+  report  Show runs as a page: curves, evaluations, timing, health, case studies
+  help    Print this message or the help of the given subcommand(s)
 
 Options:
   -h, --help     Print help

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What makes an example of a command short.
-const SHORTER: [(&str, &[&str]); 4] = [
+const SHORTER: [(&str, &[&str]); 5] = [
     (
         "train",
         &[
@@ -25,6 +25,7 @@ const SHORTER: [(&str, &[&str]); 4] = [
     ("eval", &["--limit", "2", "--max-new-tokens", "4"]),
     ("infer", &["--max-new-tokens", "4"]),
     ("grade", &[]),
+    ("report", &[]),
 ];
 
 /// A model that no test can download.
@@ -67,7 +68,8 @@ fn every_example_of_the_help_runs() {
     std::fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
     let mut ran = BTreeSet::new();
     // Training first: what it leaves is what the other examples read.
-    for command in [Some("train"), None, Some("eval"), Some("infer"), Some("grade")] {
+    for command in [Some("train"), None, Some("eval"), Some("infer"), Some("grade"), Some("report")]
+    {
         let examples = examples(folder.path(), command);
         assert!((2..=3).contains(&examples.len()), "{command:?}: {examples:?}");
         for example in examples {

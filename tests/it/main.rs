@@ -12,6 +12,7 @@ mod examples;
 mod golden;
 mod grade;
 mod parity;
+mod report;
 mod rollouts;
 mod tidy;
 mod train;
