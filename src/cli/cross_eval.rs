@@ -20,7 +20,7 @@ use super::{ExitStatus, Printer};
 const EXAMPLES: &str = "\
 Examples:
   othink cross-eval --train synth-gr --test synth-vc
-  othink cross-eval --train synth-gr,synth-vc --test synth-gr,synth-vc --seeds 3
+  othink cross-eval --train synth-gr,synth-vc --test synth-gr,synth-vc --plot table1.png
   othink cross-eval --train gr --test vc --methods base,sft,grpo,grpo-d --data gr=geoqa --data vc=superclevr";
 
 /// Train each method on one task and test it on another: the paper's Figure 7, and its Table 1.

@@ -20,7 +20,7 @@ use super::{ExitStatus, Printer};
 const EXAMPLES: &str = "\
 Examples:
   othink sweep --config quickstart.toml --vary reward.alpha=0,0.25,0.5,0.75,1
-  othink sweep --config grpo-synth-vc.toml --vary kl.beta=0,0.01,0.02,0.03,0.04,0.05 --seeds 3";
+  othink sweep --config grpo-synth-vc.toml --vary kl.beta=0,0.02,0.04 --seeds 2 --plot beta.svg";
 
 /// Train and measure a run file with one key at several values: the paper's Figures 4 and 6.
 #[derive(Debug, clap::Args)]

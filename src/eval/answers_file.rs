@@ -60,34 +60,33 @@ pub enum AnswersFileError {
 pub struct AnswersFile {
     path: PathBuf,
     partial: PathBuf,
-    file: File,
+    /// The first line of the partial file.
+    identity: String,
+    /// Bytes of the partial file up to the end of its last whole line.
+    good_bytes: u64,
+    /// The partial file, once there is something to write.
+    file: Option<File>,
 }
 
 impl AnswersFile {
-    /// Begins a file, or continues the partial one that an earlier sitting left; also what that holds.
+    /// A new file, or the partial one that an earlier sitting left; also what that holds. Nothing is written before
+    /// the first answer.
     ///
     /// - `identity`: everything that decides the answers, as a JSON object; the same for every sitting
     ///
     /// # Errors
-    /// The partial file is of another evaluation or damaged, or a file cannot be written.
+    /// The partial file is of another evaluation, damaged, or cannot be read.
     pub fn open(path: &Path, identity: &Value) -> Result<(Self, Vec<Answer>), AnswersFileError> {
         let mut name = path.as_os_str().to_owned();
         name.push(".partial");
         let partial = PathBuf::from(name);
-        let failed = |action| failed(action, &partial);
         let (answers, good_bytes) = match File::open(&partial) {
             Ok(file) => read_partial(&partial, file, identity)?,
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), 0),
-            Err(error) => return Err(failed("read")(error)),
+            Err(error) => return Err(failed("read", &partial)(error)),
         };
-        let opened = File::options().create(true).append(true).open(&partial);
-        let mut file = opened.map_err(failed("write"))?;
-        // A last line that was never finished goes.
-        file.set_len(good_bytes).map_err(failed("cut"))?;
-        if good_bytes == 0 {
-            writeln!(file, "{identity}").map_err(failed("write"))?;
-        }
-        Ok((Self { path: path.to_owned(), partial, file }, answers))
+        let (path, identity) = (path.to_owned(), identity.to_string());
+        Ok((Self { path, partial, identity, good_bytes, file: None }, answers))
     }
 
     /// Appends an answer; it is kept whatever happens afterwards.
@@ -95,8 +94,14 @@ impl AnswersFile {
     /// # Errors
     /// The file cannot be written.
     pub fn append(&mut self, answer: &Answer) -> Result<(), AnswersFileError> {
-        let line = lines(std::slice::from_ref(answer)).map_err(failed("write", &self.partial))?;
-        self.file.write_all(&line).map_err(failed("write", &self.partial))
+        let written = lines(std::slice::from_ref(answer)).and_then(|line| {
+            let file = match &mut self.file {
+                Some(file) => file,
+                unopened => unopened.insert(begin(&self.partial, self.good_bytes, &self.identity)?),
+            };
+            file.write_all(&line)
+        });
+        written.map_err(failed("write", &self.partial))
     }
 
     /// Writes all answers under the file's own name.
@@ -104,7 +109,8 @@ impl AnswersFile {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(self, answers: &[Answer]) -> Result<(), AnswersFileError> {
-        let Self { path, partial, file } = self;
+        let Self { path, partial, file, good_bytes, .. } = self;
+        let has_partial = file.is_some() || good_bytes > 0;
         drop(file);
         let mut name = path.as_os_str().to_owned();
         name.push(".tmp");
@@ -116,8 +122,21 @@ impl AnswersFile {
             fs::rename(&temporary, &path)
         });
         written.map_err(failed("write", &path))?;
-        fs::remove_file(&partial).map_err(failed("remove", &partial))
+        if has_partial {
+            fs::remove_file(&partial).map_err(failed("remove", &partial))?;
+        }
+        Ok(())
     }
+}
+
+/// The partial file, cut to its whole lines, or with its first line if it is new.
+fn begin(partial: &Path, good_bytes: u64, identity: &str) -> io::Result<File> {
+    let mut file = File::options().create(true).append(true).open(partial)?;
+    file.set_len(good_bytes)?;
+    if good_bytes == 0 {
+        writeln!(file, "{identity}")?;
+    }
+    Ok(file)
 }
 
 /// The answers in a finished file.
@@ -233,7 +252,7 @@ mod tests {
         assert!(given.is_empty());
         file.append(&answer(4)).unwrap();
         file.append(&answer(0)).unwrap();
-        file.file.write_all(b"{\"id\": \"half a li").unwrap();
+        file.file.as_mut().unwrap().write_all(b"{\"id\": \"half a li").unwrap();
         drop(file);
         assert!(!path.exists(), "nothing stands under its own name before the end");
 

@@ -27,12 +27,16 @@ Post-trains vision-language models with GRPO-D: verifiable rewards and a dynamic
 Usage: othink <COMMAND>
 
 Commands:
-  train   Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
-  eval    Measure a model on a task: accuracy and format rate with a 95% interval
-  infer   Answer one question, greedily unless a temperature is given
-  grade   Grade completions that are on disk: accuracy by a rule, and format
-  report  Show runs as a page: curves, evaluations, timing, health, case studies
-  help    Print this message or the help of the given subcommand(s)
+  train       Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+  eval        Measure a model on a task: accuracy and format rate with a 95% interval
+  cross-eval  Train each method on one task and test it on another: the paper's Figure 7, and its
+              Table 1
+  sweep       Train and measure a run file with one key at several values: the paper's Figures 4 and
+              6
+  infer       Answer one question, greedily unless a temperature is given
+  grade       Grade completions that are on disk: accuracy by a rule, and format
+  report      Show runs as a page: curves, evaluations, timing, health, case studies
+  help        Print this message or the help of the given subcommand(s)
 
 Options:
   -h, --help     Print help
@@ -82,26 +86,39 @@ Measure a model on a task: accuracy and format rate with a 95% interval
 Usage: othink eval [OPTIONS]
 
 Options:
-      --task <TASK>         The task, such as synth-vc or superclevr
-      --model <PATH>        A model folder, a hub id or tiny [default: the task's base model, tiny
-                            for drawn tasks]
-      --data <PATH>         A file of questions, or the folder that holds the task's data
-      --split <SPLIT>       The task's split: test, or shifted for drawn tasks [default: test]
-      --limit <N>           At most that many questions
-      --rule <RULE>         The rule that decides accuracy: answer-tag, r1v-reward, r1v-superclevr
-                            or r1v-geoqa [default: the task's]
-      --allow-unparsable    Count solutions that answer-tag cannot read, rather than stop at the
-                            first
-      --max-new-tokens <N>  Cut an answer off at that many tokens [default: the task's]
-      --out <FILE>          Write every answer to this file, one JSON object a line
-      --json                Print one JSON object
-      --device <DEVICE>     Where to compute: auto, cpu, cuda or cuda:N [default: auto]
-      --dtype <DTYPE>       Number format: auto, f32, bf16 or f16 [default: auto]
-  -h, --help                Print help
+      --task <TASK>           The task, such as synth-vc or superclevr
+      --model <PATH>          A model folder, a hub id or tiny [default: the task's base model, tiny
+                              for drawn tasks]
+      --data <PATH>           A file of questions, or the folder that holds the task's data
+      --split <SPLIT>         The task's split: test, or shifted for drawn tasks [default: test]
+      --limit <N>             At most that many questions
+      --samples <K>           Ask every question that many times, sampled, for pass@k and the
+                              majority's answer
+      --temperature <T>       Sample at this temperature [default: greedy, or 1 with --samples]
+      --seed <SEED>           Seed of sampled answers [default: 42]
+      --against <MODEL|FILE>  Compare on the same questions with this model (folder, hub id, tiny)
+                              or file of answers
+      --template <NAME|TEXT>  The words around a question: a template's name, or a text with
+                              {problem} [default: the task's]
+      --min-pixels <N>        Enlarge images with fewer pixels [default: the task's, else the
+                              checkpoint's]
+      --max-pixels <N>        Shrink images with more pixels [default: the task's, else the
+                              checkpoint's]
+      --rule <RULE>           The rule that decides accuracy: answer-tag, r1v-reward, r1v-superclevr
+                              or r1v-geoqa [default: the task's]
+      --allow-unparsable      Count solutions that answer-tag cannot read, rather than stop at the
+                              first
+      --max-new-tokens <N>    Cut an answer off at that many tokens [default: the task's]
+      --out <FILE>            Write every answer to this file, one JSON object a line; the same
+                              command continues an interrupted one
+      --json                  Print one JSON object
+      --device <DEVICE>       Where to compute: auto, cpu, cuda or cuda:N [default: auto]
+      --dtype <DTYPE>         Number format: auto, f32, bf16 or f16 [default: auto]
+  -h, --help                  Print help
 
 Examples:
   othink eval --task synth-vc
-  othink eval --task synth-vc --split shifted --model runs/quickstart/checkpoints/step-000100
+  othink eval --task synth-vc --model runs/quickstart/checkpoints/step-000100 --against tiny
   othink eval --task superclevr --model Qwen/Qwen2-VL-2B-Instruct --data superclevr --json
 
 "#]]);

@@ -5,31 +5,51 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+/// A run of one small update.
+const SHORT_RUN: &[&str] = &[
+    "--set",
+    "train.updates=1",
+    "--set",
+    "grpo.prompts_per_update=1",
+    "--set",
+    "eval.before_training=false",
+    "--set",
+    "eval.after_training=false",
+    "--set",
+    "eval.limit=1",
+    "--set",
+    "rollout.max_new_tokens=4",
+];
+
+/// Such a run, and a test of few questions.
+const SHORT_RUN_AND_TEST: &[&str] = &[
+    "--limit",
+    "2",
+    "--set",
+    "train.updates=1",
+    "--set",
+    "grpo.prompts_per_update=1",
+    "--set",
+    "eval.before_training=false",
+    "--set",
+    "eval.after_training=false",
+    "--set",
+    "rollout.max_new_tokens=4",
+];
+
 /// What makes an example of a command short.
-const SHORTER: [(&str, &[&str]); 5] = [
-    (
-        "train",
-        &[
-            "--set",
-            "train.updates=1",
-            "--set",
-            "grpo.prompts_per_update=1",
-            "--set",
-            "grpo.group_size=2",
-            "--set",
-            "eval.limit=1",
-            "--set",
-            "rollout.max_new_tokens=4",
-        ],
-    ),
+const SHORTER: [(&str, &[&str]); 7] = [
+    ("train", SHORT_RUN),
     ("eval", &["--limit", "2", "--max-new-tokens", "4"]),
     ("infer", &["--max-new-tokens", "4"]),
     ("grade", &[]),
     ("report", &[]),
+    ("cross-eval", SHORT_RUN_AND_TEST),
+    ("sweep", SHORT_RUN),
 ];
 
-/// A model that no test can download.
-const HUB_MODEL: &str = "Qwen/";
+/// What no test can download: a model of the hub, a published task's data.
+const FROM_THE_HUB: [&str; 2] = ["Qwen/", "gr=geoqa"];
 
 fn othink(folder: &Path, words: &[String]) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_othink")).args(words).current_dir(folder).output().unwrap()
@@ -68,12 +88,13 @@ fn every_example_of_the_help_runs() {
     std::fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
     let mut ran = BTreeSet::new();
     // Training first: what it leaves is what the other examples read.
-    for command in [Some("train"), None, Some("eval"), Some("infer"), Some("grade"), Some("report")]
-    {
+    let others = ["eval", "infer", "grade", "report", "cross-eval", "sweep"].map(Some);
+    for command in [Some("train"), None].into_iter().chain(others) {
         let examples = examples(folder.path(), command);
         assert!((2..=3).contains(&examples.len()), "{command:?}: {examples:?}");
         for example in examples {
-            let needs_the_hub = example.iter().any(|word| word.starts_with(HUB_MODEL));
+            let is_fetched = |word: &String| FROM_THE_HUB.iter().any(|name| word.starts_with(name));
+            let needs_the_hub = example.iter().any(is_fetched);
             if needs_the_hub || !ran.insert(example.clone()) {
                 continue;
             }
@@ -90,5 +111,5 @@ fn every_example_of_the_help_runs() {
             }
         }
     }
-    assert!(ran.len() >= 10, "{ran:?}");
+    assert!(ran.len() >= 14, "{ran:?}");
 }

@@ -9,6 +9,7 @@
 mod cli;
 mod datasets;
 mod examples;
+mod experiments;
 mod golden;
 mod grade;
 mod parity;
