@@ -112,10 +112,8 @@ mod tests {
     fn dropping_it_ends_the_workers() {
         let alive = Arc::new(Mutex::new(()));
         let held = Arc::clone(&alive);
-        let prefetch = Prefetch::start(0..u64::MAX, 3, 3, move |n| {
-            let _held = &held;
-            n
-        });
+        let prefetch =
+            Prefetch::start(0..u64::MAX, 3, 3, move |n| n + Arc::strong_count(&held) as u64);
         drop(prefetch.unwrap());
         for _ in 0..200 {
             if Arc::strong_count(&alive) == 1 {

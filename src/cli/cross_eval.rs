@@ -70,7 +70,7 @@ struct Report<'a> {
 ///
 /// # Errors
 /// A flag, a run file, a run or an evaluation; what was finished is kept.
-pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let store = args.store.open()?;
     let settings = args.settings()?;
     if let Some(plot) = &args.plot {
@@ -135,7 +135,7 @@ fn tables(cells: &[Cell]) -> String {
     let mut text = String::new();
     for (train, test) in pairs(cells) {
         let same = if train == test { " (same task, Table 1)" } else { " (cross-task, Figure 7)" };
-        text.push_str(&format!("trained on {train}, tested on {test}{same}\n"));
+        text = text + "trained on " + train + ", tested on " + test + same + "\n";
         let header = ["method", "accuracy", "95% interval", "over base", "over SFT", "format"];
         let mut rows = vec![header.map(str::to_owned)];
         let of_pair = cells.iter().filter(|cell| cell.train == train && cell.test == test);

@@ -16,9 +16,10 @@ use crate::experiment::measure::{Measured, MeasuredModel, measure};
 use crate::model::{device, source};
 use crate::reward::Rule;
 use crate::rollout::sampler::Sampler;
+use crate::train::evaluation::{EvaluationQuestions, evaluation_questions};
 use crate::train::interrupt::Interrupt;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
-use crate::train::setup::{EvaluationQuestions, evaluation_questions, resolved};
+use crate::train::setup::resolved;
 
 use super::failure::UsageError;
 use super::out_file::check_out_file;
@@ -208,7 +209,7 @@ impl Asker {
             self.display.note(&format!("{answered} of {n} answers, {right} right"));
         };
         match measure(measured, &self.asked, out, &self.interrupt, &mut on_progress)? {
-            Measured::Whole { answers, summary } => Ok(Some((answers, summary))),
+            Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
                 let next = match out {
                     Some(_) => "the same command goes on from here",

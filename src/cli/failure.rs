@@ -94,9 +94,10 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
 fn data_blames_input(error: &DataError) -> bool {
     match error {
         DataError::Unreadable { source, .. } => is_wrong_path(source),
-        DataError::Unusable { source, .. } => data_blames_input(source),
+        DataError::Unusable { source, .. } | DataError::NotFetched { source, .. } => {
+            data_blames_input(source)
+        }
         DataError::Hub(source) => hub_blames_input(source),
-        DataError::NotFetched { source, .. } => data_blames_input(source),
         DataError::Processor(source) => processor_blames_input(source),
         DataError::OutOfRange { .. } => false,
         _ => true,
@@ -161,9 +162,8 @@ fn eval_blames_input(error: &EvalError) -> bool {
     match error {
         EvalError::Data(source) => data_blames_input(source),
         EvalError::Processor(source) => processor_blames_input(source),
-        EvalError::TooLong { .. } | EvalError::NoRows { .. } => true,
         EvalError::File(AnswersFileError::Io { source, .. }) => is_wrong_path(source),
-        EvalError::File(_) => true,
+        EvalError::TooLong { .. } | EvalError::NoRows { .. } | EvalError::File(_) => true,
         EvalError::Tensor(_) | EvalError::Thread(_) => false,
     }
 }

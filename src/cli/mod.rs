@@ -12,6 +12,7 @@ pub mod grade;
 pub mod infer;
 mod logging;
 mod out_file;
+mod plan_table;
 mod printer;
 pub mod report;
 mod run_store;
@@ -87,8 +88,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     match cli.command {
         Command::Train(args) => train::run(args, printer),
         Command::Eval(args) => eval::run(args, printer),
-        Command::CrossEval(args) => cross_eval::run(args, printer),
-        Command::Sweep(args) => sweep::run(args, printer),
+        Command::CrossEval(args) => cross_eval::run(&args, printer),
+        Command::Sweep(args) => sweep::run(&args, printer),
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),

@@ -53,7 +53,7 @@ struct Report<'a> {
 ///
 /// # Errors
 /// A flag, a run file, a run or an evaluation; what was finished is kept.
-pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let (key, values) = varied(&args.vary)?;
     let settings = SweepSettings {
         file: ConfigFile::find(&args.config, Path::new(""))?,
@@ -117,23 +117,19 @@ fn chart(key: &str, points: &[SweepPoint]) -> Chart {
     let percent = |part: f64| 100.0 * part;
     let marks = match numbers {
         Some(numbers) => {
-            let line = |label: &str, of: &dyn Fn(&OverSeeds) -> (f64, Option<[f64; 2]>)| Line {
+            let line = |label: &str, of: &dyn Fn(f64, &OverSeeds) -> Point| Line {
                 label: label.to_owned(),
-                points: points
-                    .iter()
-                    .zip(&numbers)
-                    .map(|(point, x)| {
-                        let (y, interval) = of(&point.found);
-                        Point { x: *x, y, interval }
-                    })
-                    .collect(),
+                points: points.iter().zip(&numbers).map(|(p, x)| of(*x, &p.found)).collect(),
                 raw: Vec::new(),
                 style: LineStyle::Points,
             };
-            Marks::Lines(vec![
-                line("accuracy", &|f| (percent(f.accuracy), Some(f.ci95.map(percent)))),
-                line("format", &|f| (percent(f.format_rate), None)),
-            ])
+            let accuracy = |x, found: &OverSeeds| {
+                let interval = Some(found.ci95.map(percent));
+                Point { x, y: percent(found.accuracy), interval }
+            };
+            let format =
+                |x, found: &OverSeeds| Point { x, y: percent(found.format_rate), interval: None };
+            Marks::Lines(vec![line("accuracy", &accuracy), line("format", &format)])
         }
         None => Marks::Bars {
             categories: points.iter().map(|point| point.value.clone()).collect(),

@@ -6,21 +6,25 @@ use std::path::{Path, PathBuf};
 use crate::config::{ConfigFile, DeviceChoice, RunConfig};
 
 use crate::train::interrupt::Interrupt;
+use crate::train::plan::plan;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
 use crate::train::run::{Ended, TrainOptions, train};
+use crate::train::setup::resolved;
 
 use super::failure::UsageError;
+use super::plan_table::plan_table;
 use super::{ExitStatus, Printer};
 
 const EXAMPLES: &str = "\
 Examples:
   othink train --config quickstart.toml
-  othink train --config quickstart.toml --set grpo.group_size=4 --set train.seed=1 --out runs/g4
-  othink train --config quickstart.toml --resume";
+  othink train --config quickstart.toml --resume
+  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run";
 
 /// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// The run file; a name without a folder is also looked up in configs/, then among the
     /// built-in ones
@@ -42,6 +46,15 @@ pub struct Args {
     /// paths of data.train start
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// The words around a question, as data.template: a template's name, or a text with {problem}
+    #[arg(long, value_name = "NAME|TEXT")]
+    template: Option<String>,
+    /// Say what the run would take, its memory and its time, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the plan of --dry-run as one JSON object
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// No progress, only warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -65,6 +78,10 @@ pub struct TrainRequest {
 /// # Errors
 /// The flags, the run file or the data are wrong, or the run fails.
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    if args.dry_run {
+        let json = args.json;
+        return dry_run(&args.config()?, json, printer);
+    }
     let TrainRequest { config, out, resume, quiet } = args.into_request()?;
     let mode = if quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
     let mut display = ProgressDisplay::new(mode);
@@ -89,19 +106,40 @@ impl Args {
     /// # Errors
     /// The run file is wrong, `--data` is not there, the folder is in use or cannot be resumed.
     pub fn into_request(self) -> anyhow::Result<TrainRequest> {
+        let config = self.config()?;
         let file = ConfigFile::find(&self.config, Path::new(""))?;
-        let mut overrides = self.overrides;
+        let out = self.out.unwrap_or_else(|| Path::new("runs").join(file.stem()));
+        check_out_folder(&out, self.resume)?;
+        Ok(TrainRequest { config, out, resume: self.resume, quiet: self.quiet })
+    }
+
+    /// The run file with the flags laid over it.
+    fn config(&self) -> anyhow::Result<RunConfig> {
+        let file = ConfigFile::find(&self.config, Path::new(""))?;
+        let mut overrides = self.overrides.clone();
         if let Some(device) = self.device {
             overrides.push(format!("model.device={device}"));
         }
         if let Some(data) = &self.data {
             overrides.push(data_override(data, &file, &overrides)?);
         }
-        let config = RunConfig::from_file(&file, &overrides)?;
-        let out = self.out.unwrap_or_else(|| Path::new("runs").join(file.stem()));
-        check_out_folder(&out, self.resume)?;
-        Ok(TrainRequest { config, out, resume: self.resume, quiet: self.quiet })
+        if let Some(template) = &self.template {
+            overrides.push(format!("data.template={}", toml::Value::String(template.clone())));
+        }
+        Ok(RunConfig::from_file(&file, &overrides)?)
     }
+}
+
+/// Plans the run and prints the plan.
+fn dry_run(config: &RunConfig, json: bool, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let config = resolved(config)?;
+    let plan = plan(&config, true)?;
+    if json {
+        printer.json(&plan)?;
+    } else {
+        printer.line(plan_table(&config, &plan))?;
+    }
+    Ok(ExitStatus::Done)
 }
 
 /// What `--data` stands for. A file is always what is trained on; a folder is where the images of

@@ -238,6 +238,15 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether something is only not in the hub's cache, where nothing was to be fetched.
+    pub fn is_not_cached(&self) -> bool {
+        match self {
+            Self::Hub(source) => matches!(source, HubError::Offline { .. }),
+            Self::NotFetched { source, .. } => source.is_not_cached(),
+            _ => false,
+        }
+    }
+
     /// The row that alone is to blame, if one is: without it, the rest of its file can be used.
     pub fn bad_row(&self) -> Option<&Place> {
         match self {

@@ -1,4 +1,4 @@
-//! Two models on the same questions: McNemar's exact test and the interval of the difference.
+//! Two models on the same questions: `McNemar`'s exact test and the interval of the difference.
 //! Not here: which answers are right (`reward`), asking (`ask`).
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub struct PairedComparison {
     pub difference: f64,
     /// Its 95% interval: Agresti and Min (2005), half a question added to each of the four counts.
     pub ci95: [f64; 2],
-    /// McNemar's exact two-sided p-value: how likely such a split of the questions that only one answered right, or
+    /// `McNemar`'s exact two-sided p-value: how likely such a split of the questions that only one answered right, or
     /// a more uneven one, were if both models were equally good.
     pub p_value: f64,
 }

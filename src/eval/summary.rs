@@ -166,7 +166,7 @@ mod tests {
         let answers = [answer(0, 0, "7"), answer(1, 0, "8"), answer(2, 0, "7")];
         let summary = summarize("t", Rule::AnswerTag, &answers);
         assert_eq!((summary.n, summary.correct), (3, 2));
-        assert_eq!(summary.ci95, wilson95(2, 3));
+        assert!(summary.ci95.iter().zip(wilson95(2, 3)).all(|(a, b)| (a - b).abs() < 1e-12));
         assert_eq!(summary.sampled, None);
     }
 
@@ -182,7 +182,8 @@ mod tests {
             })
             .collect();
         let summary = summarize("t", Rule::AnswerTag, &answers);
-        assert_eq!((summary.n, summary.correct, summary.accuracy), (2, 4, 0.5));
+        assert_eq!((summary.n, summary.correct), (2, 4));
+        assert!((summary.accuracy - 0.5).abs() < 1e-12);
         let sampled = summary.sampled.unwrap();
         assert_eq!(sampled.samples, 4);
         assert_eq!(sampled.pass_at.keys().copied().collect::<Vec<_>>(), [1, 2, 4]);

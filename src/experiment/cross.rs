@@ -16,7 +16,8 @@ use crate::data::tasks::task;
 use crate::eval::Summary;
 use crate::model::files::ModelFiles;
 use crate::model::source;
-use crate::train::setup::{EvaluationQuestions, evaluation_questions, resolved};
+use crate::train::evaluation::{EvaluationQuestions, evaluation_questions};
+use crate::train::setup::resolved;
 
 /// A method that takes part in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

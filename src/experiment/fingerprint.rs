@@ -64,7 +64,9 @@ fn add_pieces(hash: &mut Sha256, mut file: OpenFile) -> std::io::Result<()> {
 }
 
 fn short(hash: Sha256) -> String {
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let first =
+        hash.finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    format!("{first:016x}")
 }
 
 #[cfg(test)]

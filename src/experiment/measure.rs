@@ -12,8 +12,8 @@ use crate::eval::answers_file::AnswersFile;
 use crate::eval::{Answer, Summary, evaluate, summarize};
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
+use crate::train::evaluation::EvaluationQuestions;
 use crate::train::interrupt::Interrupt;
-use crate::train::setup::EvaluationQuestions;
 
 /// Answers between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
@@ -37,7 +37,7 @@ pub enum Measured {
         /// The answers, in the data's order.
         answers: Vec<Answer>,
         /// What they come to.
-        summary: Summary,
+        summary: Box<Summary>,
     },
     /// Interrupted; with a file, the answers so far are kept and the same call goes on from there.
     Interrupted,
@@ -121,5 +121,6 @@ pub fn measure(
     if let Some(file) = file {
         file.finish(&answers)?;
     }
-    Ok(Measured::Whole { summary: summarize(label, settings.rule, &answers), answers })
+    let summary = Box::new(summarize(label, settings.rule, &answers));
+    Ok(Measured::Whole { answers, summary })
 }

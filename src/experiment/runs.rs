@@ -15,11 +15,12 @@ use crate::eval::answers_file::read_answers;
 use crate::eval::{Summary, summarize};
 use crate::model::device;
 use crate::model::files::ModelFiles;
+use crate::train::evaluation::EvaluationQuestions;
 use crate::train::interrupt::Interrupt;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
 use crate::train::run::{Ended, TrainOptions, train};
 use crate::train::run_folder::{decisive_config, finished_checkpoint, has_run};
-use crate::train::setup::{EvaluationQuestions, resolved};
+use crate::train::setup::resolved;
 
 /// A folder of runs and answers.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl RunStore {
             self.note(&format!("{}: {answered} of {n} answers, {right} right", asked.label));
         };
         match measure(model, asked, Some(&path), &self.interrupt, &mut on_progress)? {
-            Measured::Whole { summary, .. } => Ok(Outcome::Done(summary)),
+            Measured::Whole { summary, .. } => Ok(Outcome::Done(*summary)),
             Measured::Interrupted => Ok(Outcome::Interrupted),
         }
     }

@@ -32,13 +32,11 @@ impl OverSeeds {
             measured.iter().map(of).sum::<f64>() / measured.len().max(1) as f64
         };
         let accuracies: Vec<f64> = measured.iter().map(|summary| summary.accuracy).collect();
-        let ci95 = match measured {
-            [only] => only.ci95,
-            _ => {
-                let [low, high] = mean95(&accuracies).unwrap_or([0.0, 1.0]);
-                [low.max(0.0), high.min(1.0)]
-            }
+        let over_seeds = || {
+            let [low, high] = mean95(&accuracies).unwrap_or([0.0, 1.0]);
+            [low.max(0.0), high.min(1.0)]
         };
+        let ci95 = if let [only] = measured { only.ci95 } else { over_seeds() };
         Self {
             seeds,
             accuracy: mean(&|summary| summary.accuracy),

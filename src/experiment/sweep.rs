@@ -8,7 +8,8 @@ use super::runs::{Outcome, RunStore};
 use super::seeds::OverSeeds;
 use crate::config::{ConfigFile, RunConfig};
 use crate::model::files::ModelFiles;
-use crate::train::setup::{evaluation_questions, resolved};
+use crate::train::evaluation::evaluation_questions;
+use crate::train::setup::resolved;
 
 /// What is varied.
 #[derive(Debug, Clone)]

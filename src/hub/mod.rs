@@ -61,6 +61,11 @@ impl Hub {
         Self::new(Settings::from_env())
     }
 
+    /// The same, but nothing is ever fetched.
+    pub fn cached_only() -> Self {
+        Self::new(Settings { is_offline: true, ..Settings::from_env() })
+    }
+
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             cache: Cache::new(settings.cache.clone()),

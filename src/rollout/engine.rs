@@ -126,9 +126,9 @@ pub fn generate(
 ///
 /// # Errors
 /// Settings that cannot work, or the model's own.
-pub fn generate_each<'a>(
+pub fn generate_each(
     model: &Qwen2Vl,
-    requests: &mut dyn Iterator<Item = Request<'a>>,
+    requests: &mut dyn Iterator<Item = Request<'_>>,
     settings: &GenerationSettings,
     on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<()> {
@@ -250,8 +250,15 @@ impl Active {
 struct Waiting<'i, 'a> {
     requests: &'i mut dyn Iterator<Item = Request<'a>>,
     n_requests: usize,
-    /// The request under way: its number, its prompt computed, the streams that have not begun.
-    current: Option<(usize, Begun, VecDeque<(usize, Stream)>)>,
+    current: Option<UnderWay>,
+}
+
+/// The request that completions are being begun of.
+struct UnderWay {
+    number: usize,
+    begun: Begun,
+    /// Those that have not begun, with their numbers.
+    streams: VecDeque<(usize, Stream)>,
 }
 
 /// A prompt that has been computed, with what its completions need of it.
@@ -281,10 +288,10 @@ impl<'i, 'a> Waiting<'i, 'a> {
         settings: &GenerationSettings,
     ) -> Result<Option<Admitted>> {
         let (request, begun, completion, stream) = loop {
-            if let Some((request, begun, streams)) = &mut self.current
+            if let Some(UnderWay { number, begun, streams }) = &mut self.current
                 && let Some((completion, stream)) = streams.pop_front()
             {
-                break (*request, begun.clone(), completion, stream);
+                break (*number, begun.clone(), completion, stream);
             }
             self.current = None;
             let Some(Request { prompt, streams }) = self.requests.next() else { return Ok(None) };
@@ -292,8 +299,8 @@ impl<'i, 'a> Waiting<'i, 'a> {
             let prompt_ids =
                 if settings.sampler.looks_back() { prompt.input_ids.clone() } else { Vec::new() };
             let begun = Begun { prefilled, prompt_ids, next_position: prompt.next_position };
-            self.current =
-                Some((self.n_requests, begun, streams.into_iter().enumerate().collect()));
+            let streams = streams.into_iter().enumerate().collect();
+            self.current = Some(UnderWay { number: self.n_requests, begun, streams });
             self.n_requests += 1;
         };
         let room = settings.max_new_tokens;

@@ -81,9 +81,18 @@ pub fn peak_bytes() -> Option<u64> {
     high_water_mark(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// The memory this process holds now, in bytes: its resident set. `None` outside Linux.
+pub fn resident_bytes() -> Option<u64> {
+    field_bytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
 /// `VmHWM` of `/proc/PID/status`, which the kernel gives in units of 1024 bytes.
 fn high_water_mark(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    field_bytes(status, "VmHWM:")
+}
+
+fn field_bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

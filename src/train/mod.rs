@@ -1,6 +1,6 @@
 //! The trainer: updates, a run's folder, checkpoints, metrics.
 //!
-//! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`]), what
+//! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`]) and measures itself on ([`evaluation`]), its plan ([`plan`]), what
 //! moves (`learner`), the loop (`trainer`) with its stages in their order: [`questions`],
 //! [`rollouts`], [`policy_step`] or [`supervised_step`] over [`micro_batch`]es, [`optimizer`]. Then the
 //! folder and its lock ([`run_folder`]), what is written into it as the run goes ([`records`],
@@ -13,6 +13,10 @@ pub mod error;
 pub mod run;
 
 pub mod setup;
+
+pub mod evaluation;
+
+pub mod plan;
 
 mod learner;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{self, Contents, Loaded, Progress, State};
 use super::error::TrainError;
+use super::evaluation::{EvaluationQuestions, evaluation_questions};
 use super::health::{Health, Thresholds};
 use super::interrupt::Interrupt;
 use super::learner::{Learner, Place};
@@ -18,8 +19,7 @@ use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
 use super::rollouts::RolloutGroup;
 use super::run_folder::RunFolder;
 use super::setup::{
-    EvaluationQuestions, Setup, evaluation_questions, generation_settings, kl_schedule,
-    optimizer_settings, resolved, reward_settings,
+    Setup, generation_settings, kl_schedule, optimizer_settings, resolved, reward_settings,
 };
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};

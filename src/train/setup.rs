@@ -15,7 +15,6 @@ use crate::config::{
 };
 use crate::data::tasks::{TaskOptions, task};
 use crate::data::{Dataset, OpenOptions, Questions, Split, Template, open_anywhere};
-use crate::eval::EvalSettings;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
@@ -30,7 +29,7 @@ use crate::rollout::engine::GenerationSettings;
 use crate::rollout::sampler::{Sampler, Suppressed};
 
 /// Template of data that no task names: R1-V's for training.
-const DEFAULT_TEMPLATE: &str = "r1v";
+pub(super) const DEFAULT_TEMPLATE: &str = "r1v";
 
 /// What a run computes with, apart from the model that it trains.
 pub struct Setup {
@@ -134,6 +133,30 @@ pub fn training_rows(config: &RunConfig) -> Result<Dataset, TrainError> {
     Ok(open_anywhere(&path, split, &open_options(config), Hub::from_env)?)
 }
 
+/// As [`training_rows`], but none where they would have to be fetched.
+///
+/// # Errors
+/// As [`training_rows`].
+pub fn rows_at_hand(config: &RunConfig) -> Result<Option<Dataset>, TrainError> {
+    let opened = if let Some(name) = &config.data.task {
+        task(name)?.open_cached(Split::Train, &task_options(config))
+    } else {
+        let path = PathBuf::from(config.data.train.clone().unwrap_or_default());
+        let split = Some(Split::Train.name());
+        open_anywhere(&path, split, &open_options(config), Hub::cached_only)
+    };
+    match opened {
+        Ok(dataset) => Ok(Some(dataset)),
+        Err(error) if error.is_not_cached() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many rows the task's published training set has, about.
+pub fn published_rows(config: &RunConfig) -> Option<usize> {
+    task(config.data.task.as_deref()?).ok()?.published_rows()
+}
+
 fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
     let data = &config.data;
     let dataset = training_rows(config)?;
@@ -163,7 +186,7 @@ pub fn task_options(config: &RunConfig) -> TaskOptions {
     }
 }
 
-fn open_options(config: &RunConfig) -> OpenOptions {
+pub(super) fn open_options(config: &RunConfig) -> OpenOptions {
     let data = &config.data;
     OpenOptions { image_root: data.image_root.clone(), on_bad_row: data.on_bad_row }
 }
@@ -179,69 +202,8 @@ fn warn_of_left_out(dataset: &Dataset) {
     }
 }
 
-/// What a run measures itself on.
-pub struct EvaluationQuestions {
-    /// The task's name, or the file's.
-    pub label: String,
-    /// The task's split.
-    pub split: Split,
-    /// The questions.
-    pub questions: Questions,
-    /// How answers are decoded and judged.
-    pub settings: EvalSettings,
-    /// The least and the most pixels of a picture; without them, the checkpoint says.
-    pub pixel_limits: (Option<usize>, Option<usize>),
-}
-
-/// Opens the questions that a run measures itself on.
-///
-/// - `config`: with its task's part in it, see [`resolved`]
-///
-/// # Errors
-/// The task or the file is not there or not what it should be.
-pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, TrainError> {
-    let eval = &config.eval;
-    let split: Split = eval.split.parse()?;
-    let own = eval.data.clone().map(PathBuf::from);
-    let (label, dataset) = if let Some(name) = &eval.task {
-        // The file that is trained on must not stand in for the task's held-out rows.
-        let options = TaskOptions { data: own, ..task_options(config) };
-        let task = task(name)?;
-        (task.name.to_owned(), task.open(split, &options)?)
-    } else {
-        let path = own.unwrap_or_default();
-        let rows = open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
-        (path.display().to_string(), rows)
-    };
-    // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
-    check_golds(&dataset, &RewardSettings::default(), config.data.allow_unparsable)?;
-    let template = Template::new(eval.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
-    let settings = EvalSettings {
-        max_new_tokens: eval.max_new_tokens.unwrap_or(config.rollout.max_new_tokens),
-        max_batch: eval.max_batch,
-        rule: rule_of(eval.rule.unwrap_or_default()),
-        limit: eval.limit,
-        samples: 1,
-        sampler: Sampler::greedy(),
-        seed: config.train.seed,
-    };
-    let questions = Questions { dataset: Arc::new(dataset), template };
-    let pixel_limits = (eval.min_pixels, eval.max_pixels);
-    Ok(EvaluationQuestions { label, split, questions, settings, pixel_limits })
-}
-
-impl EvaluationQuestions {
-    /// A model's processor with the pixel limits of these questions.
-    ///
-    /// # Errors
-    /// The files are not those of a processor, or the limits contradict each other.
-    pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, TrainError> {
-        let (min, max) = self.pixel_limits;
-        Ok(Arc::new(Processor::load(files)?.with_pixel_limits(min, max)?))
-    }
-}
-
-fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
+/// Optimiser steps of the whole run over that many rows an epoch.
+pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
     match config.train.length() {
         RunLength::Updates(updates) => updates as u64,
         RunLength::Epochs(epochs) => {
@@ -359,7 +321,7 @@ fn rule_named(name: &str) -> Result<RewardRule, TrainError> {
     })
 }
 
-fn rule_of(choice: RewardRule) -> Rule {
+pub(super) fn rule_of(choice: RewardRule) -> Rule {
     match choice {
         RewardRule::AnswerTag => Rule::AnswerTag,
         RewardRule::R1vReward => Rule::R1vReward,
@@ -369,7 +331,7 @@ fn rule_of(choice: RewardRule) -> Rule {
 }
 
 /// Checks that the reward can use every listed solution: what it cannot read, no completion can earn.
-fn check_golds(
+pub(super) fn check_golds(
     dataset: &Dataset,
     reward: &RewardSettings,
     allows_unparsable: bool,

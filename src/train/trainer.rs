@@ -267,7 +267,7 @@ impl RewardMeans {
 }
 
 /// What supervised training teaches of a sample.
-fn taught_text(sample: &Sample, target: SftTarget) -> Result<String, TrainError> {
+pub(super) fn taught_text(sample: &Sample, target: SftTarget) -> Result<String, TrainError> {
     match target {
         SftTarget::Solution => Ok(bare_answer(sample)),
         SftTarget::Auto => Ok(supervised_completion(sample).unwrap_or_else(|| bare_answer(sample))),

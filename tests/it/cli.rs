@@ -67,13 +67,18 @@ Options:
       --device <DEVICE>          Where to compute: auto, cpu, cuda or cuda:N, as model.device
       --data <PATH>              A file of samples to train on, or a folder: that of the task's
                                  data, or where the image paths of data.train start
+      --template <NAME|TEXT>     The words around a question, as data.template: a template's name,
+                                 or a text with {problem}
+      --dry-run                  Say what the run would take, its memory and its time, and do
+                                 nothing
+      --json                     Print the plan of --dry-run as one JSON object
   -q, --quiet                    No progress, only warnings and errors
   -h, --help                     Print help
 
 Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --set grpo.group_size=4 --set train.seed=1 --out runs/g4
-  othink train --config quickstart.toml --resume
+  othink train --config geoqa.toml --dry-run
 
 "#]]);
 }

@@ -13,6 +13,7 @@ mod experiments;
 mod golden;
 mod grade;
 mod parity;
+mod plan;
 mod report;
 mod rollouts;
 mod tidy;

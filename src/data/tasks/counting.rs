@@ -22,6 +22,7 @@ pub(super) fn task() -> Task {
         source: Source::Published(Published {
             drawn_twin: "synth-vc",
             train_set: "leonardPKU/clevr_cogen_a_train",
+            n_train_rows: 70_000,
             test_list: (
                 "superclevr_test200_counting_problems.jsonl",
                 include_str!("../../../assets/r1v/superclevr_test200_counting_problems.jsonl"),

@@ -22,6 +22,7 @@ pub(super) fn task() -> Task {
         source: Source::Published(Published {
             drawn_twin: "synth-gr",
             train_set: "leonardPKU/GEOQA_R1V_Train_8K",
+            n_train_rows: 8_000,
             test_list: (
                 "geoqa_test_prompts.jsonl",
                 include_str!("../../../assets/r1v/geoqa_test_prompts.jsonl"),

@@ -6,7 +6,7 @@
 //! | `synth-vc` | | 20,000 drawn | 500 drawn | 500 drawn |
 //! | `synth-gr` | | 20,000 drawn | 500 drawn | 500 drawn |
 //! | `vc` | `superclevr` | `leonardPKU/clevr_cogen_a_train` | R1-V's 200 questions on Super-CLEVR | |
-//! | `gr` | `geoqa` | `leonardPKU/GEOQA_R1V_Train_8K` | R1-V's 754 questions on Geo170K's test pictures | |
+//! | `gr` | `geoqa` | `leonardPKU/GEOQA_R1V_Train_8K` | R1-V's 754 questions on `Geo170K`'s test pictures | |
 //!
 //! Published rows and pictures come from the hub unless they are given; R1-V's lists of questions are compiled in.
 //!
@@ -74,6 +74,8 @@ struct Published {
     drawn_twin: &'static str,
     /// The hub's data set of training rows.
     train_set: &'static str,
+    /// How many it has, about: for plans that are made before it is fetched.
+    n_train_rows: usize,
     /// R1-V's list of test questions: the file's name, and what it holds.
     test_list: (&'static str, &'static str),
     /// Where the archive of the pictures that the list names is on the hub.
@@ -144,6 +146,22 @@ impl Task {
     /// The task has no such split, its data cannot be fetched, or the data given cannot be used.
     pub fn open(&self, split: Split, options: &TaskOptions) -> Result<Dataset, DataError> {
         self.open_with(split, options, Hub::from_env)
+    }
+
+    /// As [`Self::open`], but nothing is fetched.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`DataError::is_not_cached`] tells what is not at hand from what is wrong.
+    pub fn open_cached(&self, split: Split, options: &TaskOptions) -> Result<Dataset, DataError> {
+        self.open_with(split, options, Hub::cached_only)
+    }
+
+    /// How many training rows are published, about; none where they are drawn.
+    pub fn published_rows(&self) -> Option<usize> {
+        match self.source {
+            Source::Published(published) => Some(published.n_train_rows),
+            Source::Drawn(_) => None,
+        }
     }
 
     fn open_with(

@@ -1,0 +1,79 @@
+//! The questions that a run file measures a model on.
+//! Not here: asking them (`eval`), when a run does so (`run`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::TrainError;
+use super::setup::{DEFAULT_TEMPLATE, check_golds, open_options, rule_of, task_options};
+use crate::config::RunConfig;
+use crate::data::tasks::{TaskOptions, task};
+use crate::data::{Questions, Split, Template, open_anywhere};
+use crate::eval::EvalSettings;
+use crate::hub::Hub;
+use crate::model::files::ModelFiles;
+use crate::processor::Processor;
+use crate::reward::RewardSettings;
+use crate::rollout::sampler::Sampler;
+
+/// What a run measures itself on.
+pub struct EvaluationQuestions {
+    /// The task's name, or the file's.
+    pub label: String,
+    /// The task's split.
+    pub split: Split,
+    /// The questions.
+    pub questions: Questions,
+    /// How answers are decoded and judged.
+    pub settings: EvalSettings,
+    /// The least and the most pixels of a picture; without them, the checkpoint says.
+    pub pixel_limits: (Option<usize>, Option<usize>),
+}
+
+/// Opens the questions that a run measures itself on.
+///
+/// - `config`: with its task's part in it, see [`resolved`]
+///
+/// # Errors
+/// The task or the file is not there or not what it should be.
+pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, TrainError> {
+    let eval = &config.eval;
+    let split: Split = eval.split.parse()?;
+    let own = eval.data.clone().map(PathBuf::from);
+    let (label, dataset) = if let Some(name) = &eval.task {
+        // The file that is trained on must not stand in for the task's held-out rows.
+        let options = TaskOptions { data: own, ..task_options(config) };
+        let task = task(name)?;
+        (task.name.to_owned(), task.open(split, &options)?)
+    } else {
+        let path = own.unwrap_or_default();
+        let rows = open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
+        (path.display().to_string(), rows)
+    };
+    // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
+    check_golds(&dataset, &RewardSettings::default(), config.data.allow_unparsable)?;
+    let template = Template::new(eval.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
+    let settings = EvalSettings {
+        max_new_tokens: eval.max_new_tokens.unwrap_or(config.rollout.max_new_tokens),
+        max_batch: eval.max_batch,
+        rule: rule_of(eval.rule.unwrap_or_default()),
+        limit: eval.limit,
+        samples: 1,
+        sampler: Sampler::greedy(),
+        seed: config.train.seed,
+    };
+    let questions = Questions { dataset: Arc::new(dataset), template };
+    let pixel_limits = (eval.min_pixels, eval.max_pixels);
+    Ok(EvaluationQuestions { label, split, questions, settings, pixel_limits })
+}
+
+impl EvaluationQuestions {
+    /// A model's processor with the pixel limits of these questions.
+    ///
+    /// # Errors
+    /// The files are not those of a processor, or the limits contradict each other.
+    pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, TrainError> {
+        let (min, max) = self.pixel_limits;
+        Ok(Arc::new(Processor::load(files)?.with_pixel_limits(min, max)?))
+    }
+}

@@ -1,0 +1,154 @@
+//! What a run holds at its peak, part by part.
+//!
+//! The parts follow the code: what each layer's tape keeps is counted from its operations (`model::language`,
+//! `model::vision`), one layer's gradients come on top while it is walked back, and the head keeps a chunk of logits
+//! (`ops::token_logprob`). A test holds the sum against measured peaks on the CPU. On CUDA, where compositions of candle's
+//! operations keep more, it has not been held against anything yet.
+//! Not here: what is computed (`workload`).
+
+use candle_core::DType;
+use serde::Serialize;
+
+use super::workload::{Stream, Workload};
+use crate::config::{Method, RunConfig};
+use crate::model::config::Qwen2VlConfig;
+use crate::train::metrics::resident_bytes;
+use crate::train::setup::kl_schedule;
+
+/// Logits that the head holds at once, in elements; twice over in its backward pass.
+const HEAD_LOGITS: u64 = 1 << 24;
+const F32: u64 = 4;
+/// Threads, buffers of matrix products and what the allocator keeps of freed memory, measured on the CPU: a constant, and
+/// a part, one in so many, of what comes and goes.
+const KEPT_BYTES: u64 = 50_000_000;
+const KEPT_PART: u64 = 12;
+
+/// Bytes at the peak, part by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The policy's parameters.
+    pub weights: u64,
+    /// Their gradients, in f32.
+    pub gradients: u64,
+    /// Adam's two moments, in f32, and f32 master weights where the parameters are narrower.
+    pub optimizer: u64,
+    /// The reference model; 0 where no KL term needs it.
+    pub reference: u64,
+    /// Keys and values of rollouts, and their logits; not held while gradients are.
+    pub rollout: u64,
+    /// What the backward pass of the largest packed stream keeps.
+    pub activations: u64,
+    /// The head's chunk of logits and its slopes.
+    pub logits: u64,
+    /// Pictures as patches: of the update's prompts and of those made ahead.
+    pub pictures: u64,
+    /// The program itself, its tokenizer and the data's text, as they are now; threads, buffers, and freed memory that
+    /// the allocator keeps.
+    pub program: u64,
+    /// All that is held at once at the peak.
+    pub total: u64,
+}
+
+impl Memory {
+    pub(super) fn of(
+        config: &RunConfig,
+        model: &Qwen2VlConfig,
+        work: &Workload,
+        dtype: DType,
+    ) -> Self {
+        let width = dtype.size_in_bytes() as u64;
+        let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
+        let master = if dtype == DType::F32 { 0 } else { F32 };
+        let is_supervised = config.method == Method::Sft;
+        let needs_reference = kl_schedule(config, 1).needs_reference();
+        let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
+        let scored = work.streams.iter().map(|stream| stream.scored as u64).max().unwrap_or(0);
+        let vocab = model.text.vocab_size as u64;
+        let chunk = HEAD_LOGITS.min(scored * vocab).max(vocab);
+        let patches = (work.prompts + config.data.prefetch) as u64 * work.patches as u64;
+        let mut memory = Self {
+            weights: all * width,
+            gradients: trained * F32,
+            optimizer: trained * (2 * F32 + master),
+            reference: if needs_reference { all * width } else { 0 },
+            rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
+            activations: taped.max().unwrap_or(0),
+            logits: chunk * F32,
+            pictures: patches * model.vision.patch_dim() as u64 * F32,
+            program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
+            total: 0,
+        };
+        let passing = memory.activations.max(memory.rollout) + memory.pictures;
+        memory.program += passing / KEPT_PART;
+        let learning = memory.gradients + memory.activations + memory.logits;
+        let always =
+            memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;
+        memory.total = always + learning.max(memory.rollout);
+        memory
+    }
+}
+
+/// Parameters of the tensors whose names are wanted.
+pub(super) fn parameters(model: &Qwen2VlConfig, is_wanted: impl Fn(&str) -> bool) -> u64 {
+    let shapes = model.parameter_shapes().into_iter();
+    let wanted = shapes.filter(|(name, _)| is_wanted(name));
+    wanted.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+}
+
+/// Parameters that are trained.
+pub(super) fn trained_parameters(config: &RunConfig, model: &Qwen2VlConfig) -> u64 {
+    parameters(model, |name| !(config.model.freeze_vision && name.starts_with("visual.")))
+}
+
+/// Elements that a stream's tape holds when the backward pass begins, and one layer's gradients.
+fn activations(config: &RunConfig, model: &Qwen2VlConfig, stream: &Stream) -> u64 {
+    let layer = language_layer(model) * stream.tokens as u64;
+    let block = vision_block(model) * stream.patches as u64;
+    let hidden = model.text.hidden_size as u64 * stream.tokens as u64;
+    let patch = model.vision.embed_dim as u64 * stream.patches as u64;
+    let (layers, blocks) = (model.text.num_hidden_layers as u64, model.vision.depth as u64);
+    // The stream's, the tensor made of them, and the tape's two.
+    let patches = 4 * model.vision.patch_dim() as u64 * stream.patches as u64;
+    let head = 3 * model.text.hidden_size as u64 * stream.scored as u64;
+    let trains_vision = !config.model.freeze_vision;
+    let (language, vision) = if config.model.activation_checkpointing {
+        (layers * hidden + layer, blocks * patch + block)
+    } else {
+        (layers * layer, blocks * block + merger(model) * stream.patches as u64)
+    };
+    let vision = if trains_vision { vision } else { 2 * block };
+    patches + language + vision + head + layer.max(block)
+}
+
+/// Elements a token of the language model keeps in one layer: the input, two norms, attention's and the MLP's outputs and
+/// two sums; queries before and after rotation and attention's result; keys twice and values; gate, up and their product.
+fn language_layer(model: &Qwen2VlConfig) -> u64 {
+    let text = &model.text;
+    let queries = text.num_attention_heads * text.head_dim();
+    let keys = text.num_key_value_heads * text.head_dim();
+    (7 * text.hidden_size + 3 * queries + 3 * keys + 3 * text.intermediate_size) as u64
+}
+
+/// Elements a patch keeps in one block of the vision tower: as a language layer, with as many keys as queries and one
+/// activation in the MLP.
+fn vision_block(model: &Qwen2VlConfig) -> u64 {
+    (13 * model.vision.embed_dim + 2 * model.vision.mlp_hidden) as u64
+}
+
+/// Elements a patch keeps where patches are merged: input and norm, the first map and its activation, the second map.
+fn merger(model: &Qwen2VlConfig) -> u64 {
+    let merged = model.vision.spatial_merge_size.pow(2);
+    (4 * model.vision.embed_dim + model.text.hidden_size / merged) as u64
+}
+
+/// Elements that rollouts hold: suffixes of all places, prompts under way, and logits of a step.
+fn rollout(config: &RunConfig, model: &Qwen2VlConfig, work: &Workload) -> u64 {
+    let text = &model.text;
+    let per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
+    let places = config.rollout.max_batch.min(work.completions() * config.grpo.mini_batches);
+    let prompts = places.div_ceil(work.group_size) + 1;
+    let cached = places * work.completion_tokens + prompts * work.prompt_tokens;
+    let vision = vision_block(model) * work.patches as u64;
+    let prefill = (language_layer(model) * work.prompt_tokens as u64).max(vision);
+    (cached * per_token) as u64 + prefill + (2 * places * text.vocab_size) as u64
+}

@@ -1,0 +1,141 @@
+//! What one update computes on, at the longest: prompts, completions, packed streams.
+//! Not here: what that holds (`memory`) and how long it takes (`time`).
+
+use serde::Serialize;
+
+use crate::config::{Method, RunConfig};
+use crate::data::{Dataset, Questions, Template};
+use crate::model::config::Qwen2VlConfig;
+use crate::model::files::ModelFiles;
+use crate::processor::Processor;
+use crate::train::error::TrainError;
+use crate::train::micro_batch::{Part, micro_batches};
+use crate::train::setup::{DEFAULT_TEMPLATE, published_rows, rows_at_hand};
+use crate::train::trainer::taught_text;
+
+/// Rows that are made into prompts to see how long those are.
+const N_LOOKED_AT: usize = 24;
+/// Tokens of a prompt beside its pictures where none could be looked at: R1-V's template, chat markers, a question.
+const TEXT_TOKENS: usize = 120;
+
+/// What one update computes on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Workload {
+    /// Rows of an epoch.
+    pub rows: usize,
+    /// Whether the rows and the longest prompt were looked at, rather than taken from what is published and the limits.
+    pub is_measured: bool,
+    /// Tokens of the longest prompt, pictures included.
+    pub prompt_tokens: usize,
+    /// Patches of its pictures.
+    pub patches: usize,
+    /// Prompts of an update.
+    pub prompts: usize,
+    /// Completions of each prompt.
+    pub group_size: usize,
+    /// Tokens of the longest completion.
+    pub completion_tokens: usize,
+    /// Prompts and completions of each packed stream of an update.
+    pub streams: Vec<Stream>,
+}
+
+/// A packed stream: a micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Stream {
+    /// Tokens.
+    pub tokens: usize,
+    /// Tokens whose log-probability is taken.
+    pub scored: usize,
+    /// Patches of its pictures.
+    pub patches: usize,
+}
+
+impl Workload {
+    pub(super) fn of(
+        config: &RunConfig,
+        model: &Qwen2VlConfig,
+        files: Option<&ModelFiles>,
+    ) -> Result<Self, TrainError> {
+        let at_hand = rows_at_hand(config)?;
+        let published = published_rows(config);
+        let rows = at_hand.as_ref().map_or(published.unwrap_or(0), Dataset::len);
+        let rows = config.data.max_samples.map_or(rows, |max| max.min(rows));
+        let longest = match (at_hand, files) {
+            (Some(dataset), Some(files)) => Some(longest_row(config, dataset, files)?),
+            _ => None,
+        };
+        let is_measured = longest.is_some();
+        let Longest { prompt_tokens, patches, taught_tokens } = longest.unwrap_or_else(|| {
+            let patch = model.vision.patch_size * model.vision.patch_size;
+            let patches = config.data.max_pixels / patch;
+            let image_tokens = patches / model.vision.spatial_merge_size.pow(2);
+            let prompt_tokens = image_tokens + TEXT_TOKENS;
+            Longest { prompt_tokens, patches, taught_tokens: config.rollout.max_new_tokens }
+        });
+        let (group_size, completion_tokens) = match config.method {
+            Method::Sft => (1, taught_tokens),
+            Method::Grpo | Method::GrpoD => (config.grpo.group_size, config.rollout.max_new_tokens),
+        };
+        let prompts = config.grpo.prompts_per_update;
+        let groups = vec![(prompt_tokens, vec![completion_tokens; group_size]); prompts];
+        let stream = |parts: &Vec<Part>| {
+            let scored =
+                parts.iter().map(|part| part.completions.len() * completion_tokens).sum::<usize>();
+            // A completion's last token is not fed.
+            let unfed: usize = parts.iter().map(|part| part.completions.len()).sum();
+            let tokens = parts.len() * prompt_tokens + scored - unfed;
+            Stream { tokens, scored, patches: parts.len() * patches }
+        };
+        let streams = micro_batches(&groups, config.train.tokens_per_micro_batch);
+        Ok(Self {
+            rows,
+            is_measured,
+            prompt_tokens,
+            patches,
+            prompts,
+            group_size,
+            completion_tokens,
+            streams: streams.iter().map(stream).collect(),
+        })
+    }
+
+    /// Completions of an update.
+    pub fn completions(&self) -> usize {
+        self.prompts * self.group_size
+    }
+}
+
+/// The greatest of some rows, evenly spaced over the data.
+#[derive(Default)]
+struct Longest {
+    prompt_tokens: usize,
+    patches: usize,
+    /// Of what supervised training teaches.
+    taught_tokens: usize,
+}
+
+fn longest_row(
+    config: &RunConfig,
+    dataset: Dataset,
+    files: &ModelFiles,
+) -> Result<Longest, TrainError> {
+    let (min, max) = (config.data.min_pixels, config.data.max_pixels);
+    let processor = Processor::load(files)?.with_pixel_limits(Some(min), Some(max))?;
+    let template = Template::new(config.data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
+    let n_rows = dataset.len();
+    let step = (n_rows / N_LOOKED_AT).max(1);
+    let questions = Questions { dataset: dataset.into(), template };
+    let mut longest = Longest::default();
+    for row in (0..n_rows).step_by(step).take(N_LOOKED_AT) {
+        let (sample, prompt) = questions.prompt(&processor, row)?;
+        let patches =
+            prompt.images.iter().map(|image| image.grid_thw.iter().product::<usize>()).sum();
+        longest.prompt_tokens = longest.prompt_tokens.max(prompt.input_ids.len());
+        longest.patches = longest.patches.max(patches);
+        if config.method == Method::Sft {
+            let taught = processor.encode_text(&taught_text(&sample, config.sft.target)?)?;
+            longest.taught_tokens = longest.taught_tokens.max(taught.len() + 1);
+        }
+    }
+    Ok(longest)
+}
