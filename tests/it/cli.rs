@@ -77,8 +77,8 @@ Options:
 
 Examples:
   othink train --config quickstart.toml
-  othink train --config quickstart.toml --set grpo.group_size=4 --set train.seed=1 --out runs/g4
-  othink train --config geoqa.toml --dry-run
+  othink train --config quickstart.toml --resume
+  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run
 
 "#]]);
 }

@@ -12,11 +12,10 @@ use othink::model::source::TINY;
 use serde_json::Value;
 
 fn othink(folder: &Path, words: &[&str]) -> Vec<u8> {
-    let output = Command::new(env!("CARGO_BIN_EXE_othink"))
-        .args(words)
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+    // What a developer has in the hub's cache would be looked at.
+    command.args(words).current_dir(folder).env("HF_HOME", "no-such-cache");
+    let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {errors}");
     output.stdout
@@ -122,4 +121,37 @@ fn published_run_files_are_planned_without_weights_data_or_network() {
         assert_eq!(plan["workload"]["is_measured"], false);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+}
+
+/// Each says so on the line that begins with `# Memory: `.
+#[test]
+fn published_run_files_say_what_their_plan_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/configs");
+    let mut n_files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let Some((_, line)) = text.split_once("# Memory: ") else { continue };
+        let said: Vec<f64> = line
+            .split(" GB")
+            .filter_map(|part| part.rsplit(' ').next()?.parse().ok())
+            .take(2)
+            .collect();
+        let planned = ["false", "true"].map(|checkpointing| {
+            let recompute = format!("model.activation_checkpointing={checkpointing}");
+            let path = file.to_str().unwrap();
+            let words = ["train", "--config", path, "--dry-run", "--json", "--set", &recompute];
+            let words = [&words[..], &["--set", "model.dtype=bf16"]].concat();
+            let plan: Value =
+                serde_json::from_slice(&othink(Path::new(env!("CARGO_MANIFEST_DIR")), &words))
+                    .unwrap();
+            plan["memory"]["total"].as_f64().unwrap() / 1e9
+        });
+        assert_eq!(said.len(), 2, "{}", file.display());
+        n_files += 1;
+        for (said, planned) in said.iter().zip(planned) {
+            assert!((said - planned).abs() < 1.0, "{}: {said} said, {planned}", file.display());
+        }
+    }
+    assert_eq!(n_files, 6);
 }

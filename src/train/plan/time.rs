@@ -18,7 +18,7 @@ use crate::train::setup::kl_schedule;
 /// Rows of the large product that is timed.
 const ROWS: usize = 256;
 /// How long each speed is measured, s.
-const PATIENCE_S: f64 = 0.3;
+const PATIENCE_S: f64 = 0.1;
 
 /// What the machine does in a second.
 #[derive(Debug, Clone, Copy)]
