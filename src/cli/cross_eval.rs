@@ -12,7 +12,7 @@ use crate::experiment::cross::{Cell, Contender, CrossSettings, cross_evaluate};
 use crate::experiment::runs::Outcome;
 use crate::report::chart::{Bars, Chart, Marks};
 
-use super::chart_file::{check_chart_file, write_chart};
+use super::chart_file::write_chart;
 use super::failure::UsageError;
 use super::run_store::StoreArgs;
 use super::{ExitStatus, Printer};
@@ -50,9 +50,6 @@ pub struct Args {
     /// At most that many questions of each test
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
-    /// Draw the accuracies into this file, .svg or .png
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
     /// Print one JSON object
@@ -73,14 +70,11 @@ struct Report<'a> {
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let store = args.store.open()?;
     let settings = args.settings()?;
-    if let Some(plot) = &args.plot {
-        check_chart_file("--plot", plot)?;
-    }
     let cells = match cross_evaluate(&settings, &store)? {
         Outcome::Done(cells) => cells,
         Outcome::Interrupted => return Ok(ExitStatus::Interrupted),
     };
-    if let Some(plot) = &args.plot {
+    if let Some(plot) = &args.store.plot {
         write_chart(plot, &chart(&cells))?;
     }
     if args.json {

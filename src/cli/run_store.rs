@@ -8,6 +8,8 @@ use crate::experiment::runs::RunStore;
 use crate::train::interrupt::Interrupt;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
 
+use super::chart_file::check_chart_file;
+
 /// Flags of an experiment of several runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
@@ -20,17 +22,23 @@ pub(super) struct StoreArgs {
     /// The folder of runs; what is there already is not computed again
     #[arg(long, value_name = "DIR", default_value = "runs/experiments")]
     runs: PathBuf,
+    /// Draw the accuracies into this file, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub(super) plot: Option<PathBuf>,
     /// No progress, only warnings and errors
     #[arg(long, short)]
     quiet: bool,
 }
 
 impl StoreArgs {
-    /// The folder of runs; Ctrl-C saves and ends what is under way.
+    /// The folder of runs, once the flags are known to be good; Ctrl-C saves and ends what is under way.
     ///
     /// # Errors
-    /// The system refuses the handler of Ctrl-C.
+    /// The plot cannot be a file, or the system refuses the handler of Ctrl-C.
     pub(super) fn open(&self) -> anyhow::Result<RunStore> {
+        if let Some(plot) = &self.plot {
+            check_chart_file("--plot", plot)?;
+        }
         let mode = if self.quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
         let notes = ProgressDisplay::new(mode).notes();
         let notice = "saving; the same command goes on from here; press again to stop at once";

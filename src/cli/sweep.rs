@@ -1,7 +1,7 @@
 //! `othink sweep`: from flags to a table and a plot of one key's values.
 //! Not here: the runs (`experiment::sweep`), drawing (`report`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::experiment::seeds::OverSeeds;
 use crate::experiment::sweep::{SweepPoint, SweepSettings, sweep};
 use crate::report::chart::{Bars, Chart, Line, LineStyle, Marks, Point};
 
-use super::chart_file::{check_chart_file, write_chart};
+use super::chart_file::write_chart;
 use super::cross_eval::aligned;
 use super::failure::UsageError;
 use super::run_store::StoreArgs;
@@ -32,9 +32,6 @@ pub struct Args {
     /// The key and its values
     #[arg(long, value_name = "SECTION.KEY=VALUE,...")]
     vary: String,
-    /// Draw the accuracies into this file, .svg or .png
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
     /// Print one JSON object
@@ -62,14 +59,11 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         values,
         seeds: args.store.seeds(),
     };
-    if let Some(plot) = &args.plot {
-        check_chart_file("--plot", plot)?;
-    }
     let points = match sweep(&settings, &args.store.open()?)? {
         Outcome::Done(points) => points,
         Outcome::Interrupted => return Ok(ExitStatus::Interrupted),
     };
-    if let Some(plot) = &args.plot {
+    if let Some(plot) = &args.store.plot {
         write_chart(plot, &chart(&settings.key, &points))?;
     }
     if args.json {

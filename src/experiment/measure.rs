@@ -58,6 +58,7 @@ pub fn identity(
         "model": fingerprint::of_model(model.files)?,
         "dtype": model.dtype.as_str(),
         "task": asked.label,
+        "task_version": asked.task_version,
         "split": asked.split.name(),
         "data": asked.questions.dataset.describe(),
         "template": asked.questions.template.question("{problem}"),

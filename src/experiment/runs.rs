@@ -6,7 +6,7 @@
 //! RUNS/answers/vc-test-200-fedcba....jsonl   the answers of one model to one set of questions
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::measure::{Measured, MeasuredModel, identity, measure};
 use super::{ExperimentError, fingerprint};
@@ -137,11 +137,6 @@ impl RunStore {
 
     fn note(&self, text: &str) {
         ProgressDisplay::new(self.mode).note(text);
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.folder
     }
 }
 

@@ -20,6 +20,8 @@ use crate::rollout::sampler::Sampler;
 pub struct EvaluationQuestions {
     /// The task's name, or the file's.
     pub label: String,
+    /// The task's version; none for a file.
+    pub task_version: Option<u32>,
     /// The task's split.
     pub split: Split,
     /// The questions.
@@ -32,7 +34,7 @@ pub struct EvaluationQuestions {
 
 /// Opens the questions that a run measures itself on.
 ///
-/// - `config`: with its task's part in it, see [`resolved`]
+/// - `config`: with its task's part in it, see [`super::setup::resolved`]
 ///
 /// # Errors
 /// The task or the file is not there or not what it should be.
@@ -40,15 +42,15 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
     let eval = &config.eval;
     let split: Split = eval.split.parse()?;
     let own = eval.data.clone().map(PathBuf::from);
-    let (label, dataset) = if let Some(name) = &eval.task {
+    let (label, task_version, dataset) = if let Some(name) = &eval.task {
         // The file that is trained on must not stand in for the task's held-out rows.
         let options = TaskOptions { data: own, ..task_options(config) };
         let task = task(name)?;
-        (task.name.to_owned(), task.open(split, &options)?)
+        (task.name.to_owned(), Some(task.version), task.open(split, &options)?)
     } else {
         let path = own.unwrap_or_default();
         let rows = open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
-        (path.display().to_string(), rows)
+        (path.display().to_string(), None, rows)
     };
     // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
     check_golds(&dataset, &RewardSettings::default(), config.data.allow_unparsable)?;
@@ -64,7 +66,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
     };
     let questions = Questions { dataset: Arc::new(dataset), template };
     let pixel_limits = (eval.min_pixels, eval.max_pixels);
-    Ok(EvaluationQuestions { label, split, questions, settings, pixel_limits })
+    Ok(EvaluationQuestions { label, task_version, split, questions, settings, pixel_limits })
 }
 
 impl EvaluationQuestions {

@@ -15,7 +15,7 @@
 //! geometry, pictures as large as the checkpoint allows. `--template`, `--max-new-tokens` and `--max-pixels` choose
 //! otherwise. A change to any of it raises the task's version.
 //!
-//! One task a file: [`counting`], [`geometry`], [`drawn`]. Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
+//! One task a file: `counting`, `geometry`, `drawn`. Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
 
 mod counting;
 mod drawn;
