@@ -41,9 +41,9 @@ for task in synth-gr synth-vc; do
   runs=$(grep -l 'eval_every = 25' "$out"/runs/"$task"-*/config.toml | xargs -n1 dirname)
   # shellcheck disable=SC2086
   $othink report $runs --out "$out/$task.html" --plots "$out/$task-plots" >/dev/null
-  cp "$out/$task-plots/evaluation-accuracy.svg" "$figures/figure1-$task.svg"
-  cp "$out/$task-plots/accuracy-reward.svg" "$figures/figure5-accuracy-$task.svg"
-  cp "$out/$task-plots/format-reward.svg" "$figures/figure5-format-$task.svg"
+  cp "$out/$task-plots/evaluation_accuracy.svg" "$figures/figure1-$task.svg"
+  cp "$out/$task-plots/accuracy_reward.svg" "$figures/figure5-accuracy-$task.svg"
+  cp "$out/$task-plots/format_reward.svg" "$figures/figure5-format-$task.svg"
 done
 echo "$(($(date +%s) - start))" >>"$out/wall_s"
 python3 scripts/replication_report.py "$out" "$figures"
