@@ -1,9 +1,10 @@
 //! Work done ahead of its use: results of numbered jobs, computed by worker threads, handed out in order.
 //! Not here: what the jobs are (`train::questions`, `eval` make rows into prompts).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// The results of jobs `first`, `first + 1`, ... in that order.
 ///
@@ -12,9 +13,15 @@ use std::thread;
 #[derive(Debug)]
 pub struct Prefetch<R> {
     /// Worker `w` of `n` does every `n`th job; taking from the workers in turn keeps the order.
-    workers: Vec<Receiver<R>>,
+    workers: Vec<Worker<R>>,
     next_job: u64,
-    first: u64,
+    jobs: Range<u64>,
+}
+
+#[derive(Debug)]
+struct Worker<R> {
+    results: Receiver<R>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl<R: Send + 'static> Prefetch<R> {
@@ -26,7 +33,7 @@ impl<R: Send + 'static> Prefetch<R> {
     /// # Errors
     /// The system has no more threads.
     pub fn start(
-        jobs: std::ops::Range<u64>,
+        jobs: Range<u64>,
         n_workers: usize,
         ahead: usize,
         job: impl Fn(u64) -> R + Send + Sync + 'static,
@@ -41,14 +48,14 @@ impl<R: Send + 'static> Prefetch<R> {
             let (job, end) = (Arc::clone(&job), jobs.end);
             let first = jobs.start + worker as u64;
             let named = thread::Builder::new().name(format!("prefetch-{worker}"));
-            named.spawn(move || {
+            let thread = named.spawn(move || {
                 let mut numbers = (first..end).step_by(n_workers);
                 // Nobody takes the result any more: the value was dropped.
                 while numbers.next().is_some_and(|number| sender.send(job(number)).is_ok()) {}
             })?;
-            workers.push(receiver);
+            workers.push(Worker { results: receiver, thread: Some(thread) });
         }
-        Ok(Self { workers, next_job: jobs.start, first: jobs.start })
+        Ok(Self { workers, next_job: jobs.start, jobs })
     }
 
     /// The number of the job whose result comes next.
@@ -60,10 +67,18 @@ impl<R: Send + 'static> Prefetch<R> {
 impl<R> Iterator for Prefetch<R> {
     type Item = R;
 
-    /// The next result; waits for it where it is not done yet. None after the last, or where a worker has panicked.
+    /// The next result; waits for it where it is not done yet. None after the last. A worker's panic goes on here, as if
+    /// the job had been done in place: results must not end early without a word.
     fn next(&mut self) -> Option<R> {
-        let worker = ((self.next_job - self.first) % self.workers.len() as u64) as usize;
-        let result = self.workers[worker].recv().ok()?;
+        if self.next_job >= self.jobs.end {
+            return None;
+        }
+        let idx = ((self.next_job - self.jobs.start) % self.workers.len() as u64) as usize;
+        let worker = &mut self.workers[idx];
+        let Ok(result) = worker.results.recv() else {
+            let panic = worker.thread.take().and_then(|thread| thread.join().err())?;
+            std::panic::resume_unwind(panic);
+        };
         self.next_job += 1;
         Some(result)
     }
@@ -106,6 +121,17 @@ mod tests {
             assert!(begun <= taken + 1 + 6, "{begun} jobs begun, {} taken", taken + 1);
         }
         assert_eq!(prefetch.next_job(), 50);
+    }
+
+    #[test]
+    #[should_panic(expected = "job 3 went wrong")]
+    fn panic_of_a_job_is_not_taken_for_the_end() {
+        let job = |n: u64| {
+            assert!(n != 3, "job {n} went wrong");
+            n
+        };
+        let prefetch = Prefetch::start(0..10, 2, 4, job).unwrap();
+        assert_eq!(prefetch.count(), 10);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, RunConfig};
+use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, PAPERS_MODEL, RunConfig};
 use crate::data::tasks::task;
 use crate::eval::answers_file::read_answers;
 use crate::eval::paired::{PairedComparison, compare};
 use crate::eval::{Answer, Summary};
-use crate::experiment::measure::{Measured, MeasuredModel, measure};
+use crate::experiment::measure::{Measured, MeasuredModel, identity, measure};
 use crate::model::{device, source};
 use crate::reward::Rule;
 use crate::rollout::sampler::Sampler;
@@ -30,9 +30,6 @@ Examples:
   othink eval --task synth-vc
   othink eval --task synth-vc --model runs/quickstart/checkpoints/step-000100 --against tiny
   othink eval --task superclevr --model Qwen/Qwen2-VL-2B-Instruct --data superclevr --json";
-
-/// The model of questions that no task names.
-const BASE_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
 
 /// Measure a model on a task: accuracy and format rate with a 95% interval.
 #[derive(Debug, clap::Args)]
@@ -147,14 +144,16 @@ struct Against<'a> {
 /// The flags, the model or the data are wrong, or the evaluation fails.
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let request = args.into_request()?;
+    // Whatever can be wrong with the other side is wrong before anything is asked.
+    let other = request.against.as_deref().map(Other::open).transpose()?;
     let asker = Asker::open(&request)?;
     let Some((answers, summary)) = asker.ask(&request.model, request.out.as_deref())? else {
         return Ok(ExitStatus::Interrupted);
     };
-    let against = match &request.against {
+    let against = match &other {
         Some(other) => {
             let Some(others) = asker.others(other)? else { return Ok(ExitStatus::Interrupted) };
-            Some(Against { model: other, paired: compare(&answers, &others) })
+            Some(Against { model: other.name(), paired: paired(other, &answers, &others)? })
         }
         None => None,
     };
@@ -166,6 +165,45 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         printer.line(report.table())?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// What a model is compared with.
+enum Other {
+    /// A file of answers, read.
+    Answers(String, Vec<Answer>),
+    /// A model that is at hand.
+    Model(String),
+}
+
+impl Other {
+    fn open(against: &str) -> anyhow::Result<Self> {
+        let name = against.to_owned();
+        if Path::new(against).is_file() {
+            return Ok(Self::Answers(name, read_answers(Path::new(against))?));
+        }
+        source::resolve(against)?;
+        Ok(Self::Model(name))
+    }
+
+    fn name(&self) -> &str {
+        let (Self::Answers(name, _) | Self::Model(name)) = self;
+        name
+    }
+}
+
+/// The comparison, if the two answered any question in common.
+fn paired(
+    other: &Other,
+    answers: &[Answer],
+    others: &[Answer],
+) -> Result<PairedComparison, UsageError> {
+    let paired = compare(answers, others);
+    if paired.n == 0 {
+        let problem =
+            format!("--against {}: found no answer to any of these questions", other.name());
+        return Err(UsageError::new(problem, "name answers to the same task, split and data"));
+    }
+    Ok(paired)
 }
 
 /// Questions that models are asked.
@@ -208,7 +246,9 @@ impl Asker {
         let mut on_progress = |answered: usize, right: usize| {
             self.display.note(&format!("{answered} of {n} answers, {right} right"));
         };
-        match measure(measured, &self.asked, out, &self.interrupt, &mut on_progress)? {
+        let identity = identity(measured, &self.asked)?;
+        let file = out.map(|out| (out, &identity));
+        match measure(measured, &self.asked, file, &self.interrupt, &mut on_progress)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
                 let next = match out {
@@ -222,12 +262,11 @@ impl Asker {
     }
 
     /// What the first answers are compared with: a file of answers, or another model's.
-    fn others(&self, against: &str) -> anyhow::Result<Option<Vec<Answer>>> {
-        if Path::new(against).is_file() {
-            let answers = read_answers(Path::new(against))?;
-            return Ok(Some(answers));
+    fn others(&self, other: &Other) -> anyhow::Result<Option<Vec<Answer>>> {
+        match other {
+            Other::Answers(_, answers) => Ok(Some(answers.clone())),
+            Other::Model(model) => Ok(self.ask(model, None)?.map(|(answers, _)| answers)),
         }
-        Ok(self.ask(against, None)?.map(|(answers, _)| answers))
     }
 }
 
@@ -296,7 +335,7 @@ impl Args {
         let sampler = sampler(samples, self.temperature)?;
         let base_model = match &self.task {
             Some(name) => task(name)?.base_model,
-            None => BASE_MODEL,
+            None => PAPERS_MODEL,
         };
         let config = self.config()?;
         Ok(EvalRequest {
@@ -375,7 +414,7 @@ mod tests {
     #[test]
     fn base_model_is_tiny_for_drawn_tasks_and_the_papers_for_the_others() {
         assert_eq!(request(&["--task", "synth-gr"]).unwrap().model, "tiny");
-        assert_eq!(request(&["--task", "superclevr"]).unwrap().model, BASE_MODEL);
+        assert_eq!(request(&["--task", "superclevr"]).unwrap().model, PAPERS_MODEL);
         assert_eq!(request(&["--task", "synth-gr", "--model", "m"]).unwrap().model, "m");
     }
 

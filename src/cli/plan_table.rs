@@ -2,7 +2,6 @@
 //! Not here: the plan (`train::plan`).
 
 use crate::config::RunConfig;
-use crate::experiment::runs::method_name;
 use crate::train::plan::Plan;
 use crate::train::plan::memory::Memory;
 use crate::train::plan::sparkline::sparkline;
@@ -32,7 +31,7 @@ pub(super) fn plan_table(config: &RunConfig, plan: &Plan) -> String {
 fn run_rows(config: &RunConfig, plan: &Plan) -> Vec<Row> {
     let work = &plan.workload;
     let millions = |n: u64| format!("{:.1} million", n as f64 / 1e6);
-    let method = method_name(config.method);
+    let method = config.method.name();
     let data = config.data.task.as_deref().or(config.data.train.as_deref()).unwrap_or_default();
     let (model, dtype, device) = (&config.model.path, plan.dtype, &plan.device);
     let trained = millions(plan.trained_parameters);

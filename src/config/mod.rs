@@ -36,7 +36,7 @@ pub use eval::EvalConfig;
 pub use file::ConfigFile;
 pub use grpo::GrpoConfig;
 pub use kl::{KlConfig, KlScheduleKind};
-pub use model::ModelConfig;
+pub use model::{ModelConfig, PAPERS_MODEL};
 pub use nearest::nearest;
 pub use optim::{LrScheduleKind, OptimConfig};
 pub use reward::{RewardCommand, RewardConfig, RewardRule, RewardWeights};

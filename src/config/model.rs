@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::choice::{DTypeChoice, DeviceChoice};
 use super::violation::{Violation, require};
 
+/// The model whose post-training the paper reports.
+pub const PAPERS_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
+
 /// `[model]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

@@ -59,6 +59,17 @@ pub enum Method {
     Sft,
 }
 
+impl Method {
+    /// The name in run files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GrpoD => "grpo-d",
+            Self::Grpo => "grpo",
+            Self::Sft => "sft",
+        }
+    }
+}
+
 impl RunConfig {
     /// Finds a run file from the working folder (see [`ConfigFile::find`]), lays the overrides
     /// (`section.key=value`) over it and validates the outcome.

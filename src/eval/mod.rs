@@ -16,7 +16,7 @@ pub mod votes;
 
 pub use answer::Answer;
 pub use ask::{EvalSettings, evaluate};
-pub use summary::{Summary, Tally, summarize};
+pub use summary::{Summary, Tally, accuracy_over_seeds, summarize};
 
 use self::answers_file::AnswersFileError;
 use crate::data::DataError;

@@ -89,6 +89,16 @@ impl Tally {
     }
 }
 
+/// The mean accuracy of several runs of one configuration and its 95% interval: Student's over two or more, else the one
+/// run's own over its questions. `measured` holds at least one.
+pub fn accuracy_over_seeds(measured: &[&Summary]) -> (f64, [f64; 2]) {
+    let accuracies: Vec<f64> = measured.iter().map(|summary| summary.accuracy).collect();
+    let mean = accuracies.iter().sum::<f64>() / accuracies.len().max(1) as f64;
+    let own = measured.first().map_or([0.0, 1.0], |summary| summary.ci95);
+    let [low, high] = mean95(&accuracies).unwrap_or(own);
+    (mean, [low.max(0.0), high.min(1.0)])
+}
+
 /// Counts answers, all of one evaluation.
 pub fn summarize(task: &str, rule: Rule, answers: &[Answer]) -> Summary {
     let mut by_row: BTreeMap<usize, Vec<&Answer>> = BTreeMap::new();

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::ExperimentError;
-use super::runs::{Outcome, RunStore, method_name};
+use super::runs::{Outcome, RunStore};
 use super::seeds::{OverSeeds, relative_gain};
 use crate::config::{ConfigFile, Method, RunConfig};
 use crate::data::tasks::task;
@@ -41,7 +41,7 @@ impl Contender {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Base => "base",
-            Self::Trained(method) => method_name(method),
+            Self::Trained(method) => method.name(),
         }
     }
 }
@@ -165,6 +165,11 @@ fn contend(
         Contender::Trained(method) => (method, settings.seeds.as_slice()),
     };
     let mut summaries = vec![Vec::new(); settings.test.len()];
+    // What is asked does not depend on the seed.
+    let Some(&first) = seeds.first() else { return Ok(Outcome::Done(summaries)) };
+    let config = settings.config(train, method, first)?;
+    let tests = settings.test.iter().map(|test| settings.questions(test, &config));
+    let tests: Vec<EvaluationQuestions> = tests.collect::<Result<_, _>>()?;
     for &seed in seeds {
         let config = settings.config(train, method, seed)?;
         let files = if contender == Contender::Base {
@@ -175,9 +180,8 @@ fn contend(
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),
             }
         };
-        for (test, tested) in settings.test.iter().zip(&mut summaries) {
-            let asked = settings.questions(test, &config)?;
-            match store.measure(&files, &config, &asked)? {
+        for (asked, tested) in tests.iter().zip(&mut summaries) {
+            match store.measure(&files, &config, asked)? {
                 Outcome::Done(summary) => tested.push(summary),
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),
             }

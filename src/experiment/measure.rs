@@ -78,7 +78,8 @@ pub fn identity(
 
 /// Measures a model.
 ///
-/// - `out`: the file of answers; while it is unfinished, what it holds is not asked again
+/// - `out`: the file of answers, and the [`identity`] of this measurement; while the file is unfinished, what it holds is
+///   not asked again
 /// - `on_progress`: hears now and then how many answers there are, and how many of them are right
 ///
 /// # Errors
@@ -86,17 +87,16 @@ pub fn identity(
 pub fn measure(
     model: MeasuredModel,
     asked: &EvaluationQuestions,
-    out: Option<&Path>,
+    out: Option<(&Path, &Value)>,
     interrupt: &Interrupt,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Measured, ExperimentError> {
     let EvaluationQuestions { label, questions, settings, .. } = asked;
-    let identity = identity(model, asked)?;
     let processor = asked.processor(model.files)?;
     let opened = open(model.files, model.dtype, model.device, |_| false)?;
     let (mut file, given) = match out {
-        Some(out) => {
-            let (file, given) = AnswersFile::open(out, &identity)?;
+        Some((out, identity)) => {
+            let (file, given) = AnswersFile::open(out, identity)?;
             (Some(file), given)
         }
         None => (None, Vec::new()),

@@ -8,9 +8,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::measure::{Measured, MeasuredModel, identity, measure};
 use super::{ExperimentError, fingerprint};
-use crate::config::{Method, RunConfig};
+use crate::config::RunConfig;
 use crate::eval::answers_file::read_answers;
 use crate::eval::{Summary, summarize};
 use crate::model::device;
@@ -62,7 +64,7 @@ impl RunStore {
         let config = resolved(config)?;
         let decisive = decisive_config(&config.resolved_toml()?)?;
         let data = config.data.task.as_deref().unwrap_or("file");
-        let (method, seed) = (method_name(config.method), config.train.seed);
+        let (method, seed) = (config.method.name(), config.train.seed);
         let fingerprint = fingerprint::of_text(&decisive);
         Ok(self.folder.join(format!("{data}-{method}-seed{seed}-{fingerprint}")))
     }
@@ -105,7 +107,8 @@ impl RunStore {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let model = MeasuredModel { files, dtype, device: &device };
-        let path = self.answers_path(model, asked)?;
+        let identity = identity(model, asked)?;
+        let path = self.answers_path(&identity, asked)?;
         if path.is_file() {
             let answers = read_answers(&path)?;
             return Ok(Outcome::Done(summarize(&asked.label, asked.settings.rule, &answers)));
@@ -114,7 +117,7 @@ impl RunStore {
         let mut on_progress = |answered: usize, right: usize| {
             self.note(&format!("{}: {answered} of {n} answers, {right} right", asked.label));
         };
-        match measure(model, asked, Some(&path), &self.interrupt, &mut on_progress)? {
+        match measure(model, asked, Some((&path, &identity)), &self.interrupt, &mut on_progress)? {
             Measured::Whole { summary, .. } => Ok(Outcome::Done(*summary)),
             Measured::Interrupted => Ok(Outcome::Interrupted),
         }
@@ -122,7 +125,7 @@ impl RunStore {
 
     fn answers_path(
         &self,
-        model: MeasuredModel,
+        identity: &Value,
         asked: &EvaluationQuestions,
     ) -> Result<PathBuf, ExperimentError> {
         let folder = self.folder.join("answers");
@@ -130,21 +133,12 @@ impl RunStore {
             |source| ExperimentError::Io { action: "create", path: folder.clone(), source };
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let n = asked.settings.n_questions(&asked.questions.dataset);
-        let fingerprint = fingerprint::of_text(&identity(model, asked)?.to_string());
+        let fingerprint = fingerprint::of_text(&identity.to_string());
         let task = asked.label.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         Ok(folder.join(format!("{task}-{}-{n}-{fingerprint}.jsonl", asked.split.name())))
     }
 
     fn note(&self, text: &str) {
         ProgressDisplay::new(self.mode).note(text);
-    }
-}
-
-/// The method's name in run files.
-pub const fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::GrpoD => "grpo-d",
-        Method::Grpo => "grpo",
-        Method::Sft => "sft",
     }
 }

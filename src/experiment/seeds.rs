@@ -3,8 +3,7 @@
 
 use serde::Serialize;
 
-use crate::eval::Summary;
-use crate::eval::interval::mean95;
+use crate::eval::{Summary, accuracy_over_seeds};
 
 /// An accuracy over the runs of one configuration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,14 +31,10 @@ impl OverSeeds {
             measured.iter().map(of).sum::<f64>() / measured.len().max(1) as f64
         };
         let accuracies: Vec<f64> = measured.iter().map(|summary| summary.accuracy).collect();
-        let over_seeds = || {
-            let [low, high] = mean95(&accuracies).unwrap_or([0.0, 1.0]);
-            [low.max(0.0), high.min(1.0)]
-        };
-        let ci95 = if let [only] = measured { only.ci95 } else { over_seeds() };
+        let (accuracy, ci95) = accuracy_over_seeds(&measured.iter().collect::<Vec<_>>());
         Self {
             seeds,
-            accuracy: mean(&|summary| summary.accuracy),
+            accuracy,
             ci95,
             answer_tag: mean(&|summary| summary.answer_tag.accuracy),
             format_rate: mean(&|summary| summary.format_rate),

@@ -3,6 +3,7 @@
 
 use super::recorded_run::RecordedRun;
 use crate::eval::interval::mean95;
+use crate::eval::{Summary, accuracy_over_seeds};
 use crate::train::records::EvaluationRecord;
 
 /// Runs whose resolved configurations differ in `train.seed` alone.
@@ -82,9 +83,9 @@ pub fn accuracy(records: &[&EvaluationRecord]) -> Estimate {
             Estimate { mean: record.summary.accuracy, ci95: Some(record.summary.ci95) }
         }
         several => {
-            let accuracies: Vec<f64> =
-                several.iter().map(|record| record.summary.accuracy).collect();
-            estimate(&accuracies).within([0.0, 1.0])
+            let summaries: Vec<&Summary> = several.iter().map(|record| &record.summary).collect();
+            let (mean, ci95) = accuracy_over_seeds(&summaries);
+            Estimate { mean, ci95: Some(ci95) }
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{
     KlScheduleKind, LrScheduleKind, Method, OnBadRow, RewardRule, RunConfig, RunLength,
 };
 use crate::data::tasks::{TaskOptions, task};
-use crate::data::{Dataset, OpenOptions, Questions, Split, Template, open_anywhere};
+use crate::data::{DataError, Dataset, OpenOptions, Questions, Split, Template, open_anywhere};
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
@@ -125,12 +125,7 @@ pub fn resolved(config: &RunConfig) -> Result<RunConfig, TrainError> {
 /// # Errors
 /// The task or the data is not there or not what it should be.
 pub fn training_rows(config: &RunConfig) -> Result<Dataset, TrainError> {
-    if let Some(name) = &config.data.task {
-        return Ok(task(name)?.open(Split::Train, &task_options(config))?);
-    }
-    let path = PathBuf::from(config.data.train.clone().unwrap_or_default());
-    let split = Some(Split::Train.name());
-    Ok(open_anywhere(&path, split, &open_options(config), Hub::from_env)?)
+    Ok(rows_from(config, Hub::from_env)?)
 }
 
 /// As [`training_rows`], but none where they would have to be fetched.
@@ -138,18 +133,19 @@ pub fn training_rows(config: &RunConfig) -> Result<Dataset, TrainError> {
 /// # Errors
 /// As [`training_rows`].
 pub fn rows_at_hand(config: &RunConfig) -> Result<Option<Dataset>, TrainError> {
-    let opened = if let Some(name) = &config.data.task {
-        task(name)?.open_cached(Split::Train, &task_options(config))
-    } else {
-        let path = PathBuf::from(config.data.train.clone().unwrap_or_default());
-        let split = Some(Split::Train.name());
-        open_anywhere(&path, split, &open_options(config), Hub::cached_only)
-    };
-    match opened {
+    match rows_from(config, Hub::cached_only) {
         Ok(dataset) => Ok(Some(dataset)),
         Err(error) if error.is_not_cached() => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn rows_from(config: &RunConfig, hub: impl FnOnce() -> Hub) -> Result<Dataset, DataError> {
+    if let Some(name) = &config.data.task {
+        return task(name)?.open_with(Split::Train, &task_options(config), hub);
+    }
+    let path = PathBuf::from(config.data.train.clone().unwrap_or_default());
+    open_anywhere(&path, Some(Split::Train.name()), &open_options(config), hub)
 }
 
 /// How many rows the task's published training set has, about.

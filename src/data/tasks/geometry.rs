@@ -1,6 +1,7 @@
 //! `gr`, geometry reasoning: GeoQA for training and testing, as in R1-V and the paper.
 //! Not here: the drawn twin (`drawn`).
 
+use crate::config::PAPERS_MODEL;
 use crate::hub::RepositoryKind;
 
 use super::{Protocol, Published, Source, Task};
@@ -9,7 +10,7 @@ pub(super) fn task() -> Task {
     Task {
         name: "gr",
         version: 1,
-        base_model: super::PAPERS_MODEL,
+        base_model: PAPERS_MODEL,
         training_template: "r1v",
         reward_rule: "r1v-reward",
         evaluation: Protocol {

@@ -102,9 +102,6 @@ impl Default for TaskOptions {
     }
 }
 
-/// The model whose post-training the paper reports.
-const PAPERS_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
-
 /// Names and aliases, in the order in which they are listed.
 const TASKS: [(&str, &[&str]); 4] =
     [("synth-vc", &[]), ("synth-gr", &[]), ("vc", &["superclevr"]), ("gr", &["geoqa"])];
@@ -148,14 +145,6 @@ impl Task {
         self.open_with(split, options, Hub::from_env)
     }
 
-    /// As [`Self::open`], but nothing is fetched.
-    ///
-    /// # Errors
-    /// As [`Self::open`]; [`DataError::is_not_cached`] tells what is not at hand from what is wrong.
-    pub fn open_cached(&self, split: Split, options: &TaskOptions) -> Result<Dataset, DataError> {
-        self.open_with(split, options, Hub::cached_only)
-    }
-
     /// How many training rows are published, about; none where they are drawn.
     pub fn published_rows(&self) -> Option<usize> {
         match self.source {
@@ -164,7 +153,11 @@ impl Task {
         }
     }
 
-    fn open_with(
+    /// As [`Self::open`], through another hub than the environment's.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`DataError::is_not_cached`] tells what is not at hand from what is wrong.
+    pub fn open_with(
         &self,
         split: Split,
         options: &TaskOptions,

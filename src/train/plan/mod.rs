@@ -16,15 +16,14 @@ use self::time::Speed;
 use self::workload::Workload;
 use super::error::TrainError;
 use super::setup::{kl_schedule, total_updates};
-use crate::config::{Method, RunConfig};
+use crate::config::{Method, PAPERS_MODEL, RunConfig};
 use crate::hub::{Hub, Repository};
 use crate::model::config::Qwen2VlConfig;
 use crate::model::device;
 use crate::model::files::{BuiltinFile, ModelFiles};
 use crate::model::source;
 
-/// The model that the published run files train; its configuration is compiled in, so that they can be planned anywhere.
-const PAPERS_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
+/// The configuration of the model that the published run files train, so that they can be planned anywhere.
 static PAPERS_CONFIG: &[BuiltinFile] = &[BuiltinFile {
     name: "config.json",
     bytes: include_bytes!("../../../assets/qwen2-vl-2b/config.json"),
