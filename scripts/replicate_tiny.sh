@@ -19,6 +19,9 @@ mkdir -p "$out" "$figures"
 cargo build --release --locked --bin othink
 othink=target/release/othink
 start=$(date +%s)
+# An interrupted sitting counts too.
+note_time() { echo "$(($(date +%s) - start))" >>"$out/wall_s"; }
+trap note_time EXIT
 
 # Each run measures itself as it goes, for the curves; the tests at its end are asked for separately, of all 500 questions.
 common="--runs $out/runs --seeds $seeds --json
@@ -45,5 +48,6 @@ for task in synth-gr synth-vc; do
   cp "$out/$task-plots/accuracy_reward.svg" "$figures/figure5-accuracy-$task.svg"
   cp "$out/$task-plots/format_reward.svg" "$figures/figure5-format-$task.svg"
 done
-echo "$(($(date +%s) - start))" >>"$out/wall_s"
+trap - EXIT
+note_time
 python3 scripts/replication_report.py "$out" "$figures"

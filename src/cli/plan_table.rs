@@ -1,10 +1,12 @@
 //! A run's plan for people, one figure a line.
 //! Not here: the plan (`train::plan`).
 
+use std::time::Duration;
+
 use crate::config::RunConfig;
 use crate::train::plan::Plan;
-use crate::train::plan::memory::Memory;
 use crate::train::plan::sparkline::sparkline;
+use crate::train::progress::spell;
 
 type Row = (&'static str, String);
 
@@ -17,14 +19,16 @@ pub(super) fn plan_table(config: &RunConfig, plan: &Plan) -> String {
         let ends = format!("from {first:.4}, least {least:.4}, to {last:.4}");
         rows.push(("beta(s)", format!("{curve} {ends}")));
     }
-    rows.extend(memory_rows(&plan.memory));
+    rows.extend(memory_rows(plan));
     if let Some(seconds) = plan.seconds_per_update {
-        let hours = seconds * plan.updates as f64 / 3600.0;
+        let all = Duration::try_from_secs_f64(seconds * plan.updates as f64);
+        let all = spell(all.unwrap_or(Duration::MAX));
         let each = format!("about {seconds:.1} s an update on this machine");
-        rows.push(("time", format!("{each}, {hours:.1} h in all, completions at full length")));
+        rows.push(("time", format!("{each}, {all} in all, completions at full length")));
     }
-    let lines: Vec<String> =
+    let mut lines: Vec<String> =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}")).collect();
+    lines.extend(plan.shortage().map(|shortage| format!("warning: {shortage}")));
     lines.join("\n")
 }
 
@@ -61,7 +65,8 @@ fn run_rows(config: &RunConfig, plan: &Plan) -> Vec<Row> {
     ]
 }
 
-fn memory_rows(memory: &Memory) -> Vec<Row> {
+fn memory_rows(plan: &Plan) -> Vec<Row> {
+    let Plan { memory, available_bytes, .. } = plan;
     let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
     let parts = [
         ("  weights", memory.weights),
@@ -74,7 +79,10 @@ fn memory_rows(memory: &Memory) -> Vec<Row> {
         ("  pictures", memory.pictures),
         ("  program", memory.program),
     ];
-    let total = format!("{} at the peak; rollout and gradients in turn", gigabytes(memory.total));
+    let available = available_bytes
+        .map_or(String::new(), |bytes| format!(" of {} that are available", gigabytes(bytes)));
+    let total =
+        gigabytes(memory.total) + " at the peak" + &available + "; rollout and gradients in turn";
     let mut rows = vec![("memory", total)];
     rows.extend(parts.map(|(name, bytes)| (name, gigabytes(bytes))));
     rows

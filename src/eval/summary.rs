@@ -147,6 +147,26 @@ fn sampled(questions: &[Vec<&Answer>]) -> Option<SampledSummary> {
     })
 }
 
+/// `correct` right answers of `n`, all in the asked-for form.
+#[cfg(test)]
+pub(crate) fn test_summary(correct: usize, n: usize) -> Summary {
+    let tally = Tally::new(correct, n);
+    Summary {
+        task: "synth-vc".to_owned(),
+        n,
+        rule: Rule::AnswerTag.name().to_owned(),
+        correct,
+        accuracy: tally.accuracy,
+        ci95: tally.ci95,
+        answer_tag: tally,
+        ungraded: 0,
+        format_rate: 1.0,
+        truncated_fraction: 0.0,
+        completion_length: 20.0,
+        sampled: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use crate::eval::Summary;
 use crate::model::files::ModelFiles;
 use crate::model::source;
 use crate::train::evaluation::{EvaluationQuestions, evaluation_questions};
-use crate::train::setup::resolved;
+use crate::train::setup::{resolved, training_rows};
 
 /// A method that takes part in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,14 @@ impl Contender {
         match self {
             Self::Base => "base",
             Self::Trained(method) => method.name(),
+        }
+    }
+
+    /// The method whose run file names model and data.
+    const fn method(self) -> Method {
+        match self {
+            Self::Base => Method::GrpoD,
+            Self::Trained(method) => method,
         }
     }
 }
@@ -124,7 +132,8 @@ pub fn run_file(task_name: &str, method: Method) -> Result<&'static str, Experim
     })
 }
 
-/// Trains and tests what has not been trained and tested yet.
+/// Trains and tests what has not been trained and tested yet. Every run file and all data are looked at before the first
+/// run.
 ///
 /// # Errors
 /// A run file, a run or an evaluation; what was finished before is kept.
@@ -132,6 +141,7 @@ pub fn cross_evaluate(
     settings: &CrossSettings,
     store: &RunStore,
 ) -> Result<Outcome<Vec<Cell>>, ExperimentError> {
+    settings.check()?;
     let mut cells = Vec::new();
     for train in &settings.train {
         // [contender][test]
@@ -160,16 +170,11 @@ fn contend(
     train: &str,
     contender: Contender,
 ) -> Result<Outcome<Vec<Vec<Summary>>>, ExperimentError> {
-    let (method, seeds) = match contender {
-        Contender::Base => (Method::GrpoD, &settings.seeds[..settings.seeds.len().min(1)]),
-        Contender::Trained(method) => (method, settings.seeds.as_slice()),
-    };
+    let n_runs = if contender == Contender::Base { 1 } else { settings.seeds.len() };
+    let (method, seeds) = (contender.method(), settings.seeds.iter().take(n_runs));
     let mut summaries = vec![Vec::new(); settings.test.len()];
     // What is asked does not depend on the seed.
-    let Some(&first) = seeds.first() else { return Ok(Outcome::Done(summaries)) };
-    let config = settings.config(train, method, first)?;
-    let tests = settings.test.iter().map(|test| settings.questions(test, &config));
-    let tests: Vec<EvaluationQuestions> = tests.collect::<Result<_, _>>()?;
+    let tests = settings.tests(&settings.config(train, method, 0)?)?;
     for &seed in seeds {
         let config = settings.config(train, method, seed)?;
         let files = if contender == Contender::Base {
@@ -228,6 +233,25 @@ impl CrossSettings {
         }
         overrides.push(format!("train.seed={seed}"));
         Ok(RunConfig::from_file(&file, &overrides)?)
+    }
+
+    /// What is wrong is to be found before hours are spent on what is right.
+    fn check(&self) -> Result<(), ExperimentError> {
+        for train in &self.train {
+            let configs = self.contenders.iter().map(|who| self.config(train, who.method(), 0));
+            let configs: Vec<RunConfig> = configs.collect::<Result<_, _>>()?;
+            let Some(config) = configs.first() else { continue };
+            self.tests(config)?;
+            if self.contenders.iter().any(|contender| *contender != Contender::Base) {
+                training_rows(&resolved(config)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The questions of every test.
+    fn tests(&self, config: &RunConfig) -> Result<Vec<EvaluationQuestions>, ExperimentError> {
+        self.test.iter().map(|test| self.questions(test, config)).collect()
     }
 
     /// The questions of a test, drawn as the run draws.

@@ -53,30 +53,14 @@ pub fn relative_gain(accuracy: f64, over: f64) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::eval::Tally;
-
-    fn summary(correct: usize) -> Summary {
-        let tally = Tally::new(correct, 200);
-        Summary {
-            task: "vc".to_owned(),
-            n: 200,
-            rule: "answer-tag".to_owned(),
-            correct,
-            accuracy: tally.accuracy,
-            ci95: tally.ci95,
-            answer_tag: tally,
-            ungraded: 0,
-            format_rate: 1.0,
-            truncated_fraction: 0.0,
-            completion_length: 1.0,
-            sampled: None,
-        }
-    }
+    use crate::eval::summary::test_summary;
 
     #[test]
     fn one_seed_has_the_interval_of_its_questions_and_several_that_of_their_mean() {
-        let one = OverSeeds::new(vec![1], &[summary(100)]);
+        let one = OverSeeds::new(vec![1], &[test_summary(100, 200)]);
         assert_eq!((one.accuracy, one.ci95), (0.5, Tally::new(100, 200).ci95));
-        let three = OverSeeds::new(vec![1, 2, 3], &[summary(80), summary(100), summary(120)]);
+        let each = [80, 100, 120].map(|correct| test_summary(correct, 200));
+        let three = OverSeeds::new(vec![1, 2, 3], &each);
         // 0.5 -+ 4.302653 * 0.1 / sqrt(3)
         assert!((three.accuracy - 0.5).abs() < 1e-12);
         assert!((three.ci95[0] - 0.251_586).abs() < 1e-5, "{:?}", three.ci95);

@@ -1,7 +1,7 @@
 //! Which device and number type a run computes with, from the words in a run file or a command line.
 //! Not here: the words a run file may use (`config`).
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, DeviceLocation};
 
 use super::error::ModelError;
 
@@ -62,6 +62,15 @@ fn open_cuda(device_idx: usize) -> candle_core::Result<Device> {
     Device::new_cuda_with_stream(device_idx)
 }
 
+/// The name under which [`device`] finds it again.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".to_owned(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}
+
 /// The number type of that name: `auto`, `f32`, `bf16` or `f16`.
 ///
 /// `auto` is bf16 on a GPU and f32 on the CPU, which has no faster arithmetic for anything shorter.
@@ -87,7 +96,7 @@ mod tests {
 
     #[test]
     fn cpu_is_what_auto_means_without_cuda() {
-        assert!(device("cpu").unwrap().is_cpu());
+        assert_eq!(name(&device("cpu").unwrap()), "cpu");
         if !cfg!(feature = "cuda") {
             assert!(device("auto").unwrap().is_cpu());
         }

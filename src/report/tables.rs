@@ -233,25 +233,10 @@ mod tests {
     use super::super::recorded_run::test_run;
     use super::super::seeds::seed_groups;
     use super::*;
-    use crate::eval::{Summary, Tally};
+    use crate::eval::summary::test_summary;
 
     fn evaluated(mut run: RecordedRun, update: u64, correct: usize) -> RecordedRun {
-        let tally = Tally::new(correct, 10);
-        let summary = Summary {
-            task: "synth-vc".to_owned(),
-            n: 10,
-            rule: "answer-tag".to_owned(),
-            correct,
-            accuracy: tally.accuracy,
-            ci95: tally.ci95,
-            answer_tag: tally,
-            ungraded: 0,
-            format_rate: 1.0,
-            truncated_fraction: 0.0,
-            completion_length: 20.0,
-            sampled: None,
-        };
-        run.evaluations.push(EvaluationRecord { update, summary });
+        run.evaluations.push(EvaluationRecord { update, summary: test_summary(correct, 10) });
         run
     }
 

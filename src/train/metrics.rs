@@ -91,7 +91,8 @@ fn high_water_mark(status: &str) -> Option<u64> {
     field_bytes(status, "VmHWM:")
 }
 
-fn field_bytes(status: &str, field: &str) -> Option<u64> {
+/// A field of the kernel's files on memory, given there in units of 1024 bytes.
+pub(super) fn field_bytes(status: &str, field: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)

@@ -23,7 +23,7 @@ pub enum ProgressMode {
     Bar,
     /// A line per update.
     Lines,
-    /// Nothing at all.
+    /// Warnings alone.
     Quiet,
 }
 
@@ -56,17 +56,20 @@ pub struct Notes {
 #[derive(Clone)]
 enum View {
     Bar(ProgressBar),
-    Lines(Arc<Mutex<dyn Write + Send>>),
-    Quiet,
+    Lines(Writer),
+    Quiet(Writer),
 }
+
+type Writer = Arc<Mutex<dyn Write + Send>>;
 
 impl ProgressDisplay {
     /// A display that shows nothing before [`ProgressDisplay::start`].
     pub fn new(mode: ProgressMode) -> Self {
+        let stderr = || Arc::new(Mutex::new(std::io::stderr()));
         Self::with_view(match mode {
             ProgressMode::Bar => View::Bar(bar(ProgressDrawTarget::stderr())),
-            ProgressMode::Lines => View::Lines(Arc::new(Mutex::new(std::io::stderr()))),
-            ProgressMode::Quiet => View::Quiet,
+            ProgressMode::Lines => View::Lines(stderr()),
+            ProgressMode::Quiet => View::Quiet(stderr()),
         })
     }
 
@@ -102,7 +105,7 @@ impl ProgressDisplay {
                 "update {}/{}  {figures}  {:.1} s  left {time_left}",
                 metrics.update, self.total, metrics.s_total
             )),
-            View::Quiet => {}
+            View::Quiet(_) => {}
         }
     }
 
@@ -116,6 +119,11 @@ impl ProgressDisplay {
     /// Shows a line that stays, above the bar.
     pub fn note(&self, text: &str) {
         self.view.line(text);
+    }
+
+    /// Shows a warning: a line that stays, quiet or not.
+    pub fn warn(&self, text: &str) {
+        self.view.warning(text);
     }
 
     /// What shows such lines from elsewhere, a signal's thread for one.
@@ -143,14 +151,24 @@ impl View {
     fn line(&self, text: &str) {
         match self {
             Self::Bar(bar) => bar.println(text),
-            Self::Lines(writer) => {
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                // Nobody reads along any more: no reason to stop a run, and nowhere to say so.
-                writeln!(writer, "{text}").and_then(|()| writer.flush()).unwrap_or_default();
-            }
-            Self::Quiet => {}
+            Self::Lines(writer) => write_line(writer, text),
+            Self::Quiet(_) => {}
         }
     }
+
+    fn warning(&self, text: &str) {
+        let text = format!("warning: {text}");
+        match self {
+            Self::Quiet(writer) => write_line(writer, &text),
+            Self::Bar(_) | Self::Lines(_) => self.line(&text),
+        }
+    }
+}
+
+fn write_line(writer: &Writer, text: &str) {
+    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody reads along any more: no reason to stop a run, and nowhere to say so.
+    writeln!(writer, "{text}").and_then(|()| writer.flush()).unwrap_or_default();
 }
 
 impl std::fmt::Debug for View {
@@ -158,7 +176,7 @@ impl std::fmt::Debug for View {
         f.write_str(match self {
             Self::Bar(_) => "Bar",
             Self::Lines(_) => "Lines",
-            Self::Quiet => "Quiet",
+            Self::Quiet(_) => "Quiet",
         })
     }
 }
@@ -195,12 +213,38 @@ fn time_left(elapsed: Duration, done: u64, left: u64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-fn spell(duration: Duration) -> String {
+/// A duration in two units: `2h 05m`, `3m 20s`, `45s`.
+pub fn spell(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{seconds}s"),
         (0, _) => format!("{minutes}m {seconds:02}s"),
         _ => format!("{hours}h {minutes:02}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_keeps_warnings_and_nothing_else() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let shown = |view: View| {
+            let display = ProgressDisplay::with_view(view);
+            display.note("a note");
+            display.warn("look here");
+            let bytes = std::mem::take(&mut *written.lock().unwrap());
+            String::from_utf8(bytes).unwrap()
+        };
+        assert_eq!(shown(View::Quiet(written.clone())), "warning: look here\n");
+        assert_eq!(shown(View::Lines(written.clone())), "a note\nwarning: look here\n");
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let spelt = [45, 200, 7500].map(|seconds| spell(Duration::from_secs(seconds)));
+        assert_eq!(spelt, ["45s", "3m 20s", "2h 05m"]);
     }
 }

@@ -13,6 +13,7 @@ use super::interrupt::Interrupt;
 use super::learner::{Learner, Place};
 use super::metrics;
 use super::optimizer::Optimizer;
+use super::plan::plan;
 use super::policy_step::ScoringSettings;
 use super::progress::ProgressDisplay;
 use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
@@ -97,6 +98,9 @@ impl<'a> Run<'a> {
     ) -> Result<Self, TrainError> {
         let config = &resolved(config)?;
         let setup = Setup::open(config)?;
+        if let Some(shortage) = plan(config, false)?.shortage() {
+            display.warn(&shortage);
+        }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
         let resumed = if options.resume {
             let folder = RunFolder::reopen(&options.out, &toml)?;
@@ -107,7 +111,7 @@ impl<'a> Run<'a> {
         };
         let checkpoint = resumed.as_ref().and_then(|(_, checkpoint)| checkpoint.as_ref());
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
-            display.note(&format!("warning: {damage}; using the one before it"));
+            display.warn(&format!("{damage}; using the one before it"));
         }
         let learner = learner(config, setup, checkpoint)?;
         let reference = learner
@@ -242,7 +246,7 @@ impl<'a> Run<'a> {
 
     fn record(&mut self, trained: &Trained) -> Result<(), TrainError> {
         for reason in &trained.skipped {
-            self.display.note(&format!("warning: left out a row: {reason}"));
+            self.display.warn(&format!("left out a row: {reason}"));
         }
         let first = trained.metrics.first().map_or(0, |line| line.update);
         let mut completions: Vec<CompletionRecord> =
@@ -255,7 +259,7 @@ impl<'a> Run<'a> {
             self.records.events.update(line)?;
             self.display.update(line);
             for warning in self.health.observe(line, &completions) {
-                self.display.note(&format!("warning: {warning}"));
+                self.display.warn(&warning.to_string());
             }
             // A batch's later updates sampled nothing new.
             completions.clear();

@@ -12,6 +12,7 @@ mod examples;
 mod experiments;
 mod golden;
 mod grade;
+mod hub;
 mod parity;
 mod plan;
 mod report;

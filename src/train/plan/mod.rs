@@ -1,9 +1,10 @@
 //! What a run will take, before it begins and without its weights: updates, tokens, memory, time.
 //!
 //! In reading order: [`workload`], what an update computes on; [`memory`], what that holds at its peak; [`time`], how long
-//! it lasts; [`sparkline`], the KL weight at a glance.
+//! it lasts; `available`, what the machine has; [`sparkline`], the KL weight at a glance.
 //! Not here: how the plan looks (`cli`).
 
+mod available;
 pub mod memory;
 pub mod sparkline;
 pub mod time;
@@ -11,6 +12,7 @@ pub mod workload;
 
 use serde::Serialize;
 
+use self::available::available_bytes;
 use self::memory::Memory;
 use self::time::Speed;
 use self::workload::Workload;
@@ -51,9 +53,28 @@ pub struct Plan {
     pub device: String,
     /// What it holds at its peak.
     pub memory: Memory,
+    /// Bytes that it may hold here; none where nothing says so, as on a GPU.
+    pub available_bytes: Option<u64>,
     /// Seconds an update takes at the longest, from speeds measured now; none where that was not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_per_update: Option<f64>,
+}
+
+impl Plan {
+    /// Why the run may be killed for memory, if it needs more than there is, and what would need less.
+    pub fn shortage(&self) -> Option<String> {
+        let (needed, available) = (self.memory.total, self.available_bytes?);
+        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+        (needed > available).then(|| {
+            format!(
+                "the run needs about {} and {} are available: it may be killed\n\
+                 hint: model.activation_checkpointing, model.freeze_vision, a smaller data.max_pixels or \
+                 train.tokens_per_micro_batch need less; train --dry-run shows each part",
+                gigabytes(needed),
+                gigabytes(available),
+            )
+        })
+    }
 }
 
 /// Plans a run.
@@ -82,8 +103,9 @@ pub fn plan(config: &RunConfig, measures_speed: bool) -> Result<Plan, TrainError
         parameters: memory::parameters(&model, |_| true),
         trained_parameters: memory::trained_parameters(config, &model),
         dtype: dtype.as_str(),
-        device: config.model.device.to_string(),
+        device: device::name(&device),
         memory,
+        available_bytes: available_bytes(&device),
         seconds_per_update,
         workload,
     })
@@ -115,4 +137,26 @@ fn beta(config: &RunConfig, updates: u64) -> Vec<f64> {
     let schedule = kl_schedule(config, updates);
     let n = CURVE_POINTS.min(updates as usize + 1).max(2) as u64;
     (0..n).map(|point| schedule.beta(point * updates / (n - 1))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::setup::resolved;
+
+    #[test]
+    fn a_run_that_needs_more_than_there_is_is_told_so() {
+        let config = RunConfig::load("quickstart.toml", &[]).unwrap();
+        let mut plan = plan(&resolved(&config).unwrap(), false).unwrap();
+        plan.available_bytes = None;
+        assert_eq!(plan.shortage(), None);
+        plan.available_bytes = Some(plan.memory.total);
+        assert_eq!(plan.shortage(), None);
+        plan.available_bytes = Some(plan.memory.total - 1);
+        let shortage = plan.shortage().unwrap();
+        assert!(
+            shortage.contains("it may be killed\nhint: model.activation_checkpointing"),
+            "{shortage}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::config::{Method, RunConfig};
+use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::{Dataset, Questions, Template};
 use crate::model::config::Qwen2VlConfig;
 use crate::model::files::ModelFiles;
@@ -127,7 +127,11 @@ fn longest_row(
     let questions = Questions { dataset: dataset.into(), template };
     let mut longest = Longest::default();
     for row in (0..n_rows).step_by(step).take(N_LOOKED_AT) {
-        let (sample, prompt) = questions.prompt(&processor, row)?;
+        let (sample, prompt) = match questions.prompt(&processor, row) {
+            Ok(question) => question,
+            Err(_) if config.data.on_bad_row == OnBadRow::Skip => continue,
+            Err(error) => return Err(error.into()),
+        };
         let patches =
             prompt.images.iter().map(|image| image.grid_thw.iter().product::<usize>()).sum();
         longest.prompt_tokens = longest.prompt_tokens.max(prompt.input_ids.len());
