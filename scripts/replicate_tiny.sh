@@ -8,8 +8,8 @@
 # 3. report draws the training curves (Figures 1 and 5).
 #
 # Everything lands in target/replication; what is there already is not computed again, so that an interrupted replication goes
-# on where it was. Tables and figures are then written to docs/replication. Needs Python 3 for the last step
-# (nothing beyond its standard library). Under two hours on 2 cores.
+# on where it was. Tables are then written into docs/replication.md, charts beside it. Needs Python 3.11 for the last
+# step (nothing beyond its standard library).
 set -eu
 cd "$(dirname "$0")/.."
 seeds=${1:-3}
@@ -50,4 +50,4 @@ for task in synth-gr synth-vc; do
 done
 trap - EXIT
 note_time
-python3 scripts/replication_report.py "$out" "$figures"
+python3 scripts/replication_report.py "$out" docs/replication.md

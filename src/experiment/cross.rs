@@ -9,11 +9,10 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::ExperimentError;
-use super::runs::{Outcome, RunStore};
+use super::runs::{Measurement, Outcome, RunStore};
 use super::seeds::{OverSeeds, relative_gain};
 use crate::config::{ConfigFile, Method, RunConfig};
 use crate::data::tasks::task;
-use crate::eval::Summary;
 use crate::model::files::ModelFiles;
 use crate::model::source;
 use crate::train::evaluation::{EvaluationQuestions, evaluation_questions};
@@ -147,7 +146,7 @@ pub fn cross_evaluate(
         // [contender][test]
         let mut found: Vec<Vec<OverSeeds>> = Vec::new();
         for &contender in &settings.contenders {
-            let Outcome::Done(summaries) = contend(settings, store, train, contender)? else {
+            let Outcome::Done(measured) = contend(settings, store, train, contender)? else {
                 return Ok(Outcome::Interrupted);
             };
             let seeds = match contender {
@@ -155,7 +154,7 @@ pub fn cross_evaluate(
                 Contender::Trained(_) => settings.seeds.clone(),
             };
             found.push(
-                summaries.iter().map(|tested| OverSeeds::new(seeds.clone(), tested)).collect(),
+                measured.iter().map(|tested| OverSeeds::new(seeds.clone(), tested)).collect(),
             );
         }
         cells.extend(compare(settings, train, &found)?);
@@ -169,10 +168,10 @@ fn contend(
     store: &RunStore,
     train: &str,
     contender: Contender,
-) -> Result<Outcome<Vec<Vec<Summary>>>, ExperimentError> {
+) -> Result<Outcome<Vec<Vec<Measurement>>>, ExperimentError> {
     let n_runs = if contender == Contender::Base { 1 } else { settings.seeds.len() };
     let (method, seeds) = (contender.method(), settings.seeds.iter().take(n_runs));
-    let mut summaries = vec![Vec::new(); settings.test.len()];
+    let mut measured = vec![Vec::new(); settings.test.len()];
     // What is asked does not depend on the seed.
     let tests = settings.tests(&settings.config(train, method, 0)?)?;
     for &seed in seeds {
@@ -185,14 +184,14 @@ fn contend(
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),
             }
         };
-        for (asked, tested) in tests.iter().zip(&mut summaries) {
+        for (asked, tested) in tests.iter().zip(&mut measured) {
             match store.measure(&files, &config, asked)? {
-                Outcome::Done(summary) => tested.push(summary),
+                Outcome::Done(measurement) => tested.push(measurement),
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),
             }
         }
     }
-    Ok(Outcome::Done(summaries))
+    Ok(Outcome::Done(measured))
 }
 
 fn compare(

@@ -50,6 +50,15 @@ pub struct FinishedRun {
     pub checkpoint: PathBuf,
 }
 
+/// What a model answered to a set of questions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    /// What it comes to.
+    pub summary: Summary,
+    /// The file of its answers.
+    pub answers: PathBuf,
+}
+
 impl RunStore {
     /// A folder of runs, which need not exist yet.
     pub fn new(folder: PathBuf, interrupt: Interrupt, mode: ProgressMode) -> Self {
@@ -103,22 +112,24 @@ impl RunStore {
         files: &ModelFiles,
         config: &RunConfig,
         asked: &EvaluationQuestions,
-    ) -> Result<Outcome<Summary>, ExperimentError> {
+    ) -> Result<Outcome<Measurement>, ExperimentError> {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let model = MeasuredModel { files, dtype, device: &device };
         let identity = identity(model, asked)?;
         let path = self.answers_path(&identity, asked)?;
         if path.is_file() {
-            let answers = read_answers(&path)?;
-            return Ok(Outcome::Done(summarize(&asked.label, asked.settings.rule, &answers)));
+            let summary = summarize(&asked.label, asked.settings.rule, &read_answers(&path)?);
+            return Ok(Outcome::Done(Measurement { summary, answers: path }));
         }
         let n = asked.settings.n_answers(&asked.questions.dataset);
         let mut on_progress = |answered: usize, right: usize| {
             self.note(&format!("{}: {answered} of {n} answers, {right} right", asked.label));
         };
         match measure(model, asked, Some((&path, &identity)), &self.interrupt, &mut on_progress)? {
-            Measured::Whole { summary, .. } => Ok(Outcome::Done(*summary)),
+            Measured::Whole { summary, .. } => {
+                Ok(Outcome::Done(Measurement { summary: *summary, answers: path }))
+            }
             Measured::Interrupted => Ok(Outcome::Interrupted),
         }
     }

@@ -1,8 +1,11 @@
 //! One figure over several seeds: its mean and how sure it is.
 //! Not here: the figure itself (`eval`).
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
+use super::runs::Measurement;
 use crate::eval::{Summary, accuracy_over_seeds};
 
 /// An accuracy over the runs of one configuration.
@@ -22,24 +25,27 @@ pub struct OverSeeds {
     pub format_rate: f64,
     /// Questions asked of each.
     pub n: usize,
+    /// The files of each one's answers, in the order of the seeds: what `eval --against` takes.
+    pub answers: Vec<PathBuf>,
 }
 
 impl OverSeeds {
-    /// - `measured`: one summary per seed, at least one
-    pub fn new(seeds: Vec<u64>, measured: &[Summary]) -> Self {
+    /// - `measured`: one measurement per seed, at least one
+    pub fn new(seeds: Vec<u64>, measured: &[Measurement]) -> Self {
+        let summaries: Vec<&Summary> = measured.iter().map(|one| &one.summary).collect();
         let mean = |of: &dyn Fn(&Summary) -> f64| {
-            measured.iter().map(of).sum::<f64>() / measured.len().max(1) as f64
+            summaries.iter().map(|summary| of(summary)).sum::<f64>() / measured.len().max(1) as f64
         };
-        let accuracies: Vec<f64> = measured.iter().map(|summary| summary.accuracy).collect();
-        let (accuracy, ci95) = accuracy_over_seeds(&measured.iter().collect::<Vec<_>>());
+        let (accuracy, ci95) = accuracy_over_seeds(&summaries);
         Self {
             seeds,
             accuracy,
             ci95,
             answer_tag: mean(&|summary| summary.answer_tag.accuracy),
             format_rate: mean(&|summary| summary.format_rate),
-            n: measured.first().map_or(0, |summary| summary.n),
-            accuracies,
+            n: summaries.first().map_or(0, |summary| summary.n),
+            accuracies: summaries.iter().map(|summary| summary.accuracy).collect(),
+            answers: measured.iter().map(|one| one.answers.clone()).collect(),
         }
     }
 }
@@ -57,10 +63,14 @@ mod tests {
 
     #[test]
     fn one_seed_has_the_interval_of_its_questions_and_several_that_of_their_mean() {
-        let one = OverSeeds::new(vec![1], &[test_summary(100, 200)]);
+        let measured = |correct| Measurement {
+            summary: test_summary(correct, 200),
+            answers: PathBuf::from(correct.to_string()),
+        };
+        let one = OverSeeds::new(vec![1], &[measured(100)]);
         assert_eq!((one.accuracy, one.ci95), (0.5, Tally::new(100, 200).ci95));
-        let each = [80, 100, 120].map(|correct| test_summary(correct, 200));
-        let three = OverSeeds::new(vec![1, 2, 3], &each);
+        let three = OverSeeds::new(vec![1, 2, 3], &[80, 100, 120].map(measured));
+        assert_eq!(three.answers, ["80", "100", "120"].map(PathBuf::from));
         // 0.5 -+ 4.302653 * 0.1 / sqrt(3)
         assert!((three.accuracy - 0.5).abs() < 1e-12);
         assert!((three.ci95[0] - 0.251_586).abs() < 1e-5, "{:?}", three.ci95);

@@ -69,7 +69,7 @@ pub fn sweep(
             let asked = evaluation_questions(&resolved(&config)?)?;
             let files = ModelFiles::Folder(run.checkpoint);
             match store.measure(&files, &config, &asked)? {
-                Outcome::Done(summary) => measured.push(summary),
+                Outcome::Done(measurement) => measured.push(measurement),
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),
             }
         }
