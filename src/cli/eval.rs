@@ -9,8 +9,6 @@ use serde::Serialize;
 
 use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, PAPERS_MODEL, RunConfig};
 use crate::data::tasks::task;
-use crate::eval::answers_file::read_answers;
-use crate::eval::paired::{PairedComparison, compare};
 use crate::eval::{Answer, Summary};
 use crate::experiment::measure::{Measured, MeasuredModel, identity, measure};
 use crate::model::{device, source};
@@ -21,6 +19,7 @@ use crate::train::interrupt::Interrupt;
 use crate::train::progress::{ProgressDisplay, ProgressMode};
 use crate::train::setup::resolved;
 
+use super::against::{Against, Other};
 use super::failure::UsageError;
 use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
@@ -127,15 +126,7 @@ struct Report<'a> {
     split: &'a str,
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    against: Option<Against<'a>>,
-}
-
-/// The comparison with another model.
-#[derive(Debug, Serialize)]
-struct Against<'a> {
-    model: &'a str,
-    #[serde(flatten)]
-    paired: PairedComparison,
+    against: Option<Against>,
 }
 
 /// Runs the command.
@@ -150,10 +141,13 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let Some((answers, summary)) = asker.ask(&request.model, request.out.as_deref())? else {
         return Ok(ExitStatus::Interrupted);
     };
-    let against = match &other {
+    let against = match other {
         Some(other) => {
-            let Some(others) = asker.others(other)? else { return Ok(ExitStatus::Interrupted) };
-            Some(Against { model: other.name(), paired: paired(other, &answers, &others)? })
+            let ask = |model: &str| Ok(asker.ask(model, None)?.map(|(answers, _)| answers));
+            let Some(against) = other.compared(&answers, ask)? else {
+                return Ok(ExitStatus::Interrupted);
+            };
+            Some(against)
         }
         None => None,
     };
@@ -165,45 +159,6 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         printer.line(report.table())?;
     }
     Ok(ExitStatus::Done)
-}
-
-/// What a model is compared with.
-enum Other {
-    /// A file of answers, read.
-    Answers(String, Vec<Answer>),
-    /// A model that is at hand.
-    Model(String),
-}
-
-impl Other {
-    fn open(against: &str) -> anyhow::Result<Self> {
-        let name = against.to_owned();
-        if Path::new(against).is_file() {
-            return Ok(Self::Answers(name, read_answers(Path::new(against))?));
-        }
-        source::resolve(against)?;
-        Ok(Self::Model(name))
-    }
-
-    fn name(&self) -> &str {
-        let (Self::Answers(name, _) | Self::Model(name)) = self;
-        name
-    }
-}
-
-/// The comparison, if the two answered any question in common.
-fn paired(
-    other: &Other,
-    answers: &[Answer],
-    others: &[Answer],
-) -> Result<PairedComparison, UsageError> {
-    let paired = compare(answers, others);
-    if paired.n == 0 {
-        let problem =
-            format!("--against {}: found no answer to any of these questions", other.name());
-        return Err(UsageError::new(problem, "name answers to the same task, split and data"));
-    }
-    Ok(paired)
 }
 
 /// Questions that models are asked.
@@ -246,8 +201,8 @@ impl Asker {
         let mut on_progress = |answered: usize, right: usize| {
             self.display.note(&format!("{answered} of {n} answers, {right} right"));
         };
-        let identity = identity(measured, &self.asked)?;
-        let file = out.map(|out| (out, &identity));
+        let identity = out.map(|_| identity(measured, &self.asked)).transpose()?;
+        let file = out.zip(identity.as_ref());
         match measure(measured, &self.asked, file, &self.interrupt, &mut on_progress)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
@@ -258,14 +213,6 @@ impl Asker {
                 self.display.note(&format!("interrupted; {next}"));
                 Ok(None)
             }
-        }
-    }
-
-    /// What the first answers are compared with: a file of answers, or another model's.
-    fn others(&self, other: &Other) -> anyhow::Result<Option<Vec<Answer>>> {
-        match other {
-            Other::Answers(_, answers) => Ok(Some(answers.clone())),
-            Other::Model(model) => Ok(self.ask(model, None)?.map(|(answers, _)| answers)),
         }
     }
 }

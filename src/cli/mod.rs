@@ -3,6 +3,7 @@
 //! Not here: anything that does the work; a subcommand checks its flags, calls the library and
 //! prints. Nothing else in the crate may use this module.
 
+mod against;
 mod chart_file;
 pub mod cross_eval;
 pub mod eval;

@@ -133,7 +133,7 @@ impl Args {
 /// Plans the run and prints the plan.
 fn dry_run(config: &RunConfig, json: bool, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let config = resolved(config)?;
-    let plan = plan(&config, true)?;
+    let plan = plan(&config)?;
     if json {
         printer.json(&plan)?;
     } else {

@@ -140,13 +140,15 @@ pub fn cross_evaluate(
     settings: &CrossSettings,
     store: &RunStore,
 ) -> Result<Outcome<Vec<Cell>>, ExperimentError> {
-    settings.check()?;
+    let opened = settings.train.iter().map(|train| settings.open(train));
+    let opened: Vec<Vec<EvaluationQuestions>> = opened.collect::<Result<_, _>>()?;
     let mut cells = Vec::new();
-    for train in &settings.train {
+    for (train, tests) in settings.train.iter().zip(&opened) {
         // [contender][test]
         let mut found: Vec<Vec<OverSeeds>> = Vec::new();
         for &contender in &settings.contenders {
-            let Outcome::Done(measured) = contend(settings, store, train, contender)? else {
+            let Outcome::Done(measured) = contend(settings, store, (train, contender), tests)?
+            else {
                 return Ok(Outcome::Interrupted);
             };
             let seeds = match contender {
@@ -166,14 +168,12 @@ pub fn cross_evaluate(
 fn contend(
     settings: &CrossSettings,
     store: &RunStore,
-    train: &str,
-    contender: Contender,
+    (train, contender): (&str, Contender),
+    tests: &[EvaluationQuestions],
 ) -> Result<Outcome<Vec<Vec<Measurement>>>, ExperimentError> {
     let n_runs = if contender == Contender::Base { 1 } else { settings.seeds.len() };
     let (method, seeds) = (contender.method(), settings.seeds.iter().take(n_runs));
-    let mut measured = vec![Vec::new(); settings.test.len()];
-    // What is asked does not depend on the seed.
-    let tests = settings.tests(&settings.config(train, method, 0)?)?;
+    let mut measured = vec![Vec::new(); tests.len()];
     for &seed in seeds {
         let config = settings.config(train, method, seed)?;
         let files = if contender == Contender::Base {
@@ -234,23 +234,17 @@ impl CrossSettings {
         Ok(RunConfig::from_file(&file, &overrides)?)
     }
 
-    /// What is wrong is to be found before hours are spent on what is right.
-    fn check(&self) -> Result<(), ExperimentError> {
-        for train in &self.train {
-            let configs = self.contenders.iter().map(|who| self.config(train, who.method(), 0));
-            let configs: Vec<RunConfig> = configs.collect::<Result<_, _>>()?;
-            let Some(config) = configs.first() else { continue };
-            self.tests(config)?;
-            if self.contenders.iter().any(|contender| *contender != Contender::Base) {
-                training_rows(&resolved(config)?)?;
-            }
+    /// The questions of every test of what is trained on a task, once its run files and rows are known to be right.
+    fn open(&self, train: &str) -> Result<Vec<EvaluationQuestions>, ExperimentError> {
+        for contender in &self.contenders {
+            self.config(train, contender.method(), 0)?;
         }
-        Ok(())
-    }
-
-    /// The questions of every test.
-    fn tests(&self, config: &RunConfig) -> Result<Vec<EvaluationQuestions>, ExperimentError> {
-        self.test.iter().map(|test| self.questions(test, config)).collect()
+        // Methods and seeds share rows and questions.
+        let config = self.config(train, Contender::Base.method(), 0)?;
+        if self.contenders.iter().any(|contender| *contender != Contender::Base) {
+            training_rows(&resolved(&config)?)?;
+        }
+        self.test.iter().map(|test| self.questions(test, &config)).collect()
     }
 
     /// The questions of a test, drawn as the run draws.

@@ -98,6 +98,11 @@ impl TrainingQuestions {
         self.source.order.n_rows()
     }
 
+    /// The rows, in the data's order.
+    pub fn all(&self) -> &Questions {
+        &self.source.questions
+    }
+
     /// The questions at `n` places from `place` on.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::interrupt::Interrupt;
 use super::learner::{Learner, Place};
 use super::metrics;
 use super::optimizer::Optimizer;
-use super::plan::plan;
+use super::plan::plan_opened;
 use super::policy_step::ScoringSettings;
 use super::progress::ProgressDisplay;
 use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self, TrainError> {
         let config = &resolved(config)?;
         let setup = Setup::open(config)?;
-        if let Some(shortage) = plan(config, false)?.shortage() {
+        if let Some(shortage) = plan_opened(config, &setup)?.shortage() {
             display.warn(&shortage);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;

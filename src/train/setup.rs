@@ -59,9 +59,7 @@ impl Setup {
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let (questions, order) = questions(config)?;
         let files = source::resolve(&config.model.path)?;
-        let (min, max) = (config.data.min_pixels, config.data.max_pixels);
-        let processor = Processor::load(&files)?.with_pixel_limits(Some(min), Some(max))?;
-        let processor = Arc::new(processor);
+        let processor = Arc::new(training_processor(config, &files)?);
         let total_updates = total_updates(config, order.n_rows());
         let questions =
             TrainingQuestions::new(questions, Arc::clone(&processor), order, &config.data);
@@ -167,9 +165,26 @@ fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
     if n_rows == 0 {
         return Err(TrainError::NoRows { name: dataset.name().to_owned() });
     }
-    let template = Template::new(data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let order = Order::new(config.train.seed, n_rows, data.shuffle);
-    Ok((Questions { dataset: Arc::new(dataset), template }, order))
+    Ok((training_questions(config, dataset)?, order))
+}
+
+/// Rows in the words that a run trains on.
+pub(super) fn training_questions(
+    config: &RunConfig,
+    dataset: Dataset,
+) -> Result<Questions, TrainError> {
+    let template = Template::new(config.data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
+    Ok(Questions { dataset: Arc::new(dataset), template })
+}
+
+/// A model's processor with the run's pixel limits.
+pub(super) fn training_processor(
+    config: &RunConfig,
+    files: &ModelFiles,
+) -> Result<Processor, TrainError> {
+    let (min, max) = (config.data.min_pixels, config.data.max_pixels);
+    Ok(Processor::load(files)?.with_pixel_limits(Some(min), Some(max))?)
 }
 
 /// What the run file says about a task's data.

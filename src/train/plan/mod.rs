@@ -10,6 +10,7 @@ pub mod sparkline;
 pub mod time;
 pub mod workload;
 
+use candle_core::{DType, Device};
 use serde::Serialize;
 
 use self::available::available_bytes;
@@ -17,8 +18,12 @@ use self::memory::Memory;
 use self::time::Speed;
 use self::workload::Workload;
 use super::error::TrainError;
-use super::setup::{kl_schedule, total_updates};
+use super::setup::{
+    Setup, kl_schedule, published_rows, rows_at_hand, total_updates, training_processor,
+    training_questions,
+};
 use crate::config::{Method, PAPERS_MODEL, RunConfig};
+use crate::data::Dataset;
 use crate::hub::{Hub, Repository};
 use crate::model::config::Qwen2VlConfig;
 use crate::model::device;
@@ -55,12 +60,33 @@ pub struct Plan {
     pub memory: Memory,
     /// Bytes that it may hold here; none where nothing says so, as on a GPU.
     pub available_bytes: Option<u64>,
-    /// Seconds an update takes at the longest, from speeds measured now; none where that was not asked for.
+    /// Seconds an update takes at the longest, from speeds measured now; none for a run that is opened already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_per_update: Option<f64>,
 }
 
 impl Plan {
+    fn of(
+        config: &RunConfig,
+        model: &Qwen2VlConfig,
+        workload: Workload,
+        (device, dtype): (&Device, DType),
+    ) -> Self {
+        let updates = total_updates(config, workload.rows);
+        Self {
+            updates,
+            beta: beta(config, updates),
+            parameters: memory::parameters(model, |_| true),
+            trained_parameters: memory::trained_parameters(config, model),
+            dtype: dtype.as_str(),
+            device: device::name(device),
+            memory: Memory::of(config, model, &workload, dtype),
+            available_bytes: available_bytes(device),
+            seconds_per_update: None,
+            workload,
+        }
+    }
+
     /// Why the run may be killed for memory, if it needs more than there is, and what would need less.
     pub fn shortage(&self) -> Option<String> {
         let (needed, available) = (self.memory.total, self.available_bytes?);
@@ -77,38 +103,44 @@ impl Plan {
     }
 }
 
-/// Plans a run.
+/// Plans a run from what is at hand; nothing is fetched that can be done without.
 ///
 /// - `config`: with its task's part in it, see [`super::setup::resolved`]
-/// - `measures_speed`: computes for a second to estimate the time
 ///
 /// # Errors
 /// The device is not there, or the model's configuration or the data is not what it should be.
-pub fn plan(config: &RunConfig, measures_speed: bool) -> Result<Plan, TrainError> {
+pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
     let device = device::device(&config.model.device.to_string())?;
     let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
     let (files, has_processor) = files(&config.model.path)?;
     let model = Qwen2VlConfig::load(&files)?;
-    let workload = Workload::of(config, &model, has_processor.then_some(&files))?;
-    let updates = total_updates(config, workload.rows);
-    let memory = Memory::of(config, &model, &workload, dtype);
-    let seconds_per_update = measures_speed
-        .then(|| Speed::measure(&model, dtype, &device))
-        .transpose()
-        .map_err(TrainError::during("measuring the machine's speed"))?
-        .map(|speed| time::seconds_per_update(config, &model, &workload, speed));
-    Ok(Plan {
-        updates,
-        beta: beta(config, updates),
-        parameters: memory::parameters(&model, |_| true),
-        trained_parameters: memory::trained_parameters(config, &model),
-        dtype: dtype.as_str(),
-        device: device::name(&device),
-        memory,
-        available_bytes: available_bytes(&device),
-        seconds_per_update,
-        workload,
-    })
+    let dataset = rows_at_hand(config)?;
+    let rows = dataset.as_ref().map_or(published_rows(config).unwrap_or(0), Dataset::len);
+    let rows = config.data.max_samples.map_or(rows, |max| max.min(rows));
+    let at_hand = match dataset {
+        Some(dataset) if has_processor => {
+            Some((training_questions(config, dataset)?, training_processor(config, &files)?))
+        }
+        _ => None,
+    };
+    let at_hand = at_hand.as_ref().map(|(questions, processor)| (questions, processor));
+    let workload = Workload::of(config, &model, rows, at_hand)?;
+    let mut plan = Plan::of(config, &model, workload, (&device, dtype));
+    let speed = Speed::measure(&model, dtype, &device)
+        .map_err(TrainError::during("measuring the machine's speed"))?;
+    plan.seconds_per_update = Some(time::seconds_per_update(config, &model, &plan.workload, speed));
+    Ok(plan)
+}
+
+/// Plans a run that has been opened, but for its time.
+///
+/// # Errors
+/// The model's configuration or a row is not what it should be.
+pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError> {
+    let model = Qwen2VlConfig::load(&setup.files)?;
+    let at_hand = Some((setup.questions.all(), setup.processor.as_ref()));
+    let workload = Workload::of(config, &model, setup.questions.n_rows(), at_hand)?;
+    Ok(Plan::of(config, &model, workload, (&setup.device, setup.dtype)))
 }
 
 /// The model's files, and whether a tokenizer is among them: those at hand, a hub model's as far as the cache has them, or
@@ -147,7 +179,7 @@ mod tests {
     #[test]
     fn a_run_that_needs_more_than_there_is_is_told_so() {
         let config = RunConfig::load("quickstart.toml", &[]).unwrap();
-        let mut plan = plan(&resolved(&config).unwrap(), false).unwrap();
+        let mut plan = plan(&resolved(&config).unwrap()).unwrap();
         plan.available_bytes = None;
         assert_eq!(plan.shortage(), None);
         plan.available_bytes = Some(plan.memory.total);

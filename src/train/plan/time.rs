@@ -3,7 +3,7 @@
 //!
 //! Two speeds are measured: of large matrix products, which training and prefilling are made of, and of reading weights,
 //! which decoding waits for. What neither covers (norms, attention's softmax, the optimiser) is left out: the estimate is
-//! a lower bound that has come within a factor of two.
+//! a lower bound.
 
 use std::time::Instant;
 

@@ -4,13 +4,11 @@
 use serde::Serialize;
 
 use crate::config::{Method, OnBadRow, RunConfig};
-use crate::data::{Dataset, Questions, Template};
+use crate::data::Questions;
 use crate::model::config::Qwen2VlConfig;
-use crate::model::files::ModelFiles;
 use crate::processor::Processor;
 use crate::train::error::TrainError;
 use crate::train::micro_batch::{Part, micro_batches};
-use crate::train::setup::{DEFAULT_TEMPLATE, published_rows, rows_at_hand};
 use crate::train::trainer::taught_text;
 
 /// Rows that are made into prompts to see how long those are.
@@ -51,19 +49,16 @@ pub struct Stream {
 }
 
 impl Workload {
+    /// - `rows`: of an epoch
+    /// - `at_hand`: the rows and what makes prompts of them, where both are there to be looked at
     pub(super) fn of(
         config: &RunConfig,
         model: &Qwen2VlConfig,
-        files: Option<&ModelFiles>,
+        rows: usize,
+        at_hand: Option<(&Questions, &Processor)>,
     ) -> Result<Self, TrainError> {
-        let at_hand = rows_at_hand(config)?;
-        let published = published_rows(config);
-        let rows = at_hand.as_ref().map_or(published.unwrap_or(0), Dataset::len);
-        let rows = config.data.max_samples.map_or(rows, |max| max.min(rows));
-        let longest = match (at_hand, files) {
-            (Some(dataset), Some(files)) => Some(longest_row(config, dataset, files)?),
-            _ => None,
-        };
+        let longest = at_hand.map(|(rows, processor)| longest_row(config, rows, processor));
+        let longest = longest.transpose()?;
         let is_measured = longest.is_some();
         let Longest { prompt_tokens, patches, taught_tokens } = longest.unwrap_or_else(|| {
             let patch = model.vision.patch_size * model.vision.patch_size;
@@ -116,18 +111,14 @@ struct Longest {
 
 fn longest_row(
     config: &RunConfig,
-    dataset: Dataset,
-    files: &ModelFiles,
+    questions: &Questions,
+    processor: &Processor,
 ) -> Result<Longest, TrainError> {
-    let (min, max) = (config.data.min_pixels, config.data.max_pixels);
-    let processor = Processor::load(files)?.with_pixel_limits(Some(min), Some(max))?;
-    let template = Template::new(config.data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
-    let n_rows = dataset.len();
+    let n_rows = questions.dataset.len();
     let step = (n_rows / N_LOOKED_AT).max(1);
-    let questions = Questions { dataset: dataset.into(), template };
     let mut longest = Longest::default();
     for row in (0..n_rows).step_by(step).take(N_LOOKED_AT) {
-        let (sample, prompt) = match questions.prompt(&processor, row) {
+        let (sample, prompt) = match questions.prompt(processor, row) {
             Ok(question) => question,
             Err(_) if config.data.on_bad_row == OnBadRow::Skip => continue,
             Err(error) => return Err(error.into()),
