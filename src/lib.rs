@@ -10,7 +10,8 @@ pub mod hub;
 pub mod data;
 pub mod processor;
 
-pub mod ops;
+#[doc(inline)]
+pub use othink_ops as ops;
 
 pub mod model;
 

@@ -186,11 +186,14 @@ fn header(tensors: &[&(String, Tensor)], dtype: DType) -> Result<Vec<u8>, ModelE
 
 /// The numbers as they stand in the file.
 fn to_bytes(piece: &Tensor, dtype: DType) -> candle_core::Result<Vec<u8>> {
+    fn bytes<T, const WIDTH: usize>(numbers: Vec<T>, encode: fn(T) -> [u8; WIDTH]) -> Vec<u8> {
+        numbers.into_iter().map(encode).collect::<Vec<_>>().into_flattened()
+    }
     let piece = piece.to_dtype(dtype)?.to_device(&Device::Cpu)?;
     Ok(match dtype {
-        DType::BF16 => piece.to_vec1::<bf16>()?.into_iter().flat_map(bf16::to_le_bytes).collect(),
-        DType::F16 => piece.to_vec1::<f16>()?.into_iter().flat_map(f16::to_le_bytes).collect(),
-        _ => piece.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect(),
+        DType::BF16 => bytes(piece.to_vec1()?, bf16::to_le_bytes),
+        DType::F16 => bytes(piece.to_vec1()?, f16::to_le_bytes),
+        _ => bytes(piece.to_vec1()?, f32::to_le_bytes),
     })
 }
 

@@ -3,7 +3,11 @@
 //! On CPU tensors of f32 and f64 an operation runs its own threaded kernel with its own backward pass;
 //! everywhere else (CUDA, bf16, f16) it runs its [`plain`] composition of candle's differentiable
 //! primitives, which is also what its kernel is tested against. Which of the two is decided here and
-//! nowhere above. Not here: anything that knows the model or the run.
+//! nowhere above.
+//!
+//! A crate of its own, compiled as one unit: a kernel's loop is vector code only where all that it calls is inlined
+//! into it, iterators of the standard library included, and the program is built without link-time optimisation.
+//! Not here: anything that knows the model or the run.
 #![expect(
     clippy::inline_always,
     reason = "a kernel's loop must be compiled inside `real::vectorized`"
