@@ -286,3 +286,20 @@ fn the_built_in_model_trains_by_its_built_in_run_file_from_any_folder() {
     assert!(rewarded.iter().any(|line| line["reward"].as_f64() > Some(0.0)));
     assert!(run.join("checkpoints/step-000002/tokenizer.json").is_file());
 }
+
+#[test]
+fn the_answer_alone_is_taught_unless_the_prompt_is_asked_for_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let loss = |taught: &str| {
+        let (out, taught) = (folder.path().join(taught), format!("sft.train_on_prompt={taught}"));
+        let mut command = train(Path::new("quickstart.toml"), &out, &["--set", &taught]);
+        for change in ["method=sft", "train.updates=1", "eval.limit=1"] {
+            command.args(["--set", change]);
+        }
+        succeed(command);
+        lines(&out.join("metrics.jsonl"))[0]["loss"].as_f64().unwrap()
+    };
+    // The built-in model has learned answers and no prompt: it is surprised by every word of one.
+    let (answer, with_prompt) = (loss("false"), loss("true"));
+    assert!(answer < 1.0 && with_prompt > 3.0, "{answer} {with_prompt}");
+}
