@@ -278,6 +278,36 @@ impl CrossSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::summary::test_summary;
+
+    /// The paper's Table 1, visual counting: 42.5, 68.5, 64.5 and 76.5% of R1-V's 200 questions.
+    #[test]
+    fn gains_are_the_papers_over_base_and_over_sft() {
+        let settings = CrossSettings {
+            train: vec!["vc".to_owned()],
+            test: vec!["vc".to_owned()],
+            contenders: Contender::ALL.to_vec(),
+            seeds: vec![1],
+            overrides: Vec::new(),
+            data: BTreeMap::new(),
+            split: "test".to_owned(),
+            limit: None,
+        };
+        let found = [85, 137, 129, 153].map(|correct| {
+            let measured =
+                Measurement { summary: test_summary(correct, 200), answers: PathBuf::new() };
+            vec![OverSeeds::new(vec![1], &[measured])]
+        });
+        let cells = compare(&settings, "vc", &found).unwrap();
+        let percent =
+            |gain: Option<f64>| gain.map_or(String::new(), |gain| format!("{:.2}", 100.0 * gain));
+        let gains = cells
+            .iter()
+            .map(|cell| [percent(cell.gain_over_base), percent(cell.gain_over_sft)].join(" "));
+        let expected = ["0.00 -37.96", "61.18 0.00", "51.76 -5.84", "80.00 11.68"];
+        assert_eq!(gains.collect::<Vec<_>>(), expected);
+        assert_eq!(cells[3].method, "grpo-d");
+    }
 
     #[test]
     fn every_task_and_method_has_a_run_file_of_its_own_that_says_so() {

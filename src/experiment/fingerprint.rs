@@ -53,12 +53,13 @@ pub fn of_model(files: &ModelFiles) -> Result<String, ModelError> {
 
 fn add_pieces(hash: &mut Sha256, mut file: OpenFile) -> std::io::Result<()> {
     hash.update(file.bytes.to_le_bytes());
-    let mut piece = vec![0; PIECE_BYTES as usize];
+    let mut piece = Vec::new();
     let last = file.bytes.saturating_sub(PIECE_BYTES);
     for idx in 0..N_PIECES {
         file.reader.seek(SeekFrom::Start(last / (N_PIECES - 1) * idx))?;
-        let n = (&mut file.reader).take(PIECE_BYTES).read(&mut piece)?;
-        hash.update(&piece[..n]);
+        piece.clear();
+        (&mut file.reader).take(PIECE_BYTES).read_to_end(&mut piece)?;
+        hash.update(&piece);
     }
     Ok(())
 }
