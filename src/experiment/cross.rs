@@ -310,12 +310,16 @@ mod tests {
     }
 
     #[test]
-    fn every_task_and_method_has_a_run_file_of_its_own_that_says_so() {
+    fn every_task_and_method_has_a_run_file_of_its_own_with_the_tasks_data() {
         for name in ["synth-vc", "synth-gr", "vc", "gr"] {
+            let load = |method| RunConfig::load(run_file(name, method).unwrap(), &[]).unwrap();
+            let base = load(Contender::Base.method());
             for method in [Method::Sft, Method::Grpo, Method::GrpoD] {
-                let file = run_file(name, method).unwrap();
-                let config = RunConfig::load(file, &[]).unwrap();
+                let config = load(method);
                 assert_eq!((config.method, config.data.task.as_deref()), (method, Some(name)));
+                // `open` looks at the rows and the questions of one of them for all.
+                assert_eq!(config.data, base.data, "{name}, {method:?}");
+                assert_eq!(config.eval.max_batch, base.eval.max_batch, "{name}, {method:?}");
             }
         }
     }
