@@ -15,6 +15,7 @@ use crate::eval::{Answer, Summary};
 use crate::experiment::measure::{Measured, MeasuredModel, identity, measure};
 use crate::interrupt::Interrupt;
 use crate::model::{device, source};
+use crate::out_file::Destination;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::reward::Rule;
 use crate::rollout::sampler::Sampler;
@@ -206,9 +207,12 @@ impl Asker {
         match measure(measured, &self.asked, file, &self.interrupt, &mut on_progress)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
-                let next = match out {
-                    Some(_) => "the same command goes on from here",
-                    None => "with --out the same command could go on from here",
+                let is_kept =
+                    out.is_some_and(|out| matches!(Destination::of(out), Ok(Destination::File(_))));
+                let next = if is_kept {
+                    "the same command goes on from here"
+                } else {
+                    "with a file as --out the same command could go on from here"
                 };
                 self.display.note(&format!("interrupted; {next}"));
                 Ok(None)

@@ -11,6 +11,7 @@ use super::engine::{Completion, GenerationSettings, Request, generate};
 use super::sampler::{Sampler, Suppressed};
 use crate::model::packed::{Group, Packed};
 use crate::model::qwen2_vl::Qwen2Vl;
+use crate::out_file;
 use crate::processor::{Processor, Prompt};
 use crate::rng::{Purpose, Stream};
 
@@ -93,7 +94,7 @@ pub fn answer(
     }
 }
 
-/// Writes the tensors of an answer to a safetensors file, which appears whole or not at all.
+/// Writes the tensors of an answer as safetensors where `path` leads.
 ///
 /// | tensor | shape | type |
 /// |---|---|---|
@@ -113,15 +114,10 @@ pub fn dump(
     path: &Path,
 ) -> Result<(), SingleError> {
     let tensors = tensors(model, prompt, completion)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let written = candle_core::safetensors::save(&tensors, &temporary)
-        .and_then(|()| Ok(std::fs::rename(&temporary, path)?));
-    written.map_err(|source| {
-        // What is left of the attempt is of no use; that it cannot be removed either is no news.
-        std::fs::remove_file(&temporary).unwrap_or_default();
-        SingleError::Write { path: path.to_owned(), source }
-    })
+    let written = safetensors::serialize(&tensors, None)
+        .map_err(candle_core::Error::from)
+        .and_then(|bytes| Ok(out_file::write(path, &bytes)?));
+    written.map_err(|source| SingleError::Write { path: path.to_owned(), source })
 }
 
 fn tensors(

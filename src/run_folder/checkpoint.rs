@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::files::ModelFiles;
 use crate::model::save::{self as model_save, write_shard};
 use crate::model::shard::Shard;
+use crate::out_file::with_ending;
 
 use super::durable::{self, failed, rename, sync_folder};
 use super::error::RunFolderError;
@@ -125,7 +126,7 @@ pub fn save(
     std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
     let update = contents.progress.update;
     let path = parent.join(format!("step-{update:06}"));
-    let temporary = with_suffix(&path, TEMPORARY);
+    let temporary = with_ending(&path, TEMPORARY);
     remove_temporary(&temporary)?;
     let written = write_files(&temporary, contents).and_then(|()| appear(&temporary, &path));
     if let Err(error) = written {
@@ -332,7 +333,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
 
 /// Takes a checkpoint's name away in one step, so that removing it leaves no half checkpoint.
 fn set_aside(path: &Path) -> Result<PathBuf, RunFolderError> {
-    let aside = with_suffix(path, &format!(".old{TEMPORARY}"));
+    let aside = with_ending(path, &format!(".old{TEMPORARY}"));
     remove_temporary(&aside)?;
     rename(path, &aside)?;
     Ok(aside)
@@ -344,12 +345,6 @@ fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Failing to remove what is no longer needed is no reason to stop a run.

@@ -13,6 +13,8 @@ mod experiments;
 mod golden;
 mod grade;
 mod hub;
+#[cfg(unix)]
+mod out_files;
 mod parity;
 mod plan;
 mod report;
