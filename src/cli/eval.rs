@@ -186,7 +186,7 @@ impl Asker {
         let display = ProgressDisplay::new(ProgressMode::Lines);
         let notes = display.notes();
         let notice = "stopping after this answer; press again to stop at once";
-        let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
+        let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
         Ok(Self { asked, device, dtype, interrupt, display })
     }
 

@@ -1,5 +1,16 @@
-//! Ctrl-C: the first press asks the run to end after the update, the second ends the process.
-//! Not here: saving and the exit code after the first press (`train`, `cli`).
+//! Being asked to end: by Ctrl-C, or by a signal as schedulers, containers and closing terminals send it.
+//! Not here: saving and the exit code (`train`, `cli`).
+//!
+//! | asked by | first time | again |
+//! |---|---|---|
+//! | Ctrl-C (SIGINT) | the run ends after the update | the process ends |
+//! | SIGTERM, SIGHUP | the run ends after the update | nothing: some send them several times, none takes it back |
+//!
+//! A SIGHUP that is ignored from the start, as under `nohup`, stays ignored.
+
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(not(unix), path = "elsewhere.rs")]
+mod termination;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +18,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Exit code of a process that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// The handler of Ctrl-C cannot be installed.
+/// The handlers of signals cannot be installed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen for Ctrl-C: {0}")]
-pub struct InterruptError(#[from] ctrlc::Error);
+pub enum InterruptError {
+    /// That of Ctrl-C.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    CtrlC(#[from] ctrlc::Error),
+    /// Those of SIGTERM and SIGHUP.
+    #[error("cannot listen for signals: {0}")]
+    Termination(#[from] std::io::Error),
+}
 
 /// Whether the run was asked to end. Clones share the answer.
 #[derive(Debug, Clone, Default)]
@@ -24,27 +41,32 @@ impl Interrupt {
         Self::default()
     }
 
-    /// One that Ctrl-C requests. To be called once in a process, which clones it from then on.
+    /// One that Ctrl-C, SIGTERM and SIGHUP request. To be called once in a process, which clones it from then on.
     ///
-    /// - `notice`: what a person reads after the first press
+    /// - `notice`: what a person reads after the first request
     /// - `notify`: shows a person one line; called from another thread
     ///
     /// # Errors
-    /// The system refuses the handler, or there is one already.
-    pub fn on_ctrl_c(
+    /// The system refuses the handlers, or there are some already.
+    pub fn on_signals(
         notice: &'static str,
-        notify: impl Fn(&str) + Send + 'static,
+        notify: impl Fn(&str) + Clone + Send + 'static,
     ) -> Result<Self, InterruptError> {
         let interrupt = Self::new();
-        let pressed = interrupt.clone();
-        let handler = move || {
+        let (pressed, pressed_notify) = (interrupt.clone(), notify.clone());
+        ctrlc::set_handler(move || {
             if pressed.request() {
-                notify(notice);
+                pressed_notify(notice);
             } else {
                 stop_at_once();
             }
-        };
-        ctrlc::set_handler(handler)?;
+        })?;
+        let told = interrupt.clone();
+        termination::listen(move || {
+            if told.request() {
+                notify(notice);
+            }
+        })?;
         Ok(interrupt)
     }
 

@@ -19,6 +19,8 @@ mod parity;
 mod plan;
 mod report;
 mod rollouts;
+#[cfg(target_os = "linux")]
+mod signals;
 mod tidy;
 mod train;
 mod training_parity;
