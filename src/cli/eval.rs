@@ -12,7 +12,8 @@ use crate::data::tasks::resolved;
 use crate::data::tasks::task;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, Summary};
-use crate::experiment::measure::{Measured, MeasuredModel, identity, measure};
+use crate::experiment::identity::of_evaluation;
+use crate::experiment::measure::{Measured, MeasuredModel, measure};
 use crate::interrupt::Interrupt;
 use crate::model::{device, source};
 use crate::out_file::Destination;
@@ -202,7 +203,7 @@ impl Asker {
         let mut on_progress = |answered: usize, right: usize| {
             self.display.note(&format!("{answered} of {n} answers, {right} right"));
         };
-        let identity = out.map(|_| identity(measured, &self.asked)).transpose()?;
+        let identity = out.map(|_| of_evaluation(measured, &self.asked)).transpose()?;
         let file = out.zip(identity.as_ref());
         match measure(measured, &self.asked, file, &self.interrupt, &mut on_progress)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use crate::out_file::{self, Destination, with_ending};
@@ -207,9 +207,9 @@ fn require_same(path: &Path, line: &str, identity: &Value) -> Result<(), Answers
         return Ok(());
     }
     let spell = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-    let keys = identity.as_object().into_iter().flat_map(|fields| fields.keys());
-    let key = keys.into_iter().find(|key| found.get(*key) != identity.get(*key));
-    let key = key.map_or("a field of a later version", String::as_str);
+    let keys = [identity, &found].map(Value::as_object).into_iter().flatten();
+    let key = keys.flat_map(Map::keys).find(|key| found.get(*key) != identity.get(*key));
+    let key = key.map_or("its first line", String::as_str);
     Err(AnswersFileError::OtherEvaluation {
         path: path.to_owned(),
         key: key.to_owned(),

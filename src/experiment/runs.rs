@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::measure::{Measured, MeasuredModel, identity, measure};
-use super::{ExperimentError, fingerprint};
+use super::measure::{Measured, MeasuredModel, measure};
+use super::{ExperimentError, fingerprint, identity};
 use crate::config::RunConfig;
 use crate::data::tasks::resolved;
 use crate::eval::answers_file::read_answers;
@@ -22,7 +22,6 @@ use crate::model::device;
 use crate::model::files::ModelFiles;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::run_folder::folder::{finished_checkpoint, has_run};
-use crate::run_folder::identity::decisive_config;
 use crate::train::run::{Ended, TrainOptions, train};
 
 /// A folder of runs and answers.
@@ -33,7 +32,7 @@ pub struct RunStore {
     mode: ProgressMode,
 }
 
-/// Something that Ctrl-C may have put off: the same command goes on from there.
+/// Something that Ctrl-C or a signal may have put off: the same command goes on from there.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<T> {
     /// Done, now or earlier.
@@ -69,13 +68,12 @@ impl RunStore {
     /// The folder of a run: task, method, seed, and a fingerprint of everything that decides the run's numbers.
     ///
     /// # Errors
-    /// There is no such task, or a path is not UTF-8.
+    /// There is no such task, or the base model or the rows cannot be read.
     pub fn folder_of(&self, config: &RunConfig) -> Result<PathBuf, ExperimentError> {
         let config = resolved(config)?;
-        let decisive = decisive_config(&config.resolved_toml()?)?;
         let data = config.data.task.as_deref().unwrap_or("file");
         let (method, seed) = (config.method.name(), config.train.seed);
-        let fingerprint = fingerprint::of_text(&decisive);
+        let fingerprint = fingerprint::of_text(&identity::of_run(&config)?.to_string());
         Ok(self.folder.join(format!("{data}-{method}-seed{seed}-{fingerprint}")))
     }
 
@@ -117,7 +115,7 @@ impl RunStore {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let model = MeasuredModel { files, dtype, device: &device };
-        let identity = identity(model, asked)?;
+        let identity = identity::of_evaluation(model, asked)?;
         let path = self.answers_path(&identity, asked)?;
         if path.is_file() {
             let summary = summarize(&asked.label, asked.settings.rule, &read_answers(&path)?);

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-fn othink(folder: &Path, words: &[&str]) -> Command {
+pub(crate) fn othink(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     command.args(words).current_dir(folder).env_remove("RUST_BACKTRACE");
     command
 }
 
-fn done(folder: &Path, words: &[&str]) -> Output {
+pub(crate) fn done(folder: &Path, words: &[&str]) -> Output {
     let output = othink(folder, words).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {errors}");
@@ -21,7 +21,7 @@ fn done(folder: &Path, words: &[&str]) -> Output {
 }
 
 /// Starts a command and kills it once `is_far_enough` says so.
-fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> bool) {
+pub(crate) fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> bool) {
     let mut child =
         othink(folder, words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
@@ -34,7 +34,7 @@ fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> bool) {
     child.wait().unwrap();
 }
 
-fn n_lines(path: &Path) -> usize {
+pub(crate) fn n_lines(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 

@@ -13,6 +13,7 @@ mod experiments;
 mod golden;
 mod grade;
 mod hub;
+mod identities;
 #[cfg(unix)]
 mod out_files;
 mod parity;
