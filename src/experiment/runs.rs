@@ -6,7 +6,7 @@
 //! RUNS/answers/vc-test-200-fedcba....jsonl   the answers of one model to one set of questions
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -21,7 +21,9 @@ use crate::interrupt::Interrupt;
 use crate::model::device;
 use crate::model::files::ModelFiles;
 use crate::progress::{ProgressDisplay, ProgressMode};
-use crate::run_folder::folder::{finished_checkpoint, has_run};
+use crate::run_folder::checkpoint::{self, Damage};
+use crate::run_folder::folder::has_run;
+use crate::run_folder::{RunFolder, RunFolderError};
 use crate::train::run::{Ended, TrainOptions, train};
 
 /// A folder of runs and answers.
@@ -77,15 +79,19 @@ impl RunStore {
         Ok(self.folder.join(format!("{data}-{method}-seed{seed}-{fingerprint}")))
     }
 
-    /// Trains a run that has not been trained, continues one that was interrupted, finds one that is finished.
+    /// Trains a run that has not been trained, continues one that was interrupted, finds one that is finished and whole.
     ///
     /// # Errors
     /// The run's own.
     pub fn train(&self, config: &RunConfig) -> Result<Outcome<FinishedRun>, ExperimentError> {
         let folder = self.folder_of(config)?;
-        if let Some(checkpoint) = finished_checkpoint(&folder)? {
-            self.note(&format!("{}: trained already", folder.display()));
-            return Ok(Outcome::Done(FinishedRun { folder, checkpoint }));
+        match checkpoint::finished(&folder)? {
+            Some(Ok(checkpoint)) => {
+                self.note(&format!("{}: trained already", folder.display()));
+                return Ok(Outcome::Done(FinishedRun { folder, checkpoint }));
+            }
+            Some(Err(damage)) => self.ready_to_resume(config, &folder, &damage)?,
+            None => {}
         }
         let resume = has_run(&folder);
         self.note(&format!(
@@ -97,6 +103,25 @@ impl RunStore {
         match train(config, &options, &self.interrupt, &mut ProgressDisplay::new(self.mode))? {
             Ended::Finished(checkpoint) => Ok(Outcome::Done(FinishedRun { folder, checkpoint })),
             Ended::Interrupted(_) => Ok(Outcome::Interrupted),
+        }
+    }
+
+    /// Lets a finished run with a damaged last checkpoint start over where it has no other to go on from.
+    fn ready_to_resume(
+        &self,
+        config: &RunConfig,
+        path: &Path,
+        damage: &Damage,
+    ) -> Result<(), ExperimentError> {
+        let folder = RunFolder::reopen(path, &resolved(config)?.resolved_toml()?)?;
+        match checkpoint::latest(&folder) {
+            Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
+                let warning = format!("{damage}; there is none to go on from, so it starts over");
+                ProgressDisplay::new(self.mode).warn(&warning);
+                Ok(checkpoint::remove_all(&folder)?)
+            }
+            // Training names the damage, or whatever else is wrong, when it looks for itself.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

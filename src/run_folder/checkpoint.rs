@@ -30,7 +30,7 @@ use crate::out_file::with_ending;
 
 use super::durable::{self, failed, rename, sync_folder};
 use super::error::RunFolderError;
-use super::folder::RunFolder;
+use super::folder::{RunFolder, finished_checkpoint};
 use super::manifest::Manifest;
 
 const TRAINER: &str = "trainer";
@@ -169,6 +169,37 @@ pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, RunFolderError> {
         })
         .collect();
     Err(RunFolderError::NoWholeCheckpoint { path: parent, found: found.join("; ") })
+}
+
+/// The last checkpoint of a run whose updates are all done, or what is wrong with it; `None` where they are not done, or
+/// there is no run. Every file is read and compared with the manifest.
+///
+/// - `run`: the run's folder, which need not be locked
+///
+/// # Errors
+/// The run's folder cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Result<PathBuf, Damage>>, RunFolderError> {
+    let Some(path) = finished_checkpoint(run)? else { return Ok(None) };
+    let update = path.file_name().and_then(|name| update_of(name.to_str()?));
+    let inspected = match update {
+        Some(update) => inspect(&path, update).map(drop),
+        None => Err("it is not named as checkpoints are".to_owned()),
+    };
+    Ok(Some(match inspected {
+        Ok(()) => Ok(path),
+        Err(found) => Err(Damage { path, found }),
+    }))
+}
+
+/// Removes every checkpoint of a run that cannot go on from any: resumed, it starts over.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn remove_all(folder: &RunFolder) -> Result<(), RunFolderError> {
+    for (_, path) in list(&folder.checkpoints())? {
+        remove_temporary(&set_aside(&path)?)?;
+    }
+    Ok(())
 }
 
 impl Loaded {

@@ -154,6 +154,40 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
+fn a_finished_run_whose_checkpoint_is_damaged_is_trained_on_and_comes_out_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let sweep = ["sweep", "--config", "quickstart.toml", "--vary", "reward.alpha=1"];
+    let words = [&sweep[..], &RUNS, &["runs"]].concat();
+    let whole = done(path, &words).stdout;
+    let run = std::fs::read_dir(path.join("runs")).unwrap().flatten().map(|entry| entry.path());
+    let run = run.into_iter().find(|run| run.join("finished").exists()).unwrap();
+    let weights = |update: u32| run.join(format!("checkpoints/step-{update:06}/model.safetensors"));
+    let last = std::fs::read(weights(4)).unwrap();
+    let damage = |update: u32| {
+        let mut bytes = std::fs::read(weights(update)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(weights(update), bytes).unwrap();
+    };
+    // Three are kept: one is damaged, then all; `finished` itself was cut at last.
+    for (damaged, said) in [(&[4][..], "using the one before it"), (&[2, 3, 4], "it starts over")] {
+        damaged.iter().copied().for_each(damage);
+        let output = done(path, &words);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told: Vec<&str> = told.lines().filter(|line| line.contains("damaged")).collect();
+        assert!(
+            told.len() == 1 && told[0].contains("step-000004") && told[0].contains(said),
+            "{told:?}"
+        );
+        assert!(output.stdout == whole && std::fs::read(weights(4)).unwrap() == last);
+    }
+    std::fs::write(run.join("finished"), "").unwrap();
+    assert!(done(path, &words).stdout == whole);
+    let again = done(path, &words);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("trained already"));
+}
+
+#[test]
 fn sweep_trains_one_run_for_each_value_and_draws_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
