@@ -1,7 +1,7 @@
 //! `box_iou`: how well a bounding box lies on the gold's.
 //! Not here: scaling between an image's sizes; the data's boxes and the answers must use one unit.
 
-use super::answer::last_answer;
+use super::grading::answer::last_answer;
 
 /// An answer with more boxes earns nothing, so that the cost stays bounded.
 pub const MAX_BOXES: usize = 32;

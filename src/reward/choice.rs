@@ -1,7 +1,7 @@
 //! `choice`: whether the letter of a multiple choice is the right one.
 //! Not here: how a choice is recognised (`answer::read`); choices compared by what they say (`answer::compare`).
 
-use super::answer::{Answer, last_answer, read};
+use super::grading::answer::{Answer, last_answer, read};
 
 /// 1 if the last `<answer>` of the completion names `gold` and no other letter, else 0.
 ///

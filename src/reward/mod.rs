@@ -1,40 +1,31 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components beside them.
 //!
-//! In reading order: [`mod@format`], the form of a completion; [`mod@rule`], when its answer is right, with [`answer`],
-//! our own reading of answers, and [`math_verify`], R1-V's; [`algebra`], the arithmetic under both. Further components,
-//! one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`],
-//! [`mod@repetition_penalty`]. [`registry`] names, weighs and sums them; [`external`] is a reward of the user's own;
-//! [`scorer`] puts both together for the trainer.
+//! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
+//! asked-for form. Further components, one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`],
+//! [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`]. [`registry`] names, weighs and sums them;
+//! [`external`] is a reward of the user's own; [`scorer`] puts both together for the trainer.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. What may fail is a command of the user's.
 
-pub mod algebra;
-pub mod answer;
 pub mod box_iou;
 pub mod choice;
 pub mod external;
-pub mod format;
 pub mod length_penalty;
-pub mod math_verify;
 pub mod registry;
 pub mod relative_error;
 pub mod repetition_penalty;
-pub mod rule;
 pub mod scorer;
 pub mod set_match;
-pub mod verdict;
 
-#[cfg(test)]
-mod test_hostile;
-#[cfg(test)]
-mod test_verdicts;
+#[doc(inline)]
+pub use othink_grading as grading;
+
+pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 
 pub use external::{ExternalCommand, ExternalError};
 pub use registry::{Component, Gold, RewardSettings, ScoredText, UnusableGold, score_group};
-pub use rule::{GoldAnswer, Rule, UnparsableGold, grade};
 pub use scorer::{Group, Scorer};
-pub use verdict::{Explanation, Reason, Verdict};
 
 /// The name of a custom reward among the components.
 pub const EXTERNAL: &str = "command";

@@ -5,15 +5,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::answer::{self, Answer, last_answer};
 use super::box_iou::{BoundingBox, MAX_BOXES, box_iou, boxes};
 use super::choice::{choice, choice_letter};
 use super::external::ExternalCommand;
-use super::format;
+use super::grading::answer::{self, Answer, last_answer};
+use super::grading::{GoldAnswer, Rule, UnparsableGold, format};
 use super::length_penalty::length_penalty;
 use super::relative_error::relative_error;
 use super::repetition_penalty::repetition_penalty;
-use super::rule::{GoldAnswer, Rule, UnparsableGold};
 use super::set_match::{set_items, set_match};
 use super::{EXTERNAL, Reward};
 

@@ -1,9 +1,9 @@
 //! `relative_error`: whether a number is near enough to the gold, as readings off a chart are.
 //! Not here: how numbers are read (`answer::read`); exact comparison (`answer::compare`).
 
-use super::algebra::evaluate;
-use super::answer::units::Unit;
-use super::answer::{Answer, Quantity, compare, last_answer, read};
+use super::grading::algebra::evaluate;
+use super::grading::answer::units::Unit;
+use super::grading::answer::{Answer, Quantity, compare, last_answer, read};
 
 /// What binary fractions may add to an error: 1.05 is within 5% of 1.
 const ROUNDING: f64 = 1e-9;
@@ -15,7 +15,7 @@ const ROUNDING: f64 = 1e-9;
 ///
 /// and for what is not a number on both sides, 1 if the two are equal under `answer-tag`; else 0.
 ///
-/// - `gold`: the solution as [`read`](super::answer::read()) gives it
+/// - `gold`: the solution as [`read`](read()) gives it
 /// - `tolerance`: a ratio; 0.05 is ChartQA's
 ///
 /// Numbers are those of `answer-tag`: fractions, roots, thousands separators, words. A percent sign is a hundredth,

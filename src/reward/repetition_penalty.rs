@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::format::is_python_whitespace;
+use super::grading::format::is_python_whitespace;
 
 /// The share of a completion's n-grams that repeat another, as a penalty:
 ///

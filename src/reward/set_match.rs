@@ -1,8 +1,8 @@
 //! `set_match`: how much of a set or list an answer has.
 //! Not here: how one item is read and compared (`answer`).
 
-use super::algebra::{Constant, Expression};
-use super::answer::{Answer, Quantity, compare, last_answer, read};
+use super::grading::algebra::{Constant, Expression};
+use super::grading::answer::{Answer, Quantity, compare, last_answer, read};
 
 /// A list of more items is not compared: it earns nothing, so that the cost stays bounded.
 pub const MAX_ITEMS: usize = 32;

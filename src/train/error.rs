@@ -195,7 +195,7 @@ pub enum TrainError {
     CustomReward(#[from] crate::reward::ExternalError),
     /// A rule's name that does not exist.
     #[error(transparent)]
-    Rule(#[from] crate::reward::rule::UnknownRule),
+    Rule(#[from] crate::reward::grading::rule::UnknownRule),
     /// The tokenizer, the chat template or the image settings.
     #[error(transparent)]
     Processor(#[from] crate::processor::ProcessorError),

@@ -1,5 +1,5 @@
 //! `R_format`: whether a completion has the asked-for form.
-//! Not here: whether its answer is right (`accuracy`); what the form is worth (`score` in the parent).
+//! Not here: whether its answer is right (`rule`); what the form is worth.
 
 const THINK_OPEN: &str = "<think>";
 const THINK_CLOSE: &str = "</think>";
@@ -24,7 +24,7 @@ pub fn is_well_formed(completion: &str) -> bool {
 
 /// What `\s` matches in a Python `str` pattern: Unicode white space and the four ASCII separators,
 /// which Rust does not count.
-pub(super) fn is_python_whitespace(c: char) -> bool {
+pub fn is_python_whitespace(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
@@ -65,8 +65,10 @@ mod tests {
     #[test]
     #[expect(clippy::print_stderr, reason = "says why nothing was checked")]
     fn verdicts_equal_those_recorded_for_real_outputs() {
-        let shared = std::env::var_os("OTHINK_SHARED")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+        let shared = std::env::var_os("OTHINK_SHARED").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+            PathBuf::from,
+        );
         let mut n_checked = 0;
         for name in ["grading_superclevr_2b_instruct.jsonl", "grading_geoqa_7b_instruct.jsonl"] {
             let path = shared.join("data/r1v").join(name);
