@@ -3,7 +3,8 @@
 //! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
 //! asked-for form. Further components, one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`],
 //! [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`]. [`registry`] names, weighs and sums them;
-//! [`external`] is a reward of the user's own; [`scorer`] puts both together for the trainer.
+//! [`external`] is a reward of the user's own; [`scorer`] puts both together for the trainer; [`solutions`] looks at a data set
+//! before anything is computed.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. What may fail is a command of the user's.
@@ -17,6 +18,9 @@ pub mod relative_error;
 pub mod repetition_penalty;
 pub mod scorer;
 pub mod set_match;
+pub mod solutions;
+
+use crate::config::RewardRule;
 
 #[doc(inline)]
 pub use othink_grading as grading;
@@ -26,6 +30,18 @@ pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict
 pub use external::{ExternalCommand, ExternalError};
 pub use registry::{Component, Gold, RewardSettings, ScoredText, UnusableGold, score_group};
 pub use scorer::{Group, Scorer};
+pub use solutions::{UnusableSolution, check_solutions};
+
+impl From<RewardRule> for Rule {
+    fn from(choice: RewardRule) -> Self {
+        match choice {
+            RewardRule::AnswerTag => Self::AnswerTag,
+            RewardRule::R1vReward => Self::R1vReward,
+            RewardRule::R1vSuperclevr => Self::R1vSuperclevr,
+            RewardRule::R1vGeoqa => Self::R1vGeoqa,
+        }
+    }
+}
 
 /// The name of a custom reward among the components.
 pub const EXTERNAL: &str = "command";

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::workload::{Stream, Workload};
 use crate::config::{Method, RunConfig};
 use crate::model::config::Qwen2VlConfig;
-use crate::train::metrics::resident_bytes;
-use crate::train::setup::kl_schedule;
+use crate::run_folder::metrics::resident_bytes;
+use crate::train::settings::kl_schedule;
 
 /// Logits that the head holds at once, in elements; twice over in its backward pass.
 const HEAD_LOGITS: u64 = 1 << 24;
