@@ -53,7 +53,7 @@ impl BoundingBox {
 ///
 /// `R_iou = sum of IoU over the pairs / max(n_answer, n_gold)`
 ///
-/// - `gold`: the boxes of the solution, as [`boxes`] reads them; at least one, each with an area
+/// - `gold`: the boxes of the solution, as [`gold_boxes`] reads them
 /// - returns 0 to 1
 ///
 /// Where we depart from VLM-R1: (1) corners in the wrong order name the same box; there they earn nothing. (2) Extra
@@ -81,6 +81,14 @@ pub fn box_iou(completion: &str, gold: &[BoundingBox]) -> f64 {
         }
     }
     sum / found.len().max(gold.len()) as f64
+}
+
+/// The boxes of a solution: at least one and at most [`MAX_BOXES`], each with an area; none where it is not so.
+pub fn gold_boxes(text: &str) -> Option<Vec<BoundingBox>> {
+    let found = boxes(text);
+    let is_usable =
+        (1..=MAX_BOXES).contains(&found.len()) && found.iter().all(|found| found.area() > 0.0);
+    is_usable.then_some(found)
 }
 
 /// The boxes in a text: every `[x1, y1, x2, y2]`, whatever stands around it, as in JSON; without any, Qwen2-VL's own

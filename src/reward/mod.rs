@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
 //! asked-for form. Further components, one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`],
-//! [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`]. [`registry`] names, weighs and sums them;
+//! [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`]. [`mod@gold`] is what they read a solution as; [`registry`] names, weighs and sums them;
 //! [`external`] is a reward of the user's own; [`scorer`] puts both together for the trainer; [`solutions`] looks at a data set
 //! before anything is computed.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
@@ -12,6 +12,7 @@
 pub mod box_iou;
 pub mod choice;
 pub mod external;
+pub mod gold;
 pub mod length_penalty;
 pub mod registry;
 pub mod relative_error;
@@ -28,7 +29,8 @@ pub use othink_grading as grading;
 pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 
 pub use external::{ExternalCommand, ExternalError};
-pub use registry::{Component, Gold, RewardSettings, ScoredText, UnusableGold, score_group};
+pub use gold::{Gold, GoldKind, Golds, UnusableGold};
+pub use registry::{Component, RewardSettings, ScoredText, score_group};
 pub use scorer::{Group, Scorer};
 pub use solutions::{UnusableSolution, check_solutions};
 

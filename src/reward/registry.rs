@@ -1,19 +1,19 @@
-//! The components of a reward by name, what each needs, and their weighted sum.
-//! Not here: a component's formula (a file each); the command behind a custom reward (`external`); the run file's
+//! The components of a reward by name, the gold that each needs, and their weighted sum.
+//! Not here: a component's formula (a file each); what a solution is read as (`gold`); the command behind a custom reward (`external`); the run file's
 //! section (`config::reward`).
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::box_iou::{BoundingBox, MAX_BOXES, box_iou, boxes};
-use super::choice::{choice, choice_letter};
+use super::box_iou::box_iou;
+use super::choice::choice;
 use super::external::ExternalCommand;
-use super::grading::answer::{self, Answer, last_answer};
-use super::grading::{GoldAnswer, Rule, UnparsableGold, format};
+use super::gold::{Gold, GoldKind, Golds};
+use super::grading::{Rule, format};
 use super::length_penalty::length_penalty;
 use super::relative_error::relative_error;
 use super::repetition_penalty::repetition_penalty;
-use super::set_match::{set_items, set_match};
+use super::set_match::set_match;
 use super::{EXTERNAL, Reward};
 
 /// What a reward is made of. Each is documented in the file of its name, all of them in `docs/rewards.md`.
@@ -49,17 +49,6 @@ pub const COMPONENTS: [Component; 8] = [
     Component::RepetitionPenalty,
 ];
 
-/// What a component looks at beside the completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    /// The text alone.
-    Nothing,
-    /// How many tokens the completion has.
-    TokenCount,
-    /// A solution, which must be what stands here.
-    Solution(&'static str),
-}
-
 impl Component {
     /// The name under which run files and metrics know it.
     pub fn name(self) -> &'static str {
@@ -75,16 +64,15 @@ impl Component {
         }
     }
 
-    /// What it needs of a sample or a completion.
-    pub fn needs(self) -> Needs {
+    /// What it reads the solution as; none for what looks at the completion alone.
+    pub fn gold(self) -> Option<GoldKind> {
         match self {
-            Self::Accuracy => Needs::Solution("an answer that the rule can read"),
-            Self::Choice => Needs::Solution("one letter from A to H"),
-            Self::RelativeError => Needs::Solution("a number or a text"),
-            Self::SetMatch => Needs::Solution("1 to 32 items, at most 8 of them formulas"),
-            Self::BoxIou => Needs::Solution("1 to 32 boxes [x1, y1, x2, y2], each with an area"),
-            Self::LengthPenalty => Needs::TokenCount,
-            Self::Format | Self::RepetitionPenalty => Needs::Nothing,
+            Self::Accuracy => Some(GoldKind::Answer),
+            Self::Choice => Some(GoldKind::Choice),
+            Self::RelativeError => Some(GoldKind::Value),
+            Self::SetMatch => Some(GoldKind::Items),
+            Self::BoxIou => Some(GoldKind::Boxes),
+            Self::Format | Self::LengthPenalty | Self::RepetitionPenalty => None,
         }
     }
 }
@@ -173,118 +161,21 @@ impl RewardSettings {
         }
     }
 
+    /// Every component that is computed, with its weight: accuracy and format always, then those of the weights.
+    pub(super) fn components(&self) -> impl Iterator<Item = (Component, f64)> {
+        let always = [Component::Accuracy, Component::Format];
+        always
+            .map(|component| (component, self.weight_of(component)))
+            .into_iter()
+            .chain(self.extra())
+    }
+
     /// The components beyond accuracy and format, in the order of the weights.
     fn extra(&self) -> impl Iterator<Item = (Component, f64)> {
         let is_extra = |(component, _): &(Component, f64)| {
             !matches!(component, Component::Accuracy | Component::Format)
         };
         self.weights.iter().copied().filter(is_extra)
-    }
-}
-
-/// A solution that a weighted component cannot use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnusableGold {
-    /// The accuracy's rule cannot read it.
-    #[error(transparent)]
-    Accuracy(#[from] UnparsableGold),
-    /// Another component finds nothing in it.
-    #[error(
-        "found the solution {solution:?}, expected {expected} for the reward component {component}\n\
-         hint: correct the solution, leave the row out, or take {component} out of [reward.weights]"
-    )]
-    Component {
-        /// The component.
-        component: Component,
-        /// The solution as it stands in the data.
-        solution: String,
-        /// What the component can use.
-        expected: &'static str,
-    },
-}
-
-/// A solution, read once for every component.
-#[derive(Clone, Debug)]
-pub struct Gold {
-    answer: GoldAnswer,
-    letter: Option<char>,
-    value: Option<Answer>,
-    items: Vec<Answer>,
-    boxes: Vec<BoundingBox>,
-}
-
-impl Gold {
-    /// Reads a solution, bare or in `<answer>` tags of its own, for the components that count or are recorded.
-    ///
-    /// # Errors
-    /// One of them cannot use it: no completion could earn anything there. The rule's opinion is not asked where
-    /// accuracy weighs 0.
-    pub fn parse(settings: &RewardSettings, solution: &str) -> Result<Self, UnusableGold> {
-        let answer = if settings.weight_of(Component::Accuracy) == 0.0 {
-            GoldAnswer::parse_or_unequal(settings.rule, solution)
-        } else {
-            GoldAnswer::parse(settings.rule, solution)?
-        };
-        let gold = Self::read(settings, answer);
-        for (component, _) in settings.extra() {
-            if let Needs::Solution(expected) = component.needs()
-                && !gold.serves(component)
-            {
-                let solution = solution.to_owned();
-                return Err(UnusableGold::Component { component, solution, expected });
-            }
-        }
-        Ok(gold)
-    }
-
-    /// As [`Self::parse`], but what a component cannot use earns 0 there.
-    pub fn parse_or_unequal(settings: &RewardSettings, solution: &str) -> Self {
-        Self::read(settings, GoldAnswer::parse_or_unequal(settings.rule, solution))
-    }
-
-    /// What the components that are asked for find in a solution beside the rule.
-    fn read(settings: &RewardSettings, answer: GoldAnswer) -> Self {
-        let solution = answer.solution();
-        let text = last_answer(solution).unwrap_or(solution).trim();
-        let reads = |component| settings.weights.iter().any(|(other, _)| *other == component);
-        let mut found_boxes = Vec::new();
-        if reads(Component::BoxIou) {
-            found_boxes = boxes(text);
-            if found_boxes.len() > MAX_BOXES || found_boxes.iter().any(|gold| gold.area() <= 0.0) {
-                found_boxes.clear();
-            }
-        }
-        Self {
-            letter: reads(Component::Choice).then(|| choice_letter(text)).flatten(),
-            value: reads(Component::RelativeError).then(|| answer::read(text)),
-            items: if reads(Component::SetMatch) {
-                set_items(text).unwrap_or_default()
-            } else {
-                Vec::new()
-            },
-            boxes: found_boxes,
-            answer,
-        }
-    }
-
-    /// The solution as the accuracy's rule reads it.
-    pub fn answer(&self) -> &GoldAnswer {
-        &self.answer
-    }
-
-    /// The solution as it stands in the data.
-    pub fn solution(&self) -> &str {
-        self.answer.solution()
-    }
-
-    fn serves(&self, component: Component) -> bool {
-        match component {
-            Component::Choice => self.letter.is_some(),
-            Component::RelativeError => self.value != Some(Answer::Text(String::new())),
-            Component::SetMatch => !self.items.is_empty(),
-            Component::BoxIou => !self.boxes.is_empty(),
-            _ => true,
-        }
     }
 }
 
@@ -303,21 +194,21 @@ pub struct ScoredText<'a> {
 /// A function of these alone. It takes the whole group, so that a component may compare its members.
 pub fn score_group(
     settings: &RewardSettings,
-    gold: &Gold,
+    golds: &Golds,
     completions: &[ScoredText],
 ) -> Vec<Reward> {
-    completions.iter().map(|completion| score_one(settings, gold, *completion)).collect()
+    completions.iter().map(|completion| score_one(settings, golds, *completion)).collect()
 }
 
-fn score_one(settings: &RewardSettings, gold: &Gold, completion: ScoredText) -> Reward {
-    let verdict = gold.answer.grade(completion.text);
+fn score_one(settings: &RewardSettings, golds: &Golds, completion: ScoredText) -> Reward {
+    let verdict = golds.grade(completion.text);
     let accuracy = if verdict.is_correct { 1.0 } else { 0.0 };
     let format = if format::is_well_formed(completion.text) { 1.0 } else { 0.0 };
     let mut total = settings.weight_of(Component::Accuracy) * accuracy
         + settings.weight_of(Component::Format) * format;
     let mut components = Vec::new();
     for (component, weight) in settings.extra() {
-        let value = value_of(component, settings, gold, completion);
+        let value = value_of(component, settings, golds, completion);
         total += weight * value;
         components.push((component.name(), value));
     }
@@ -328,24 +219,23 @@ fn score_one(settings: &RewardSettings, gold: &Gold, completion: ScoredText) -> 
 fn value_of(
     component: Component,
     settings: &RewardSettings,
-    gold: &Gold,
+    golds: &Golds,
     completion: ScoredText,
 ) -> f64 {
     let ScoredText { text, n_tokens } = completion;
-    match component {
-        // Both are fields of the reward.
-        Component::Accuracy | Component::Format => 0.0,
-        Component::Choice => gold.letter.map_or(0.0, |letter| choice(text, letter)),
-        Component::RelativeError => {
-            let error = |value| relative_error(text, value, settings.relative_error);
-            gold.value.as_ref().map_or(0.0, error)
+    match (component, component.gold().and_then(|kind| golds.of(kind))) {
+        (Component::Choice, Some(Gold::Choice(letter))) => choice(text, *letter),
+        (Component::RelativeError, Some(Gold::Value(value))) => {
+            relative_error(text, value, settings.relative_error)
         }
-        Component::SetMatch => set_match(text, &gold.items),
-        Component::BoxIou => box_iou(text, &gold.boxes),
-        Component::LengthPenalty => {
+        (Component::SetMatch, Some(Gold::Items(items))) => set_match(text, items),
+        (Component::BoxIou, Some(Gold::Boxes(boxes))) => box_iou(text, boxes),
+        (Component::LengthPenalty, _) => {
             length_penalty(n_tokens, settings.length_limit, settings.length_buffer)
         }
-        Component::RepetitionPenalty => repetition_penalty(text, settings.repetition_ngram),
+        (Component::RepetitionPenalty, _) => repetition_penalty(text, settings.repetition_ngram),
+        // Accuracy and format are fields of the reward; the solution is nothing that the others can use.
+        _ => 0.0,
     }
 }
 
@@ -360,6 +250,7 @@ impl Reward {
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "exactly representable")]
 mod tests {
+    use super::super::gold::UnusableGold;
     use super::*;
 
     fn settings(weights: &[(Component, f64)]) -> RewardSettings {
@@ -367,7 +258,7 @@ mod tests {
     }
 
     fn score(settings: &RewardSettings, text: &str, n_tokens: usize, solution: &str) -> Reward {
-        let gold = Gold::parse(settings, solution).unwrap();
+        let gold = Golds::parse(settings, solution).unwrap();
         score_group(settings, &gold, &[ScoredText { text, n_tokens }]).remove(0)
     }
 
@@ -469,17 +360,17 @@ mod tests {
             (Component::SetMatch, ","),
         ] {
             let settings = settings(&[(Component::Accuracy, 0.0), (component, 1.0)]);
-            let error = Gold::parse(&settings, solution).unwrap_err();
+            let error = Golds::parse(&settings, solution).unwrap_err();
             assert!(
                 matches!(&error, UnusableGold::Component { component: named, .. } if *named == component),
                 "{component}: {error}"
             );
-            let gold = Gold::parse_or_unequal(&settings, solution);
+            let gold = Golds::parse_or_unequal(&settings, solution);
             let text = format!("<answer>{solution}</answer>");
             let rewards = score_group(&settings, &gold, &[ScoredText { text: &text, n_tokens: 5 }]);
             assert_eq!(rewards[0].total, 0.0, "{component}");
         }
-        let error = Gold::parse(&settings(&[(Component::Choice, 1.0)]), "42").unwrap_err();
+        let error = Golds::parse(&settings(&[(Component::Choice, 1.0)]), "42").unwrap_err();
         assert_eq!(
             error.to_string(),
             "found the solution \"42\", expected one letter from A to H for the reward component \
@@ -493,9 +384,9 @@ mod tests {
         let box_alone = [(Component::Accuracy, 0.0), (Component::BoxIou, 1.0)];
         let counted = RewardSettings { rule: Rule::R1vSuperclevr, ..settings(&box_alone[1..]) };
         let solution = "[1, 2, 3, 4]";
-        assert!(matches!(Gold::parse(&counted, solution), Err(UnusableGold::Accuracy(_))));
+        assert!(matches!(Golds::parse(&counted, solution), Err(UnusableGold::Accuracy(_))));
         let recorded = RewardSettings { rule: Rule::R1vSuperclevr, ..settings(&box_alone) };
-        assert!(Gold::parse(&recorded, solution).is_ok());
+        assert!(Golds::parse(&recorded, solution).is_ok());
     }
 
     #[test]

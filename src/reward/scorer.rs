@@ -3,7 +3,8 @@
 
 use super::Reward;
 use super::external::{ExternalError, ExternalRequest, ExternalReward};
-use super::registry::{Gold, RewardSettings, ScoredText, score_group};
+use super::gold::Golds;
+use super::registry::{RewardSettings, ScoredText, score_group};
 
 /// Settings with the command of a custom reward, if there is one, running.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct Group<'a> {
     /// The sample's question.
     pub problem: &'a str,
     /// The sample's solution.
-    pub gold: &'a Gold,
+    pub gold: &'a Golds,
     /// Its completions.
     pub completions: &'a [ScoredText<'a>],
 }
@@ -38,7 +39,7 @@ impl Scorer {
         Ok(Self { settings, external })
     }
 
-    /// The settings it was made of, which a [`Gold`] is parsed with.
+    /// The settings it was made of, which a [`Golds`] is parsed with.
     pub fn settings(&self) -> &RewardSettings {
         &self.settings
     }
@@ -90,7 +91,7 @@ mod tests {
         let settings =
             RewardSettings { weights: vec![(Component::Choice, 0.5)], ..RewardSettings::default() };
         let mut scorer = Scorer::new(settings).unwrap();
-        let gold = Gold::parse(scorer.settings(), "B").unwrap();
+        let gold = Golds::parse(scorer.settings(), "B").unwrap();
         let completions = [text("<answer>B</answer>"), text("<answer>A</answer>")];
         let group = Group { prompt_id: "1", problem: "?", gold: &gold, completions: &completions };
         let rewards = scorer.score(&[group]).unwrap();
@@ -115,7 +116,7 @@ mod tests {
             Ok(scorer) => scorer,
             Err(error) => return eprintln!("skipped: {error}"),
         };
-        let gold = Gold::parse(scorer.settings(), "7").unwrap();
+        let gold = Golds::parse(scorer.settings(), "7").unwrap();
         let (first, second) =
             ([text("<answer>7</answer>")], [text(""), text("<answer>7</answer>")]);
         let group = |completions| Group { prompt_id: "1", problem: "?", gold: &gold, completions };

@@ -8,7 +8,7 @@ use super::questions::Question;
 use crate::grpo::advantage::group_advantages;
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::Processor;
-use crate::reward::{ExternalError, Gold, Group, Reward, ScoredText, Scorer};
+use crate::reward::{ExternalError, Golds, Group, Reward, ScoredText, Scorer};
 use crate::rng::{Purpose, Stream};
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
 
@@ -113,8 +113,8 @@ fn reward(
     completions: &[Vec<Completion>],
     texts: &[Vec<String>],
 ) -> Result<Vec<Vec<Reward>>, ExternalError> {
-    let parse = |q: &Question| Gold::parse_or_unequal(scorer.settings(), &q.sample.solution);
-    let golds: Vec<Gold> = questions.iter().map(parse).collect();
+    let parse = |q: &Question| Golds::parse_or_unequal(scorer.settings(), &q.sample.solution);
+    let golds: Vec<Golds> = questions.iter().map(parse).collect();
     let texts: Vec<Vec<ScoredText>> = completions
         .iter()
         .zip(texts)
