@@ -1,7 +1,22 @@
 //! `box_iou`: how well a bounding box lies on the gold's.
 //! Not here: scaling between an image's sizes; the data's boxes and the answers must use one unit.
 
+use super::component::Component;
+use super::gold::{Gold, GoldKind};
 use super::grading::answer::last_answer;
+
+/// The component.
+pub static BOX_IOU: Component = Component {
+    name: "box_iou",
+    gold: Some(GoldKind::Boxes),
+    score: |scoring| match scoring.gold {
+        Some(Gold::Boxes(boxes)) => box_iou(scoring.completion.text, boxes),
+        _ => 0.0,
+    },
+    formula: "shared area over joint area of the boxes; of several, the sum over the best pairs divided by the larger count",
+    range: "0 to 1",
+    source: "VLM-R1, Shen et al. 2025",
+};
 
 /// An answer with more boxes earns nothing, so that the cost stays bounded.
 pub const MAX_BOXES: usize = 32;

@@ -1,12 +1,14 @@
 //! Golds: what a solution is read as, once for every component that the settings ask for.
-//! Not here: which component reads which kind (`registry`); how texts are read (`grading`, the components' files).
+//! Not here: which component reads which kind, and how a text is read as it (the component's file).
 
+use super::accuracy::ACCURACY;
 use super::box_iou::{BoundingBox, gold_boxes};
 use super::choice::choice_letter;
+use super::component::Component;
 use super::grading::answer::{Answer, last_answer, read};
 use super::grading::{GoldAnswer, Reason, Rule, UnparsableGold, Verdict};
-use super::registry::{Component, RewardSettings};
 use super::set_match::set_items;
+use super::settings::RewardSettings;
 
 /// The kinds of gold that a solution can be read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ pub enum UnusableGold {
     )]
     Component {
         /// The component.
-        component: Component,
+        component: &'static Component,
         /// The solution as it stands in the data.
         solution: String,
         /// What the component can use.
@@ -87,8 +89,8 @@ pub enum UnusableGold {
 }
 
 impl UnusableGold {
-    fn new(component: Component, error: UnparsableGold) -> Self {
-        if component == Component::Accuracy {
+    fn new(component: &'static Component, error: UnparsableGold) -> Self {
+        if *component == ACCURACY {
             return Self::Accuracy(error);
         }
         let UnparsableGold { solution, expected, .. } = error;
@@ -125,13 +127,13 @@ impl Golds {
         let mut golds = Self { solution: solution.to_owned(), found: Vec::new() };
         let mut unusable = None;
         for (component, weight) in settings.components() {
-            let Some(kind) = component.gold().filter(|kind| golds.of(*kind).is_none()) else {
+            let Some(kind) = component.gold.filter(|kind| golds.of(*kind).is_none()) else {
                 continue;
             };
             match kind.read(settings.rule, solution) {
                 Ok(gold) => golds.found.push((kind, gold)),
                 // Every reward has an accuracy; at weight 0 nobody asked for it.
-                Err(_) if component == Component::Accuracy && weight == 0.0 => {}
+                Err(_) if *component == ACCURACY && weight == 0.0 => {}
                 Err(error) => unusable = unusable.or(Some(UnusableGold::new(component, error))),
             }
         }
@@ -159,11 +161,13 @@ impl Golds {
 
 #[cfg(test)]
 mod tests {
+    use super::super::box_iou::BOX_IOU;
+    use super::super::choice::CHOICE;
     use super::*;
 
     #[test]
     fn a_solution_is_read_as_what_the_settings_ask_for_and_nothing_else() {
-        let weights = vec![(Component::BoxIou, 1.0), (Component::Choice, 1.0)];
+        let weights = vec![(&BOX_IOU, 1.0), (&CHOICE, 1.0)];
         let settings = RewardSettings { weights, ..RewardSettings::default() };
         let golds = Golds::parse_or_unequal(&settings, "<answer> [1, 2, 3, 4] </answer>");
         assert_eq!(golds.solution(), "<answer> [1, 2, 3, 4] </answer>");

@@ -1,17 +1,24 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components beside them.
 //!
 //! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
-//! asked-for form. Further components, one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`],
-//! [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`]. [`mod@gold`] is what they read a solution as; [`registry`] names, weighs and sums them;
-//! [`external`] is a reward of the user's own; [`scorer`] puts both together for the trainer; [`solutions`] looks at a data set
-//! before anything is computed.
+//! asked-for form. [`component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
+//! component has the file of its name, where it is declared once: [`mod@accuracy`], [`mod@format`], [`mod@choice`],
+//! [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`].
+//! [`registry`] lists and sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`] puts both
+//! together for the trainer; [`solutions`] looks at a data set before anything is computed.
+//!
+//! A new component is a file with its declaration, a line in [`registry::COMPONENTS`] and a paragraph in
+//! `docs/rewards.md`: run files, records and `eval` know it from there.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. What may fail is a command of the user's.
 
+pub mod accuracy;
 pub mod box_iou;
 pub mod choice;
+pub mod component;
 pub mod external;
+pub mod format;
 pub mod gold;
 pub mod length_penalty;
 pub mod registry;
@@ -19,6 +26,7 @@ pub mod relative_error;
 pub mod repetition_penalty;
 pub mod scorer;
 pub mod set_match;
+pub mod settings;
 pub mod solutions;
 
 use crate::config::RewardRule;
@@ -28,10 +36,12 @@ pub use othink_grading as grading;
 
 pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 
+pub use component::{Component, ScoredText};
 pub use external::{ExternalCommand, ExternalError};
 pub use gold::{Gold, GoldKind, Golds, UnusableGold};
-pub use registry::{Component, RewardSettings, ScoredText, score_group};
+pub use registry::{COMPONENTS, score_group};
 pub use scorer::{Group, Scorer};
+pub use settings::RewardSettings;
 pub use solutions::{UnusableSolution, check_solutions};
 
 impl From<RewardRule> for Rule {

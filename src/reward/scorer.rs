@@ -2,9 +2,11 @@
 //! Not here: the components (`registry`), the protocol with the command (`external`).
 
 use super::Reward;
+use super::component::ScoredText;
 use super::external::{ExternalError, ExternalRequest, ExternalReward};
 use super::gold::Golds;
-use super::registry::{RewardSettings, ScoredText, score_group};
+use super::registry::score_group;
+use super::settings::RewardSettings;
 
 /// Settings with the command of a custom reward, if there is one, running.
 #[derive(Debug)]
@@ -79,7 +81,8 @@ fn requests_of<'a>(group: &Group<'a>) -> impl Iterator<Item = ExternalRequest<'a
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Component, EXTERNAL, ExternalCommand};
+    use super::super::choice::CHOICE;
+    use super::super::{EXTERNAL, ExternalCommand};
     use super::*;
 
     fn text(text: &str) -> ScoredText<'_> {
@@ -89,7 +92,7 @@ mod tests {
     #[test]
     fn without_a_command_the_rewards_are_those_of_the_components() {
         let settings =
-            RewardSettings { weights: vec![(Component::Choice, 0.5)], ..RewardSettings::default() };
+            RewardSettings { weights: vec![(&CHOICE, 0.5)], ..RewardSettings::default() };
         let mut scorer = Scorer::new(settings).unwrap();
         let gold = Golds::parse(scorer.settings(), "B").unwrap();
         let completions = [text("<answer>B</answer>"), text("<answer>A</answer>")];
