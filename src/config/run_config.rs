@@ -100,8 +100,8 @@ impl RunConfig {
         config.check().map_err(|violation| {
             let Violation { key, found, expected, hint } = violation;
             let place =
-                Override::place_of(&overrides, key).unwrap_or_else(|| document.place_of(key));
-            ConfigError::OutOfRange { place, key: key.to_owned(), found, expected, hint }
+                Override::place_of(&overrides, &key).unwrap_or_else(|| document.place_of(&key));
+            ConfigError::OutOfRange { place, key: key.into_owned(), found, expected, hint }
         })?;
         Ok(config)
     }

@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::prompt_sampler::Outcome;
 use crate::grpo::advantage::Estimator;
 use crate::processor::Processor;
-use crate::reward::{ExternalError, Gold, Group, Reward, ScoredText, Scorer};
+use crate::reward::{ExternalError, Golds, Group, Reward, ScoredText, Scorer};
 use crate::rollout::engine::Completion;
 
 /// A completion with everything that is known of it before the policy moves.
@@ -86,8 +86,8 @@ fn rewards(
     completions: &[Vec<Completion>],
     texts: &[Vec<String>],
 ) -> Result<Vec<Vec<Reward>>, ExternalError> {
-    let parse = |q: &Question| Gold::parse_or_unequal(scorer.settings(), &q.sample.solution);
-    let golds: Vec<Gold> = questions.iter().map(parse).collect();
+    let parse = |q: &Question| Golds::parse_or_unequal(scorer.settings(), &q.sample.solution);
+    let golds: Vec<Golds> = questions.iter().map(parse).collect();
     let texts: Vec<Vec<ScoredText>> = completions
         .iter()
         .zip(texts)

@@ -163,9 +163,6 @@ pub fn generation_settings(
 pub fn reward_settings(config: &RunConfig) -> RewardSettings {
     let reward = &config.reward;
     let (length_limit, length_buffer) = reward.length(config.rollout.max_new_tokens);
-    // The run file's keys are the components' names; a test holds that.
-    let weights = reward.weights.named().into_iter();
-    let weights = weights.filter_map(|(name, weight)| Some((name.parse().ok()?, weight)));
     let command = reward.command.as_ref().map(|command| {
         let timeout = Duration::from_secs_f64(command.timeout_s);
         let (program, args) = (command.program.clone(), command.args.clone());
@@ -174,7 +171,7 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
     RewardSettings {
         rule: reward.rule.unwrap_or_default().into(),
         alpha: reward.alpha,
-        weights: weights.collect(),
+        weights: reward.weights.named().to_vec(),
         relative_error: reward.relative_error,
         length_limit,
         length_buffer,
@@ -186,29 +183,28 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RewardWeights;
-    use crate::reward::Component;
+    use crate::reward::accuracy::ACCURACY;
+    use crate::reward::box_iou::BOX_IOU;
+    use crate::reward::choice::CHOICE;
+    use crate::reward::length_penalty::LENGTH_PENALTY;
+    use crate::reward::relative_error::RELATIVE_ERROR;
+    use crate::reward::repetition_penalty::REPETITION_PENALTY;
+    use crate::reward::set_match::SET_MATCH;
 
     #[test]
     fn every_weight_of_the_run_file_reaches_its_component() {
+        let text = "accuracy = 1.0\nchoice = 2.0\nrelative_error = 3.0\nset_match = 4.0\n\
+                    box_iou = 5.0\nlength_penalty = 6.0\nrepetition_penalty = 7.0\n";
         let mut config = RunConfig::default();
-        config.reward.weights = RewardWeights {
-            accuracy: Some(1.0),
-            choice: Some(2.0),
-            relative_error: Some(3.0),
-            set_match: Some(4.0),
-            box_iou: Some(5.0),
-            length_penalty: Some(6.0),
-            repetition_penalty: Some(7.0),
-        };
+        config.reward.weights = toml::from_str(text).unwrap();
         let expected = [
-            (Component::Accuracy, 1.0),
-            (Component::Choice, 2.0),
-            (Component::RelativeError, 3.0),
-            (Component::SetMatch, 4.0),
-            (Component::BoxIou, 5.0),
-            (Component::LengthPenalty, 6.0),
-            (Component::RepetitionPenalty, 7.0),
+            (&ACCURACY, 1.0),
+            (&CHOICE, 2.0),
+            (&RELATIVE_ERROR, 3.0),
+            (&SET_MATCH, 4.0),
+            (&BOX_IOU, 5.0),
+            (&LENGTH_PENALTY, 6.0),
+            (&REPETITION_PENALTY, 7.0),
         ];
         assert_eq!(reward_settings(&config).weights, expected);
     }

@@ -1,5 +1,5 @@
 //! Gradings a second on one core, short answers and whole completions, rule by rule.
-//! Not here: math-verify's own time on the same pairs (`scripts/reference/bench_math_verify.py`); `grading.sh` runs both.
+//! Not here: math-verify's own time on the same pairs (`scripts/reference/bench_math_verify.py`); `benches/grading.sh` runs both.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should say so and stop")]
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 
-use othink::reward::{GoldAnswer, Rule, grade};
+use othink_grading::{GoldAnswer, Rule, grade};
 
 fn rows(name: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/grading").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let lines = std::fs::read_to_string(path).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

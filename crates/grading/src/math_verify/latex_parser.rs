@@ -9,7 +9,7 @@
 use super::latex_lexer::{Token, tokenize};
 use super::python_expression::decimal;
 use super::value::{Relation, Value};
-use crate::reward::algebra::{Expression, MAX_DEPTH, Rational};
+use crate::algebra::{Expression, MAX_DEPTH, Rational};
 
 /// Reads LaTeX that has been normalized; none where math-verify would raise an error.
 pub(super) fn parse(text: &str) -> Option<Value> {

@@ -3,7 +3,7 @@
 //!
 //! What Python refuses is refused here: two numbers side by side, a leading zero, a call `5(3)`, the signs `×` and `÷`.
 
-use crate::reward::algebra::{Decimal, Expression, MAX_DEPTH, Rational};
+use crate::algebra::{Decimal, Expression, MAX_DEPTH, Rational};
 
 /// The most digits of a decimal that are kept; sympy keeps as many as are written, but compares six.
 const MAX_PLACES: usize = 30;
@@ -190,7 +190,7 @@ fn floor_divide(above: &Expression, below: &Expression) -> Option<Expression> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reward::algebra::exactly_equal;
+    use crate::algebra::exactly_equal;
 
     #[test]
     fn operators_bind_as_in_python() {

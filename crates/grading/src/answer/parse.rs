@@ -5,7 +5,7 @@ use super::formula::{Formula, formula};
 use super::lexer::{Bracket, Kind, Sign, Token};
 use super::value::same_value;
 use super::{Answer, Brackets, Order, Quantity};
-use crate::reward::algebra::{Expression, MAX_DEPTH};
+use crate::algebra::{Expression, MAX_DEPTH};
 
 /// Reads all tokens as one answer; none if they are not one.
 pub(super) fn answer(tokens: &[Token]) -> Option<Answer> {

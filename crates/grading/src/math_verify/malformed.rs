@@ -1,7 +1,7 @@
 //! What models write instead of LaTeX, mended as math-verify mends it.
 //! Not here: the other steps of normalization (`normalize`).
 
-use super::super::format::is_python_whitespace;
+use crate::format::is_python_whitespace;
 
 /// Mends what models write instead of LaTeX: `^(2)`, `sqrt(3)`, `\frac12`, `\sqrt3`, `3/4`.
 pub(super) fn mended(text: &str) -> String {

@@ -15,8 +15,8 @@ use std::fmt;
 use super::units::Unit;
 use super::value::{compare_values, same_value};
 use super::{Answer, Brackets, Order, Quantity};
-use crate::reward::algebra::normal_form::are_proportional;
-use crate::reward::algebra::{Constant, Decimal, Expression, Rational};
+use crate::algebra::normal_form::are_proportional;
+use crate::algebra::{Constant, Decimal, Expression, Rational};
 
 /// The longest list whose order does not count.
 const MAX_UNORDERED: usize = 24;

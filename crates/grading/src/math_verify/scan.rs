@@ -5,7 +5,7 @@
 //! written out as code, candidates in the order in which the pattern would try them, with what makes it quadratic on
 //! hostile input remembered between calls. Positions count characters, as Python does.
 
-use super::super::format::is_python_whitespace;
+use crate::format::is_python_whitespace;
 
 /// The currency signs that may stand before a number.
 const CURRENCIES: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";

@@ -2,7 +2,7 @@
 //! Not here: what else a number stands among (`lexer`).
 
 use super::lexer::half_width;
-use crate::reward::algebra::Rational;
+use crate::algebra::Rational;
 
 /// The value of digits; places beyond the 30th are dropped.
 pub(super) fn long_decimal(digits: &str) -> Option<Rational> {

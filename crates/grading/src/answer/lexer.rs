@@ -3,7 +3,7 @@
 
 use super::digits::{long_decimal, scientific, take_digits, take_groups};
 use super::spellings::{COMMANDS, FRACTIONS, SPACING, TRANSPARENT};
-use crate::reward::algebra::Rational;
+use crate::algebra::Rational;
 
 /// The most tokens an answer may have.
 pub(super) const MAX_TOKENS: usize = 160;

@@ -4,9 +4,9 @@
 //! After `math_normalization.py` of `latex2sympy2_extended` 1.11 (its regular expressions written out), in its order. Left
 //! out: matrices and `(n)_{k}`, which answers about figures do not contain.
 
-use super::super::format::is_python_whitespace;
 use super::malformed::mended;
 use super::unit_words::without_units;
+use crate::format::is_python_whitespace;
 
 /// LaTeX longer than this is not parsed.
 pub(super) const MAX_LENGTH: usize = 1000;

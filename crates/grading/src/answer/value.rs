@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::Comparison;
-use crate::reward::algebra::{Decimal, Expression, NormalForm, Rational, evaluate, exactly_equal};
+use crate::algebra::{Decimal, Expression, NormalForm, Rational, evaluate, exactly_equal};
 
 /// The fewest significant digits of a decimal that may stand for an irrational number or an endless fraction.
 pub const MIN_ROUNDED_DIGITS: i32 = 3;

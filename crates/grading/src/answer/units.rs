@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::reward::algebra::Rational;
+use crate::algebra::Rational;
 
 /// What a number is a number of.
 #[derive(Clone, Debug, PartialEq)]

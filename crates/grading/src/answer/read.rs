@@ -3,7 +3,7 @@
 
 use super::lexer::{half_width, tokenize};
 use super::{Answer, Brackets, Quantity, parse};
-use crate::reward::algebra::{Constant, Decimal, Expression, Rational};
+use crate::algebra::{Constant, Decimal, Expression, Rational};
 
 /// An answer of more bytes is only compared as text, and that as it stands.
 const MAX_LENGTH: usize = 600;

@@ -1,7 +1,7 @@
 //! What math-verify makes of an answer: expressions, and what is built of them.
 //! Not here: reading them (`latex_parser`, `python_expression`); comparing them (`compare`).
 
-use crate::reward::algebra::Expression;
+use crate::algebra::Expression;
 
 /// A parsed answer.
 #[derive(Clone, Debug, PartialEq)]

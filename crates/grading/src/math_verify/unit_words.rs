@@ -1,7 +1,7 @@
 //! The units math-verify drops from the end of LaTeX before it parses it.
 //! Not here: the other steps of normalization (`normalize`); units as we read them (`answer::units`).
 
-use super::super::format::is_python_whitespace;
+use crate::format::is_python_whitespace;
 
 /// The words that are dropped from the end as units; in them a point stands for any character, since math-verify uses
 /// them as a regular expression. Surprises among them: `o`, `a .`, `per`, `prime`, `number`, and `c` or `d`, so that

@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 
 use super::latex_parser::is_of_letters;
 use super::value::{Relation, Value};
-use crate::reward::algebra::normal_form::are_proportional;
-use crate::reward::algebra::{Constant, Expression, NormalForm, evaluate, exactly_equal};
+use crate::algebra::normal_form::are_proportional;
+use crate::algebra::{Constant, Expression, NormalForm, evaluate, exactly_equal};
 
 /// The places that decimals are rounded to.
 const ROUNDING_PLACES: u32 = 6;

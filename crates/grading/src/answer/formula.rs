@@ -5,7 +5,7 @@
 
 use super::lexer::{Bracket, Kind, Sign, Token};
 use super::units::Unit;
-use crate::reward::algebra::{Constant, Decimal, Expression, Function, MAX_DEPTH, Rational};
+use crate::algebra::{Constant, Decimal, Expression, Function, MAX_DEPTH, Rational};
 
 /// A formula and the unit behind it.
 pub(super) struct Formula {

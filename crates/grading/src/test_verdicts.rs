@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::math_verify;
 use super::{GoldAnswer, Rule, grade};
 
-pub(super) const RECORDED: &str = include_str!("../../tests/golden/grading/recorded.jsonl");
-pub(super) const HAND_CHECKED: &str = include_str!("../../tests/golden/grading/hand_checked.jsonl");
-pub(super) const PAIRS: &str = include_str!("../../tests/golden/grading/pairs.jsonl");
-const DISAGREEMENTS: &str = include_str!("../../tests/golden/grading/disagreements.jsonl");
+pub(super) const RECORDED: &str = include_str!("../tests/golden/recorded.jsonl");
+pub(super) const HAND_CHECKED: &str = include_str!("../tests/golden/hand_checked.jsonl");
+pub(super) const PAIRS: &str = include_str!("../tests/golden/pairs.jsonl");
+const DISAGREEMENTS: &str = include_str!("../tests/golden/disagreements.jsonl");
 
 pub(super) fn rows(lines: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -112,7 +112,7 @@ fn every_disagreement_with_math_verify_is_explained() {
             text(row, "gold") == gold && text(row, "answer") == answer && row["answer_tag"] == ours
         })
     };
-    let document = include_str!("../../docs/grading.md");
+    let document = include_str!("../../../docs/grading.md");
     for row in &explained {
         assert!(document.contains(&format!("| {} |", text(row, "class"))), "{row}");
     }

@@ -1,7 +1,7 @@
 //! What stands in the boxes of a text, as math-verify takes it out (`extract_boxed_content` of `latex2sympy2_extended`).
 //! Not here: everything else that is done to LaTeX before it is parsed (`normalize`).
 
-use super::super::format::is_python_whitespace;
+use crate::format::is_python_whitespace;
 
 /// Which boxes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

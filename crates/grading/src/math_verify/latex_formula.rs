@@ -4,7 +4,7 @@
 use super::latex_lexer::Token;
 use super::latex_parser::{MAX_STEPS, Parser, number};
 use super::python_expression::decimal;
-use crate::reward::algebra::{Constant, Decimal, Expression, Function, Rational};
+use crate::algebra::{Constant, Decimal, Expression, Function, Rational};
 
 impl Parser<'_> {
     pub(super) fn sum(&mut self) -> Option<Expression> {

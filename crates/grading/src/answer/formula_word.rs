@@ -3,7 +3,7 @@
 
 use super::formula::Parser;
 use super::lexer::{Bracket, Kind, Sign};
-use crate::reward::algebra::{Constant, Expression, Function};
+use crate::algebra::{Constant, Expression, Function};
 
 /// Letters that stand together are multiplied, up to this many; longer words are none.
 const MAX_LETTERS: usize = 3;

@@ -8,7 +8,7 @@ use super::normalize::{MAX_LENGTH, normalize};
 use super::scan::{Plain, Span};
 use super::value::Value;
 use super::{latex_parser, python_expression};
-use crate::reward::algebra::{Expression, Rational};
+use crate::algebra::{Expression, Rational};
 
 /// The value of a find, if it parses, and its text. None where math-verify fails over the whole text.
 pub(super) fn understand(text: &[char], find: &Find) -> Option<(Option<Value>, String)> {
