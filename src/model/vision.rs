@@ -89,12 +89,17 @@ impl VisionTower {
         // A frame attends to itself alone, as in the reference.
         let frames: Vec<usize> = grids.iter().flat_map(|g| vec![g[1] * g[2]; g[0]]).collect();
         let context = Arc::new((angles, Segments::separate(&frames)?));
-        let mut x = stages.apply(patches, Keep::AsSet, |x| linear(x, &self.patch_embed, None))?;
+        let [mut x] = stages.apply([patches], Keep::AsSet, |[patches]| {
+            Ok([linear(patches, &self.patch_embed, None)?])
+        })?;
         for block in &self.blocks {
             let context = context.clone();
-            x = stages.apply(&x, Keep::AsSet, move |x| block.forward(x, &context.0, &context.1))?;
+            [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
+                Ok([block.forward(x, &context.0, &context.1)?])
+            })?;
         }
-        stages.apply(&x, Keep::AsSet, |x| self.merger.forward(x))
+        let [merged] = stages.apply([&x], Keep::AsSet, |[x]| Ok([self.merger.forward(x)?]))?;
+        Ok(merged)
     }
 }
 
