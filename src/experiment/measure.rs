@@ -12,6 +12,7 @@ use crate::eval::answers_file::AnswersFile;
 use crate::eval::{Answer, Summary, evaluate, summarize};
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
+use crate::model::parameters::Trained;
 use crate::train::evaluation::EvaluationQuestions;
 use crate::train::interrupt::Interrupt;
 
@@ -93,7 +94,7 @@ pub fn measure(
 ) -> Result<Measured, ExperimentError> {
     let EvaluationQuestions { label, questions, settings, .. } = asked;
     let processor = asked.processor(model.files)?;
-    let opened = open(model.files, model.dtype, model.device, |_| false)?;
+    let opened = open(model.files, model.dtype, model.device, Trained::Nothing)?;
     let (mut file, given) = match out {
         Some((out, identity)) => {
             let (file, given) = AnswersFile::open(out, identity)?;

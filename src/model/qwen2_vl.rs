@@ -9,7 +9,7 @@ use super::angles::language_angles;
 use super::config::Qwen2VlConfig;
 use super::language::{LanguageModel, Qkv};
 use super::packed::Packed;
-use super::parameters::Parameters;
+use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Inference, Keep, Stages, Tape};
 use super::vision::VisionTower;
 use crate::ops::{Angles, Parameter, TokenLogprob, segment_attention, token_logprob};
@@ -177,7 +177,7 @@ impl Qwen2Vl {
         temperature: f64,
         recompute: bool,
     ) -> Result<(TokenLogprob, Backward<'_>)> {
-        let trains_vision = self.parameters.trained().any(|p| p.name().starts_with("visual."));
+        let trains_vision = self.parameters.trains(ParameterGroup::Vision);
         let mut vision = Tape::new(&self.parameters, recompute);
         let images = if trains_vision {
             self.embed_images(&mut vision, packed)?

@@ -186,6 +186,7 @@ impl<'m> Stages<'m> for Tape<'m> {
 mod tests {
     use candle_core::{DType, Device};
 
+    use super::super::parameters::{ParameterGroup, ParameterShape, Trained};
     use super::*;
     use crate::ops::plain::linear;
 
@@ -196,8 +197,9 @@ mod tests {
     }
 
     fn weight() -> Parameters {
-        let tensors = [("w".to_owned(), numbers((3, 3), 3))];
-        Parameters::new(tensors.into(), |_| true).unwrap()
+        let group = ParameterGroup::Language;
+        let shape = ParameterShape { name: "w".to_owned(), dims: vec![3, 3], group };
+        Parameters::new(vec![(shape, numbers((3, 3), 3))], Trained::All).unwrap()
     }
 
     /// Two tensors become two; the second of them skips a stage, and is taken by two.

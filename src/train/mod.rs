@@ -2,7 +2,7 @@
 //!
 //! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`]) and measures itself on ([`evaluation`]), its plan ([`plan`]), what
 //! moves (`learner`), the loop (`trainer`) with its stages in their order: [`questions`],
-//! [`rollouts`], [`policy_step`] or [`supervised_step`] over [`micro_batch`]es, [`optimizer`]. Then the
+//! [`rollouts`], [`reference`](mod@reference), [`policy_step`] or [`supervised_step`] over [`micro_batch`]es, [`optimizer`]. Then the
 //! folder and its lock ([`run_folder`]), what is written into it as the run goes ([`records`],
 //! [`metrics`], [`json_lines`], [`tensorboard`]), what a run is resumed from ([`checkpoint`]), and what a person sees
 //! and does meanwhile ([`progress`], [`health`], [`interrupt`]).
@@ -25,6 +25,8 @@ mod trainer;
 pub mod questions;
 
 pub mod rollouts;
+
+pub mod reference;
 
 pub mod policy_step;
 

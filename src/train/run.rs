@@ -17,6 +17,7 @@ use super::plan::plan_opened;
 use super::policy_step::ScoringSettings;
 use super::progress::ProgressDisplay;
 use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
+use super::reference::Reference;
 use super::rollouts::RolloutGroup;
 use super::run_folder::RunFolder;
 use super::setup::{
@@ -26,7 +27,6 @@ use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
 use crate::eval::{Answer, evaluate, summarize};
 use crate::grpo::objective::ClipRange;
-use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::Processor;
 use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
@@ -80,7 +80,7 @@ struct Run<'a> {
     folder: RunFolder,
     records: RunRecords,
     learner: Learner,
-    reference: Option<Qwen2Vl>,
+    reference: Reference,
     generation: GenerationSettings,
     scorer: Scorer,
     health: Health,
@@ -114,11 +114,7 @@ impl<'a> Run<'a> {
             display.warn(&format!("{damage}; using the one before it"));
         }
         let learner = learner(config, setup, checkpoint)?;
-        let reference = learner
-            .kl_schedule
-            .needs_reference()
-            .then(|| learner.setup.open_reference())
-            .transpose()?;
+        let reference = Reference::open(&learner.kl_schedule, &learner.setup)?;
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
         let evaluation = evaluates.then(|| Evaluation::open(config, &learner.setup)).transpose()?;
@@ -235,7 +231,7 @@ impl<'a> Run<'a> {
         PolicyTrainer {
             clip_range: ClipRange { low: config.grpo.clip_low, high: config.grpo.clip_high },
             learner: &mut self.learner,
-            reference: self.reference.as_ref(),
+            reference: &self.reference,
             generation: &self.generation,
             scorer: &mut self.scorer,
             scoring,
@@ -270,12 +266,9 @@ impl<'a> Run<'a> {
     fn save(&mut self) -> Result<PathBuf, TrainError> {
         self.records.sync()?;
         let learner = &self.learner;
-        let parameters = learner.model.parameters();
-        let in_hub_order = learner.model.config().parameter_shapes().into_iter();
-        let tensors: candle_core::Result<Vec<_>> = in_hub_order
-            .map(|(name, _)| Ok((name.clone(), parameters.get(&name)?.value().detach())))
-            .collect();
-        let tensors = tensors.map_err(TrainError::during("collecting the parameters"))?;
+        let parameters = learner.model.parameters().in_hub_order();
+        let tensors: Vec<_> =
+            parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
         let (optimizer, masters) = (learner.optimizer.state(), learner.optimizer.masters());
         let state = State { optimizer: &optimizer, master_weights: &masters };
         let train = &learner.config.train;

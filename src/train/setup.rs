@@ -19,6 +19,7 @@ use crate::grpo::kl_schedule::KlSchedule;
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
+use crate::model::parameters::{ParameterGroup, Trained};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::model::{device, source};
 use crate::optim::adamw::AdamWSettings;
@@ -75,17 +76,16 @@ impl Setup {
         config: &RunConfig,
         files: &ModelFiles,
     ) -> Result<Qwen2Vl, TrainError> {
-        let freezes_vision = config.model.freeze_vision;
-        let is_trained = |name: &str| !(freezes_vision && name.starts_with("visual."));
-        Ok(open(files, self.dtype, &self.device, is_trained)?)
+        Ok(open(files, self.dtype, &self.device, trained(config))?)
     }
+}
 
-    /// The reference model: the one the run starts from, whatever it is resumed from.
-    ///
-    /// # Errors
-    /// The files are not those of a Qwen2-VL.
-    pub fn open_reference(&self) -> Result<Qwen2Vl, TrainError> {
-        Ok(open(&self.files, self.dtype, &self.device, |_| false)?)
+/// Which of the model's parameters a run trains.
+pub fn trained(config: &RunConfig) -> Trained {
+    if config.model.freeze_vision {
+        Trained::Frozen(&[ParameterGroup::Vision])
+    } else {
+        Trained::All
     }
 }
 

@@ -17,6 +17,7 @@ use super::policy_step::{
     Anchors, NonFiniteLoss, ObjectiveSettings, ScoringSettings, TrainedCompletion, TrainedGroup,
     accumulate_gradients, score_groups,
 };
+use super::reference::Reference;
 use super::rollouts::{RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups};
 use super::supervised_step::{Taught, accumulate_supervised};
 use crate::config::SftTarget;
@@ -39,7 +40,7 @@ pub(super) struct Trained {
 /// Runs updates of GRPO and GRPO-D.
 pub(super) struct PolicyTrainer<'a> {
     pub(super) learner: &'a mut Learner,
-    pub(super) reference: Option<&'a Qwen2Vl>,
+    pub(super) reference: &'a Reference,
     pub(super) generation: &'a GenerationSettings,
     pub(super) scorer: &'a mut Scorer,
     pub(super) scoring: ScoringSettings,
@@ -109,7 +110,7 @@ impl PolicyTrainer<'_> {
     ) -> Result<BatchAnchors, TrainError> {
         let started = Instant::now();
         let mut anchors = BatchAnchors::default();
-        if let Some(reference) = self.reference {
+        if let Some(reference) = self.reference.model() {
             (self.on_stage)("reference", 0);
             anchors.reference = self.score(reference, parts, masks)?;
         }
