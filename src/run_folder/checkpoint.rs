@@ -59,7 +59,7 @@ pub struct Progress {
 pub struct Contents<'a> {
     /// How far the run has come.
     pub progress: &'a Progress,
-    /// The policy's parameters by hub name, in the order of `Qwen2VlConfig::parameter_shapes`.
+    /// The policy's parameters by hub name, in the order of `Parameters::in_hub_order`.
     pub tensors: &'a [(String, Tensor)],
     /// The number type they are stored in: the run's.
     pub dtype: DType,

@@ -2,7 +2,7 @@
 //!
 //! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`], [`settings`]), its plan
 //! ([`plan`]), what moves (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in their order: [`draw`]
-//! over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor`, [`accumulate`] over [`micro_batch`]es, [`step`],
+//! over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over [`micro_batch`]es, [`step`],
 //! `record`; the same for supervised training ([`supervised_update`], [`supervised`]); what a person should look at
 //! ([`health`]).
 //! Not here: the folder and what is written into it (`run_folder`), the equations (`grpo`), the optimiser's arithmetic
@@ -31,6 +31,8 @@ pub mod draw;
 pub mod sample;
 
 pub mod reward;
+
+pub mod reference;
 
 mod anchor;
 

@@ -14,7 +14,7 @@ use super::ranks::Solo;
 use super::record::completion_records;
 use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
-use super::update::Trained;
+use super::update::TrainedBatch;
 use crate::config::RunConfig;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn train_batch(&mut self) -> Result<Trained, TrainError> {
+    fn train_batch(&mut self) -> Result<TrainedBatch, TrainError> {
         let display = &*self.display;
         let mut n_tokens = 0;
         let mut on_stage = |name: &'static str, n_new: usize| {
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn record(&mut self, trained: &Trained) -> Result<(), TrainError> {
+    fn record(&mut self, trained: &TrainedBatch) -> Result<(), TrainError> {
         for reason in &trained.skipped {
             self.display.warn(&format!("left out a row: {reason}"));
         }
@@ -288,14 +288,11 @@ impl<'a> Run<'a> {
             return Ok(path.clone());
         }
         self.records.sync()?;
-        let failed = TrainError::during("collecting the parameters");
+        let failed = TrainError::during("collecting the optimiser's state");
         let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);
-        let parameters = model.parameters();
-        let in_hub_order = model.config().parameter_shapes().into_iter();
-        let tensors: candle_core::Result<Vec<_>> = in_hub_order
-            .map(|(name, _)| Ok((name.clone(), parameters.get(&name)?.value().detach())))
-            .collect();
-        let tensors = tensors.map_err(&failed)?;
+        let parameters = model.parameters().in_hub_order();
+        let tensors: Vec<_> =
+            parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
         let (state, masters) = (optimizer.state().map_err(&failed)?, optimizer.masters());
         let state = State { optimizer: &state, master_weights: &masters };
         let train = &self.config.train;

@@ -13,6 +13,7 @@ use crate::config::{KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
+use crate::model::parameters::{ParameterGroup, Trained};
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
@@ -35,6 +36,15 @@ pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
             // An incomplete last batch is filled from the next epoch's beginning.
             ((epochs * n_rows).div_ceil(prompts) * updates) as u64
         }
+    }
+}
+
+/// Which of the model's parameters a run trains.
+pub fn trained(config: &RunConfig) -> Trained {
+    if config.model.freeze_vision {
+        Trained::Frozen(&[ParameterGroup::Vision])
+    } else {
+        Trained::All
     }
 }
 

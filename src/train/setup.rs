@@ -10,9 +10,10 @@ use super::error::TrainError;
 use super::policy::Policy;
 use super::prompt_sampler::Epochs;
 use super::ranks::Ranks;
+use super::reference::Reference;
 use super::settings::{
     generation_settings, grpo_settings, optimizer_settings, reward_settings, supervised_settings,
-    total_updates,
+    total_updates, trained,
 };
 use super::step::Optimizer;
 use super::supervised_update::SupervisedTrainer;
@@ -92,9 +93,7 @@ impl Setup {
 
     /// The model to train, from `files`: the run's own, or a checkpoint's.
     fn open_model(&self, config: &RunConfig, files: &ModelFiles) -> Result<Qwen2Vl, TrainError> {
-        let freezes_vision = config.model.freeze_vision;
-        let is_trained = |name: &str| !(freezes_vision && name.starts_with("visual."));
-        Ok(open(files, self.dtype, &self.device, is_trained)?)
+        Ok(open(files, self.dtype, &self.device, trained(config))?)
     }
 
     /// What makes the run's updates.
@@ -111,12 +110,7 @@ impl Setup {
             return Ok(Trainer::Supervised(SupervisedTrainer { settings, processor }));
         }
         let settings = grpo_settings(config, self.total_updates);
-        // The reference is the model that the run starts from, whatever it is resumed from.
-        let reference = settings
-            .kl_schedule
-            .needs_reference()
-            .then(|| open(&self.files, self.dtype, &self.device, |_| false))
-            .transpose()?;
+        let reference = Reference::open(&settings.kl_schedule, self)?;
         let generation = generation_settings(config, &processor, vocab_size);
         let scorer = Scorer::new(reward_settings(config))?;
         let trainer = GrpoTrainer { settings, generation, processor, scorer, reference };

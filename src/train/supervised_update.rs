@@ -10,7 +10,7 @@ use super::error::TrainError;
 use super::policy::Policy;
 use super::record::UpdateClock;
 use super::supervised::{Taught, accumulate_supervised};
-use super::update::Trained;
+use super::update::TrainedBatch;
 use crate::config::SftTarget;
 use crate::data::{Sample, bare_answer, supervised_completion};
 use crate::processor::Processor;
@@ -42,7 +42,7 @@ impl SupervisedTrainer {
         policy: &mut Policy,
         questions: &mut DrawnQuestions,
         on_stage: &mut OnStage,
-    ) -> Result<Trained, TrainError> {
+    ) -> Result<TrainedBatch, TrainError> {
         let SupervisedSettings { prompts_per_update, taught, scoring, .. } = self.settings;
         let mut clock = UpdateClock::start();
         let drawn = questions.take(prompts_per_update)?;
@@ -77,7 +77,7 @@ impl SupervisedTrainer {
             grad_norm: step.grad_norm,
             ..clock.update_ends(sums.n_packed)
         };
-        Ok(Trained { metrics: vec![line], groups: Vec::new(), skipped: drawn.skipped })
+        Ok(TrainedBatch { metrics: vec![line], groups: Vec::new(), skipped: drawn.skipped })
     }
 
     /// The tokens that a sample teaches, the end of the turn among them.

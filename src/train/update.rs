@@ -16,19 +16,19 @@ use super::draw::{DrawnQuestions, check_lengths};
 use super::error::TrainError;
 use super::policy::Policy;
 use super::record::{UpdateClock, update_metrics};
+use super::reference::Reference;
 use super::reward::{RolloutGroup, reward};
 use super::sample::{RolloutNames, sample};
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::ObjectiveSettings;
-use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::Processor;
 use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
 use crate::run_folder::metrics::UpdateMetrics;
 
 /// What a batch gave: a line of metrics per update, and what was sampled for them.
-pub(super) struct Trained {
+pub(super) struct TrainedBatch {
     /// One per update.
     pub(super) metrics: Vec<UpdateMetrics>,
     /// The batch's groups; none in supervised training.
@@ -70,8 +70,7 @@ pub(super) struct GrpoTrainer {
     pub(super) generation: GenerationSettings,
     pub(super) processor: Arc<Processor>,
     pub(super) scorer: Scorer,
-    /// None where the KL weight is zero throughout.
-    pub(super) reference: Option<Qwen2Vl>,
+    pub(super) reference: Reference,
 }
 
 impl GrpoTrainer {
@@ -81,7 +80,7 @@ impl GrpoTrainer {
         policy: &mut Policy,
         questions: &mut DrawnQuestions,
         on_stage: &mut OnStage,
-    ) -> Result<Trained, TrainError> {
+    ) -> Result<TrainedBatch, TrainError> {
         let settings = &self.settings;
         let mut clock = UpdateClock::start();
         let drawn = questions.take(settings.prompts_per_update * settings.mini_batches)?;
@@ -103,7 +102,7 @@ impl GrpoTrainer {
             chunks.iter().map(|groups| trained(groups, settings.mask_truncated)).collect();
         // In a batch's only update the policy is the one that sampled.
         let old = (settings.updates_per_rollout > 1).then_some(&policy.sampling);
-        let models = (self.reference.as_ref(), old);
+        let models = (self.reference.model(), old);
         let anchors = BatchAnchors::compute(&mini_batches, models, settings.scoring, on_stage)
             .map_err(TrainError::during("computing log-probabilities"))?;
         clock.reference_took(anchors.s_reference);
@@ -122,7 +121,7 @@ impl GrpoTrainer {
             metrics.push(UpdateMetrics { kl: anchors.reference.map(|_| sums.kl), ..line });
         }
         questions.observe(&groups.iter().map(RolloutGroup::outcome).collect::<Vec<_>>());
-        Ok(Trained { metrics, groups, skipped: drawn.skipped })
+        Ok(TrainedBatch { metrics, groups, skipped: drawn.skipped })
     }
 }
 

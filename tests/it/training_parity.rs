@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use othink::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
+use othink::model::open::open;
+use othink::model::parameters::{ParameterGroup, Trained};
 use othink::model::qwen2_vl::Qwen2Vl;
 use othink::optim::adamw::AdamWSettings;
 use othink::optim::lr_schedule::{Decay, LrSchedule};
@@ -245,7 +247,8 @@ fn a_frozen_vision_tower_gets_no_gradient_and_changes_no_other() {
     let batch = Batch::load(&golden);
     let files = crate::golden::files("policy");
     let is_language = |name: &str| !name.starts_with("visual.");
-    let frozen = othink::model::open::open(&files, DType::F32, &device(), is_language).unwrap();
+    let trained = Trained::Frozen(&[ParameterGroup::Vision]);
+    let frozen = open(&files, DType::F32, &device(), trained).unwrap();
     run_objective(&golden, &batch, &frozen, (true, 0.04), SCORING, &batch.groups());
     let frozen = gradients(&frozen);
     assert!(frozen.keys().all(|name| is_language(name)));
@@ -265,7 +268,7 @@ fn bf16_through_plain_compositions_stays_near_f32() {
     let batch = Batch::load(&golden);
     let run = |dtype| {
         let files = crate::golden::files("policy");
-        let model = othink::model::open::open(&files, dtype, &device(), |_| true).unwrap();
+        let model = open(&files, dtype, &device(), Trained::All).unwrap();
         let case = (false, 0.0);
         let loss = run_objective(&golden, &batch, &model, case, SCORING, &batch.groups()).loss;
         (loss, gradients(&model))
