@@ -12,7 +12,9 @@ use super::optimizer::Optimizer;
 use super::plan::plan_opened;
 use super::policy_step::ScoringSettings;
 use super::rollouts::RolloutGroup;
-use super::settings::{generation_settings, kl_schedule, optimizer_settings, reward_settings};
+use super::settings::{
+    generation_settings, kl_schedule, optimizer_settings, recording_limits, reward_settings,
+};
 use super::setup::Setup;
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
@@ -26,6 +28,7 @@ use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
 use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
+use crate::rollout::replay::Recording;
 use crate::run_folder::RunFolder;
 use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
 use crate::run_folder::metrics;
@@ -82,6 +85,8 @@ struct Run<'a> {
     learner: Learner,
     reference: Option<Qwen2Vl>,
     generation: GenerationSettings,
+    /// Completions that are taken instead of being sampled.
+    recording: Option<Recording>,
     scorer: Scorer,
     health: Health,
     /// What the run measures itself on; `None` where it never does.
@@ -124,6 +129,7 @@ impl<'a> Run<'a> {
         let evaluation = evaluates.then(|| Evaluation::open(config, &learner.setup)).transpose()?;
         let vocab_size = learner.model.config().text.vocab_size;
         let generation = generation_settings(config, &learner.setup.processor, vocab_size);
+        let recording = recording(config, &learner)?;
         let last_update = checkpoint.map(|checkpoint| checkpoint.progress.update);
         let folder = match resumed {
             Some((folder, _)) => folder,
@@ -139,6 +145,7 @@ impl<'a> Run<'a> {
             learner,
             reference,
             generation,
+            recording,
             scorer,
             health,
             evaluation,
@@ -237,6 +244,7 @@ impl<'a> Run<'a> {
             learner: &mut self.learner,
             reference: self.reference.as_ref(),
             generation: &self.generation,
+            recording: self.recording.as_mut(),
             scorer: &mut self.scorer,
             scoring,
             on_stage: &mut on_stage,
@@ -249,8 +257,10 @@ impl<'a> Run<'a> {
             self.display.warn(&format!("left out a row: {reason}"));
         }
         let first = trained.metrics.first().map_or(0, |line| line.update);
+        let records_ids = self.learner.config.train.record_token_ids;
+        let records = |group| completion_records(group, first, records_ids);
         let mut completions: Vec<CompletionRecord> =
-            trained.groups.iter().flat_map(|group| completion_records(group, first)).collect();
+            trained.groups.iter().flat_map(records).collect();
         for record in &completions {
             self.records.completions.append(record)?;
         }
@@ -323,6 +333,14 @@ fn learner(
     Ok(Learner { config, setup, model, sampler, optimizer, kl_schedule, progress })
 }
 
+/// The completions that the run takes instead of sampling; none where it samples.
+fn recording(config: &RunConfig, learner: &Learner) -> Result<Option<Recording>, TrainError> {
+    let vocab_size = learner.model.config().text.vocab_size;
+    let limits = recording_limits(config, vocab_size, learner.setup.total_updates);
+    let open = |path: &PathBuf| Recording::open(path, &limits);
+    Ok(config.rollout.replay.as_ref().map(open).transpose()?)
+}
+
 /// The watch over a run, which has seen what the run's records hold already.
 fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> {
     let train = &config.train;
@@ -338,7 +356,11 @@ fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> 
 }
 
 /// The lines of `completions.jsonl` of a group.
-fn completion_records(group: &RolloutGroup, update: u64) -> impl Iterator<Item = CompletionRecord> {
+fn completion_records(
+    group: &RolloutGroup,
+    update: u64,
+    records_ids: bool,
+) -> impl Iterator<Item = CompletionRecord> {
     let sample = &group.question.sample;
     group.completions.iter().enumerate().map(move |(completion_idx, scored)| CompletionRecord {
         update,
@@ -359,6 +381,7 @@ fn completion_records(group: &RolloutGroup, update: u64) -> impl Iterator<Item =
         reward: scored.reward.total,
         advantage: scored.advantage,
         n_tokens: scored.completion.token_ids.len(),
+        token_ids: records_ids.then(|| scored.completion.token_ids.clone()),
         is_truncated: !scored.completion.is_finished,
     })
 }

@@ -16,6 +16,7 @@ use super::policy_step::{
     Anchors, NonFiniteLoss, ObjectiveSettings, ScoringSettings, TrainedCompletion, TrainedGroup,
     accumulate_gradients, score_groups,
 };
+use super::questions::Question;
 use super::rollouts::{RolloutGroup, RolloutNames, sample_groups, score_groups as reward_groups};
 use super::supervised_step::{Taught, accumulate_supervised};
 use crate::config::SftTarget;
@@ -23,7 +24,8 @@ use crate::data::{Sample, bare_answer, supervised_completion};
 use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::reward::Scorer;
-use crate::rollout::engine::GenerationSettings;
+use crate::rollout::engine::{Completion, GenerationSettings};
+use crate::rollout::replay::Recording;
 use crate::run_folder::metrics::{UpdateMetrics, peak_bytes};
 
 /// What a batch gave: a line of metrics per update, and what was sampled for them.
@@ -41,6 +43,8 @@ pub(super) struct PolicyTrainer<'a> {
     pub(super) learner: &'a mut Learner,
     pub(super) reference: Option<&'a Qwen2Vl>,
     pub(super) generation: &'a GenerationSettings,
+    /// Completions that are taken instead of being sampled.
+    pub(super) recording: Option<&'a mut Recording>,
     pub(super) scorer: &'a mut Scorer,
     pub(super) scoring: ScoringSettings,
     pub(super) clip_range: ClipRange,
@@ -81,24 +85,28 @@ impl PolicyTrainer<'_> {
         let grpo = &learner.config.grpo;
         let batch = learner.next_questions(grpo.prompts_per_rollout())?;
         learner.check_lengths(&batch.questions, self.generation.max_new_tokens)?;
+        (self.on_stage)("rollout", 0);
+        let completions = self.completions(&batch.questions)?;
+        let processor = &self.learner.setup.processor;
+        let groups = reward_groups(processor, batch.questions, completions, self.scorer)?;
+        Ok((groups, batch.skipped))
+    }
+
+    /// A group per question, sampled or recorded.
+    fn completions(&mut self, questions: &[Question]) -> Result<Vec<Vec<Completion>>, TrainError> {
+        let learner = &*self.learner;
+        if let Some(recording) = &mut self.recording {
+            let ids: Vec<&str> = questions.iter().map(|q| q.sample.id.as_str()).collect();
+            return Ok(recording.take(learner.progress.update + 1, &ids)?);
+        }
         let names = RolloutNames {
             seed: learner.config.train.seed,
             update: learner.progress.update as u32,
             group_size: learner.config.grpo.group_size,
         };
-        (self.on_stage)("rollout", 0);
         let mut on_tokens = |n| (self.on_stage)("rollout", n);
-        let completions = sample_groups(
-            &learner.sampler,
-            &batch.questions,
-            self.generation,
-            names,
-            &mut on_tokens,
-        )
-        .map_err(TrainError::during("sampling completions"))?;
-        let groups =
-            reward_groups(&learner.setup.processor, batch.questions, completions, self.scorer)?;
-        Ok((groups, batch.skipped))
+        sample_groups(&learner.sampler, questions, self.generation, names, &mut on_tokens)
+            .map_err(TrainError::during("sampling completions"))
     }
 
     /// The log-probabilities that stay put while the batch's updates move the policy.

@@ -15,6 +15,7 @@ mod grade;
 mod hub;
 mod parity;
 mod plan;
+mod replay;
 mod report;
 mod rollouts;
 mod tidy;
