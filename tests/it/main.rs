@@ -20,5 +20,6 @@ mod report;
 mod rollouts;
 mod tidy;
 mod train;
+mod trainer_golden;
 mod training_parity;
 mod wrong_input;
