@@ -60,6 +60,9 @@ pub enum TrainError {
     /// A solution that the reward cannot use.
     #[error(transparent)]
     Solution(#[from] crate::reward::UnusableSolution),
+    /// Completions that were to be taken from a file.
+    #[error(transparent)]
+    Replay(#[from] crate::rollout::replay::ReplayError),
     /// The command of a custom reward.
     #[error(transparent)]
     CustomReward(#[from] crate::reward::ExternalError),

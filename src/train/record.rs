@@ -115,9 +115,11 @@ fn component_means(groups: &[RolloutGroup], n: f64) -> BTreeMap<String, f64> {
 /// The lines of `completions.jsonl` of a group.
 ///
 /// - `update`: the first update that it serves, from 1
+/// - `records_ids`: with the tokens
 pub(super) fn completion_records(
     group: &RolloutGroup,
     update: u64,
+    records_ids: bool,
 ) -> impl Iterator<Item = CompletionRecord> {
     let sample = &group.question.sample;
     group.completions.iter().enumerate().map(move |(completion_idx, member)| {
@@ -137,6 +139,7 @@ pub(super) fn completion_records(
             reward: reward.total,
             advantage: member.advantage,
             n_tokens: member.completion.token_ids.len(),
+            token_ids: records_ids.then(|| member.completion.token_ids.clone()),
             is_truncated: !member.completion.is_finished,
         }
     })

@@ -262,8 +262,10 @@ impl<'a> Run<'a> {
             self.display.warn(&format!("left out a row: {reason}"));
         }
         let first = trained.metrics.first().map_or(0, |line| line.update);
+        let records_ids = self.config.train.record_token_ids;
+        let records = |group| completion_records(group, first, records_ids);
         let mut completions: Vec<CompletionRecord> =
-            trained.groups.iter().flat_map(|group| completion_records(group, first)).collect();
+            trained.groups.iter().flat_map(records).collect();
         for record in &completions {
             self.records.completions.append(record)?;
         }

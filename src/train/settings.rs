@@ -19,6 +19,7 @@ use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
 use crate::reward::{ExternalCommand, RewardSettings};
 use crate::rollout::engine::GenerationSettings;
+use crate::rollout::replay::RecordingLimits;
 use crate::rollout::sampler::{Sampler, Suppressed};
 
 /// Optimiser steps of the whole run over that many rows an epoch.
@@ -166,6 +167,21 @@ pub fn generation_settings(
         max_new_tokens: rollout.max_new_tokens,
         stop_ids,
         max_batch: rollout.max_batch,
+    }
+}
+
+/// What the run has room for in recorded completions.
+pub fn recording_limits(
+    config: &RunConfig,
+    vocab_size: usize,
+    total_updates: u64,
+) -> RecordingLimits {
+    RecordingLimits {
+        vocab_size,
+        max_new_tokens: config.rollout.max_new_tokens,
+        group_size: config.grpo.group_size,
+        updates_per_rollout: config.grpo.updates_per_rollout as u64,
+        total_updates,
     }
 }
 

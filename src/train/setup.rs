@@ -12,8 +12,8 @@ use super::prompt_sampler::Epochs;
 use super::ranks::Ranks;
 use super::reference::Reference;
 use super::settings::{
-    generation_settings, grpo_settings, optimizer_settings, reward_settings, supervised_settings,
-    total_updates, trained,
+    generation_settings, grpo_settings, optimizer_settings, recording_limits, reward_settings,
+    supervised_settings, total_updates, trained,
 };
 use super::step::Optimizer;
 use super::supervised_update::SupervisedTrainer;
@@ -27,6 +27,7 @@ use crate::model::qwen2_vl::Qwen2Vl;
 use crate::model::{device, source};
 use crate::processor::Processor;
 use crate::reward::{Scorer, check_solutions};
+use crate::rollout::replay::Recording;
 use crate::run_folder::checkpoint::Loaded;
 
 /// What a run computes with, apart from the model that it trains.
@@ -112,8 +113,11 @@ impl Setup {
         let settings = grpo_settings(config, self.total_updates);
         let reference = Reference::open(&settings.kl_schedule, self)?;
         let generation = generation_settings(config, &processor, vocab_size);
+        let limits = recording_limits(config, vocab_size, self.total_updates);
+        let replay = config.rollout.replay.as_ref();
+        let recording = replay.map(|path| Recording::open(path, &limits)).transpose()?;
         let scorer = Scorer::new(reward_settings(config))?;
-        let trainer = GrpoTrainer { settings, generation, processor, scorer, reference };
+        let trainer = GrpoTrainer { settings, generation, recording, processor, scorer, reference };
         Ok(Trainer::Grpo(Box::new(trainer)))
     }
 }

@@ -12,7 +12,7 @@ use super::accumulate::{
     TrainedGroup, accumulate, count,
 };
 use super::anchor::BatchAnchors;
-use super::draw::{DrawnQuestions, check_lengths};
+use super::draw::{DrawnQuestions, Question, check_lengths};
 use super::error::TrainError;
 use super::policy::Policy;
 use super::record::{UpdateClock, update_metrics};
@@ -24,7 +24,8 @@ use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::ObjectiveSettings;
 use crate::processor::Processor;
 use crate::reward::Scorer;
-use crate::rollout::engine::GenerationSettings;
+use crate::rollout::engine::{Completion, GenerationSettings};
+use crate::rollout::replay::Recording;
 use crate::run_folder::metrics::UpdateMetrics;
 
 /// What a batch gave: a line of metrics per update, and what was sampled for them.
@@ -68,6 +69,8 @@ pub struct GrpoSettings {
 pub(super) struct GrpoTrainer {
     pub(super) settings: GrpoSettings,
     pub(super) generation: GenerationSettings,
+    /// Completions that are taken instead of being sampled.
+    pub(super) recording: Option<Recording>,
     pub(super) processor: Arc<Processor>,
     pub(super) scorer: Scorer,
     pub(super) reference: Reference,
@@ -81,17 +84,13 @@ impl GrpoTrainer {
         questions: &mut DrawnQuestions,
         on_stage: &mut OnStage,
     ) -> Result<TrainedBatch, TrainError> {
-        let settings = &self.settings;
+        let settings = self.settings.clone();
         let mut clock = UpdateClock::start();
         let drawn = questions.take(settings.prompts_per_update * settings.mini_batches)?;
         check_lengths(&drawn.questions, self.generation.max_new_tokens, &policy.model)?;
 
         on_stage("rollout", 0);
-        let (prompts, generation) = (&drawn.questions, &self.generation);
-        let names = settings.names(policy.update);
-        let mut on_tokens = |n| on_stage("rollout", n);
-        let completions = sample(&policy.sampling, prompts, generation, names, &mut on_tokens)
-            .map_err(TrainError::during("sampling completions"))?;
+        let completions = self.completions(policy, &drawn.questions, on_stage)?;
 
         let scorer = (&mut self.scorer, settings.estimator);
         let groups = reward(&self.processor, scorer, drawn.questions, completions)?;
@@ -122,6 +121,25 @@ impl GrpoTrainer {
         }
         questions.observe(&groups.iter().map(RolloutGroup::outcome).collect::<Vec<_>>());
         Ok(TrainedBatch { metrics, groups, skipped: drawn.skipped })
+    }
+}
+
+impl GrpoTrainer {
+    /// A group per question, sampled or recorded.
+    fn completions(
+        &mut self,
+        policy: &Policy,
+        questions: &[Question],
+        on_stage: &mut OnStage,
+    ) -> Result<Vec<Vec<Completion>>, TrainError> {
+        if let Some(recording) = &mut self.recording {
+            let ids: Vec<&str> = questions.iter().map(|q| q.sample.id.as_str()).collect();
+            return Ok(recording.take(policy.update + 1, &ids)?);
+        }
+        let names = self.settings.names(policy.update);
+        let mut on_tokens = |n| on_stage("rollout", n);
+        sample(&policy.sampling, questions, &self.generation, names, &mut on_tokens)
+            .map_err(TrainError::during("sampling completions"))
     }
 }
 

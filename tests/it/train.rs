@@ -54,11 +54,11 @@ pub(crate) fn lines(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn untimed(path: &Path) -> Vec<Value> {
+fn without(fields: &[&str], path: &Path) -> Vec<Value> {
     let mut lines = lines(path);
     for line in &mut lines {
-        for field in TIMED {
-            line.as_object_mut().unwrap().remove(field);
+        for field in TIMED.iter().chain(fields) {
+            line.as_object_mut().unwrap().remove(*field);
         }
     }
     lines
@@ -66,6 +66,11 @@ fn untimed(path: &Path) -> Vec<Value> {
 
 /// Everything that a run leaves, to the bit, but for times.
 pub(crate) fn assert_same_run(a: &Path, b: &Path) {
+    assert_same_run_but(&[], a, b);
+}
+
+/// As [`assert_same_run`], without some fields of `metrics.jsonl`.
+pub(crate) fn assert_same_run_but(fields: &[&str], a: &Path, b: &Path) {
     for name in [
         "completions.jsonl",
         "checkpoints/step-000006/model.safetensors",
@@ -75,7 +80,8 @@ pub(crate) fn assert_same_run(a: &Path, b: &Path) {
         let (ours, theirs) = (std::fs::read(a.join(name)), std::fs::read(b.join(name)));
         assert!(ours.unwrap() == theirs.unwrap(), "{name} differs");
     }
-    assert_eq!(untimed(&a.join("metrics.jsonl")), untimed(&b.join("metrics.jsonl")));
+    let metrics = |run: &Path| without(fields, &run.join("metrics.jsonl"));
+    assert_eq!(metrics(a), metrics(b));
 }
 
 #[test]

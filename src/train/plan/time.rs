@@ -81,7 +81,7 @@ pub(super) fn seconds_per_update(
     if kl_schedule(config, 1).needs_reference() {
         operations += stream;
     }
-    if config.method == Method::Sft {
+    if config.method == Method::Sft || config.rollout.replay.is_some() {
         return operations / speed.operations;
     }
     operations += work.prompts as f64 * forward(work.prompt_tokens, 1, work.patches);
