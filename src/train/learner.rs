@@ -76,10 +76,9 @@ impl Learner {
                 self.progress.update += 1;
                 Ok(report)
             }
-            Stepped::NonFinite(names) => {
-                let which = names.first().map_or("gradient", String::as_str);
-                let quantity = format!("the gradient of {which}");
-                Err(self.not_finite(&quantity, f64::NAN, &samples()))
+            Stepped::NonFinite(norm) => {
+                let (quantity, found) = norm.culprit();
+                Err(self.not_finite(&quantity, found, &samples()))
             }
         }
     }
