@@ -54,10 +54,9 @@ impl Policy {
                 self.update += 1;
                 Ok(report)
             }
-            Stepped::NonFinite(names) => {
-                let which = names.first().map_or("gradient", String::as_str);
-                let quantity = format!("the gradient of {which}");
-                Err(self.not_finite(&quantity, f64::NAN, &samples()))
+            Stepped::NonFinite(norm) => {
+                let (quantity, found) = norm.culprit();
+                Err(self.not_finite(&quantity, found, &samples()))
             }
         }
     }

@@ -49,8 +49,8 @@ pub struct StepReport {
 pub enum Stepped {
     /// The parameters moved.
     Done(StepReport),
-    /// Nothing moved: the gradients of these parameters are not finite.
-    NonFinite(Vec<String>),
+    /// Nothing moved: this norm is not finite.
+    NonFinite(GradNorm),
 }
 
 impl Optimizer {
@@ -106,7 +106,7 @@ impl Optimizer {
         ranks.sum_tensors(&gradients.iter().map(|(_, g)| g.clone()).collect::<Vec<_>>())?;
         let norm: GradNorm = grad_norm(gradients.iter().map(|(p, g)| (p.name(), g)))?;
         if !norm.non_finite.is_empty() || !norm.norm.is_finite() {
-            return Ok(Stepped::NonFinite(norm.non_finite));
+            return Ok(Stepped::NonFinite(norm));
         }
         let lr = self.settings.schedule.lr(s);
         let mut step = self.adamw.begin_step(lr, norm.factor(self.settings.clip_norm));
