@@ -3,9 +3,17 @@
 
 use std::time::Duration;
 
-use super::optimizer::OptimizerSettings;
+use super::accumulate::ScoringSettings;
+use super::health::Thresholds;
+use super::step::OptimizerSettings;
+use super::supervised::Taught;
+use super::supervised_update::SupervisedSettings;
+use super::update::GrpoSettings;
 use crate::config::{KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength};
+use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
+use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
+use crate::model::parameters::{ParameterGroup, Trained};
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
@@ -31,6 +39,15 @@ pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
     }
 }
 
+/// Which of the model's parameters a run trains.
+pub fn trained(config: &RunConfig) -> Trained {
+    if config.model.freeze_vision {
+        Trained::Frozen(&[ParameterGroup::Vision])
+    } else {
+        Trained::All
+    }
+}
+
 /// The KL weight over the run, Eq. (3); none where the method has none.
 pub fn kl_schedule(config: &RunConfig, total_updates: u64) -> KlSchedule {
     let kl = &config.kl;
@@ -46,6 +63,60 @@ pub fn kl_schedule(config: &RunConfig, total_updates: u64) -> KlSchedule {
             explore_updates: kl.explore.in_updates(total_updates as usize) as u64,
             total_updates,
         },
+    }
+}
+
+/// The updates of GRPO and GRPO-D.
+pub fn grpo_settings(config: &RunConfig, total_updates: u64) -> GrpoSettings {
+    let grpo = &config.grpo;
+    GrpoSettings {
+        seed: config.train.seed,
+        group_size: grpo.group_size,
+        prompts_per_update: grpo.prompts_per_update,
+        mini_batches: grpo.mini_batches,
+        updates_per_rollout: grpo.updates_per_rollout,
+        mask_truncated: grpo.mask_truncated,
+        estimator: Estimator::GroupNormalized,
+        scoring: scoring_settings(config, config.rollout.temperature),
+        objective: ObjectiveSettings {
+            ratio_level: RatioLevel::Token,
+            normalizer: Normalizer::CompletionMean,
+            clip_range: ClipRange { low: grpo.clip_low, high: grpo.clip_high },
+            log_ratio_limit: grpo.log_ratio_limit,
+        },
+        kl_schedule: kl_schedule(config, total_updates),
+        total_updates,
+    }
+}
+
+/// The updates of supervised training.
+pub fn supervised_settings(config: &RunConfig) -> SupervisedSettings {
+    let taught =
+        if config.sft.train_on_prompt { Taught::PromptAndCompletion } else { Taught::Completion };
+    SupervisedSettings {
+        prompts_per_update: config.grpo.prompts_per_update,
+        target: config.sft.target,
+        taught,
+        // Teaching is at temperature 1, whatever completions are sampled at.
+        scoring: scoring_settings(config, 1.0),
+    }
+}
+
+fn scoring_settings(config: &RunConfig, temperature: f64) -> ScoringSettings {
+    ScoringSettings {
+        temperature,
+        tokens_per_micro_batch: config.train.tokens_per_micro_batch,
+        recompute: config.model.activation_checkpointing,
+    }
+}
+
+/// When a person is warned.
+pub fn thresholds(config: &RunConfig) -> Thresholds {
+    let train = &config.train;
+    Thresholds {
+        silent_updates: train.warn_after_silent_updates,
+        duplicate_fraction: train.warn_duplicate_fraction,
+        truncated_fraction: train.warn_truncated_fraction,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cli;
 mod datasets;
+mod early_end;
 mod examples;
 mod experiments;
 mod golden;

@@ -20,7 +20,7 @@ const TIMED: [&str; 7] = [
 
 /// A short run on the micro checkpoint. Random weights earn nothing, so the KL term, a large rate and a
 /// changed reference are what moves them.
-fn config(folder: &Path, method: &str) -> PathBuf {
+pub(crate) fn config(folder: &Path, method: &str) -> PathBuf {
     let model = crate::golden::folder().join("policy").display().to_string();
     let text = format!(
         "method = \"{method}\"\n\
@@ -37,19 +37,19 @@ fn config(folder: &Path, method: &str) -> PathBuf {
     path
 }
 
-fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
+pub(crate) fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     command.args(["train", "--config"]).arg(config).arg("--out").arg(out).args(more);
     command
 }
 
-fn succeed(mut command: Command) -> Output {
+pub(crate) fn succeed(mut command: Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
-fn lines(path: &Path) -> Vec<Value> {
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -65,7 +65,7 @@ fn untimed(path: &Path) -> Vec<Value> {
 }
 
 /// Everything that a run leaves, to the bit, but for times.
-fn assert_same_run(a: &Path, b: &Path) {
+pub(crate) fn assert_same_run(a: &Path, b: &Path) {
     for name in [
         "completions.jsonl",
         "checkpoints/step-000006/model.safetensors",

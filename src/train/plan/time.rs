@@ -13,6 +13,7 @@ use super::memory::parameters;
 use super::workload::Workload;
 use crate::config::{Method, RunConfig};
 use crate::model::config::Qwen2VlConfig;
+use crate::model::parameters::ParameterGroup;
 use crate::train::settings::kl_schedule;
 
 /// Rows of the large product that is timed.
@@ -65,9 +66,9 @@ pub(super) fn seconds_per_update(
     work: &Workload,
     speed: Speed,
 ) -> f64 {
-    let vision = parameters(model, |name| name.starts_with("visual.")) as f64;
-    let language = parameters(model, |name| {
-        !name.starts_with("visual.") && !name.starts_with("model.embed_tokens")
+    let vision = parameters(model, |p| p.group == ParameterGroup::Vision) as f64;
+    let language = parameters(model, |p| {
+        p.group == ParameterGroup::Language && !p.name.starts_with("model.embed_tokens")
     }) as f64;
     let head = (model.text.vocab_size * model.text.hidden_size) as f64;
     let forward = |tokens: usize, scored: usize, patches: usize| {

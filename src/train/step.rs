@@ -1,10 +1,12 @@
-//! One optimiser step over all trained parameters: clip, learning rate, AdamW, master weights.
+//! The sixth stage of an update: one optimiser step over all trained parameters, by clip, learning rate, AdamW and master
+//! weights.
 //! Not here: AdamW's arithmetic, the schedule's and the norm's (`optim`).
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
+use super::ranks::Ranks;
 use crate::model::parameters::Parameters;
 use crate::ops::Parameter;
 use crate::optim::adamw::{AdamW, AdamWSettings};
@@ -57,30 +59,35 @@ impl Optimizer {
     /// # Errors
     /// Master weights cannot be allocated.
     pub fn new(settings: OptimizerSettings, parameters: &Parameters) -> Result<Self> {
-        let masters = parameters
+        let masters: BTreeMap<String, Tensor> = parameters
             .trained()
             .filter(|p| !has_own_precision(p))
             .map(|p| Ok((p.name().to_owned(), p.value().detach().to_dtype(DType::F32)?)))
             .collect::<Result<_>>()?;
-        Ok(Self { adamw: AdamW::new(settings.adamw), settings, masters })
+        let adamw = AdamW::new(settings.adamw, moved(parameters, &masters)?)?;
+        Ok(Self { settings, adamw, masters })
     }
 
     /// An optimiser that continues from a checkpoint's `state` and `masters`.
     ///
     /// # Errors
-    /// The state does not fit the model.
+    /// The state is not that of the model's trained parameters, each with its own.
     pub fn restore(
         settings: OptimizerSettings,
-        n_steps: u64,
+        parameters: &Parameters,
         state: Vec<(String, Tensor)>,
         masters: Vec<(String, Tensor)>,
     ) -> Result<Self> {
-        let adamw = AdamW::restore(settings.adamw, n_steps, state)?;
-        Ok(Self { adamw, settings, masters: masters.into_iter().collect() })
+        let masters: BTreeMap<String, Tensor> = masters.into_iter().collect();
+        let adamw = AdamW::restore(settings.adamw, moved(parameters, &masters)?, state)?;
+        Ok(Self { settings, adamw, masters })
     }
 
-    /// AdamW's moments, by name.
-    pub fn state(&self) -> Vec<(String, Tensor)> {
+    /// AdamW's state, by name.
+    ///
+    /// # Errors
+    /// See [`AdamW::state`].
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         self.adamw.state()
     }
 
@@ -89,18 +96,14 @@ impl Optimizer {
         self.masters.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
     }
 
-    /// Steps made so far.
-    pub fn n_steps(&self) -> u64 {
-        self.adamw.n_steps()
-    }
-
     /// Empties the gradient buffers into one step of AdamW, `s` finished updates into the run.
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn step(&mut self, parameters: &Parameters, s: u64) -> Result<Stepped> {
+    pub fn step(&mut self, parameters: &Parameters, s: u64, ranks: &dyn Ranks) -> Result<Stepped> {
         let gradients: Vec<(&Parameter, Tensor)> =
             parameters.trained().filter_map(|p| Some((p, p.take_gradient()?))).collect();
+        ranks.sum_tensors(&gradients.iter().map(|(_, g)| g.clone()).collect::<Vec<_>>())?;
         let norm: GradNorm = grad_norm(gradients.iter().map(|(p, g)| (p.name(), g)))?;
         if !norm.non_finite.is_empty() || !norm.norm.is_finite() {
             return Ok(Stepped::NonFinite(norm.non_finite));
@@ -121,6 +124,19 @@ impl Optimizer {
         }
         Ok(Stepped::Done(StepReport { lr, grad_norm: norm.norm }))
     }
+}
+
+/// What the optimiser moves of each trained parameter: its master weights where it has any, else itself.
+fn moved<'a>(
+    parameters: &'a Parameters,
+    masters: &'a BTreeMap<String, Tensor>,
+) -> Result<Vec<(&'a str, &'a Tensor)>> {
+    let moved = |p: &'a Parameter| match masters.get(p.name()) {
+        Some(master) => Ok((p.name(), master)),
+        None if has_own_precision(p) => Ok((p.name(), p.value())),
+        None => bail!("{} has no master weights", p.name()),
+    };
+    parameters.trained().map(moved).collect()
 }
 
 /// f32 weights are their own master weights.
