@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::violation::{Violation, at_least_one, not_negative, require};
 use crate::reward::format::FORMAT;
-use crate::reward::{COMPONENTS, Component};
+use crate::reward::{COMPONENTS, Component, Rule};
 
 /// `length_buffer` where the run file does not give it, as a part of the limit. DAPO: 4096 of 20480 tokens.
 const BUFFER_PART: usize = 5;
@@ -24,8 +24,8 @@ pub struct RewardConfig {
     /// Weight of the format reward: `r = R_acc + alpha * R_format`.
     pub alpha: f64,
     /// The rule that decides accuracy; without it, the task's: `answer-tag`, or R1-V's for its tasks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<RewardRule>,
+    #[serde(with = "super::rule", skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
     /// Tolerance of the component `relative_error`, a ratio.
     pub relative_error: f64,
     /// Tokens from which `length_penalty` costs its full weight; without it, `rollout.max_new_tokens`.
@@ -41,21 +41,6 @@ pub struct RewardConfig {
     /// A reward of one's own, `[reward.command]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<RewardCommand>,
-}
-
-/// The rule that decides whether a completion's answer is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RewardRule {
-    /// The contents of the last `<answer>` alone, so that the reasoning cannot earn the reward.
-    #[default]
-    AnswerTag,
-    /// R1-V's reward for training: math-verify on the whole completion, else equality of the first `<answer>` as text.
-    R1vReward,
-    /// R1-V's evaluation of counting: the integer in the first `<answer>` that holds nothing else.
-    R1vSuperclevr,
-    /// R1-V's evaluation of geometry: math-verify on the whole completion.
-    R1vGeoqa,
 }
 
 /// `[reward.weights]`: a component that is not named is not computed; 0 records it without counting it. Penalties are
@@ -201,7 +186,7 @@ mod tests {
         let text = "rule = \"r1v-superclevr\"\n[weights]\nbox_iou = 2.0\naccuracy = 0.0\n\
                     [command]\nprogram = \"score\"\n";
         let config: RewardConfig = toml::from_str(text).unwrap();
-        assert_eq!(config.rule, Some(RewardRule::R1vSuperclevr));
+        assert_eq!(config.rule, Some(Rule::R1vSuperclevr));
         let named =
             config.weights.named().iter().map(|(component, weight)| (component.name, *weight));
         assert_eq!(named.collect::<Vec<_>>(), [("accuracy", 0.0), ("box_iou", 2.0)]);
@@ -215,6 +200,12 @@ mod tests {
                 "{rule}"
             );
         }
+        let error = toml::from_str::<RewardConfig>("rule = \"exact\"").unwrap_err();
+        assert_eq!(
+            error.message(),
+            "unknown variant `exact`, expected one of `answer-tag`, `r1v-reward`, \
+             `r1v-superclevr`, `r1v-geoqa`"
+        );
     }
 
     #[test]

@@ -29,8 +29,6 @@ pub mod set_match;
 pub mod settings;
 pub mod solutions;
 
-use crate::config::RewardRule;
-
 #[doc(inline)]
 pub use othink_grading as grading;
 
@@ -43,17 +41,6 @@ pub use registry::{COMPONENTS, score_group};
 pub use scorer::{Group, Scorer};
 pub use settings::RewardSettings;
 pub use solutions::{UnusableSolution, check_solutions};
-
-impl From<RewardRule> for Rule {
-    fn from(choice: RewardRule) -> Self {
-        match choice {
-            RewardRule::AnswerTag => Self::AnswerTag,
-            RewardRule::R1vReward => Self::R1vReward,
-            RewardRule::R1vSuperclevr => Self::R1vSuperclevr,
-            RewardRule::R1vGeoqa => Self::R1vGeoqa,
-        }
-    }
-}
 
 /// The name of a custom reward among the components.
 pub const EXTERNAL: &str = "command";

@@ -195,7 +195,7 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
         (ExternalCommand { program, args, timeout }, command.weight)
     });
     RewardSettings {
-        rule: reward.rule.unwrap_or_default().into(),
+        rule: reward.rule.unwrap_or_default(),
         alpha: reward.alpha,
         weights: reward.weights.named().to_vec(),
         relative_error: reward.relative_error,
