@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::config::{DTypeChoice, DeviceChoice};
 use crate::data::ImageSource;
 use crate::model::open::open;
+use crate::model::parameters::Trained;
 use crate::model::{device, source};
 use crate::processor::{Content, Message, Processor, ProcessorError, parse_chat};
 use crate::rollout::sampler::Sampler;
@@ -166,7 +167,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let processor = Processor::load(&files)?;
     let processor = processor.with_pixel_limits(request.min_pixels, request.max_pixels)?;
     let prompt = processor.encode(&messages, &images)?;
-    let model = open(&files, dtype, &device, |_| false)?;
+    let model = open(&files, dtype, &device, Trained::Nothing)?;
 
     let completion = single::answer(&model, &processor, &prompt, &request.settings())?;
     if let Some(path) = &request.dump {

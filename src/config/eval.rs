@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::reward::RewardRule;
 use super::rollout::MAX_BATCH;
 use super::violation::{Violation, at_least_one, require};
+use crate::reward::Rule;
 
 /// `[eval]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -23,8 +23,8 @@ pub struct EvalConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// The rule that decides accuracy; without it, the task's own. `answer-tag` is reported beside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<RewardRule>,
+    #[serde(with = "super::rule", skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
     /// At most that many questions; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

@@ -2,6 +2,8 @@
 //! A checkpoint's own generation settings never reach the rollouts: these values alone do.
 //! Not here: the sampler (`rollout::sampler`); greedy decoding for evaluation (`eval`).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, at_least_one, fraction, positive, require};
@@ -30,6 +32,10 @@ pub struct RolloutConfig {
     pub min_new_tokens: usize,
     /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the completions.
     pub max_batch: usize,
+    /// Takes the completions from this file, a run's `completions.jsonl` with token ids, instead of sampling them.
+    /// Relative paths start at the working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<PathBuf>,
 }
 
 impl Default for RolloutConfig {
@@ -43,12 +49,20 @@ impl Default for RolloutConfig {
             max_new_tokens: 512,     // R1-V's README: --max_completion_length 512
             min_new_tokens: 0,
             max_batch: MAX_BATCH,
+            replay: None,
         }
     }
 }
 
 impl RolloutConfig {
     pub(super) fn check(&self) -> Result<(), Violation> {
+        require(
+            self.replay.as_ref().is_none_or(|path| !path.as_os_str().is_empty()),
+            "rollout.replay",
+            "empty",
+            "a file of recorded completions",
+            "leave the key out to sample completions",
+        )?;
         positive(
             "rollout.temperature",
             self.temperature,

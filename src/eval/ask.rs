@@ -144,20 +144,21 @@ fn prepared(
     questions: &Questions,
     settings: &EvalSettings,
     open: &Arc<Vec<(usize, Vec<usize>)>>,
-) -> std::io::Result<Prefetch<Prepared>> {
+) -> std::io::Result<Prefetch<usize, Prepared>> {
     let (questions, processor, open) = (questions.clone(), Arc::clone(processor), Arc::clone(open));
     let limit = model.config().text.max_position_embeddings;
     let n_new = settings.max_new_tokens;
-    let n_open = open.len() as u64;
-    Prefetch::start(0..n_open, WORKERS, AHEAD, move |question| {
-        let question = question as usize;
+    let n_open = open.len();
+    let mut prefetch = Prefetch::start(WORKERS, AHEAD, move |question: usize| {
         let (sample, prompt) = questions.prompt(&processor, open[question].0)?;
         let n_prompt = prompt.input_ids.len();
         if n_prompt + n_new > limit {
             return Err(EvalError::TooLong { sample: sample.id, n_prompt, n_new, limit });
         }
         Ok((question, sample, prompt))
-    })
+    })?;
+    (0..n_open).for_each(|question| prefetch.submit(question));
+    Ok(prefetch)
 }
 
 fn generation_settings(

@@ -15,6 +15,7 @@ use crate::eval::{Answer, Summary, evaluate, summarize};
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
+use crate::model::parameters::Trained;
 
 /// Answers between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
@@ -61,7 +62,7 @@ pub fn measure(
 ) -> Result<Measured, ExperimentError> {
     let EvaluationQuestions { label, questions, settings, .. } = asked;
     let processor = asked.processor(model.files)?;
-    let opened = open(model.files, model.dtype, model.device, |_| false)?;
+    let opened = open(model.files, model.dtype, model.device, Trained::Nothing)?;
     let (mut file, given) = match out {
         Some((out, identity)) => {
             let (file, given) = AnswersFile::open(out, identity)?;

@@ -50,7 +50,8 @@ pub struct Request<'a> {
 pub struct Completion {
     /// Token ids, the stop token included where there is one.
     pub token_ids: Vec<u32>,
-    /// Log-probability of each token when it was drawn, nats, at the sampler's temperature.
+    /// Log-probability of each token when it was drawn, nats, at the sampler's temperature; empty where the
+    /// completion was recorded by another run (`replay`).
     pub logps: Vec<f32>,
     /// Whether it ended by a stop token; otherwise it was cut at `max_new_tokens`.
     pub is_finished: bool,

@@ -5,7 +5,7 @@
 //! ```text
 //! checkpoints/step-000100/
 //!   config.json, model.safetensors, tokenizer.json, ...
-//!   trainer/optimizer.safetensors        Adam's moments, f32
+//!   trainer/optimizer.safetensors        Adam's moments and steps, f32
 //!   trainer/master_weights.safetensors   f32 parameters, where the run's are of fewer bits
 //!   trainer/progress.json                how far the run had come
 //!   trainer/manifest.json                size and CRC-32 of every file above
@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::files::ModelFiles;
 use crate::model::save::{self as model_save, write_shard};
@@ -45,23 +46,21 @@ const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
 /// How far a run has come: all that it needs beside tensors, its random numbers being functions of
 /// these and of the seed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Updates made.
     pub update: u64,
-    /// Steps that the optimiser has made; its bias correction hangs on them.
-    pub optimizer_steps: u64,
-    /// Prompts drawn from the data, over all epochs.
-    pub prompts_seen: u64,
+    /// Where the drawing of prompts stands, in the trainer's own words.
+    pub draws: Value,
 }
 
 /// What goes into a checkpoint.
 #[derive(Debug)]
 pub struct Contents<'a> {
     /// How far the run has come.
-    pub progress: Progress,
-    /// The policy's parameters by hub name, in the order of `Qwen2VlConfig::parameter_shapes`.
+    pub progress: &'a Progress,
+    /// The policy's parameters by hub name, in the order of `Parameters::in_hub_order`.
     pub tensors: &'a [(String, Tensor)],
     /// The number type they are stored in: the run's.
     pub dtype: DType,
@@ -75,7 +74,7 @@ pub struct Contents<'a> {
 /// The trainer's own tensors, all f32, on any device. They are stored in this order.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
-    /// Adam's moments, as `AdamW::state` names them.
+    /// AdamW's state, as `AdamW::state` names it.
     pub optimizer: &'a [(String, Tensor)],
     /// The parameters in f32 by hub name; empty where the run's own are f32.
     pub master_weights: &'a [(String, Tensor)],
@@ -208,7 +207,7 @@ impl Loaded {
         ModelFiles::Folder(self.path.clone())
     }
 
-    /// Adam's moments bit for bit, as `AdamW::restore` takes them; nothing else shares their storage.
+    /// AdamW's state bit for bit, as `AdamW::restore` takes it; nothing else shares its storage.
     ///
     /// # Errors
     /// The file cannot be read, or the device has no room.
@@ -256,7 +255,7 @@ fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError>
             write_state(&trainer.join(MASTER_WEIGHTS), state.master_weights)?;
         }
     }
-    write_json(&trainer.join(PROGRESS), &contents.progress)?;
+    write_json(&trainer.join(PROGRESS), contents.progress)?;
     write_json(&trainer.join(MANIFEST), &Manifest::of(folder)?)?;
     sync_folder(&trainer)?;
     sync_folder(folder)

@@ -10,7 +10,7 @@ use super::error::RunFolderError;
 /// Keys that a run may be resumed with in another value: what they decide is how fast the run is,
 /// what it keeps and what it reports, not what it computes. `tokens_per_micro_batch` moves the last
 /// bits of a gradient's sum and is here all the same: lowering it is the way out of a full memory.
-const MAY_DIFFER: [&str; 12] = [
+const MAY_DIFFER: [&str; 13] = [
     "data.prefetch",
     "data.workers",
     "eval.after_training",
@@ -20,6 +20,7 @@ const MAY_DIFFER: [&str; 12] = [
     "train.checkpoint_every",
     "train.eval_every",
     "train.keep",
+    "train.record_token_ids",
     "train.save_optimizer",
     "train.tokens_per_micro_batch",
     "train.warn_*",

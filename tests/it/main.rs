@@ -8,6 +8,7 @@
 
 mod cli;
 mod datasets;
+mod early_end;
 mod examples;
 mod experiments;
 mod golden;
@@ -18,11 +19,13 @@ mod identities;
 mod out_files;
 mod parity;
 mod plan;
+mod replay;
 mod report;
 mod rollouts;
 #[cfg(target_os = "linux")]
 mod signals;
 mod tidy;
 mod train;
+mod trainer_golden;
 mod training_parity;
 mod wrong_input;

@@ -20,7 +20,7 @@ const TIMED: [&str; 7] = [
 
 /// A short run on the micro checkpoint. Random weights earn nothing, so the KL term, a large rate and a
 /// changed reference are what moves them.
-fn config(folder: &Path, method: &str) -> PathBuf {
+pub(crate) fn config(folder: &Path, method: &str) -> PathBuf {
     let model = crate::golden::folder().join("policy").display().to_string();
     let text = format!(
         "method = \"{method}\"\n\
@@ -37,35 +37,40 @@ fn config(folder: &Path, method: &str) -> PathBuf {
     path
 }
 
-fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
+pub(crate) fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     command.args(["train", "--config"]).arg(config).arg("--out").arg(out).args(more);
     command
 }
 
-fn succeed(mut command: Command) -> Output {
+pub(crate) fn succeed(mut command: Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
-fn lines(path: &Path) -> Vec<Value> {
+pub(crate) fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn untimed(path: &Path) -> Vec<Value> {
+fn without(fields: &[&str], path: &Path) -> Vec<Value> {
     let mut lines = lines(path);
     for line in &mut lines {
-        for field in TIMED {
-            line.as_object_mut().unwrap().remove(field);
+        for field in TIMED.iter().chain(fields) {
+            line.as_object_mut().unwrap().remove(*field);
         }
     }
     lines
 }
 
 /// Everything that a run leaves, to the bit, but for times.
-fn assert_same_run(a: &Path, b: &Path) {
+pub(crate) fn assert_same_run(a: &Path, b: &Path) {
+    assert_same_run_but(&[], a, b);
+}
+
+/// As [`assert_same_run`], without some fields of `metrics.jsonl`.
+pub(crate) fn assert_same_run_but(fields: &[&str], a: &Path, b: &Path) {
     for name in [
         "completions.jsonl",
         "checkpoints/step-000006/model.safetensors",
@@ -75,7 +80,8 @@ fn assert_same_run(a: &Path, b: &Path) {
         let (ours, theirs) = (std::fs::read(a.join(name)), std::fs::read(b.join(name)));
         assert!(ours.unwrap() == theirs.unwrap(), "{name} differs");
     }
-    assert_eq!(untimed(&a.join("metrics.jsonl")), untimed(&b.join("metrics.jsonl")));
+    let metrics = |run: &Path| without(fields, &run.join("metrics.jsonl"));
+    assert_eq!(metrics(a), metrics(b));
 }
 
 #[test]
