@@ -199,13 +199,12 @@ impl Asker {
     ) -> anyhow::Result<Option<(Vec<Answer>, Summary)>> {
         let files = source::resolve(model)?;
         let measured = MeasuredModel { files: &files, dtype: self.dtype, device: &self.device };
-        let n = self.asked.settings.n_answers(&self.asked.questions.dataset);
-        let mut on_progress = |answered: usize, right: usize| {
-            self.display.note(&format!("{answered} of {n} answers, {right} right"));
-        };
+        if out.is_some() {
+            self.display.between("reading the questions and the model", "");
+        }
         let identity = out.map(|_| of_evaluation(measured, &self.asked)).transpose()?;
         let file = out.zip(identity.as_ref());
-        match measure(measured, &self.asked, file, &self.interrupt, &mut on_progress)? {
+        match measure(measured, &self.asked, file, &self.interrupt, &self.display)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
                 let is_kept =

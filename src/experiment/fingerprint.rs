@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -37,6 +38,14 @@ const BLOCK_ROWS: usize = 64;
 /// The first 64 bits of a text's SHA-256, in hex: enough to name a folder, not to resist an attacker.
 pub fn of_text(text: &str) -> String {
     short(Sha256::digest(text).as_slice())
+}
+
+/// What a file holds.
+///
+/// # Errors
+/// It cannot be read.
+pub fn of_file(path: &Path) -> std::io::Result<String> {
+    Ok(short(&of_contents(File::open(path)?)?))
 }
 
 /// What a model's files hold, by their names: the same wherever they lie.
@@ -182,8 +191,6 @@ fn short(hash: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::data::{DrawnRows, DrawnTask, OpenOptions, Split, open};
     use crate::model::source::TINY;

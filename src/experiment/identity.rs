@@ -2,6 +2,8 @@
 //! outcomes. What is in files counts by its contents, never by its name.
 //! Not here: the contents' fingerprints (`fingerprint`); what is done with an identity (`measure`, `runs`).
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use super::measure::MeasuredModel;
@@ -75,10 +77,19 @@ pub fn of_run(config: &RunConfig) -> Result<Value, ExperimentError> {
         "rows": rows.texts,
         "pictures": rows.pictures,
         "demonstrations": rows.demonstrations,
+        "replay": config.rollout.replay.as_deref().map(of_file).transpose()?,
         "template": template.question("{problem}"),
         "rule": with_version(config.reward.rule.unwrap_or_default().into()),
     });
     with_model(trained, &source::resolve(&config.model.path)?)
+}
+
+fn of_file(path: &Path) -> Result<String, ExperimentError> {
+    fingerprint::of_file(path).map_err(|source| ExperimentError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn with_version(rule: Rule) -> String {

@@ -84,6 +84,8 @@ impl RunStore {
     /// # Errors
     /// The run's own.
     pub fn train(&self, config: &RunConfig) -> Result<Outcome<FinishedRun>, ExperimentError> {
+        let display = self.lines();
+        display.between("reading the training rows and the base model", "");
         let folder = self.folder_of(config)?;
         match checkpoint::finished(&folder)? {
             Some(Ok(checkpoint)) => {
@@ -93,6 +95,7 @@ impl RunStore {
             Some(Err(damage)) => self.ready_to_resume(config, &folder, &damage)?,
             None => {}
         }
+        drop(display);
         let resume = has_run(&folder);
         self.note(&format!(
             "{}: {}",
@@ -117,7 +120,7 @@ impl RunStore {
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
                 let warning = format!("{damage}; there is none to go on from, so it starts over");
-                ProgressDisplay::new(self.mode).warn(&warning);
+                self.lines().warn(&warning);
                 Ok(checkpoint::remove_all(&folder)?)
             }
             // Training names the damage, or whatever else is wrong, when it looks for itself.
@@ -140,17 +143,15 @@ impl RunStore {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let model = MeasuredModel { files, dtype, device: &device };
+        let display = self.lines();
+        display.between("reading the questions and the model", "");
         let identity = identity::of_evaluation(model, asked)?;
         let path = self.answers_path(&identity, asked)?;
         if path.is_file() {
             let summary = summarize(&asked.label, asked.settings.rule, &read_answers(&path)?);
             return Ok(Outcome::Done(Measurement { summary, answers: path }));
         }
-        let n = asked.settings.n_answers(&asked.questions.dataset);
-        let mut on_progress = |answered: usize, right: usize| {
-            self.note(&format!("{}: {answered} of {n} answers, {right} right", asked.label));
-        };
-        match measure(model, asked, Some((&path, &identity)), &self.interrupt, &mut on_progress)? {
+        match measure(model, asked, Some((&path, &identity)), &self.interrupt, &display)? {
             Measured::Whole { summary, .. } => {
                 Ok(Outcome::Done(Measurement { summary: *summary, answers: path }))
             }
@@ -174,6 +175,14 @@ impl RunStore {
     }
 
     fn note(&self, text: &str) {
-        ProgressDisplay::new(self.mode).note(text);
+        self.lines().note(text);
+    }
+
+    /// What is shown apart from a run's bar.
+    fn lines(&self) -> ProgressDisplay {
+        ProgressDisplay::new(match self.mode {
+            ProgressMode::Quiet => ProgressMode::Quiet,
+            ProgressMode::Bar | ProgressMode::Lines => ProgressMode::Lines,
+        })
     }
 }

@@ -100,6 +100,7 @@ impl<'a> Run<'a> {
         options: &TrainOptions,
         display: &'a mut ProgressDisplay,
     ) -> Result<Self, TrainError> {
+        display.between("opening the model and the data", "");
         let config = resolved(config)?;
         let mut setup = Setup::open(&config)?;
         if let Some(shortage) = plan_opened(&config, &setup)?.shortage() {
@@ -213,16 +214,19 @@ impl<'a> Run<'a> {
         let Some(Evaluation { asked, processor }) = &self.evaluation else {
             return Ok(ControlFlow::Continue(()));
         };
-        self.display.stage("evaluation");
         let EvaluationQuestions { label, questions, settings, .. } = asked;
+        let (mut n_answers, n) = (0, settings.n_answers(&questions.dataset));
+        self.display.between("evaluation", format!("0 of {n} answers"));
         let mut is_whole = true;
         let mut go_on = |_: &Answer| {
+            n_answers += 1;
+            self.display.between("evaluation", format!("{n_answers} of {n} answers"));
             is_whole = !interrupt.is_requested();
             Ok(if is_whole { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         let model = &self.policy.sampling;
         let answers = evaluate(model, processor, questions, settings, Vec::new(), &mut go_on)?;
-        if !is_whole && answers.len() < settings.n_answers(&questions.dataset) {
+        if !is_whole && answers.len() < n {
             return Ok(ControlFlow::Break(()));
         }
         let summary = summarize(label, settings.rule, &answers);
@@ -242,12 +246,13 @@ impl<'a> Run<'a> {
 
     fn train_batch(&mut self) -> Result<TrainedBatch, TrainError> {
         let display = &*self.display;
+        display.stage("prompts", "");
         let mut n_tokens = 0;
         let mut on_stage = |name: &'static str, n_new: usize| {
             n_tokens += n_new;
             match n_new {
-                0 => display.stage(name),
-                _ => display.stage(format!("{name}, {n_tokens} tokens")),
+                0 => display.stage(name, ""),
+                _ => display.stage(name, format!("{n_tokens} tokens")),
             }
         };
         let (policy, questions) = (&mut self.policy, &mut self.questions);
@@ -289,6 +294,7 @@ impl<'a> Run<'a> {
         {
             return Ok(path.clone());
         }
+        self.display.between("checkpoint", "");
         self.records.sync()?;
         let failed = TrainError::during("collecting the optimiser's state");
         let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);

@@ -19,6 +19,7 @@ mod identities;
 mod out_files;
 mod parity;
 mod plan;
+mod progress;
 mod replay;
 mod report;
 mod rollouts;
