@@ -180,7 +180,9 @@ fn of_contents(mut reader: impl Read) -> std::io::Result<Sha> {
             return Ok(whole.finalize());
         }
         let pieces: Vec<Sha> = block.par_chunks(PIECE_BYTES).map(Sha256::digest).collect();
-        pieces.iter().for_each(|piece| whole.update(piece));
+        for piece in pieces {
+            whole.update(piece);
+        }
     }
 }
 
@@ -260,7 +262,7 @@ mod tests {
     /// Longer than a block, so that the order of blocks counts as well.
     #[test]
     fn every_byte_of_a_long_file_counts() {
-        let mut bytes: Vec<u8> = (0..BLOCK_BYTES + 12_345).map(|i| (i * i >> 7) as u8).collect();
+        let mut bytes: Vec<u8> = (0..BLOCK_BYTES + 12_345).map(|i| ((i * i) >> 7) as u8).collect();
         let before = of_contents(bytes.as_slice()).unwrap();
         for at in [0, PIECE_BYTES + 1, BLOCK_BYTES as usize - 1, bytes.len() - 1] {
             bytes[at] ^= 0x10;

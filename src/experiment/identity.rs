@@ -79,7 +79,7 @@ pub fn of_run(config: &RunConfig) -> Result<Value, ExperimentError> {
         "demonstrations": rows.demonstrations,
         "replay": config.rollout.replay.as_deref().map(of_file).transpose()?,
         "template": template.question("{problem}"),
-        "rule": with_version(config.reward.rule.unwrap_or_default().into()),
+        "rule": with_version(config.reward.rule.unwrap_or_default()),
     });
     with_model(trained, &source::resolve(&config.model.path)?)
 }
