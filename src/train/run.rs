@@ -22,6 +22,7 @@ use crate::eval::{Answer, evaluate, summarize};
 use crate::grpo::objective::ClipRange;
 use crate::interrupt::Interrupt;
 use crate::model::qwen2_vl::Qwen2Vl;
+use crate::ops::has_kernels;
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
 use crate::reward::Scorer;
@@ -103,7 +104,8 @@ impl<'a> Run<'a> {
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
         let resumed = if options.resume {
-            let folder = RunFolder::reopen(&options.out, &toml)?;
+            let has_kernels = has_kernels(&setup.device, setup.dtype);
+            let folder = RunFolder::reopen(&options.out, &toml, has_kernels)?;
             let checkpoint = checkpoint::latest(&folder)?;
             Some((folder, checkpoint))
         } else {
