@@ -20,6 +20,7 @@ use crate::eval::{Summary, summarize};
 use crate::interrupt::Interrupt;
 use crate::model::device;
 use crate::model::files::ModelFiles;
+use crate::ops::has_kernels;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::run_folder::folder::{finished_checkpoint, has_run};
 use crate::run_folder::identity::decisive_config;
@@ -69,10 +70,12 @@ impl RunStore {
     /// The folder of a run: task, method, seed, and a fingerprint of everything that decides the run's numbers.
     ///
     /// # Errors
-    /// There is no such task, or a path is not UTF-8.
+    /// There is no such task or device, or a path is not UTF-8.
     pub fn folder_of(&self, config: &RunConfig) -> Result<PathBuf, ExperimentError> {
         let config = resolved(config)?;
-        let decisive = decisive_config(&config.resolved_toml()?)?;
+        let device = device::device(&config.model.device.to_string())?;
+        let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
+        let decisive = decisive_config(&config.resolved_toml()?, has_kernels(&device, dtype))?;
         let data = config.data.task.as_deref().unwrap_or("file");
         let (method, seed) = (config.method.name(), config.train.seed);
         let fingerprint = fingerprint::of_text(&decisive);
@@ -152,5 +155,28 @@ impl RunStore {
 
     fn note(&self, text: &str) {
         ProgressDisplay::new(self.mode).note(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(changes: &[&str]) -> PathBuf {
+        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+        let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+        let store = RunStore::new(PathBuf::new(), Interrupt::default(), ProgressMode::Quiet);
+        store.folder_of(&config).unwrap()
+    }
+
+    #[test]
+    fn runs_share_a_folder_where_they_compute_the_same_to_the_bit() {
+        for (dtype, sharing) in [("model.dtype=f32", true), ("model.dtype=bf16", false)] {
+            let fewer_at_a_time = folder(&[dtype, "rollout.max_batch=3"]);
+            assert_eq!(fewer_at_a_time == folder(&[dtype]), sharing, "{dtype}");
+            let micro_batches = folder(&[dtype, "train.tokens_per_micro_batch=999"]);
+            assert_ne!(micro_batches, folder(&[dtype]));
+            assert_eq!(folder(&[dtype, "data.workers=3"]), folder(&[dtype]));
+        }
     }
 }
