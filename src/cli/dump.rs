@@ -8,6 +8,7 @@ use candle_core::{Device, Result as TensorResult, Tensor};
 
 use crate::model::packed::{Group, Packed};
 use crate::model::qwen2_vl::Qwen2Vl;
+use crate::out_file;
 use crate::processor::Prompt;
 use crate::rollout::engine::Completion;
 
@@ -27,7 +28,7 @@ pub(super) enum DumpError {
     },
 }
 
-/// Writes the tensors of an answer to a safetensors file, which appears whole or not at all.
+/// Writes the tensors of an answer as safetensors where `path` leads.
 ///
 /// | tensor | shape | type |
 /// |---|---|---|
@@ -47,15 +48,10 @@ pub(super) fn dump(
     path: &Path,
 ) -> Result<(), DumpError> {
     let tensors = tensors(model, prompt, completion)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let written = candle_core::safetensors::save(&tensors, &temporary)
-        .and_then(|()| Ok(std::fs::rename(&temporary, path)?));
-    written.map_err(|source| {
-        // What is left of the attempt is of no use; that it cannot be removed either is no news.
-        std::fs::remove_file(&temporary).unwrap_or_default();
-        DumpError::Write { path: path.to_owned(), source }
-    })
+    let written = safetensors::serialize(&tensors, None)
+        .map_err(candle_core::Error::from)
+        .and_then(|bytes| Ok(out_file::write(path, &bytes)?));
+    written.map_err(|source| DumpError::Write { path: path.to_owned(), source })
 }
 
 fn tensors(

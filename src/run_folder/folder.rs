@@ -157,11 +157,11 @@ pub fn has_run(path: &Path) -> bool {
     path.join(CONFIG).is_file()
 }
 
-/// The last checkpoint of a run whose updates are all done; none where they are not, or there is no run.
+/// Where the last checkpoint of a run is whose updates are all done; none where they are not, or there is no run.
 ///
 /// # Errors
 /// The run's folder cannot be read.
-pub fn finished_checkpoint(path: &Path) -> Result<Option<PathBuf>, RunFolderError> {
+pub(super) fn finished_checkpoint(path: &Path) -> Result<Option<PathBuf>, RunFolderError> {
     let file = path.join(FINISHED);
     match std::fs::read_to_string(&file) {
         Ok(name) => {
