@@ -70,7 +70,7 @@ impl RunStore {
     /// The folder of a run: task, method, seed, and a fingerprint of everything that decides the run's numbers.
     ///
     /// # Errors
-    /// There is no such task, or the base model or the rows cannot be read.
+    /// There is no such task or device, or the base model or the rows cannot be read.
     pub fn folder_of(&self, config: &RunConfig) -> Result<PathBuf, ExperimentError> {
         let config = resolved(config)?;
         let data = config.data.task.as_deref().unwrap_or("file");
@@ -116,7 +116,9 @@ impl RunStore {
         path: &Path,
         damage: &Damage,
     ) -> Result<(), ExperimentError> {
-        let folder = RunFolder::reopen(path, &resolved(config)?.resolved_toml()?)?;
+        let config = resolved(config)?;
+        let kernels = identity::runs_on_kernels(&config)?;
+        let folder = RunFolder::reopen(path, &config.resolved_toml()?, kernels)?;
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
                 let warning = format!("{damage}; there is none to go on from, so it starts over");
@@ -184,5 +186,28 @@ impl RunStore {
             ProgressMode::Quiet => ProgressMode::Quiet,
             ProgressMode::Bar | ProgressMode::Lines => ProgressMode::Lines,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(changes: &[&str]) -> PathBuf {
+        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+        let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+        let store = RunStore::new(PathBuf::new(), Interrupt::default(), ProgressMode::Quiet);
+        store.folder_of(&config).unwrap()
+    }
+
+    #[test]
+    fn runs_share_a_folder_where_they_compute_the_same_to_the_bit() {
+        for (dtype, sharing) in [("model.dtype=f32", true), ("model.dtype=bf16", false)] {
+            let fewer_at_a_time = folder(&[dtype, "rollout.max_batch=3"]);
+            assert_eq!(fewer_at_a_time == folder(&[dtype]), sharing, "{dtype}");
+            let micro_batches = folder(&[dtype, "train.tokens_per_micro_batch=999"]);
+            assert_ne!(micro_batches, folder(&[dtype]));
+            assert_eq!(folder(&[dtype, "data.workers=3"]), folder(&[dtype]));
+        }
     }
 }

@@ -161,6 +161,36 @@ fn a_bf16_run_moves_and_resumes_like_one_that_never_stopped() {
     assert_same_run(&whole, &halved);
 }
 
+/// Micro-batches move the last bits of a sum; which completions decode beside each other moves them in bf16 alone.
+#[test]
+fn a_run_is_resumed_with_what_moves_its_last_bits_under_a_warning_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    for dtype in ["f32", "bf16"] {
+        let out = folder.path().join(dtype);
+        let dtype = format!("model.dtype={dtype}");
+        let set = ["--set", &dtype, "--set", "train.updates=2"];
+        succeed(train(&config, &out, &set));
+        let smaller = ["--resume", "--set", "train.tokens_per_micro_batch=1000"];
+        for n_warnings in [1, 0] {
+            let output = succeed(train(&config, &out, &[&set[..], &smaller].concat()));
+            let said = String::from_utf8(output.stderr).unwrap();
+            let warning = "tokens_per_micro_batch was 8192 and is 1000: from here on";
+            assert_eq!(said.matches(warning).count(), n_warnings, "{said}");
+        }
+        let neighbours = ["--set", "rollout.max_batch=3"];
+        let output =
+            train(&config, &out, &[&set[..], &smaller, &neighbours].concat()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if dtype.ends_with("=f32") {
+            assert!(output.status.success(), "{said}");
+        } else {
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains("config.toml: rollout.max_batch is 64, expected"), "{said}");
+        }
+    }
+}
+
 /// A reward of one's own in a few words of shell: every completion is worth 0.25.
 const QUARTER: &str =
     r#"while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"score\":0.25}"; done"#;
