@@ -8,6 +8,7 @@ use candle_core::{DType, Device};
 use serde_json::{Value, json};
 
 use super::{ExperimentError, fingerprint};
+use crate::data::configured::warn_of_rows;
 use crate::eval::answers_file::AnswersFile;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, Summary, evaluate, summarize};
@@ -92,6 +93,7 @@ pub fn measure(
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Measured, ExperimentError> {
     let EvaluationQuestions { label, questions, settings, .. } = asked;
+    warn_of_rows(&questions.dataset);
     let processor = asked.processor(model.files)?;
     let opened = open(model.files, model.dtype, model.device, |_| false)?;
     let (mut file, given) = match out {

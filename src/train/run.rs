@@ -16,6 +16,7 @@ use super::settings::{generation_settings, kl_schedule, optimizer_settings, rewa
 use super::setup::Setup;
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
+use crate::data::configured::warn_of_rows;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
@@ -71,6 +72,7 @@ struct Evaluation {
 impl Evaluation {
     fn open(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
         let asked = evaluation_questions(config)?;
+        warn_of_rows(&asked.questions.dataset);
         let processor = asked.processor(&setup.files)?;
         Ok(Self { asked, processor })
     }

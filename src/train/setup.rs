@@ -10,7 +10,7 @@ use super::questions::{Order, TrainingQuestions};
 use super::settings::{reward_settings, total_updates};
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
-use crate::data::configured::{training_questions, training_rows, warn_of_left_out};
+use crate::data::configured::{training_questions, training_rows, warn_of_rows};
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
 use crate::model::qwen2_vl::Qwen2Vl;
@@ -79,7 +79,7 @@ impl Setup {
 fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
     let data = &config.data;
     let dataset = training_rows(config)?;
-    warn_of_left_out(&dataset);
+    warn_of_rows(&dataset);
     if data.on_bad_row == OnBadRow::Fail {
         dataset.check_images()?;
     }
