@@ -25,6 +25,7 @@ mod rollout;
 mod run_config;
 mod sft;
 mod train;
+mod unread;
 mod update_span;
 mod violation;
 
