@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::TrainError;
-use super::health::{Health, Thresholds};
+use super::health::{Health, Thresholds, off_policy};
 use super::learner::{Learner, Place};
 use super::optimizer::Optimizer;
 use super::plan::plan_opened;
@@ -100,6 +100,9 @@ impl<'a> Run<'a> {
     ) -> Result<Self, TrainError> {
         let config = &resolved(config)?;
         let setup = Setup::open(config)?;
+        if let Some(off_policy) = off_policy(config) {
+            display.warn(&off_policy);
+        }
         if let Some(shortage) = plan_opened(config, &setup)?.shortage() {
             display.warn(&shortage);
         }
