@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use othink::model::config::Qwen2VlConfig;
 use othink::model::files::ModelFiles;
+use othink::model::parameters::{ParameterGroup, ParameterShape};
 use othink::model::save::save;
 use othink::rng::{Purpose, Stream};
 use serde_json::{Value, json};
@@ -24,10 +25,11 @@ pub(super) fn write(tokenizer: &Tokenizer, seed: u64, folder: &Path) -> Outcome<
     let files = ModelFiles::Folder(folder.to_owned());
     let config = Qwen2VlConfig::load(&files)?;
     let mut tensors = Vec::new();
-    for (idx, (name, shape)) in config.parameter_shapes().into_iter().enumerate() {
+    for (idx, parameter) in config.parameter_shapes().into_iter().enumerate() {
         let stream = Stream::new(seed, Purpose::ColdStart, 0, u32::try_from(idx)?, 0);
-        let values = first_values(&name, &shape, &config, stream);
-        tensors.push((name, Tensor::from_vec(values, shape, &Device::Cpu)?));
+        let values = first_values(&parameter, &config, stream);
+        let tensor = Tensor::from_vec(values, parameter.dims, &Device::Cpu)?;
+        tensors.push((parameter.name, tensor));
     }
     // Written elsewhere first: a folder's side files cannot be copied onto themselves.
     let staging = folder.join("staging");
@@ -40,18 +42,17 @@ pub(super) fn write(tokenizer: &Tokenizer, seed: u64, folder: &Path) -> Outcome<
 /// keeps the size of what it reads; those that write to a residual stream are smaller by the root of
 /// the number of such writes (Radford et al. 2019, "Language models are unsupervised multitask
 /// learners", section 2.3).
-fn first_values(name: &str, shape: &[usize], config: &Qwen2VlConfig, stream: Stream) -> Vec<f32> {
-    let count = shape.iter().product();
+fn first_values(parameter: &ParameterShape, config: &Qwen2VlConfig, stream: Stream) -> Vec<f32> {
+    let (name, shape, count) = (&parameter.name, &parameter.dims, parameter.elem_count());
     if name.rsplit('.').next() == Some("bias") {
         return vec![0.0; count];
     }
-    if let [_] = shape {
+    if shape.len() == 1 {
         return vec![1.0; count];
     }
-    let depth = if name.starts_with("visual.") {
-        config.vision.depth
-    } else {
-        config.text.num_hidden_layers
+    let depth = match parameter.group {
+        ParameterGroup::Vision => config.vision.depth,
+        ParameterGroup::Language => config.text.num_hidden_layers,
     };
     let writes_to_residual = ["o_proj", "down_proj", "attn.proj", "mlp.fc2"];
     let inputs: usize = shape[1..].iter().product();

@@ -11,11 +11,13 @@ use serde::Serialize;
 use crate::config::{DTypeChoice, DeviceChoice};
 use crate::data::ImageSource;
 use crate::model::open::open;
+use crate::model::parameters::Trained;
 use crate::model::{device, source};
 use crate::processor::{Content, Message, Processor, ProcessorError, parse_chat};
 use crate::rollout::sampler::Sampler;
 use crate::rollout::single::{self, SingleSettings};
 
+use super::dump::dump;
 use super::failure::UsageError;
 use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
@@ -166,11 +168,11 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let processor = Processor::load(&files)?;
     let processor = processor.with_pixel_limits(request.min_pixels, request.max_pixels)?;
     let prompt = processor.encode(&messages, &images)?;
-    let model = open(&files, dtype, &device, |_| false)?;
+    let model = open(&files, dtype, &device, Trained::Nothing)?;
 
     let completion = single::answer(&model, &processor, &prompt, &request.settings())?;
     if let Some(path) = &request.dump {
-        single::dump(&model, &prompt, &completion, path)?;
+        dump(&model, &prompt, &completion, path)?;
     }
     let text = processor.decode(&completion.token_ids, true)?;
     if request.json {

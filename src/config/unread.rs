@@ -56,6 +56,7 @@ const READ_WHERE: &[(&str, &[Condition])] = &[
     ("rollout.max_new_tokens", &[LimitsCompletions]),
     ("rollout", &[Samples]),
     ("sft", &[Teaches]),
+    ("train.record_token_ids", &[Samples]),
     ("train.warn_after_silent_updates", &[Samples]),
     ("train.warn_duplicate_fraction", &[Samples]),
     ("train.warn_truncated_fraction", &[Samples]),
@@ -78,7 +79,7 @@ impl Condition {
                 samples || !has_own
             }
             HasComponent(name) => {
-                config.reward.weights.named().iter().any(|(known, _)| *known == name)
+                config.reward.weights.named().iter().any(|(known, _)| known.name == name)
             }
         }
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::error::ModelError;
 use super::fields::{Section, as_size, in_vocabulary, read_object};
 use super::files::ModelFiles;
+use super::parameters::{ParameterGroup, ParameterShape};
 
 const MODEL_TYPE: &str = "qwen2_vl";
 const ARCHITECTURE: &str = "Qwen2VLForConditionalGeneration";
@@ -143,22 +144,30 @@ impl Qwen2VlConfig {
         })
     }
 
-    /// The hub name and shape of every parameter, in the order of the hub's module tree: vision
-    /// tower, embedding, layers, final norm, and the output head where it is not the embedding.
-    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let mut shapes = vision_shapes(&self.vision, self.text.hidden_size);
-        let hidden = self.text.hidden_size;
-        let embedding = vec![self.text.vocab_size, hidden];
-        shapes.push(("model.embed_tokens.weight".to_owned(), embedding.clone()));
-        for layer in 0..self.text.num_hidden_layers {
-            push_text_layer(&mut shapes, layer, &self.text);
-        }
-        shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
-        if !self.text.tie_word_embeddings {
-            shapes.push(("lm_head.weight".to_owned(), embedding));
-        }
-        shapes
+    /// Every parameter, in the order of the hub's module tree: vision tower, embedding, layers, final
+    /// norm, and the output head where it is not the embedding.
+    pub fn parameter_shapes(&self) -> Vec<ParameterShape> {
+        let of_group = |group, shapes: Vec<(String, Vec<usize>)>| {
+            shapes.into_iter().map(move |(name, dims)| ParameterShape { name, dims, group })
+        };
+        let vision = vision_shapes(&self.vision, self.text.hidden_size);
+        let vision = of_group(ParameterGroup::Vision, vision);
+        vision.chain(of_group(ParameterGroup::Language, text_shapes(&self.text))).collect()
     }
+}
+
+fn text_shapes(text: &TextConfig) -> Vec<(String, Vec<usize>)> {
+    let hidden = text.hidden_size;
+    let embedding = vec![text.vocab_size, hidden];
+    let mut shapes = vec![("model.embed_tokens.weight".to_owned(), embedding.clone())];
+    for layer in 0..text.num_hidden_layers {
+        push_text_layer(&mut shapes, layer, text);
+    }
+    shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
+    if !text.tie_word_embeddings {
+        shapes.push(("lm_head.weight".to_owned(), embedding));
+    }
+    shapes
 }
 
 fn vision_shapes(vision: &VisionConfig, text_hidden: usize) -> Vec<(String, Vec<usize>)> {
@@ -457,8 +466,11 @@ mod tests {
         config["vision_config"] = json!({"depth": 32, "embed_dim": 1280, "mlp_ratio": 4,
             "num_heads": 16, "in_chans": 3, "hidden_size": 1536, "patch_size": 14});
         let shapes = load(&config).unwrap().parameter_shapes();
-        let count: usize = shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-        assert_eq!((shapes.len(), count), (729, 2_208_985_600));
+        let count = |group| -> usize {
+            shapes.iter().filter(|p| p.group == group).map(ParameterShape::elem_count).sum()
+        };
+        let (vision, language) = (count(ParameterGroup::Vision), count(ParameterGroup::Language));
+        assert_eq!((shapes.len(), vision, language), (729, 665_271_296, 1_543_714_304));
     }
 
     #[test]
@@ -466,8 +478,9 @@ mod tests {
         let untied = load_with("/tie_word_embeddings", json!(false)).unwrap();
         let tied = load(&config_json()).unwrap();
         assert_eq!(untied.parameter_shapes().len(), tied.parameter_shapes().len() + 1);
-        let (name, shape) = untied.parameter_shapes().pop().unwrap();
-        assert_eq!((name.as_str(), shape), ("lm_head.weight", vec![16, 8]));
+        let ParameterShape { name, dims, group } = untied.parameter_shapes().pop().unwrap();
+        assert_eq!((name.as_str(), dims), ("lm_head.weight", vec![16, 8]));
+        assert_eq!(group, ParameterGroup::Language);
     }
 
     #[test]

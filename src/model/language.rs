@@ -4,6 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use super::config::TextConfig;
+use super::linear::Linear;
 use super::parameters::Parameters;
 use crate::ops::{Angles, Parameter, linear, rms_norm, rotary, swiglu};
 
@@ -67,14 +68,14 @@ impl LanguageModel {
 #[derive(Debug, Clone)]
 pub struct DecoderLayer {
     input_norm: Parameter,
-    q: [Parameter; 2],
-    k: [Parameter; 2],
-    v: [Parameter; 2],
-    o: Parameter,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
     post_norm: Parameter,
-    gate: Parameter,
-    up: Parameter,
-    down: Parameter,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
     eps: f64,
     head_dim: usize,
 }
@@ -93,20 +94,19 @@ pub struct Qkv {
 
 impl DecoderLayer {
     fn new(config: &TextConfig, parameters: &Parameters, i: usize) -> Result<Self> {
-        let part = |name: &str| parameters.get(&format!("model.layers.{i}.{name}"));
-        let affine = |name: &str| -> Result<[Parameter; 2]> {
-            Ok([part(&format!("{name}.weight"))?, part(&format!("{name}.bias"))?])
-        };
+        let name = |name: &str| format!("model.layers.{i}.{name}");
+        let norm = |of: &str| parameters.get(&name(&format!("{of}.weight")));
+        let linear = |of: &str| Linear::load(parameters, &name(of));
         Ok(Self {
-            input_norm: part("input_layernorm.weight")?,
-            q: affine("self_attn.q_proj")?,
-            k: affine("self_attn.k_proj")?,
-            v: affine("self_attn.v_proj")?,
-            o: part("self_attn.o_proj.weight")?,
-            post_norm: part("post_attention_layernorm.weight")?,
-            gate: part("mlp.gate_proj.weight")?,
-            up: part("mlp.up_proj.weight")?,
-            down: part("mlp.down_proj.weight")?,
+            input_norm: norm("input_layernorm")?,
+            q: linear("self_attn.q_proj")?,
+            k: linear("self_attn.k_proj")?,
+            v: linear("self_attn.v_proj")?,
+            o: linear("self_attn.o_proj")?,
+            post_norm: norm("post_attention_layernorm")?,
+            gate: linear("mlp.gate_proj")?,
+            up: linear("mlp.up_proj")?,
+            down: linear("mlp.down_proj")?,
             eps: config.rms_norm_eps,
             head_dim: config.head_dim(),
         })
@@ -124,17 +124,17 @@ impl DecoderLayer {
     ) -> Result<Tensor> {
         let tokens = x.dim(0)?;
         let h = rms_norm(x, &self.input_norm, self.eps)?;
-        let heads = |[weight, bias]: &[Parameter; 2]| -> Result<Tensor> {
-            let y = linear(&h, weight, Some(bias))?;
+        let heads = |projection: &Linear| -> Result<Tensor> {
+            let y = projection.forward(&h)?;
             let n = y.dim(1)? / self.head_dim;
             y.reshape((tokens, n, self.head_dim))
         };
         let q = rotary(&heads(&self.q)?, angles)?;
         let k = rotary(&heads(&self.k)?, angles)?;
         let h = attend(Qkv { q, k, v: heads(&self.v)? })?.flatten_from(1)?; // [T, heads * head_dim]
-        let x = (x + linear(&h, &self.o, None)?)?;
+        let x = (x + self.o.forward(&h)?)?;
         let h = rms_norm(&x, &self.post_norm, self.eps)?;
-        let h = swiglu(&linear(&h, &self.gate, None)?, &linear(&h, &self.up, None)?)?;
-        x + linear(&h, &self.down, None)?
+        let h = swiglu(&self.gate.forward(&h)?, &self.up.forward(&h)?)?;
+        x + self.down.forward(&h)?
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
 //! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
-//! ([`device`]); all parameters ([`parameters`]), the stream ([`packed`]), running in stages
+//! ([`device`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream ([`packed`]), running in stages
 //! ([`stages`]), the towers ([`vision`], [`language`], with their [`angles`]), the model
 //! ([`qwen2_vl`]), decoding over a cache ([`decoding`]), all of it together ([`mod@open`]).
 //! Not here: images and text (`processor`), the arithmetic's single operations (`ops`).
@@ -22,6 +22,8 @@ mod test_checkpoint;
 pub mod weights;
 
 pub mod parameters;
+
+pub mod linear;
 
 pub mod packed;
 

@@ -1,5 +1,6 @@
-//! All parameters of a model by name: which are trained, and how rollouts see them.
-//! Not here: reading and writing files (`weights`, `save`), updating values (`optim`).
+//! All parameters of a model: their names, which of them are trained, and how rollouts see them.
+//! Not here: which parameters a model has (`config`), reading and writing files (`weights`, `save`),
+//! updating values (`optim`).
 
 use std::collections::BTreeMap;
 
@@ -7,37 +8,99 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::ops::Parameter;
 
+/// A part of a model that is trained or frozen as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterGroup {
+    /// The vision tower, with what makes its patches into tokens.
+    Vision,
+    /// The embedding table, the decoder and the vocabulary head.
+    Language,
+}
+
+/// Which parameters of a model are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// Every one.
+    All,
+    /// All but those of these groups.
+    Frozen(&'static [ParameterGroup]),
+    /// None: the model is sampled from, measured or compared with.
+    Nothing,
+}
+
+impl Trained {
+    /// Whether the parameters of a group are trained.
+    pub fn contains(self, group: ParameterGroup) -> bool {
+        match self {
+            Self::All => true,
+            Self::Frozen(groups) => !groups.contains(&group),
+            Self::Nothing => false,
+        }
+    }
+}
+
+/// A parameter that a model has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterShape {
+    /// The hub's name.
+    pub name: String,
+    /// Its dimensions.
+    pub dims: Vec<usize>,
+    /// The part of the model that it belongs to.
+    pub group: ParameterGroup,
+}
+
+impl ParameterShape {
+    /// How many numbers it has.
+    pub fn elem_count(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
+
 /// A model's parameters under the hub's names.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
-    by_name: BTreeMap<String, Parameter>,
+    in_hub_order: Vec<Member>,
+    /// Where each one stands.
+    by_name: BTreeMap<String, usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    parameter: Parameter,
+    group: ParameterGroup,
 }
 
 impl Parameters {
-    /// Takes loaded tensors; those for which `is_trained` says so become trainable.
+    /// Takes loaded tensors, in the order of the hub's module tree.
     ///
     /// # Errors
     /// A trainable copy cannot be allocated.
-    pub fn new(
-        tensors: BTreeMap<String, Tensor>,
-        is_trained: impl Fn(&str) -> bool,
-    ) -> Result<Self> {
-        let by_name = tensors.into_iter().map(|(name, value)| {
-            let parameter = if is_trained(&name) {
+    pub fn new(tensors: Vec<(ParameterShape, Tensor)>, trained: Trained) -> Result<Self> {
+        let mut parameters = Self::default();
+        for (ParameterShape { name, group, .. }, value) in tensors {
+            let parameter = if trained.contains(group) {
                 Parameter::trainable(&name, &value)?
             } else {
                 Parameter::frozen(&name, &value)
             };
-            Ok((name, parameter))
-        });
-        Ok(Self { by_name: by_name.collect::<Result<_>>()? })
+            parameters.by_name.insert(name, parameters.in_hub_order.len());
+            parameters.in_hub_order.push(Member { parameter, group });
+        }
+        Ok(parameters)
     }
 
     /// The same storage with nothing trainable: what rollouts and evaluation run on.
     #[must_use]
     pub fn detached(&self) -> Self {
-        let detach = |(name, p): (&String, &Parameter)| (name.clone(), p.detached());
-        Self { by_name: self.by_name.iter().map(detach).collect() }
+        let detach = |member: &Member| Member { parameter: member.parameter.detached(), ..*member };
+        let in_hub_order = self.in_hub_order.iter().map(detach).collect();
+        Self { in_hub_order, by_name: self.by_name.clone() }
+    }
+
+    /// The parameter of that name, if the model has it.
+    pub fn find(&self, name: &str) -> Option<&Parameter> {
+        self.by_name.get(name).map(|&place| &self.in_hub_order[place].parameter)
     }
 
     /// The parameter of that name.
@@ -45,19 +108,75 @@ impl Parameters {
     /// # Errors
     /// There is none: the configuration and the loader disagree.
     pub fn get(&self, name: &str) -> Result<Parameter> {
-        match self.by_name.get(name) {
+        match self.find(name) {
             Some(parameter) => Ok(parameter.clone()),
             None => bail!("the model has no parameter {name}"),
         }
     }
 
-    /// Every parameter, in the order of the names.
-    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
-        self.by_name.values()
+    /// Every parameter, in the order in which the hub's files are filled.
+    pub fn in_hub_order(&self) -> impl Iterator<Item = &Parameter> {
+        self.in_hub_order.iter().map(|member| &member.parameter)
     }
 
     /// The trained parameters, in the order of the names.
     pub fn trained(&self) -> impl Iterator<Item = &Parameter> {
-        self.iter().filter(|parameter| parameter.is_trainable())
+        let by_name = self.by_name.values().map(|&place| &self.in_hub_order[place].parameter);
+        by_name.filter(|parameter| parameter.is_trainable())
+    }
+
+    /// Whether any parameter of a group is trained.
+    pub fn trains(&self, group: ParameterGroup) -> bool {
+        let mut of_group = self.in_hub_order.iter().filter(|member| member.group == group);
+        of_group.any(|member| member.parameter.is_trainable())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    fn parameters(trained: Trained) -> Parameters {
+        let shape = |(name, group): (&str, _)| {
+            let shape = ParameterShape { name: name.to_owned(), dims: vec![2], group };
+            (shape, Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap())
+        };
+        let tensors = [
+            ("visual.b", ParameterGroup::Vision),
+            ("model.c", ParameterGroup::Language),
+            ("model.a", ParameterGroup::Language),
+        ];
+        Parameters::new(tensors.map(shape).into(), trained).unwrap()
+    }
+
+    fn names<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Vec<&'a str> {
+        parameters.map(Parameter::name).collect()
+    }
+
+    #[test]
+    fn a_frozen_group_is_not_trained_and_all_else_is() {
+        for (trained, expected) in [
+            (Trained::All, vec!["model.a", "model.c", "visual.b"]),
+            (Trained::Frozen(&[ParameterGroup::Vision]), vec!["model.a", "model.c"]),
+            (Trained::Frozen(&[ParameterGroup::Language]), vec!["visual.b"]),
+            (Trained::Nothing, vec![]),
+        ] {
+            let parameters = parameters(trained);
+            assert_eq!(names(parameters.trained()), expected, "{trained:?}");
+            for group in [ParameterGroup::Vision, ParameterGroup::Language] {
+                assert_eq!(parameters.trains(group), trained.contains(group), "{trained:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_hubs_order_stays_and_what_is_detached_is_not_trained() {
+        let detached = parameters(Trained::All).detached();
+        assert_eq!(names(detached.in_hub_order()), ["visual.b", "model.c", "model.a"]);
+        assert_eq!(names(detached.trained()), [""; 0]);
+        assert_eq!(detached.get("model.c").unwrap().name(), "model.c");
+        assert!(detached.find("model.d").is_none() && detached.get("model.d").is_err());
     }
 }

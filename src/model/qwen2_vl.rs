@@ -1,17 +1,15 @@
 //! Qwen2-VL on a packed token stream: scoring, scoring with a way back, and decoding over a cache.
 //! Not here: the towers' layers (`vision`, `language`), sampling and continuous batching (`rollout`).
 
-use std::cell::OnceCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::angles::language_angles;
 use super::config::Qwen2VlConfig;
-use super::language::LanguageModel;
+use super::language::{LanguageModel, Qkv};
 use super::packed::Packed;
-use super::parameters::Parameters;
+use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Inference, Keep, Stages, Tape};
 use super::vision::VisionTower;
 use crate::ops::{Angles, Parameter, TokenLogprob, segment_attention, token_logprob};
@@ -131,9 +129,10 @@ impl Qwen2Vl {
         let mut x = embeddings.clone();
         for layer in &self.language.layers {
             let context = context.clone();
-            x = stages.apply(&x, Keep::AsSet, move |x| {
+            [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
                 let (angles, segments) = &*context;
-                layer.forward(x, angles, |h| segment_attention(&h.q, &h.k, &h.v, segments))
+                let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, segments);
+                Ok([layer.forward(x, angles, attend)?])
             })?;
         }
         Ok(x)
@@ -165,11 +164,7 @@ impl Qwen2Vl {
     pub fn score(&self, packed: &Packed, temperature: f64) -> Result<TokenLogprob> {
         let images = self.embed_images(&mut Inference, packed)?;
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let hidden = self.decoder_layers(&mut Inference, packed, &embeddings)?;
-        let rows = Tensor::new(packed.scored_rows.as_slice(), &self.device)?;
-        let targets = Tensor::new(packed.targets.as_slice(), &self.device)?;
-        let normalized = self.language.normalize(&hidden.index_select(&rows, 0)?)?;
-        token_logprob(&normalized, &self.language.head, &targets, temperature)
+        self.score_embeddings(&mut Inference, packed, &embeddings, temperature)
     }
 
     /// [`Self::score`] with a way back to the parameters; `recompute` is activation checkpointing.
@@ -182,7 +177,7 @@ impl Qwen2Vl {
         temperature: f64,
         recompute: bool,
     ) -> Result<(TokenLogprob, Backward<'_>)> {
-        let trains_vision = self.parameters.trained().any(|p| p.name().starts_with("visual."));
+        let trains_vision = self.parameters.trains(ParameterGroup::Vision);
         let mut vision = Tape::new(&self.parameters, recompute);
         let images = if trains_vision {
             self.embed_images(&mut vision, packed)?
@@ -191,23 +186,29 @@ impl Qwen2Vl {
         };
         let mut language = Tape::new(&self.parameters, recompute);
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let hidden = self.decoder_layers(&mut language, packed, &embeddings)?;
+        let scored = self.score_embeddings(&mut language, packed, &embeddings, temperature)?;
+        let vision = images.filter(|_| trains_vision).map(|images| (vision, images));
+        let (logp, places) = (scored.logp.clone(), Places::of(packed));
+        let embed_tokens = self.language.embed_tokens.clone();
+        Ok((scored, Backward { vision, language, embeddings, logp, embed_tokens, places }))
+    }
 
+    fn score_embeddings<'m>(
+        &'m self,
+        stages: &mut impl Stages<'m>,
+        packed: &Packed,
+        embeddings: &Tensor,
+        temperature: f64,
+    ) -> Result<TokenLogprob> {
+        let hidden = self.decoder_layers(stages, packed, embeddings)?;
         let rows = Tensor::new(packed.scored_rows.as_slice(), &self.device)?;
         let targets = Tensor::new(packed.targets.as_slice(), &self.device)?;
-        let entropy = Rc::new(OnceCell::new());
-        let seen = entropy.clone();
-        let logp = language.apply(&hidden, Keep::Always, move |hidden| {
+        let [logp, entropy] = stages.apply([&hidden], Keep::Always, move |[hidden]| {
             let normalized = self.language.normalize(&hidden.index_select(&rows, 0)?)?;
             let scored = token_logprob(&normalized, &self.language.head, &targets, temperature)?;
-            seen.get_or_init(|| scored.entropy.detach());
-            Ok(scored.logp)
+            Ok([scored.logp, scored.entropy])
         })?;
-        let Some(entropy) = entropy.get().cloned() else { bail!("the head did not run") };
-        let vision = (trains_vision && images.is_some()).then_some(vision);
-        let embed_tokens = self.language.embed_tokens.clone();
-        let back = Backward { vision, language, embed_tokens, places: Places::of(packed) };
-        Ok((TokenLogprob { logp, entropy }, back))
+        Ok(TokenLogprob { logp, entropy })
     }
 }
 
@@ -231,8 +232,12 @@ impl Places {
 
 /// The way back from log-probabilities to every trained parameter.
 pub struct Backward<'m> {
-    vision: Option<Tape<'m>>,
+    /// The tower's tape and what it gave, where it is trained and there are images.
+    vision: Option<(Tape<'m>, Tensor)>,
     language: Tape<'m>,
+    /// What the language model's tape began with, and what it ended with.
+    embeddings: Tensor,
+    logp: Tensor,
     embed_tokens: Parameter,
     places: Places,
 }
@@ -245,16 +250,17 @@ impl Backward<'_> {
     /// # Errors
     /// Shapes do not fit.
     pub fn run(self, gradient: &Tensor) -> Result<()> {
-        let embeddings = self.language.backward(gradient)?; // [T, hidden]
+        let mut gradients = self.language.backward(&[(&self.logp, gradient)])?;
+        let Some(embeddings) = gradients.take(&self.embeddings) else { return Ok(()) };
         let device = embeddings.device();
         if self.embed_tokens.is_trainable() {
             let rows = Tensor::new(self.places.text_rows.as_slice(), device)?;
             let ids = Tensor::new(self.places.text_ids.as_slice(), device)?;
             self.embed_tokens.accumulate_rows(&ids, &embeddings.index_select(&rows, 0)?)?;
         }
-        if let Some(vision) = self.vision {
+        if let Some((vision, images)) = self.vision {
             let rows = Tensor::new(self.places.image_rows.as_slice(), device)?;
-            vision.backward(&embeddings.index_select(&rows, 0)?)?;
+            vision.backward(&[(&images, &embeddings.index_select(&rows, 0)?)])?;
         }
         Ok(())
     }

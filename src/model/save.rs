@@ -40,7 +40,7 @@ const PIECE: usize = 1 << 22;
 
 /// Writes the tensors and copies the source's other files into `folder`, which is created if absent.
 ///
-/// - `tensors`: hub names, in the order of `Qwen2VlConfig::parameter_shapes`; any device and dtype
+/// - `tensors`: hub names, in the order of `Parameters::in_hub_order`; any device and dtype
 /// - `dtype`: BF16, F16 or F32, on disk and in `config.json`
 /// - `max_shard_bytes`: a file holds no more numbers than this, unless a single tensor does
 ///
@@ -257,9 +257,8 @@ mod tests {
 
     fn in_hub_order(files: &ModelFiles, dtype: DType) -> Vec<(String, Tensor)> {
         let config = Qwen2VlConfig::load(files).unwrap();
-        let mut loaded = weights::load(files, &config, dtype, &Device::Cpu).unwrap();
-        let shapes = config.parameter_shapes().into_iter();
-        shapes.map(|(name, _)| loaded.remove_entry(&name).unwrap()).collect()
+        let loaded = weights::load(files, &config, dtype, &Device::Cpu).unwrap();
+        loaded.into_iter().map(|(parameter, tensor)| (parameter.name, tensor)).collect()
     }
 
     fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -37,10 +37,11 @@ pub(super) fn tensors(config: &Value) -> BTreeMap<String, Stored> {
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     let config = Qwen2VlConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap();
     let shapes = config.parameter_shapes().into_iter().enumerate();
-    let stored = shapes.map(|(tensor_idx, (name, shape))| {
-        let count = shape.iter().product::<usize>();
+    let stored = shapes.map(|(tensor_idx, parameter)| {
+        let count = parameter.elem_count();
         let values = (0..count).map(|idx| tensor_idx as f32 + idx as f32 / 1024.0);
-        (name, (Dtype::F32, shape, values.flat_map(f32::to_le_bytes).collect()))
+        let bytes = values.flat_map(f32::to_le_bytes).collect();
+        (parameter.name, (Dtype::F32, parameter.dims, bytes))
     });
     stored.collect()
 }

@@ -7,34 +7,28 @@ use candle_core::{Result, Tensor};
 
 use super::angles::vision_angles;
 use super::config::VisionConfig;
+use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::{Keep, Stages};
-use crate::ops::{
-    Angles, Parameter, Segments, layer_norm, linear, linear_part, quick_gelu, rotary,
-    segment_attention,
-};
+use crate::ops::{Angles, Parameter, Segments, layer_norm, quick_gelu, rotary, segment_attention};
 
 /// Epsilon of every LayerNorm in the tower; the configuration file does not carry it.
 const EPS: f64 = 1e-6;
 
-/// A weight and its bias.
+/// LayerNorm with its parameters.
 #[derive(Debug, Clone)]
-struct Affine {
+struct LayerNorm {
     weight: Parameter,
     bias: Parameter,
 }
 
-impl Affine {
+impl LayerNorm {
     fn load(parameters: &Parameters, name: &str) -> Result<Self> {
         let weight = parameters.get(&format!("{name}.weight"))?;
         Ok(Self { weight, bias: parameters.get(&format!("{name}.bias"))? })
     }
 
-    fn map(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, Some(&self.bias))
-    }
-
-    fn normalize(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, &self.weight, &self.bias, EPS)
     }
 }
@@ -43,7 +37,7 @@ impl Affine {
 #[derive(Debug, Clone)]
 pub struct VisionTower {
     config: VisionConfig,
-    patch_embed: Parameter,
+    patch_embed: Linear,
     blocks: Vec<Block>,
     merger: Merger,
 }
@@ -57,12 +51,12 @@ impl VisionTower {
         let block = |i| Block::new(config, parameters, i);
         Ok(Self {
             config: config.clone(),
-            patch_embed: parameters.get("visual.patch_embed.proj.weight")?,
+            patch_embed: Linear::load(parameters, "visual.patch_embed.proj")?,
             blocks: (0..config.depth).map(block).collect::<Result<_>>()?,
             merger: Merger {
-                norm: Affine::load(parameters, "visual.merger.ln_q")?,
-                first: Affine::load(parameters, "visual.merger.mlp.0")?,
-                second: Affine::load(parameters, "visual.merger.mlp.2")?,
+                norm: LayerNorm::load(parameters, "visual.merger.ln_q")?,
+                first: Linear::load(parameters, "visual.merger.mlp.0")?,
+                second: Linear::load(parameters, "visual.merger.mlp.2")?,
                 width: config.merged_dim(),
             },
         })
@@ -89,36 +83,43 @@ impl VisionTower {
         // A frame attends to itself alone, as in the reference.
         let frames: Vec<usize> = grids.iter().flat_map(|g| vec![g[1] * g[2]; g[0]]).collect();
         let context = Arc::new((angles, Segments::separate(&frames)?));
-        let mut x = stages.apply(patches, Keep::AsSet, |x| linear(x, &self.patch_embed, None))?;
+        let [mut x] = stages.apply([patches], Keep::AsSet, |[patches]| {
+            Ok([self.patch_embed.forward(patches)?])
+        })?;
         for block in &self.blocks {
             let context = context.clone();
-            x = stages.apply(&x, Keep::AsSet, move |x| block.forward(x, &context.0, &context.1))?;
+            [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
+                Ok([block.forward(x, &context.0, &context.1)?])
+            })?;
         }
-        stages.apply(&x, Keep::AsSet, |x| self.merger.forward(x))
+        let [merged] = stages.apply([&x], Keep::AsSet, |[x]| Ok([self.merger.forward(x)?]))?;
+        Ok(merged)
     }
 }
 
 #[derive(Debug, Clone)]
 struct Block {
-    norm1: Affine,
-    qkv: Affine,
-    proj: Affine,
-    norm2: Affine,
-    fc1: Affine,
-    fc2: Affine,
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
     heads: usize,
 }
 
 impl Block {
     fn new(config: &VisionConfig, parameters: &Parameters, i: usize) -> Result<Self> {
-        let part = |name: &str| Affine::load(parameters, &format!("visual.blocks.{i}.{name}"));
+        let name = |name: &str| format!("visual.blocks.{i}.{name}");
+        let norm = |of: &str| LayerNorm::load(parameters, &name(of));
+        let linear = |of: &str| Linear::load(parameters, &name(of));
         Ok(Self {
-            norm1: part("norm1")?,
-            qkv: part("attn.qkv")?,
-            proj: part("attn.proj")?,
-            norm2: part("norm2")?,
-            fc1: part("mlp.fc1")?,
-            fc2: part("mlp.fc2")?,
+            norm1: norm("norm1")?,
+            qkv: linear("attn.qkv")?,
+            proj: linear("attn.proj")?,
+            norm2: norm("norm2")?,
+            fc1: linear("mlp.fc1")?,
+            fc2: linear("mlp.fc2")?,
             heads: config.num_heads,
         })
     }
@@ -126,32 +127,29 @@ impl Block {
     fn forward(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
         let (patches, width) = x.dims2()?;
         let heads = (patches, self.heads, width / self.heads);
-        let h = self.norm1.normalize(x)?;
-        let part = |i: usize| {
-            let rows = i * width..(i + 1) * width;
-            linear_part(&h, &self.qkv.weight, Some(&self.qkv.bias), rows)?.reshape(heads)
-        };
+        let h = self.norm1.forward(x)?;
+        let part = |i: usize| self.qkv.forward_part(&h, i * width..(i + 1) * width)?.reshape(heads);
         let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
         let h = segment_attention(&q, &k, &v, segments)?.reshape((patches, width))?;
-        let x = (x + self.proj.map(&h)?)?;
-        let h = quick_gelu(&self.fc1.map(&self.norm2.normalize(&x)?)?)?;
-        x + self.fc2.map(&h)?
+        let x = (x + self.proj.forward(&h)?)?;
+        let h = quick_gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
+        x + self.fc2.forward(&h)?
     }
 }
 
 #[derive(Debug, Clone)]
 struct Merger {
-    norm: Affine,
-    first: Affine,
-    second: Affine,
+    norm: LayerNorm,
+    first: Linear,
+    second: Linear,
     width: usize,
 }
 
 impl Merger {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.norm.normalize(x)?;
+        let h = self.norm.forward(x)?;
         let windows = h.elem_count() / self.width;
         let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
-        self.second.map(&self.first.map(&h)?.gelu_erf()?)
+        self.second.forward(&self.first.forward(&h)?.gelu_erf()?)
     }
 }

@@ -19,6 +19,7 @@ use super::error::ModelError;
 use super::fields::read_object;
 use super::files::ModelFiles;
 use super::names::to_original;
+use super::parameters::ParameterShape;
 use super::shard::Shard;
 
 /// The file that holds all tensors of a checkpoint in one piece.
@@ -45,7 +46,7 @@ struct Place {
     tensor_idx: usize,
 }
 
-/// Every parameter of the model by its hub name, converted to `dtype` on `device`.
+/// Every parameter of the model in the order of `config`, converted to `dtype` on `device`.
 ///
 /// Tensors are converted one after the other, each on all threads, straight from the file; beyond
 /// the returned model the CPU needs a few megabytes, and a GPU one tensor in host memory.
@@ -59,7 +60,7 @@ pub fn load(
     config: &Qwen2VlConfig,
     dtype: DType,
     device: &Device,
-) -> Result<BTreeMap<String, Tensor>, ModelError> {
+) -> Result<Vec<(ParameterShape, Tensor)>, ModelError> {
     let mut checkpoint = open(files)?;
     let mut places = locate(&checkpoint.shards)?;
     if config.text.tie_word_embeddings
@@ -68,13 +69,12 @@ pub fn load(
     {
         require_equal(&mut checkpoint.shards, head, *embedding)?;
     }
-    let mut tensors = BTreeMap::new();
-    for (name, place) in require_parameters(&checkpoint, config.parameter_shapes(), &places)? {
+    let parameters = require_parameters(&checkpoint, config.parameter_shapes(), &places)?;
+    let read = |(parameter, place): (ParameterShape, Place)| {
         let shard = &mut checkpoint.shards[place.shard_idx];
-        let tensor = read_tensor(shard, place.tensor_idx, dtype, device)?;
-        tensors.insert(name, tensor);
-    }
-    Ok(tensors)
+        Ok((parameter, read_tensor(shard, place.tensor_idx, dtype, device)?))
+    };
+    parameters.into_iter().map(read).collect()
 }
 
 fn open(files: &ModelFiles) -> Result<Checkpoint, ModelError> {
@@ -122,9 +122,12 @@ fn open(files: &ModelFiles) -> Result<Checkpoint, ModelError> {
 /// # Errors
 /// The index exists and cannot be read.
 pub fn weight_files(files: &ModelFiles) -> Result<Vec<String>, ModelError> {
-    let Some(index) = read_object(files, INDEX_FILE)? else {
-        return Ok(vec![SINGLE_FILE.to_owned()]);
-    };
+    let single = vec![SINGLE_FILE.to_owned()];
+    let unreadable = |source| ModelError::Read { file: files.describe(SINGLE_FILE), source };
+    if files.open(SINGLE_FILE).map_err(unreadable)?.is_some() {
+        return Ok(single);
+    }
+    let Some(index) = read_object(files, INDEX_FILE)? else { return Ok(single) };
     let listed = read_weight_map(&index).unwrap_or_default();
     let shards: BTreeSet<&str> = listed.into_iter().map(|(_, shard)| shard).collect();
     Ok(shards.into_iter().map(str::to_owned).collect())
@@ -175,19 +178,19 @@ fn locate(shards: &[Shard]) -> Result<BTreeMap<String, Place>, ModelError> {
 /// The model's parameters and their places, where the files hold exactly these in these shapes.
 fn require_parameters(
     checkpoint: &Checkpoint,
-    expected: Vec<(String, Vec<usize>)>,
+    expected: Vec<ParameterShape>,
     places: &BTreeMap<String, Place>,
-) -> Result<Vec<(String, Place)>, ModelError> {
+) -> Result<Vec<(ParameterShape, Place)>, ModelError> {
     let total = expected.len();
     let mut missing = Vec::new();
     let mut parameters = Vec::with_capacity(total);
-    for (name, shape) in expected {
-        match places.get(&name) {
+    for parameter in expected {
+        match places.get(&parameter.name) {
             Some(place) => {
-                require_stored_as(&checkpoint.shards, *place, shape)?;
-                parameters.push((name, *place));
+                require_stored_as(&checkpoint.shards, *place, &parameter.dims)?;
+                parameters.push((parameter, *place));
             }
-            None => missing.push(name),
+            None => missing.push(parameter.name),
         }
     }
     let file = checkpoint.file.clone();
@@ -196,7 +199,8 @@ fn require_parameters(
         return Err(ModelError::MissingTensors { file, count: missing.len(), total, names });
     }
     if places.len() > total {
-        let known: BTreeSet<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let known: BTreeSet<&str> =
+            parameters.iter().map(|(parameter, _)| parameter.name.as_str()).collect();
         let extra: Vec<&str> =
             places.keys().map(String::as_str).filter(|name| !known.contains(name)).collect();
         return Err(ModelError::ExtraTensors {
@@ -208,11 +212,7 @@ fn require_parameters(
     Ok(parameters)
 }
 
-fn require_stored_as(
-    shards: &[Shard],
-    place: Place,
-    expected: Vec<usize>,
-) -> Result<(), ModelError> {
+fn require_stored_as(shards: &[Shard], place: Place, expected: &[usize]) -> Result<(), ModelError> {
     let shard = &shards[place.shard_idx];
     let stored = &shard.tensors[place.tensor_idx];
     if !matches!(stored.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
@@ -223,7 +223,7 @@ fn require_stored_as(
             file: shard.file.clone(),
             tensor: stored.name.clone(),
             found: stored.shape.clone(),
-            expected,
+            expected: expected.to_vec(),
         });
     }
     Ok(())
@@ -289,7 +289,8 @@ mod tests {
     use super::*;
 
     fn load_as(files: &ModelFiles, dtype: DType) -> Result<BTreeMap<String, Tensor>, ModelError> {
-        load(files, &Qwen2VlConfig::load(files)?, dtype, &Device::Cpu)
+        let loaded = load(files, &Qwen2VlConfig::load(files)?, dtype, &Device::Cpu)?;
+        Ok(loaded.into_iter().map(|(parameter, tensor)| (parameter.name, tensor)).collect())
     }
 
     /// What loading says about the smallest checkpoint after `change`.

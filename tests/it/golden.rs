@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use othink::model::config::Qwen2VlConfig;
 use othink::model::files::ModelFiles;
 use othink::model::open::open;
+use othink::model::parameters::Trained;
 use othink::model::qwen2_vl::Qwen2Vl;
 use othink::processor::{Processor, Prompt, decode_image, parse_chat};
 use serde_json::Value;
@@ -37,7 +38,7 @@ pub(crate) fn files(name: &str) -> ModelFiles {
 
 /// The policy or the reference checkpoint on [`device`], everything trainable, in f32.
 pub(crate) fn model(name: &str) -> Qwen2Vl {
-    open(&files(name), DType::F32, &device(), |_| true).unwrap()
+    open(&files(name), DType::F32, &device(), Trained::All).unwrap()
 }
 
 pub(crate) fn config() -> Qwen2VlConfig {

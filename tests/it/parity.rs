@@ -18,15 +18,15 @@ use crate::golden::{Golden, assert_parity, config, ids, model};
 struct Recorder(Vec<Tensor>);
 
 impl<'m> Stages<'m> for Recorder {
-    fn apply(
+    fn apply<const I: usize, const O: usize>(
         &mut self,
-        input: &Tensor,
+        inputs: [&Tensor; I],
         _keep: Keep,
-        stage: impl Fn(&Tensor) -> Result<Tensor> + 'm,
-    ) -> Result<Tensor> {
-        let output = stage(input)?;
-        self.0.push(output.clone());
-        Ok(output)
+        stage: impl Fn([&Tensor; I]) -> Result<[Tensor; O]> + 'm,
+    ) -> Result<[Tensor; O]> {
+        let outputs = stage(inputs)?;
+        self.0.extend(outputs.iter().cloned());
+        Ok(outputs)
     }
 }
 

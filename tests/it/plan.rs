@@ -8,6 +8,7 @@ use std::process::Command;
 use candle_core::{Device, Tensor};
 use othink::model::config::Qwen2VlConfig;
 use othink::model::files::{BuiltinFile, ModelFiles};
+use othink::model::parameters::ParameterShape;
 use othink::model::source::TINY;
 use serde_json::Value;
 
@@ -68,11 +69,11 @@ fn wider_model(folder: &Path) {
     let shapes = Qwen2VlConfig::load(&ModelFiles::Builtin(file)).unwrap().parameter_shapes();
     let weights: HashMap<String, Tensor> = shapes
         .into_iter()
-        .map(|(name, shape)| {
-            let n = shape.iter().product::<usize>();
+        .map(|ParameterShape { name, dims, .. }| {
+            let n = dims.iter().product::<usize>();
             let values: Vec<f32> =
                 (0..n).map(|i| ((i * 7919 % 1000) as f32 - 500.0) * 4e-5).collect();
-            (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+            (name, Tensor::from_vec(values, dims, &Device::Cpu).unwrap())
         })
         .collect();
     candle_core::safetensors::save(&weights, folder.join("model.safetensors")).unwrap();

@@ -12,8 +12,9 @@ use serde::Serialize;
 use super::workload::{Stream, Workload};
 use crate::config::{Method, RunConfig};
 use crate::model::config::Qwen2VlConfig;
+use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::run_folder::metrics::resident_bytes;
-use crate::train::settings::kl_schedule;
+use crate::train::settings::{kl_schedule, trained};
 
 /// Logits that the head holds at once, in elements; twice over in its backward pass.
 const HEAD_LOGITS: u64 = 1 << 24;
@@ -88,16 +89,19 @@ impl Memory {
     }
 }
 
-/// Parameters of the tensors whose names are wanted.
-pub(super) fn parameters(model: &Qwen2VlConfig, is_wanted: impl Fn(&str) -> bool) -> u64 {
+/// Numbers in the tensors that are wanted.
+pub(super) fn parameters(
+    model: &Qwen2VlConfig,
+    is_wanted: impl Fn(&ParameterShape) -> bool,
+) -> u64 {
     let shapes = model.parameter_shapes().into_iter();
-    let wanted = shapes.filter(|(name, _)| is_wanted(name));
-    wanted.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    shapes.filter(is_wanted).map(|parameter| parameter.elem_count() as u64).sum()
 }
 
 /// Parameters that are trained.
 pub(super) fn trained_parameters(config: &RunConfig, model: &Qwen2VlConfig) -> u64 {
-    parameters(model, |name| !(config.model.freeze_vision && name.starts_with("visual.")))
+    let trained = trained(config);
+    parameters(model, |parameter| trained.contains(parameter.group))
 }
 
 /// Elements that a stream's tape holds when the backward pass begins, and one layer's gradients.
@@ -110,7 +114,7 @@ fn activations(config: &RunConfig, model: &Qwen2VlConfig, stream: &Stream) -> u6
     // The stream's, the tensor made of them, and the tape's two.
     let patches = 4 * model.vision.patch_dim() as u64 * stream.patches as u64;
     let head = 3 * model.text.hidden_size as u64 * stream.scored as u64;
-    let trains_vision = !config.model.freeze_vision;
+    let trains_vision = trained(config).contains(ParameterGroup::Vision);
     let (language, vision) = if config.model.activation_checkpointing {
         (layers * hidden + layer, blocks * patch + block)
     } else {

@@ -13,6 +13,7 @@ use super::memory::parameters;
 use super::workload::Workload;
 use crate::config::{Method, RunConfig};
 use crate::model::config::Qwen2VlConfig;
+use crate::model::parameters::ParameterGroup;
 use crate::train::settings::kl_schedule;
 
 /// Rows of the large product that is timed.
@@ -65,10 +66,12 @@ pub(super) fn seconds_per_update(
     work: &Workload,
     speed: Speed,
 ) -> f64 {
-    let vision = parameters(model, |name| name.starts_with("visual.")) as f64;
+    let vision = parameters(model, |p| p.group == ParameterGroup::Vision) as f64;
     // The layers and the last norm: of the embedding a token reads one row, and the head is counted by itself.
-    let language = parameters(model, |name| {
-        name.starts_with("model.") && !name.starts_with("model.embed_tokens")
+    let language = parameters(model, |p| {
+        p.group == ParameterGroup::Language
+            && p.name.starts_with("model.")
+            && !p.name.starts_with("model.embed_tokens")
     }) as f64;
     let head = (model.text.vocab_size * model.text.hidden_size) as f64;
     let forward = |tokens: usize, scored: usize, patches: usize| {
@@ -81,7 +84,7 @@ pub(super) fn seconds_per_update(
     if kl_schedule(config, 1).needs_reference() {
         operations += stream;
     }
-    if config.method == Method::Sft {
+    if config.method == Method::Sft || config.rollout.replay.is_some() {
         return operations / speed.operations;
     }
     operations += work.prompts as f64 * forward(work.prompt_tokens, 1, work.patches);

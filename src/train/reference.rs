@@ -1,0 +1,39 @@
+//! The model that the KL term compares the policy with.
+//! Not here: the term itself (`grpo::kl`), its weight over the run (`grpo::kl_schedule`).
+
+use super::error::TrainError;
+use super::setup::Setup;
+use crate::grpo::kl_schedule::KlSchedule;
+use crate::model::open::open;
+use crate::model::parameters::Trained;
+use crate::model::qwen2_vl::Qwen2Vl;
+
+/// A run's reference, with the weights that it owns.
+pub enum Reference {
+    /// The KL weight is zero throughout: nothing is compared.
+    None,
+    /// A copy of the model that the run began from, which never moves.
+    Copy(Box<Qwen2Vl>),
+}
+
+impl Reference {
+    /// The reference of a run, whatever checkpoint the policy is resumed from.
+    ///
+    /// # Errors
+    /// The model that the run began from cannot be loaded.
+    pub fn open(kl_schedule: &KlSchedule, setup: &Setup) -> Result<Self, TrainError> {
+        if !kl_schedule.needs_reference() {
+            return Ok(Self::None);
+        }
+        let copy = open(&setup.files, setup.dtype, &setup.device, Trained::Nothing)?;
+        Ok(Self::Copy(Box::new(copy)))
+    }
+
+    /// What gives the reference's log-probabilities.
+    pub fn model(&self) -> Option<&Qwen2Vl> {
+        match self {
+            Self::None => None,
+            Self::Copy(model) => Some(model),
+        }
+    }
+}
