@@ -27,9 +27,14 @@ pub mod grpo;
 
 pub mod optim;
 
-pub mod train;
-
 pub mod eval;
+
+pub mod run_folder;
+
+pub mod interrupt;
+pub mod progress;
+
+pub mod train;
 
 pub mod experiment;
 pub mod report;

@@ -8,16 +8,16 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 
 use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, PAPERS_MODEL, RunConfig};
+use crate::data::tasks::resolved;
 use crate::data::tasks::task;
+use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, Summary};
 use crate::experiment::measure::{Measured, MeasuredModel, identity, measure};
+use crate::interrupt::Interrupt;
 use crate::model::{device, source};
+use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::reward::Rule;
 use crate::rollout::sampler::Sampler;
-use crate::train::evaluation::{EvaluationQuestions, evaluation_questions};
-use crate::train::interrupt::Interrupt;
-use crate::train::progress::{ProgressDisplay, ProgressMode};
-use crate::train::setup::resolved;
 
 use super::against::{Against, Other};
 use super::failure::UsageError;

@@ -33,6 +33,7 @@ use crate::processor::ProcessorError;
 use crate::report::error::ReportError;
 use crate::reward::ExternalError;
 use crate::rollout::single::SingleError;
+use crate::run_folder::RunFolderError;
 use crate::train::error::TrainError;
 
 use super::exit_status::ExitStatus;
@@ -76,6 +77,7 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
     let model = || cause.downcast_ref().map(model_blames_input);
     let processor = || cause.downcast_ref().map(processor_blames_input);
     let train = || cause.downcast_ref().map(train_blames_input);
+    let folder = || cause.downcast_ref().map(folder_blames_input);
     let eval = || cause.downcast_ref().map(eval_blames_input);
     let experiment = || cause.downcast_ref().map(experiment_blames_input);
     let report = || cause.downcast_ref().map(ReportError::blames_input);
@@ -85,6 +87,7 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
         .or_else(report)
         .or_else(processor)
         .or_else(train)
+        .or_else(folder)
         .or_else(eval)
         .or_else(experiment)
         .or_else(grading)
@@ -135,14 +138,20 @@ fn train_blames_input(error: &TrainError) -> bool {
         TrainError::Model(source) => model_blames_input(source),
         TrainError::Processor(source) => processor_blames_input(source),
         TrainError::Evaluation(source) => eval_blames_input(source),
-        TrainError::Config { .. }
-        | TrainError::NoRows { .. }
+        TrainError::Folder(source) => folder_blames_input(source),
+        TrainError::NoRows { .. }
         | TrainError::NoUsableRow { .. }
         | TrainError::NoCompletion { .. }
         | TrainError::TooLong { .. }
-        | TrainError::UnparsableGold { .. }
-        | TrainError::Rule(_)
+        | TrainError::Solution(_)
         | TrainError::CustomReward(ExternalError::CannotStart { .. }) => true,
+        _ => false,
+    }
+}
+
+fn folder_blames_input(error: &RunFolderError) -> bool {
+    match error {
+        RunFolderError::Model(source) => model_blames_input(source),
         other => other.is_usage(),
     }
 }
@@ -151,6 +160,7 @@ fn experiment_blames_input(error: &ExperimentError) -> bool {
     match error {
         ExperimentError::Config(_) | ExperimentError::UnknownMethod { .. } => true,
         ExperimentError::Train(source) => train_blames_input(source),
+        ExperimentError::Folder(source) => folder_blames_input(source),
         ExperimentError::Eval(source) => eval_blames_input(source),
         ExperimentError::Data(source) => data_blames_input(source),
         ExperimentError::Model(source) => model_blames_input(source),
@@ -163,7 +173,10 @@ fn eval_blames_input(error: &EvalError) -> bool {
         EvalError::Data(source) => data_blames_input(source),
         EvalError::Processor(source) => processor_blames_input(source),
         EvalError::File(AnswersFileError::Io { source, .. }) => is_wrong_path(source),
-        EvalError::TooLong { .. } | EvalError::NoRows { .. } | EvalError::File(_) => true,
+        EvalError::Solution(_)
+        | EvalError::TooLong { .. }
+        | EvalError::NoRows { .. }
+        | EvalError::File(_) => true,
         EvalError::Tensor(_) | EvalError::Thread(_) => false,
     }
 }

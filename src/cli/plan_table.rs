@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::config::RunConfig;
+use crate::progress::spell;
 use crate::train::plan::Plan;
 use crate::train::plan::sparkline::sparkline;
-use crate::train::progress::spell;
 
 type Row = (&'static str, String);
 

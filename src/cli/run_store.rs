@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use crate::experiment::runs::RunStore;
-use crate::train::interrupt::Interrupt;
-use crate::train::progress::{ProgressDisplay, ProgressMode};
+use crate::interrupt::Interrupt;
+use crate::progress::{ProgressDisplay, ProgressMode};
 
 use super::chart_file::check_chart_file;
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigFile, DeviceChoice, RunConfig};
 
-use crate::train::interrupt::Interrupt;
+use crate::data::tasks::resolved;
+use crate::interrupt::Interrupt;
+use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::train::plan::plan;
-use crate::train::progress::{ProgressDisplay, ProgressMode};
 use crate::train::run::{Ended, TrainOptions, train};
-use crate::train::setup::resolved;
 
 use super::failure::UsageError;
 use super::plan_table::plan_table;

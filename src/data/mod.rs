@@ -3,13 +3,14 @@
 //! In reading order: [`open`] (`source`) tells what a path is; `json_lines`, `csv_table` and `parquet`
 //! read rows; `listed` says what a row's fields mean, `answers` what a completion's do; `image_root`
 //! and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] names what belongs together;
-//! [`template`] turns a sample into messages and a prompt.
+//! [`template`] turns a sample into messages and a prompt; [`configured`] is what a run file says about all this.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
 
 mod answers;
 mod canvas;
+pub mod configured;
 mod csv_table;
 mod demonstration;
 mod drawn;

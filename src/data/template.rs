@@ -18,6 +18,9 @@ use super::{DataError, Dataset, ImageSource, Sample};
 use crate::processor::{Content, Message, Processor, Prompt};
 use std::sync::Arc;
 
+/// The template of data that no task names: R1-V's for training.
+pub(crate) const DEFAULT_TEMPLATE: &str = "r1v";
+
 /// Where a template's text takes the question.
 const PLACE: &str = "{problem}";
 

@@ -1,6 +1,6 @@
 //! Measuring a model on a task: accuracy and format rate with 95% intervals.
 //!
-//! In reading order: [`ask`] puts the questions, [`answer`] grades what comes back, [`answers_file`] keeps it,
+//! In reading order: [`questions`] are what a run file measures on; [`ask`] puts the questions, [`answer`] grades what comes back, [`answers_file`] keeps it,
 //! [`summary`] counts it with [`votes`] and [`interval`]; [`paired`] compares two models on the same questions;
 //! [`grading`] is the same for completions on disk.
 //! Not here: sampling (`rollout`), the rules (`reward`), what is printed (`cli`).
@@ -11,11 +11,13 @@ pub mod ask;
 pub mod grading;
 pub mod interval;
 pub mod paired;
+pub mod questions;
 pub mod summary;
 pub mod votes;
 
 pub use answer::Answer;
 pub use ask::{EvalSettings, evaluate};
+pub use questions::{EvaluationQuestions, evaluation_questions};
 pub use summary::{Summary, Tally, accuracy_over_seeds, summarize};
 
 use self::answers_file::AnswersFileError;
@@ -28,6 +30,9 @@ pub enum EvalError {
     /// A row of the data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A solution that no answer can equal.
+    #[error(transparent)]
+    Solution(#[from] crate::reward::UnusableSolution),
     /// The tokenizer, or settings of the processor.
     #[error(transparent)]
     Processor(#[from] ProcessorError),

@@ -12,11 +12,12 @@ use super::ExperimentError;
 use super::runs::{Measurement, Outcome, RunStore};
 use super::seeds::{OverSeeds, relative_gain};
 use crate::config::{ConfigFile, Method, RunConfig};
+use crate::data::configured::training_rows;
+use crate::data::tasks::resolved;
 use crate::data::tasks::task;
+use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::model::files::ModelFiles;
 use crate::model::source;
-use crate::train::evaluation::{EvaluationQuestions, evaluation_questions};
-use crate::train::setup::{resolved, training_rows};
 
 /// A method that takes part in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

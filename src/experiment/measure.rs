@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::{ExperimentError, fingerprint};
 use crate::eval::answers_file::AnswersFile;
+use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, Summary, evaluate, summarize};
+use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
 use crate::model::parameters::Trained;
-use crate::train::evaluation::EvaluationQuestions;
-use crate::train::interrupt::Interrupt;
 
 /// Answers between two lines of progress.
 const PROGRESS_EVERY: usize = 100;

@@ -20,6 +20,7 @@ use crate::data::DataError;
 use crate::eval::EvalError;
 use crate::eval::answers_file::AnswersFileError;
 use crate::model::error::ModelError;
+use crate::run_folder::RunFolderError;
 use crate::train::error::TrainError;
 
 /// What stopped an experiment. Runs and answers that were finished are kept.
@@ -31,6 +32,9 @@ pub enum ExperimentError {
     /// A run.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A run's folder.
+    #[error(transparent)]
+    Folder(#[from] RunFolderError),
     /// An evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),

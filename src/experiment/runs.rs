@@ -13,16 +13,17 @@ use serde_json::Value;
 use super::measure::{Measured, MeasuredModel, identity, measure};
 use super::{ExperimentError, fingerprint};
 use crate::config::RunConfig;
+use crate::data::tasks::resolved;
 use crate::eval::answers_file::read_answers;
+use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Summary, summarize};
+use crate::interrupt::Interrupt;
 use crate::model::device;
 use crate::model::files::ModelFiles;
-use crate::train::evaluation::EvaluationQuestions;
-use crate::train::interrupt::Interrupt;
-use crate::train::progress::{ProgressDisplay, ProgressMode};
+use crate::progress::{ProgressDisplay, ProgressMode};
+use crate::run_folder::folder::{finished_checkpoint, has_run};
+use crate::run_folder::identity::decisive_config;
 use crate::train::run::{Ended, TrainOptions, train};
-use crate::train::run_folder::{decisive_config, finished_checkpoint, has_run};
-use crate::train::setup::resolved;
 
 /// A folder of runs and answers.
 #[derive(Debug)]

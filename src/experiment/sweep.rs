@@ -7,9 +7,9 @@ use super::ExperimentError;
 use super::runs::{Outcome, RunStore};
 use super::seeds::OverSeeds;
 use crate::config::{ConfigFile, RunConfig};
+use crate::data::tasks::resolved;
+use crate::eval::questions::evaluation_questions;
 use crate::model::files::ModelFiles;
-use crate::train::evaluation::evaluation_questions;
-use crate::train::setup::resolved;
 
 /// What is varied.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Writing a checkpoint folder that transformers loads as it is.
 //! Not here: the optimiser's state and the rename that makes a checkpoint appear
-//! (`train::checkpoint`); reading (`weights`).
+//! (`run_folder::checkpoint`); reading (`weights`).
 //!
 //! The layout is byte for byte that of `save_pretrained` with the hub's names: tensors sorted by name
 //! inside a file (safetensors 0.8, `prepare`), shards filled in the order of the module tree

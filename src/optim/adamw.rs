@@ -1,6 +1,6 @@
 //! AdamW: its state, which can be saved, and one parameter's update from tensor operations.
 //! Not here: the same update as fused loops for the CPU (`adamw_fused`); the learning rate (`lr_schedule`); the
-//! clipping factor (`clip`); which parameters decay (`train`); files (`train::checkpoint`).
+//! clipping factor (`clip`); which parameters decay (`train`); files (`run_folder::checkpoint`).
 //!
 //! The arithmetic is that of `torch.optim.AdamW` (`torch/optim/adam.py`, `_single_tensor_adam` with decoupled decay),
 //! operation by operation; differences are one rounding at most, where torch fuses a multiply and an add.

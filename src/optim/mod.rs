@@ -2,7 +2,7 @@
 //!
 //! In the order of an update: [`clip`] measures the gradients, [`lr_schedule`] gives the learning rate,
 //! [`adamw`] moves the parameters.
-//! Not here: gradients themselves and their accumulation (`train`); saving the state (`train::checkpoint`).
+//! Not here: gradients themselves and their accumulation (`train`); saving the state (`run_folder::checkpoint`).
 
 pub mod adamw;
 mod adamw_fused;

@@ -11,7 +11,7 @@ use image::RgbImage;
 
 use super::recorded_run::RecordedRun;
 use crate::data::Dataset;
-use crate::train::records::CompletionRecord;
+use crate::run_folder::records::CompletionRecord;
 
 /// Prompts of a run.
 const N_CASES: usize = 4;
@@ -120,7 +120,7 @@ mod tests {
     use super::super::recorded_run::test_run;
     use super::*;
     use crate::config::RunConfig;
-    use crate::train::setup::training_rows;
+    use crate::data::configured::training_rows;
 
     /// A run whose records are `(update, prompt)`, two completions each.
     fn run(records: &[(u64, &str)]) -> RecordedRun {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::chart::{Chart, Line, LineStyle, Marks, Point};
 use super::seeds::{Estimate, SeedGroup, accuracy, estimate};
 use super::smooth::smooth;
-use crate::train::metrics::UpdateMetrics;
-use crate::train::records::EvaluationRecord;
+use crate::run_folder::metrics::UpdateMetrics;
+use crate::run_folder::records::EvaluationRecord;
 
 /// A chart and the name of its files.
 #[derive(Debug, Clone, PartialEq)]

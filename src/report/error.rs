@@ -1,10 +1,10 @@
 //! The ways a report can fail.
-//! Not here: what is wrong inside a run's files (`train::error`, `config`).
+//! Not here: what is wrong inside a run's files (`run_folder`, `config`).
 
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
-use crate::train::error::TrainError;
+use crate::run_folder::RunFolderError;
 
 /// What kept a report from being made.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum ReportError {
     },
     /// A run's records.
     #[error(transparent)]
-    Records(#[from] TrainError),
+    Records(#[from] RunFolderError),
     /// A run's configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),

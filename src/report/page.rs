@@ -19,9 +19,9 @@ use super::seeds::SeedGroup;
 use super::tables::{
     HealthNotes, Table, evaluations_table, health_notes, results_table, runs_table, timing_table,
 };
+use crate::data::configured::training_rows;
 use crate::data::{Dataset, gold_answer};
-use crate::train::records::CompletionRecord;
-use crate::train::setup::training_rows;
+use crate::run_folder::records::CompletionRecord;
 
 const TEMPLATE: &str = include_str!("../../assets/report/page.html");
 /// Larger pictures are shrunk to that many pixels on their longer side.

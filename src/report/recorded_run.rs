@@ -1,5 +1,5 @@
 //! A run as its folder shows it, finished or not: configuration and records.
-//! Not here: writing any of them (`train::run_folder`, `train::records`).
+//! Not here: writing any of them (`train::run_folder`, `run_folder::records`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use toml::{Table, Value};
 
 use super::error::ReportError;
 use crate::config::{ConfigError, ConfigFile, RunConfig};
-use crate::train::json_lines;
-use crate::train::metrics::UpdateMetrics;
-use crate::train::records::{CompletionRecord, EvaluationRecord};
+use crate::run_folder::json_lines;
+use crate::run_folder::metrics::UpdateMetrics;
+use crate::run_folder::records::{CompletionRecord, EvaluationRecord};
 
 /// The setting in which runs may differ and still be repetitions of each other.
 const SEED: &str = "train.seed";

@@ -4,7 +4,7 @@
 use super::recorded_run::RecordedRun;
 use crate::eval::interval::mean95;
 use crate::eval::{Summary, accuracy_over_seeds};
-use crate::train::records::EvaluationRecord;
+use crate::run_folder::records::EvaluationRecord;
 
 /// Runs whose resolved configurations differ in `train.seed` alone.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::recorded_run::RecordedRun;
 use super::seeds::{Estimate, SeedGroup, accuracy};
+use crate::run_folder::metrics::UpdateMetrics;
+use crate::run_folder::records::EvaluationRecord;
 use crate::train::health::{Health, Thresholds};
-use crate::train::metrics::UpdateMetrics;
-use crate::train::records::EvaluationRecord;
 
 /// Settings that have columns of their own.
 const OWN_COLUMNS: [&str; 4] = ["method", "data.task", "data.train", "train.updates"];

@@ -4,7 +4,7 @@
 //! our own reading of answers, and [`math_verify`], R1-V's; [`algebra`], the arithmetic under both. Further components,
 //! one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`],
 //! [`mod@repetition_penalty`]. [`registry`] names, weighs and sums them; [`external`] is a reward of the user's own;
-//! [`scorer`] puts both together for the trainer.
+//! [`scorer`] puts both together for the trainer; [`solutions`] looks at a data set before anything is computed.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. What may fail is a command of the user's.
@@ -23,6 +23,7 @@ pub mod repetition_penalty;
 pub mod rule;
 pub mod scorer;
 pub mod set_match;
+pub mod solutions;
 pub mod verdict;
 
 #[cfg(test)]
@@ -30,11 +31,25 @@ mod test_hostile;
 #[cfg(test)]
 mod test_verdicts;
 
+use crate::config::RewardRule;
+
 pub use external::{ExternalCommand, ExternalError};
 pub use registry::{Component, Gold, RewardSettings, ScoredText, UnusableGold, score_group};
 pub use rule::{GoldAnswer, Rule, UnparsableGold, grade};
 pub use scorer::{Group, Scorer};
+pub use solutions::{UnusableSolution, check_solutions};
 pub use verdict::{Explanation, Reason, Verdict};
+
+impl From<RewardRule> for Rule {
+    fn from(choice: RewardRule) -> Self {
+        match choice {
+            RewardRule::AnswerTag => Self::AnswerTag,
+            RewardRule::R1vReward => Self::R1vReward,
+            RewardRule::R1vSuperclevr => Self::R1vSuperclevr,
+            RewardRule::R1vGeoqa => Self::R1vGeoqa,
+        }
+    }
+}
 
 /// The name of a custom reward among the components.
 pub const EXTERNAL: &str = "command";

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::metrics::UpdateMetrics;
-use super::records::CompletionRecord;
+use crate::run_folder::metrics::UpdateMetrics;
+use crate::run_folder::records::CompletionRecord;
 
 /// Updates over which the format and accuracy rewards are averaged before means are compared.
 /// Ours: with 32 completions an update, such a mean is certain to about 0.02.

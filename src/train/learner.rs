@@ -3,8 +3,7 @@
 
 use super::error::TrainError;
 use super::optimizer::{Optimizer, StepReport, Stepped};
-use super::questions::Batch;
-use super::rollouts::Question;
+use super::questions::{Batch, Question};
 use super::setup::Setup;
 use crate::config::RunConfig;
 use crate::grpo::kl_schedule::KlSchedule;

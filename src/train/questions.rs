@@ -4,12 +4,22 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::TrainError;
-use super::rollouts::Question;
 use crate::config::{DataConfig, OnBadRow};
-use crate::data::Questions;
+use crate::data::{Questions, Sample};
 use crate::prefetch::Prefetch;
-use crate::processor::Processor;
+use crate::processor::{Processor, Prompt};
 use crate::rng::permutation;
+
+/// A data row with its prompt.
+#[derive(Debug)]
+pub struct Question {
+    /// The row.
+    pub sample: Sample,
+    /// Its tokens, positions and patches.
+    pub prompt: Prompt,
+    /// Its place in the run's order of prompts: what its random streams are named after.
+    pub place: u32,
+}
 
 /// The run's order of rows: a seeded permutation per epoch, or the file's own order. A pure function of
 /// the place, so that a resumed run goes on exactly where it was.

@@ -4,24 +4,13 @@
 use std::borrow::Cow;
 
 use super::error::TrainError;
-use crate::data::Sample;
+use super::questions::Question;
 use crate::grpo::advantage::group_advantages;
 use crate::model::qwen2_vl::Qwen2Vl;
-use crate::processor::{Processor, Prompt};
+use crate::processor::Processor;
 use crate::reward::{ExternalError, Gold, Group, Reward, ScoredText, Scorer};
 use crate::rng::{Purpose, Stream};
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
-
-/// A data row with its prompt.
-#[derive(Debug)]
-pub struct Question {
-    /// The row.
-    pub sample: Sample,
-    /// Its tokens, positions and patches.
-    pub prompt: Prompt,
-    /// Its place in the run's order of prompts: what its random streams are named after.
-    pub place: u32,
-}
 
 /// A completion with everything that is known of it before the policy moves.
 #[derive(Debug, Clone)]

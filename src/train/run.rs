@@ -5,31 +5,31 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::checkpoint::{self, Contents, Loaded, Progress, State};
 use super::error::TrainError;
-use super::evaluation::{EvaluationQuestions, evaluation_questions};
 use super::health::{Health, Thresholds};
-use super::interrupt::Interrupt;
 use super::learner::{Learner, Place};
-use super::metrics;
 use super::optimizer::Optimizer;
 use super::plan::plan_opened;
 use super::policy_step::ScoringSettings;
-use super::progress::ProgressDisplay;
-use super::records::{CompletionRecord, EvaluationRecord, RunRecords};
 use super::reference::Reference;
 use super::rollouts::RolloutGroup;
-use super::run_folder::RunFolder;
-use super::setup::{
-    Setup, generation_settings, kl_schedule, optimizer_settings, resolved, reward_settings,
-};
+use super::settings::{generation_settings, kl_schedule, optimizer_settings, reward_settings};
+use super::setup::Setup;
 use super::trainer::{PolicyTrainer, Trained};
 use crate::config::{Method, RunConfig};
+use crate::data::tasks::resolved;
+use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
 use crate::grpo::objective::ClipRange;
+use crate::interrupt::Interrupt;
 use crate::processor::Processor;
+use crate::progress::ProgressDisplay;
 use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
+use crate::run_folder::RunFolder;
+use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
+use crate::run_folder::metrics;
+use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
 
 /// Where a run is written, and whether it goes on from there.
 #[derive(Debug, Clone)]
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
         ));
         let record = EvaluationRecord { update, summary };
         self.records.evaluations.append(&record)?;
-        self.records.events.evaluation(&record)
+        Ok(self.records.events.evaluation(&record)?)
     }
 
     /// Whether a multiple of `every` updates has been reached since update `before`.
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
             source: &learner.setup.files,
             state: train.save_optimizer.then_some(state),
         };
-        checkpoint::save(&self.folder, &contents, train.keep)
+        Ok(checkpoint::save(&self.folder, &contents, train.keep)?)
     }
 }
 

@@ -11,7 +11,6 @@ use candle_core::Tensor;
 
 use super::error::TrainError;
 use super::learner::Learner;
-use super::metrics::{UpdateMetrics, peak_bytes};
 use super::optimizer::StepReport;
 use super::policy_step::{
     Anchors, NonFiniteLoss, ObjectiveSettings, ScoringSettings, TrainedCompletion, TrainedGroup,
@@ -26,6 +25,7 @@ use crate::grpo::objective::ClipRange;
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::reward::Scorer;
 use crate::rollout::engine::GenerationSettings;
+use crate::run_folder::metrics::{UpdateMetrics, peak_bytes};
 
 /// What a batch gave: a line of metrics per update, and what was sampled for them.
 pub(super) struct Trained {

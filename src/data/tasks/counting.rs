@@ -2,6 +2,7 @@
 //! Not here: the drawn twin (`drawn`).
 
 use crate::config::PAPERS_MODEL;
+use crate::config::RewardRule;
 use crate::hub::RepositoryKind;
 
 use super::{Protocol, Published, Source, Task};
@@ -12,10 +13,10 @@ pub(super) fn task() -> Task {
         version: 1,
         base_model: PAPERS_MODEL,
         training_template: "r1v",
-        reward_rule: "r1v-reward",
+        reward_rule: RewardRule::R1vReward,
         evaluation: Protocol {
             template: "r1v-superclevr",
-            rule: "r1v-superclevr",
+            rule: RewardRule::R1vSuperclevr,
             max_new_tokens: 256, // R1-V: test_qwen2vl_counting_superclevr.py
             min_pixels: None,
             max_pixels: None,

@@ -2,6 +2,7 @@
 //! Not here: what is drawn (`synth_vc`, `synth_gr`).
 
 use super::{Protocol, Source, Task};
+use crate::config::RewardRule;
 use crate::data::DrawnTask;
 
 pub(super) fn task(drawn: DrawnTask) -> Task {
@@ -10,10 +11,10 @@ pub(super) fn task(drawn: DrawnTask) -> Task {
         version: 1,
         base_model: "tiny",
         training_template: "short",
-        reward_rule: "answer-tag",
+        reward_rule: RewardRule::AnswerTag,
         evaluation: Protocol {
             template: "short",
-            rule: "answer-tag",
+            rule: RewardRule::AnswerTag,
             max_new_tokens: 64,
             min_pixels: None,
             max_pixels: None,

@@ -2,6 +2,7 @@
 //! Not here: the drawn twin (`drawn`).
 
 use crate::config::PAPERS_MODEL;
+use crate::config::RewardRule;
 use crate::hub::RepositoryKind;
 
 use super::{Protocol, Published, Source, Task};
@@ -12,10 +13,10 @@ pub(super) fn task() -> Task {
         version: 1,
         base_model: PAPERS_MODEL,
         training_template: "r1v",
-        reward_rule: "r1v-reward",
+        reward_rule: RewardRule::R1vReward,
         evaluation: Protocol {
             template: "r1v-geoqa",
-            rule: "r1v-geoqa",
+            rule: RewardRule::R1vGeoqa,
             max_new_tokens: 1024, // R1-V: test_qwen2vl_geoqa.py
             min_pixels: None,
             max_pixels: None,

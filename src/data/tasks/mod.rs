@@ -15,14 +15,18 @@
 //! geometry, pictures as large as the checkpoint allows. `--template`, `--max-new-tokens` and `--max-pixels` choose
 //! otherwise. A change to any of it raises the task's version.
 //!
-//! One task a file: `counting`, `geometry`, `drawn`. Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
+//! One task a file: `counting`, `geometry`, `drawn`; [`resolved`] writes a task's part into a run file. Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
 
 mod counting;
 mod drawn;
 mod geometry;
+mod resolve;
+
+pub use resolve::resolved;
 
 use super::source::{NO_ROWS, open_text};
 use super::{DataError, Dataset, DrawnRows, DrawnTask, OpenOptions, Split, open, open_anywhere};
+use crate::config::RewardRule;
 use crate::hub::{Hub, Repository, RepositoryKind};
 use std::path::{Path, PathBuf};
 
@@ -37,8 +41,8 @@ pub struct Task {
     pub base_model: &'static str,
     /// The name of the template for training.
     pub training_template: &'static str,
-    /// The name of the rule behind the accuracy reward.
-    pub reward_rule: &'static str,
+    /// The rule behind the accuracy reward.
+    pub reward_rule: RewardRule,
     /// How answers are asked for and judged.
     pub evaluation: Protocol,
     source: Source,
@@ -49,9 +53,9 @@ pub struct Task {
 pub struct Protocol {
     /// The name of the template. R1-V's differ from its training prompt.
     pub template: &'static str,
-    /// The name of the rule that decides whether an answer is right: R1-V's, so that figures compare with those
+    /// The rule that decides whether an answer is right: R1-V's, so that figures compare with those
     /// published.
-    pub rule: &'static str,
+    pub rule: RewardRule,
     /// The longest completion.
     pub max_new_tokens: usize,
     /// Pictures with fewer pixels are enlarged; without it, the checkpoint says.

@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 
 use candle_core::Device;
 
-use crate::train::metrics::{field_bytes, resident_bytes};
+use crate::run_folder::metrics::{field_bytes, resident_bytes};
 
 /// Bytes that this process may hold, those that it holds already among them. None where nothing says so: on a GPU, outside
 /// Linux.

@@ -13,8 +13,8 @@ use super::workload::{Stream, Workload};
 use crate::config::{Method, RunConfig};
 use crate::model::config::Qwen2VlConfig;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
-use crate::train::metrics::resident_bytes;
-use crate::train::setup::{kl_schedule, trained};
+use crate::run_folder::metrics::resident_bytes;
+use crate::train::settings::{kl_schedule, trained};
 
 /// Logits that the head holds at once, in elements; twice over in its backward pass.
 const HEAD_LOGITS: u64 = 1 << 24;

@@ -18,12 +18,11 @@ use self::memory::Memory;
 use self::time::Speed;
 use self::workload::Workload;
 use super::error::TrainError;
-use super::setup::{
-    Setup, kl_schedule, published_rows, rows_at_hand, total_updates, training_processor,
-    training_questions,
-};
+use super::settings::{kl_schedule, total_updates};
+use super::setup::{Setup, training_processor};
 use crate::config::{Method, PAPERS_MODEL, RunConfig};
 use crate::data::Dataset;
+use crate::data::configured::{published_rows, rows_at_hand, training_questions};
 use crate::hub::{Hub, Repository};
 use crate::model::config::Qwen2VlConfig;
 use crate::model::device;
@@ -105,7 +104,7 @@ impl Plan {
 
 /// Plans a run from what is at hand; nothing is fetched that can be done without.
 ///
-/// - `config`: with its task's part in it, see [`super::setup::resolved`]
+/// - `config`: with its task's part in it, see [`crate::data::tasks::resolved`]
 ///
 /// # Errors
 /// The device is not there, or the model's configuration or the data is not what it should be.
@@ -174,7 +173,7 @@ fn beta(config: &RunConfig, updates: u64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::setup::resolved;
+    use crate::data::tasks::resolved;
 
     #[test]
     fn a_run_that_needs_more_than_there_is_is_told_so() {

@@ -14,7 +14,7 @@ use super::workload::Workload;
 use crate::config::{Method, RunConfig};
 use crate::model::config::Qwen2VlConfig;
 use crate::model::parameters::ParameterGroup;
-use crate::train::setup::kl_schedule;
+use crate::train::settings::kl_schedule;
 
 /// Rows of the large product that is timed.
 const ROWS: usize = 256;

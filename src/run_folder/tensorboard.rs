@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::durable::failed;
-use super::error::TrainError;
+use super::error::RunFolderError;
 use super::metrics::UpdateMetrics;
 use super::records::EvaluationRecord;
 
@@ -39,7 +39,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The folder cannot be read or the file not be written.
-    pub fn start(folder: &Path, next_step: u64) -> Result<Self, TrainError> {
+    pub fn start(folder: &Path, next_step: u64) -> Result<Self, RunFolderError> {
         let now = now();
         // TensorBoard reads the files of a folder in the order of their names.
         let newest = newest_stamp(folder).map_err(failed("read", folder))?;
@@ -57,7 +57,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn update(&mut self, line: &UpdateMetrics) -> Result<(), TrainError> {
+    pub fn update(&mut self, line: &UpdateMetrics) -> Result<(), RunFolderError> {
         self.append(&event(now(), line.update, &summary(&update_scalars(line))))
     }
 
@@ -65,7 +65,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn evaluation(&mut self, record: &EvaluationRecord) -> Result<(), TrainError> {
+    pub fn evaluation(&mut self, record: &EvaluationRecord) -> Result<(), RunFolderError> {
         self.append(&event(now(), record.update, &summary(&evaluation_scalars(record))))
     }
 
@@ -73,12 +73,12 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn sync(&self) -> Result<(), TrainError> {
+    pub fn sync(&self) -> Result<(), RunFolderError> {
         self.file.sync_all().map_err(failed("write", &self.path))
     }
 
     /// In one piece: whoever reads along sees whole records.
-    fn append(&mut self, records: &[u8]) -> Result<(), TrainError> {
+    fn append(&mut self, records: &[u8]) -> Result<(), RunFolderError> {
         self.file.write_all(records).map_err(failed("write", &self.path))
     }
 }

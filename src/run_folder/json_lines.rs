@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::durable::failed;
-use super::error::TrainError;
+use super::error::RunFolderError;
 
 /// A file of records, open for appending.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl JsonLines {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn start(path: &Path) -> Result<Self, TrainError> {
+    pub fn start(path: &Path) -> Result<Self, RunFolderError> {
         Self::open_cut(path, 0)
     }
 
@@ -44,7 +44,7 @@ impl JsonLines {
     ///
     /// # Errors
     /// The file cannot be read or written, or a line in what is to stay is not a record.
-    pub fn resume(path: &Path, last_update: Option<u64>) -> Result<Self, TrainError> {
+    pub fn resume(path: &Path, last_update: Option<u64>) -> Result<Self, RunFolderError> {
         let bytes = match last_update {
             Some(last_update) => prefix_bytes(path, last_update)?,
             None => 0,
@@ -52,7 +52,7 @@ impl JsonLines {
         Self::open_cut(path, bytes)
     }
 
-    fn open_cut(path: &Path, bytes: u64) -> Result<Self, TrainError> {
+    fn open_cut(path: &Path, bytes: u64) -> Result<Self, RunFolderError> {
         let opened = File::options().create(true).append(true).open(path);
         let file = opened.map_err(failed("write", path))?;
         file.set_len(bytes).map_err(failed("cut", path))?;
@@ -63,7 +63,7 @@ impl JsonLines {
     ///
     /// # Errors
     /// The file cannot be written, or the record is not expressible as JSON.
-    pub fn append<T: Serialize>(&mut self, record: &T) -> Result<(), TrainError> {
+    pub fn append<T: Serialize>(&mut self, record: &T) -> Result<(), RunFolderError> {
         self.append_all(std::slice::from_ref(record))
     }
 
@@ -71,11 +71,11 @@ impl JsonLines {
     ///
     /// # Errors
     /// As [`JsonLines::append`].
-    pub fn append_all<T: Serialize>(&mut self, records: &[T]) -> Result<(), TrainError> {
+    pub fn append_all<T: Serialize>(&mut self, records: &[T]) -> Result<(), RunFolderError> {
         let mut lines = Vec::new();
         for record in records {
             serde_json::to_writer(&mut lines, record)
-                .map_err(|source| TrainError::Json { path: self.path.clone(), source })?;
+                .map_err(|source| RunFolderError::Json { path: self.path.clone(), source })?;
             lines.push(b'\n');
         }
         self.file.write_all(&lines).map_err(failed("write", &self.path))
@@ -85,7 +85,7 @@ impl JsonLines {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn sync(&self) -> Result<(), TrainError> {
+    pub fn sync(&self) -> Result<(), RunFolderError> {
         self.file.sync_all().map_err(failed("write", &self.path))
     }
 }
@@ -94,7 +94,7 @@ impl JsonLines {
 ///
 /// # Errors
 /// The file cannot be read, or a finished line is not such a record.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, TrainError> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RunFolderError> {
     let mut records = Vec::new();
     visit(path, |record, _| {
         records.push(record);
@@ -104,7 +104,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, TrainError> {
 }
 
 /// The length of the part of the file whose records are of updates up to `last_update`.
-fn prefix_bytes(path: &Path, last_update: u64) -> Result<u64, TrainError> {
+fn prefix_bytes(path: &Path, last_update: u64) -> Result<u64, RunFolderError> {
     let mut kept = 0;
     visit(path, |stamp: Stamp, end| {
         let stays = stamp.update <= last_update;
@@ -120,7 +120,7 @@ fn prefix_bytes(path: &Path, last_update: u64) -> Result<u64, TrainError> {
 fn visit<T: DeserializeOwned>(
     path: &Path,
     mut see: impl FnMut(T, u64) -> bool,
-) -> Result<(), TrainError> {
+) -> Result<(), RunFolderError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -134,7 +134,7 @@ fn visit<T: DeserializeOwned>(
         end += reader.read_until(b'\n', &mut line).map_err(failed("read", path))? as u64;
         number += 1;
         let Some((b'\n', text)) = line.split_last() else { return Ok(()) };
-        let record = serde_json::from_slice(text).map_err(|error| TrainError::Record {
+        let record = serde_json::from_slice(text).map_err(|error| RunFolderError::Record {
             path: path.to_owned(),
             line: number,
             found: error.to_string(),

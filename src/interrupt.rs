@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::error::TrainError;
-
 /// Exit code of a process that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
+
+/// The handler of Ctrl-C cannot be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen for Ctrl-C: {0}")]
+pub struct InterruptError(#[from] ctrlc::Error);
 
 /// Whether the run was asked to end. Clones share the answer.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +34,7 @@ impl Interrupt {
     pub fn on_ctrl_c(
         notice: &'static str,
         notify: impl Fn(&str) + Send + 'static,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<Self, InterruptError> {
         let interrupt = Self::new();
         let pressed = interrupt.clone();
         let handler = move || {
@@ -41,7 +44,7 @@ impl Interrupt {
                 stop_at_once();
             }
         };
-        ctrlc::set_handler(handler).map_err(|source| TrainError::Interrupt { source })?;
+        ctrlc::set_handler(handler)?;
         Ok(interrupt)
     }
 

@@ -1,5 +1,5 @@
 //! What a person sees of a run that is going on: a bar on a terminal, a line per update elsewhere.
-//! Not here: the figures (`metrics`), their file (`records`), warnings about them (`health`).
+//! Not here: the figures and their files (`run_folder`), warnings about them (`train::health`).
 //!
 //! Everything goes to standard error; standard output is for results.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::metrics::UpdateMetrics;
+use crate::run_folder::metrics::UpdateMetrics;
 
 /// How often the bar moves by itself, as a sign of life during a long stage.
 const TICK: Duration = Duration::from_millis(250);

@@ -1,19 +1,19 @@
 //! The questions that a run file measures a model on.
-//! Not here: asking them (`eval`), when a run does so (`run`).
+//! Not here: asking them (`eval`), when a run does so (`train`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::error::TrainError;
-use super::setup::{DEFAULT_TEMPLATE, check_golds, open_options, rule_of, task_options};
+use super::{EvalError, EvalSettings};
 use crate::config::RunConfig;
+use crate::data::configured::{open_options, task_options};
 use crate::data::tasks::{TaskOptions, task};
+use crate::data::template::DEFAULT_TEMPLATE;
 use crate::data::{Questions, Split, Template, open_anywhere};
-use crate::eval::EvalSettings;
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
 use crate::processor::Processor;
-use crate::reward::RewardSettings;
+use crate::reward::{RewardSettings, check_solutions};
 use crate::rollout::sampler::Sampler;
 
 /// What a run measures itself on.
@@ -34,11 +34,11 @@ pub struct EvaluationQuestions {
 
 /// Opens the questions that a run measures itself on.
 ///
-/// - `config`: with its task's part in it, see [`super::setup::resolved`]
+/// - `config`: with its task's part in it, see [`crate::data::tasks::resolved`]
 ///
 /// # Errors
 /// The task or the file is not there or not what it should be.
-pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, TrainError> {
+pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, EvalError> {
     let eval = &config.eval;
     let split: Split = eval.split.parse()?;
     let own = eval.data.clone().map(PathBuf::from);
@@ -53,12 +53,13 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, T
         (path.display().to_string(), None, rows)
     };
     // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
-    check_golds(&dataset, &RewardSettings::default(), config.data.allow_unparsable)?;
+    let listed = dataset.listed_solutions();
+    check_solutions(listed, &RewardSettings::default(), config.data.allow_unparsable)?;
     let template = Template::new(eval.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let settings = EvalSettings {
         max_new_tokens: eval.max_new_tokens.unwrap_or(config.rollout.max_new_tokens),
         max_batch: eval.max_batch,
-        rule: rule_of(eval.rule.unwrap_or_default()),
+        rule: eval.rule.unwrap_or_default().into(),
         limit: eval.limit,
         samples: 1,
         sampler: Sampler::greedy(),
@@ -74,7 +75,7 @@ impl EvaluationQuestions {
     ///
     /// # Errors
     /// The files are not those of a processor, or the limits contradict each other.
-    pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, TrainError> {
+    pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, EvalError> {
         let (min, max) = self.pixel_limits;
         Ok(Arc::new(Processor::load(files)?.with_pixel_limits(min, max)?))
     }

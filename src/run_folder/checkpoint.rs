@@ -28,9 +28,9 @@ use crate::model::save::{self as model_save, write_shard};
 use crate::model::shard::Shard;
 
 use super::durable::{self, failed, rename, sync_folder};
-use super::error::TrainError;
+use super::error::RunFolderError;
+use super::folder::RunFolder;
 use super::manifest::Manifest;
-use super::run_folder::RunFolder;
 
 const TRAINER: &str = "trainer";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -116,7 +116,11 @@ impl fmt::Display for Damage {
 ///
 /// # Errors
 /// A file cannot be written, or a tensor cannot be stored; nothing of the checkpoint is left then.
-pub fn save(folder: &RunFolder, contents: &Contents, keep: usize) -> Result<PathBuf, TrainError> {
+pub fn save(
+    folder: &RunFolder,
+    contents: &Contents,
+    keep: usize,
+) -> Result<PathBuf, RunFolderError> {
     let parent = folder.checkpoints();
     std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
     let update = contents.progress.update;
@@ -140,13 +144,15 @@ pub fn save(folder: &RunFolder, contents: &Contents, keep: usize) -> Result<Path
 /// # Errors
 /// There are checkpoints and none is whole, the newest whole one holds a model alone, or the folder
 /// cannot be read.
-pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, TrainError> {
+pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, RunFolderError> {
     let parent = folder.checkpoints();
     remove_remains(&parent)?;
     let mut skipped: Vec<Damage> = Vec::new();
     for (update, path) in list(&parent)?.into_iter().rev() {
         match inspect(&path, update) {
-            Ok(Inspected { has_state: false, .. }) => return Err(TrainError::ModelOnly { path }),
+            Ok(Inspected { has_state: false, .. }) => {
+                return Err(RunFolderError::ModelOnly { path });
+            }
             Ok(Inspected { progress, .. }) => return Ok(Some(Loaded { path, progress, skipped })),
             Err(found) => skipped.push(Damage { path, found }),
         }
@@ -161,7 +167,7 @@ pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, TrainError> {
             format!("{name}: {}", damage.found)
         })
         .collect();
-    Err(TrainError::NoWholeCheckpoint { path: parent, found: found.join("; ") })
+    Err(RunFolderError::NoWholeCheckpoint { path: parent, found: found.join("; ") })
 }
 
 impl Loaded {
@@ -174,7 +180,7 @@ impl Loaded {
     ///
     /// # Errors
     /// The file cannot be read, or the device has no room.
-    pub fn optimizer(&self, device: &Device) -> Result<Vec<(String, Tensor)>, TrainError> {
+    pub fn optimizer(&self, device: &Device) -> Result<Vec<(String, Tensor)>, RunFolderError> {
         self.read(OPTIMIZER, device)
     }
 
@@ -182,34 +188,33 @@ impl Loaded {
     ///
     /// # Errors
     /// As [`Loaded::optimizer`].
-    pub fn master_weights(&self, device: &Device) -> Result<Vec<(String, Tensor)>, TrainError> {
+    pub fn master_weights(&self, device: &Device) -> Result<Vec<(String, Tensor)>, RunFolderError> {
         self.read(MASTER_WEIGHTS, device)
     }
 
-    fn read(&self, name: &str, device: &Device) -> Result<Vec<(String, Tensor)>, TrainError> {
+    fn read(&self, name: &str, device: &Device) -> Result<Vec<(String, Tensor)>, RunFolderError> {
         let files = ModelFiles::Folder(self.path.join(TRAINER));
         let Some(mut shard) = Shard::open(&files, name)? else { return Ok(Vec::new()) };
         let mut tensors = Vec::with_capacity(shard.tensors.len());
         for tensor_idx in 0..shard.tensors.len() {
             let stored = shard.tensors[tensor_idx].clone();
             if stored.dtype != Dtype::F32 {
-                return Err(TrainError::StateDtype {
+                return Err(RunFolderError::StateDtype {
                     file: shard.file,
                     tensor: stored.name,
                     found: format!("{:?}", stored.dtype),
                 });
             }
             let values = shard.read(tensor_idx, |value| value)?;
-            let tensor = Tensor::from_vec(values, stored.shape, device).map_err(|source| {
-                TrainError::Tensor { context: format!("cannot load {}", stored.name), source }
-            })?;
+            let tensor = Tensor::from_vec(values, stored.shape, device)
+                .map_err(|source| RunFolderError::Load { tensor: stored.name.clone(), source })?;
             tensors.push((stored.name, tensor));
         }
         Ok(tensors)
     }
 }
 
-fn write_files(folder: &Path, contents: &Contents) -> Result<(), TrainError> {
+fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError> {
     let trainer = folder.join(TRAINER);
     std::fs::create_dir_all(&trainer).map_err(failed("create", &trainer))?;
     model_save::save(folder, contents.tensors, contents.dtype, contents.source, MAX_SHARD_BYTES)?;
@@ -225,9 +230,9 @@ fn write_files(folder: &Path, contents: &Contents) -> Result<(), TrainError> {
     sync_folder(folder)
 }
 
-fn write_state(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), TrainError> {
+fn write_state(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), RunFolderError> {
     if let Some((name, tensor)) = tensors.iter().find(|(_, tensor)| tensor.dtype() != DType::F32) {
-        return Err(TrainError::StateDtype {
+        return Err(RunFolderError::StateDtype {
             file: path.display().to_string(),
             tensor: name.clone(),
             found: format!("{:?}", tensor.dtype()),
@@ -236,15 +241,15 @@ fn write_state(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), TrainErr
     Ok(write_shard(path, &tensors.iter().collect::<Vec<_>>(), DType::F32)?)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunFolderError> {
     let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|source| TrainError::Json { path: path.to_owned(), source })?;
+        .map_err(|source| RunFolderError::Json { path: path.to_owned(), source })?;
     text.push(b'\n');
     durable::write(path, &text)
 }
 
 /// Gives a finished checkpoint its name.
-fn appear(temporary: &Path, path: &Path) -> Result<(), TrainError> {
+fn appear(temporary: &Path, path: &Path) -> Result<(), RunFolderError> {
     let replaced = if path.exists() { Some(set_aside(path)?) } else { None };
     rename(temporary, path)?;
     path.parent().map_or(Ok(()), sync_folder)?;
@@ -278,7 +283,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(checkpoint: &Path, name: &str) -> Res
 }
 
 /// All checkpoints, damaged or not, by update.
-fn list(parent: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
+fn list(parent: &Path) -> Result<Vec<(u64, PathBuf)>, RunFolderError> {
     let mut checkpoints: Vec<(u64, PathBuf)> = entries(parent)?
         .into_iter()
         .filter_map(|path| Some((update_of(path.file_name()?.to_str()?)?, path)))
@@ -293,7 +298,7 @@ fn update_of(name: &str) -> Option<u64> {
     (name == format!("step-{update:06}")).then_some(update)
 }
 
-fn prune(parent: &Path, newest: u64, keep: usize) -> Result<(), TrainError> {
+fn prune(parent: &Path, newest: u64, keep: usize) -> Result<(), RunFolderError> {
     let (course, given_up): (Vec<_>, Vec<_>) =
         list(parent)?.into_iter().partition(|(update, _)| *update <= newest);
     let n_old = course.len().saturating_sub(keep.max(1));
@@ -304,7 +309,7 @@ fn prune(parent: &Path, newest: u64, keep: usize) -> Result<(), TrainError> {
 }
 
 /// Removes what interrupted saves and removals have left.
-fn remove_remains(parent: &Path) -> Result<(), TrainError> {
+fn remove_remains(parent: &Path) -> Result<(), RunFolderError> {
     for path in entries(parent)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("step-") && name.ends_with(TEMPORARY) {
@@ -315,7 +320,7 @@ fn remove_remains(parent: &Path) -> Result<(), TrainError> {
 }
 
 /// What is in the folder; nothing where there is no such folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     let listed = match std::fs::read_dir(folder) {
         Ok(listed) => listed,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -326,7 +331,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
 }
 
 /// Takes a checkpoint's name away in one step, so that removing it leaves no half checkpoint.
-fn set_aside(path: &Path) -> Result<PathBuf, TrainError> {
+fn set_aside(path: &Path) -> Result<PathBuf, RunFolderError> {
     let aside = with_suffix(path, &format!(".old{TEMPORARY}"));
     remove_temporary(&aside)?;
     rename(path, &aside)?;
@@ -334,7 +339,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, TrainError> {
 }
 
 /// Removes a folder that is no checkpoint, if it is there.
-fn remove_temporary(path: &Path) -> Result<(), TrainError> {
+fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
@@ -348,7 +353,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Failing to remove what is no longer needed is no reason to stop a run.
-fn report_failure(outcome: Result<(), TrainError>) {
+fn report_failure(outcome: Result<(), RunFolderError>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, "cannot remove what is no longer needed");
     }

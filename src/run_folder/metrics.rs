@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::TrainError;
+use super::error::RunFolderError;
 use super::json_lines;
 
 /// One line of `metrics.jsonl`. The names are fixed: programs read them.
@@ -71,7 +71,7 @@ pub struct UpdateMetrics {
 ///
 /// # Errors
 /// The file cannot be read, or a finished line is not such a record.
-pub fn read(path: &Path) -> Result<Vec<UpdateMetrics>, TrainError> {
+pub fn read(path: &Path) -> Result<Vec<UpdateMetrics>, RunFolderError> {
     json_lines::read(path)
 }
 
@@ -92,7 +92,7 @@ fn high_water_mark(status: &str) -> Option<u64> {
 }
 
 /// A field of the kernel's files on memory, given there in units of 1024 bytes.
-pub(super) fn field_bytes(status: &str, field: &str) -> Option<u64> {
+pub(crate) fn field_bytes(status: &str, field: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::crc32::Crc32;
 use super::durable::failed;
-use super::error::TrainError;
+use super::error::RunFolderError;
 
 /// Raised when a checkpoint's `trainer` folder changes so that older programs would misread it.
 const FORMAT: u32 = 1;
@@ -39,7 +39,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A file or folder cannot be read.
-    pub(super) fn of(folder: &Path) -> Result<Self, TrainError> {
+    pub(super) fn of(folder: &Path) -> Result<Self, RunFolderError> {
         let mut names = Vec::new();
         collect(folder, "", &mut names)?;
         let measured = names.into_par_iter().map(|name| {
@@ -47,7 +47,7 @@ impl Manifest {
             let entry = Entry::of(&path).map_err(failed("read", &path))?;
             Ok((name, entry))
         });
-        Ok(Self { format: FORMAT, files: measured.collect::<Result<_, TrainError>>()? })
+        Ok(Self { format: FORMAT, files: measured.collect::<Result<_, RunFolderError>>()? })
     }
 
     /// Whether the list names the file.
@@ -100,7 +100,7 @@ impl Entry {
 }
 
 /// Adds the names of all files below `folder/prefix`.
-fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), TrainError> {
+fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<(), RunFolderError> {
     let here: PathBuf = folder.join(prefix);
     for entry in std::fs::read_dir(&here).map_err(failed("read", &here))? {
         let entry = entry.map_err(failed("read", &here))?;

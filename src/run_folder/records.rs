@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::TrainError;
+use super::error::RunFolderError;
+use super::folder::RunFolder;
 use super::json_lines::JsonLines;
-use super::run_folder::RunFolder;
 use super::tensorboard::EventFile;
 use crate::eval::Summary;
 
@@ -77,7 +77,7 @@ impl RunRecords {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn start(folder: &RunFolder) -> Result<Self, TrainError> {
+    pub fn start(folder: &RunFolder) -> Result<Self, RunFolderError> {
         Self::resume(folder, None)
     }
 
@@ -85,7 +85,7 @@ impl RunRecords {
     ///
     /// # Errors
     /// A file cannot be read or written, or a line in what is to stay is not a record.
-    pub fn resume(folder: &RunFolder, last_update: Option<u64>) -> Result<Self, TrainError> {
+    pub fn resume(folder: &RunFolder, last_update: Option<u64>) -> Result<Self, RunFolderError> {
         let open = |path| JsonLines::resume(path, last_update);
         Ok(Self {
             metrics: open(&folder.metrics())?,
@@ -99,7 +99,7 @@ impl RunRecords {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn sync(&self) -> Result<(), TrainError> {
+    pub fn sync(&self) -> Result<(), RunFolderError> {
         self.metrics.sync()?;
         self.completions.sync()?;
         self.evaluations.sync()?;

@@ -1,0 +1,174 @@
+//! What can be wrong with a run's folder, its records and its checkpoints.
+//! Not here: what is wrong with the run itself (`train::error`).
+
+use std::path::PathBuf;
+
+use crate::model::error::ModelError;
+
+/// Why a run's folder cannot be used, written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunFolderError {
+    /// Another process holds the folder's lock.
+    #[error(
+        "output folder {} is in use by another run, expected a free one\n\
+         hint: wait for that run to end, or give another --out",
+        path.display()
+    )]
+    InUse {
+        /// The run's folder.
+        path: PathBuf,
+    },
+    /// A new run was to be written where there is one.
+    #[error(
+        "output folder {} already holds a run ({found}), expected none\n\
+         hint: add --resume to continue it, or give another --out",
+        path.display()
+    )]
+    HoldsRun {
+        /// The run's folder.
+        path: PathBuf,
+        /// The file or folder that shows it.
+        found: &'static str,
+    },
+    /// The output folder's path leads to something else.
+    #[error(
+        "output folder {} is a file, expected a folder or nothing\nhint: give another --out",
+        path.display()
+    )]
+    NotAFolder {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A run was to be resumed where there is none.
+    #[error(
+        "{} holds no config.toml, expected a run to resume\n\
+         hint: leave --resume out to start one there",
+        path.display()
+    )]
+    NoRun {
+        /// The folder that was looked in.
+        path: PathBuf,
+    },
+    /// A configuration, the stored or the given one, that is not TOML.
+    #[error("{place}: not valid TOML: {found}\nhint: {hint}")]
+    Config {
+        /// The stored file, or `the given configuration`.
+        place: String,
+        /// What the parser says.
+        found: String,
+        /// The next move.
+        hint: &'static str,
+    },
+    /// A run was to be resumed with a configuration that would change its numbers.
+    #[error(
+        "{}: {key} is {stored}, expected what the run is resumed with: {given}\n\
+         hint: resume with the run's own configuration, or start a new run with another --out; \
+         its model.path may be a checkpoint of this one",
+        path.display()
+    )]
+    ConfigDiffers {
+        /// The stored configuration.
+        path: PathBuf,
+        /// Dotted name of the first key that differs.
+        key: String,
+        /// Its value in the folder, as TOML.
+        stored: String,
+        /// Its value in the given configuration, as TOML.
+        given: String,
+    },
+    /// A file or folder of the run cannot be read, written, moved or removed.
+    #[error(
+        "cannot {action} {}: {source}\nhint: check free space and permissions",
+        path.display()
+    )]
+    File {
+        /// `read`, `write`, `create`, `remove`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line of a records file that is none.
+    #[error(
+        "{}:{line}: {found}, expected one JSON object with a whole number `update`\n\
+         hint: remove the line; only an unfinished last line is cut off unasked",
+        path.display()
+    )]
+    Record {
+        /// The records file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: u64,
+        /// What the parser says.
+        found: String,
+    },
+    /// A record or a checkpoint's progress that cannot be written as JSON.
+    #[error("cannot express a record of {} as JSON: {source}", path.display())]
+    Json {
+        /// The file it was for.
+        path: PathBuf,
+        /// What the serializer said.
+        source: serde_json::Error,
+    },
+    /// There are checkpoints, and none of them is whole.
+    #[error(
+        "{}: no whole checkpoint to resume from: {found}\n\
+         hint: restore one from a copy, or start again with another --out",
+        path.display()
+    )]
+    NoWholeCheckpoint {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// Each checkpoint and its damage.
+        found: String,
+    },
+    /// The newest checkpoint holds a model and no optimiser state.
+    #[error(
+        "checkpoint {} has no optimiser state, expected it to resume a run\n\
+         hint: train.save_optimizer = false left it out; start a new run with model.path = that folder",
+        path.display()
+    )]
+    ModelOnly {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// Optimiser state or master weights of another number type would lose bits on disk.
+    #[error("{file}: {tensor} is {found}, expected F32")]
+    StateDtype {
+        /// The file it was for or is in.
+        file: String,
+        /// The tensor's name.
+        tensor: String,
+        /// Its number type.
+        found: String,
+    },
+    /// The model inside a checkpoint, or the trainer's tensors beside it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A stored tensor does not fit on the device.
+    #[error("cannot load {tensor}: {source}")]
+    Load {
+        /// The tensor's name.
+        tensor: String,
+        /// What candle said.
+        source: candle_core::Error,
+    },
+}
+
+impl RunFolderError {
+    /// Whether the command line is at fault (exit code 2) rather than the disk (exit code 1).
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::InUse { .. }
+                | Self::HoldsRun { .. }
+                | Self::NotAFolder { .. }
+                | Self::NoRun { .. }
+                | Self::Config { .. }
+                | Self::ConfigDiffers { .. }
+                | Self::ModelOnly { .. }
+        )
+    }
+}

@@ -1,0 +1,20 @@
+//! A run on disk: its folder, its records, its checkpoints.
+//!
+//! In reading order: the folder and its lock ([`folder`]), which keys identify a run ([`identity`]), what is written down
+//! as it goes ([`records`], [`metrics`], [`json_lines`], [`tensorboard`]), what it is resumed from ([`checkpoint`]).
+//! Not here: what is computed (`train`), reading run files (`config`).
+
+pub mod checkpoint;
+mod crc32;
+mod durable;
+mod error;
+pub mod folder;
+pub mod identity;
+pub mod json_lines;
+mod manifest;
+pub mod metrics;
+pub mod records;
+pub mod tensorboard;
+
+pub use error::RunFolderError;
+pub use folder::RunFolder;
