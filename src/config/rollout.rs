@@ -5,10 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, at_least_one, fraction, positive, require};
-use crate::ops::MAX_ROWS_ONE_BY_ONE;
 
 /// The most sequences that are decoded at a time: beyond it a row would no longer be computed alone.
-pub(super) const MAX_BATCH: usize = MAX_ROWS_ONE_BY_ONE;
+pub(super) const MAX_BATCH: usize = 64;
 
 /// `[rollout]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

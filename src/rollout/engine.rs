@@ -17,7 +17,6 @@ use rayon::prelude::*;
 use super::sampler::{Sampled, Sampler, Suppressed};
 use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
 use crate::model::qwen2_vl::Qwen2Vl;
-use crate::ops::MAX_ROWS_ONE_BY_ONE;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
@@ -32,7 +31,7 @@ pub struct GenerationSettings {
     pub max_new_tokens: usize,
     /// Tokens that end a completion; the token stays part of it.
     pub stop_ids: Vec<u32>,
-    /// Completions decoded at once, at most [`MAX_ROWS_ONE_BY_ONE`].
+    /// Completions decoded at once.
     pub max_batch: usize,
 }
 
@@ -196,8 +195,8 @@ fn tell(
 
 impl GenerationSettings {
     fn check(&self) -> Result<()> {
-        if self.max_batch == 0 || self.max_batch > MAX_ROWS_ONE_BY_ONE {
-            bail!("max_batch is {}, expected 1 to {MAX_ROWS_ONE_BY_ONE}", self.max_batch);
+        if self.max_batch == 0 {
+            bail!("max_batch is 0, expected at least 1");
         }
         if self.max_new_tokens == 0 {
             bail!("max_new_tokens is 0, expected at least 1");
