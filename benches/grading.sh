@@ -3,5 +3,5 @@
 # Needs a Python with math-verify 0.9.0; PYTHON names it.
 set -eu
 cd "$(dirname "$0")/.."
-cargo bench --bench grading
+cargo bench --package othink-grading
 "${PYTHON:-python3}" scripts/reference/bench_math_verify.py

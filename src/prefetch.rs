@@ -1,85 +1,86 @@
-//! Work done ahead of its use: results of numbered jobs, computed by worker threads, handed out in order.
-//! Not here: what the jobs are (`train::questions`, `eval` make rows into prompts).
+//! Work done ahead of its use: results of submitted jobs, computed by worker threads, handed out in order.
+//! Not here: what the jobs are (`train::draw`, `eval` make rows into prompts).
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// The results of jobs `first`, `first + 1`, ... in that order.
+/// The results of jobs, in the order in which they were submitted.
 ///
 /// At most `ahead` results wait, so that memory is bounded whatever a job makes. Workers end when the value is
 /// dropped, each after the job that it is at.
 #[derive(Debug)]
-pub struct Prefetch<R> {
+pub struct Prefetch<J, R> {
     /// Worker `w` of `n` does every `n`th job; taking from the workers in turn keeps the order.
-    workers: Vec<Worker<R>>,
-    next_job: u64,
-    jobs: Range<u64>,
+    workers: Vec<Worker<J, R>>,
+    n_submitted: usize,
+    n_taken: usize,
 }
 
 #[derive(Debug)]
-struct Worker<R> {
+struct Worker<J, R> {
+    jobs: Sender<J>,
     results: Receiver<R>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<R: Send + 'static> Prefetch<R> {
+impl<J: Send + 'static, R: Send + 'static> Prefetch<J, R> {
     /// Starts the workers.
     ///
-    /// - `jobs`: numbers of the first job and of the one after the last
     /// - `n_workers`: at least one is started, and none more than `ahead`
     ///
     /// # Errors
     /// The system has no more threads.
     pub fn start(
-        jobs: Range<u64>,
         n_workers: usize,
         ahead: usize,
-        job: impl Fn(u64) -> R + Send + Sync + 'static,
+        run: impl Fn(J) -> R + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let n_workers = n_workers.clamp(1, ahead.max(1));
-        let job = Arc::new(job);
+        let run = Arc::new(run);
         let mut workers = Vec::with_capacity(n_workers);
         for worker in 0..n_workers {
             // One more result is in the worker's hands while it waits for room.
             let room = (ahead / n_workers).saturating_sub(1);
-            let (sender, receiver) = sync_channel(room);
-            let (job, end) = (Arc::clone(&job), jobs.end);
-            let first = jobs.start + worker as u64;
+            let (sender, results) = sync_channel(room);
+            let (jobs, receiver) = channel();
+            let run = Arc::clone(&run);
             let named = thread::Builder::new().name(format!("prefetch-{worker}"));
             let thread = named.spawn(move || {
-                let mut numbers = (first..end).step_by(n_workers);
+                let mut waiting = receiver.into_iter();
                 // Nobody takes the result any more: the value was dropped.
-                while numbers.next().is_some_and(|number| sender.send(job(number)).is_ok()) {}
+                while waiting.next().is_some_and(|job| sender.send(run(job)).is_ok()) {}
             })?;
-            workers.push(Worker { results: receiver, thread: Some(thread) });
+            workers.push(Worker { jobs, results, thread: Some(thread) });
         }
-        Ok(Self { workers, next_job: jobs.start, jobs })
+        Ok(Self { workers, n_submitted: 0, n_taken: 0 })
     }
 
-    /// The number of the job whose result comes next.
-    pub fn next_job(&self) -> u64 {
-        self.next_job
+    /// Adds a job behind those that wait.
+    pub fn submit(&mut self, job: J) {
+        let worker = self.n_submitted % self.workers.len();
+        // A worker is gone only where a job has panicked; `next` passes that on.
+        drop(self.workers[worker].jobs.send(job));
+        self.n_submitted += 1;
     }
 }
 
-impl<R> Iterator for Prefetch<R> {
+impl<J, R> Iterator for Prefetch<J, R> {
     type Item = R;
 
-    /// The next result; waits for it where it is not done yet. None after the last. A worker's panic goes on here, as if
-    /// the job had been done in place: results must not end early without a word.
+    /// The next result; waits for it where it is not done yet. None where no job waits. A worker's panic goes on here, as
+    /// if the job had been done in place: results must not end early without a word.
     fn next(&mut self) -> Option<R> {
-        if self.next_job >= self.jobs.end {
+        if self.n_taken == self.n_submitted {
             return None;
         }
-        let idx = ((self.next_job - self.jobs.start) % self.workers.len() as u64) as usize;
+        let idx = self.n_taken % self.workers.len();
         let worker = &mut self.workers[idx];
         let Ok(result) = worker.results.recv() else {
             let panic = worker.thread.take().and_then(|thread| thread.join().err())?;
             std::panic::resume_unwind(panic);
         };
-        self.next_job += 1;
+        self.n_taken += 1;
         Some(result)
     }
 }
@@ -92,16 +93,31 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn results_come_in_the_order_of_their_jobs_whoever_is_faster() {
+    fn started(n_workers: usize, ahead: usize, jobs: std::ops::Range<u64>) -> Prefetch<u64, u64> {
         let job = |n: u64| {
             thread::sleep(Duration::from_micros((n * 7919) % 300));
             n * n
         };
+        let mut prefetch = Prefetch::start(n_workers, ahead, job).unwrap();
+        jobs.for_each(|n| prefetch.submit(n));
+        prefetch
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_their_jobs_whoever_is_faster() {
         for (n_workers, ahead) in [(1, 1), (3, 4), (8, 2), (0, 0)] {
-            let prefetch = Prefetch::start(5..60, n_workers, ahead, job).unwrap();
+            let prefetch = started(n_workers, ahead, 5..60);
             assert_eq!(prefetch.collect::<Vec<_>>(), (5..60).map(|n| n * n).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn jobs_may_be_added_when_all_before_them_are_done() {
+        let mut prefetch = started(3, 4, 0..5);
+        assert_eq!(prefetch.by_ref().count(), 5);
+        assert_eq!(prefetch.next(), None);
+        prefetch.submit(9);
+        assert_eq!((prefetch.next(), prefetch.next()), (Some(81), None));
     }
 
     #[test]
@@ -112,7 +128,8 @@ mod tests {
             counter.fetch_add(1, Ordering::SeqCst);
             n
         };
-        let mut prefetch = Prefetch::start(0..1000, 2, 6, job).unwrap();
+        let mut prefetch = Prefetch::start(2, 6, job).unwrap();
+        (0..1000).for_each(|n| prefetch.submit(n));
         for taken in 0..50 {
             assert_eq!(prefetch.next(), Some(taken));
             thread::sleep(Duration::from_millis(1));
@@ -120,7 +137,6 @@ mod tests {
             // What waits, and the one that a worker may have begun in exchange for the one taken.
             assert!(begun <= taken + 1 + 6, "{begun} jobs begun, {} taken", taken + 1);
         }
-        assert_eq!(prefetch.next_job(), 50);
     }
 
     #[test]
@@ -130,7 +146,8 @@ mod tests {
             assert!(n != 3, "job {n} went wrong");
             n
         };
-        let prefetch = Prefetch::start(0..10, 2, 4, job).unwrap();
+        let mut prefetch = Prefetch::start(2, 4, job).unwrap();
+        (0..10).for_each(|n| prefetch.submit(n));
         assert_eq!(prefetch.count(), 10);
     }
 
@@ -138,9 +155,10 @@ mod tests {
     fn dropping_it_ends_the_workers() {
         let alive = Arc::new(Mutex::new(()));
         let held = Arc::clone(&alive);
-        let prefetch =
-            Prefetch::start(0..u64::MAX, 3, 3, move |n| n + Arc::strong_count(&held) as u64);
-        drop(prefetch.unwrap());
+        let job = move |n: u64| n + Arc::strong_count(&held) as u64;
+        let mut prefetch = Prefetch::start(3, 3, job).unwrap();
+        (0..100).for_each(|n| prefetch.submit(n));
+        drop(prefetch);
         for _ in 0..200 {
             if Arc::strong_count(&alive) == 1 {
                 return;

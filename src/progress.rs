@@ -1,12 +1,14 @@
-//! What a person sees of a run that is going on: a bar on a terminal, a line per update elsewhere.
+//! What a person sees of a run that is going on: a bar on a terminal, a line per update elsewhere, and where nothing has
+//! been shown for long, a line that says what is being done.
 //! Not here: the figures and their files (`run_folder`), warnings about them (`train::health`).
 //!
 //! Everything goes to standard error; standard output is for results.
 
-use std::borrow::Cow;
 use std::env;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
@@ -15,13 +17,15 @@ use crate::run_folder::metrics::UpdateMetrics;
 
 /// How often the bar moves by itself, as a sign of life during a long stage.
 const TICK: Duration = Duration::from_millis(250);
+/// Without a bar, nothing is shown for so long at most.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// How a run shows its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressMode {
     /// A bar that is drawn over and over.
     Bar,
-    /// A line per update.
+    /// A line per update, and at least one in [`SILENCE`].
     Lines,
     /// Warnings alone.
     Quiet,
@@ -44,6 +48,8 @@ pub struct ProgressDisplay {
     /// When, and after how many updates, this sitting began.
     started: Instant,
     first_done: u64,
+    /// Updates made so far, and of the whole run; 0 before it has started.
+    done: u64,
     total: u64,
 }
 
@@ -56,25 +62,56 @@ pub struct Notes {
 #[derive(Clone)]
 enum View {
     Bar(ProgressBar),
-    Lines(Writer),
-    Quiet(Writer),
+    Lines(Arc<Lines>),
+    Quiet(Arc<Lines>),
 }
 
-type Writer = Arc<Mutex<dyn Write + Send>>;
+/// Lines on a writer, and what to say where none has come for long.
+struct Lines {
+    shown: Mutex<Shown>,
+    /// Told when there is nothing more to say.
+    over: Condvar,
+    silence: Duration,
+}
+
+struct Shown {
+    writer: Box<dyn Write + Send>,
+    /// When the last line came.
+    last_line: Instant,
+    stage: Option<Stage>,
+    is_watched: bool,
+    is_over: bool,
+}
+
+/// What is being done.
+struct Stage {
+    /// With the update that it belongs to.
+    name: String,
+    /// How far it is.
+    so_far: String,
+    since: Instant,
+}
 
 impl ProgressDisplay {
     /// A display that shows nothing before [`ProgressDisplay::start`].
     pub fn new(mode: ProgressMode) -> Self {
-        let stderr = || Arc::new(Mutex::new(std::io::stderr()));
+        let lines = || Arc::new(Lines::new(std::io::stderr(), SILENCE));
         Self::with_view(match mode {
             ProgressMode::Bar => View::Bar(bar(ProgressDrawTarget::stderr())),
-            ProgressMode::Lines => View::Lines(stderr()),
-            ProgressMode::Quiet => View::Quiet(stderr()),
+            ProgressMode::Lines => View::Lines(lines()),
+            ProgressMode::Quiet => View::Quiet(lines()),
         })
     }
 
+    /// A display of lines on a writer.
+    ///
+    /// - `silence`: after so long without a line, one says what is being done
+    pub fn lines(writer: impl Write + Send + 'static, silence: Duration) -> Self {
+        Self::with_view(View::Lines(Arc::new(Lines::new(writer, silence))))
+    }
+
     fn with_view(view: View) -> Self {
-        Self { view, started: Instant::now(), first_done: 0, total: 0 }
+        Self { view, started: Instant::now(), first_done: 0, done: 0, total: 0 }
     }
 
     /// Begins to count.
@@ -82,7 +119,8 @@ impl ProgressDisplay {
     /// - `done`: updates made in earlier sittings; 0 for a new run
     /// - `total`: updates of the whole run
     pub fn start(&mut self, done: u64, total: u64) {
-        (self.started, self.first_done, self.total) = (Instant::now(), done, total);
+        (self.started, self.first_done) = (Instant::now(), done);
+        (self.done, self.total) = (done, total);
         if let View::Bar(bar) = &self.view {
             bar.set_length(total);
             bar.set_position(done);
@@ -96,6 +134,7 @@ impl ProgressDisplay {
         let left = self.total.saturating_sub(metrics.update);
         let time_left = spell(time_left(self.started.elapsed(), done, left));
         let figures = figures(metrics);
+        self.done = metrics.update;
         match &self.view {
             View::Bar(bar) => {
                 bar.set_message(format!("{figures}  left {time_left}"));
@@ -109,10 +148,25 @@ impl ProgressDisplay {
         }
     }
 
-    /// Names what the update under way is doing; seen on a terminal alone.
-    pub fn stage(&self, name: impl Into<Cow<'static, str>>) {
-        if let View::Bar(bar) = &self.view {
-            bar.set_prefix(name);
+    /// Names what the update under way is doing, and how far it is.
+    pub fn stage(&self, name: &str, so_far: impl Display) {
+        self.show_stage(&format!("update {}/{}: ", self.done + 1, self.total), name, so_far);
+    }
+
+    /// Names what is being done between two updates, or apart from any, and how far it is.
+    pub fn between(&self, name: &str, so_far: impl Display) {
+        let place = match self.total {
+            0 => String::new(),
+            total => format!("after update {}/{total}: ", self.done),
+        };
+        self.show_stage(&place, name, so_far);
+    }
+
+    fn show_stage(&self, place: &str, name: &str, so_far: impl Display) {
+        match &self.view {
+            View::Bar(bar) if self.total > 0 => bar.set_prefix(joined(name, &so_far.to_string())),
+            View::Lines(lines) => Lines::stage(lines, format!("{place}{name}"), so_far.to_string()),
+            View::Bar(_) | View::Quiet(_) => {}
         }
     }
 
@@ -133,9 +187,22 @@ impl ProgressDisplay {
 
     /// Leaves the display as it is; what is printed next stands below it.
     pub fn finish(&self) {
-        if let View::Bar(bar) = &self.view {
-            bar.set_prefix("");
-            bar.abandon();
+        match &self.view {
+            View::Bar(bar) => {
+                bar.set_prefix("");
+                bar.abandon();
+            }
+            View::Lines(lines) => lines.lock().stage = None,
+            View::Quiet(_) => {}
+        }
+    }
+}
+
+impl Drop for ProgressDisplay {
+    fn drop(&mut self) {
+        if let View::Lines(lines) = &self.view {
+            lines.lock().is_over = true;
+            lines.over.notify_all();
         }
     }
 }
@@ -151,7 +218,7 @@ impl View {
     fn line(&self, text: &str) {
         match self {
             Self::Bar(bar) => bar.println(text),
-            Self::Lines(writer) => write_line(writer, text),
+            Self::Lines(lines) => lines.lock().line(text),
             Self::Quiet(_) => {}
         }
     }
@@ -159,16 +226,78 @@ impl View {
     fn warning(&self, text: &str) {
         let text = format!("warning: {text}");
         match self {
-            Self::Quiet(writer) => write_line(writer, &text),
+            Self::Quiet(lines) => lines.lock().line(&text),
             Self::Bar(_) | Self::Lines(_) => self.line(&text),
         }
     }
 }
 
-fn write_line(writer: &Writer, text: &str) {
-    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-    // Nobody reads along any more: no reason to stop a run, and nowhere to say so.
-    writeln!(writer, "{text}").and_then(|()| writer.flush()).unwrap_or_default();
+impl Lines {
+    fn new(writer: impl Write + Send + 'static, silence: Duration) -> Self {
+        let shown = Shown {
+            writer: Box::new(writer),
+            last_line: Instant::now(),
+            stage: None,
+            is_watched: false,
+            is_over: false,
+        };
+        Self { shown: Mutex::new(shown), over: Condvar::new(), silence }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what is being done, and has that shown from now on whenever nothing else is.
+    fn stage(lines: &Arc<Self>, name: String, so_far: String) {
+        let mut shown = lines.lock();
+        let since = match &shown.stage {
+            Some(stage) if stage.name == name => stage.since,
+            Some(_) | None => Instant::now(),
+        };
+        shown.stage = Some(Stage { name, so_far, since });
+        if !shown.is_watched {
+            let watched = Arc::clone(lines);
+            let watch = thread::Builder::new().name("progress".to_owned());
+            // A system without one more thread has other worries than these lines.
+            shown.is_watched = watch.spawn(move || watched.watch()).is_ok();
+        }
+    }
+
+    /// Shows the stage whenever there has been no line for long, to the display's end.
+    fn watch(&self) {
+        let mut shown = self.lock();
+        while !shown.is_over {
+            let left = self.silence.saturating_sub(shown.last_line.elapsed());
+            if left.is_zero() {
+                shown.line_of_stage();
+            } else {
+                let waited = self.over.wait_timeout(shown, left);
+                (shown, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+impl Shown {
+    fn line(&mut self, text: &str) {
+        self.last_line = Instant::now();
+        // Nobody reads along any more: no reason to stop a run, and nowhere to say so.
+        writeln!(self.writer, "{text}").and_then(|()| self.writer.flush()).unwrap_or_default();
+    }
+
+    fn line_of_stage(&mut self) {
+        self.last_line = Instant::now();
+        if let Some(Stage { name, so_far, since }) = &self.stage {
+            let text = format!("{}, {}", joined(name, so_far), spell(since.elapsed()));
+            self.line(&text);
+        }
+    }
+}
+
+/// A stage's name, and how far it is where there is something to say of that.
+fn joined(name: &str, so_far: &str) -> String {
+    if so_far.is_empty() { name.to_owned() } else { format!("{name}, {so_far}") }
 }
 
 impl std::fmt::Debug for View {
@@ -228,18 +357,94 @@ pub fn spell(duration: Duration) -> String {
 mod tests {
     use super::*;
 
+    /// What a display has written, for a test to look at while it goes on.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Written {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        /// Waits until a line is there.
+        fn wait_for(&self, line: &str) {
+            let started = Instant::now();
+            while !self.text().lines().any(|written| written == line) {
+                assert!(
+                    started.elapsed() < Duration::from_secs(20),
+                    "no `{line}` in {}",
+                    self.text()
+                );
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+
     #[test]
     fn quiet_keeps_warnings_and_nothing_else() {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let shown = |view: View| {
+        for is_quiet in [true, false] {
+            let written = Written::default();
+            let lines = Arc::new(Lines::new(written.clone(), Duration::from_millis(1)));
+            let view = if is_quiet { View::Quiet(lines) } else { View::Lines(lines) };
             let display = ProgressDisplay::with_view(view);
             display.note("a note");
             display.warn("look here");
-            let bytes = std::mem::take(&mut *written.lock().unwrap());
-            String::from_utf8(bytes).unwrap()
-        };
-        assert_eq!(shown(View::Quiet(written.clone())), "warning: look here\n");
-        assert_eq!(shown(View::Lines(written.clone())), "a note\nwarning: look here\n");
+            display.stage("policy", "");
+            thread::sleep(Duration::from_millis(20));
+            let (shown, expected) = (written.text(), "warning: look here\n");
+            assert_eq!(shown == expected, is_quiet, "{shown}");
+            assert!(is_quiet || shown.starts_with(&format!("a note\n{expected}")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_long_stage_says_what_it_is_and_how_far_again_and_again() {
+        let written = Written::default();
+        let mut display = ProgressDisplay::lines(written.clone(), Duration::from_millis(5));
+        display.between("opening the model", "");
+        written.wait_for("opening the model, 0s");
+        display.start(2, 150);
+        display.stage("rollout", "1240 tokens");
+        written.wait_for("update 3/150: rollout, 1240 tokens, 0s");
+        display.stage("rollout", "1300 tokens");
+        written.wait_for("update 3/150: rollout, 1300 tokens, 0s");
+        // Of one stage: its time goes on while it gets on.
+        display.stage("rollout", "1400 tokens");
+        written.wait_for("update 3/150: rollout, 1400 tokens, 1s");
+        display.update(&UpdateMetrics { update: 3, ..UpdateMetrics::default() });
+        display.stage("policy", "");
+        written.wait_for("update 4/150: policy, 0s");
+        display.between("evaluation", "40 of 200 answers");
+        written.wait_for("after update 3/150: evaluation, 40 of 200 answers, 0s");
+        display.finish();
+        let n = written.text().len();
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(written.text().len(), n, "it is over");
+    }
+
+    #[test]
+    fn a_line_of_its_own_puts_the_stages_line_off() {
+        let written = Written::default();
+        let display = ProgressDisplay::lines(written.clone(), Duration::from_millis(500));
+        display.stage("policy", "");
+        let started = Instant::now();
+        let mut n = 0;
+        while started.elapsed() < Duration::from_millis(700) {
+            display.note("a note");
+            n += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(written.text(), "a note\n".repeat(n));
     }
 
     #[test]

@@ -1,17 +1,13 @@
 //! Any two texts are graded under every rule, without a panic and, under `-timeout`, without delay.
-//! Not here: what the verdicts are; `src/reward/test_verdicts.rs` tests them.
+//! Not here: what the verdicts are; `crates/grading/src/test_verdicts.rs` tests them.
 //!
 //! The input up to the first zero byte is the solution, the rest the completion.
 //! `cargo +nightly fuzz run grading -- -max_total_time=600 -timeout=1 -malloc_limit_mb=10`
 
 #![no_main]
-#![allow(dead_code, reason = "only grading is called")]
-
-#[path = "../../src/reward/mod.rs"]
-mod reward;
 
 use libfuzzer_sys::fuzz_target;
-use reward::{GoldAnswer, rule::RULES};
+use othink_grading::{GoldAnswer, rule::RULES};
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);

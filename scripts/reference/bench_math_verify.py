@@ -1,4 +1,4 @@
-"""Times math-verify on the pairs that benches/grading.rs grades.
+"""Times math-verify on the pairs that crates/grading/benches/grading.rs grades.
 
     python bench_math_verify.py [--limit N] [--repeat 3]
 
@@ -15,7 +15,7 @@ import time
 
 from math_verify import parse, verify
 
-PAIRS = pathlib.Path(__file__).resolve().parents[2] / "tests/golden/grading/pairs.jsonl"
+PAIRS = pathlib.Path(__file__).resolve().parents[2] / "crates/grading/tests/golden/pairs.jsonl"
 
 
 def main():

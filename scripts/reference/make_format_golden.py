@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verdicts of Python's `re` on the format reward's pattern, R1-V's `fullmatch` with DOTALL.
 
-    make_format_golden.py --out tests/golden/format.json
+    make_format_golden.py --out crates/grading/tests/golden/format.json
 
 Hand-written cases first, then strings drawn from the pattern's own pieces (tags, halves of tags, white space of
 all kinds, text), half of them mutations of a matching one so that both verdicts are common.

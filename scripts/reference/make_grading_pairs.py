@@ -1,4 +1,4 @@
-"""Writes tests/golden/grading/pairs.jsonl: generated pairs of answers with math-verify's verdicts.
+"""Writes crates/grading/tests/golden/pairs.jsonl: generated pairs of answers with math-verify's verdicts.
 
     python make_grading_pairs.py [--out FILE] [--seed 7] [--per-form 110]
 
@@ -17,7 +17,7 @@ import random
 
 from math_verify import parse, verify
 
-OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/golden/grading/pairs.jsonl"
+OUT = pathlib.Path(__file__).resolve().parents[2] / "crates/grading/tests/golden/pairs.jsonl"
 
 
 def integer(r):

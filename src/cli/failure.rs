@@ -10,7 +10,7 @@
 //! | data | rows, tasks, splits, templates, paths | a read that fails for other reasons |
 //! | model | checkpoint, device or number type, paths | tensors, writes, other failed reads |
 //! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
-//! | training | folder in use, nothing to resume, other configuration, unusable rows | damaged checkpoints and records, files, tensors, a loss that is not finite |
+//! | training | folder in use, nothing to resume, other configuration, unusable rows, recorded completions | damaged checkpoints and records, files, tensors, a loss that is not finite |
 //! | evaluation, grading, single answer | rows, prompts, solutions | tensors, writes |
 //! | report | folders and records of runs | drawing |
 //! | anything else | | all |
@@ -32,6 +32,7 @@ use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
 use crate::report::error::ReportError;
 use crate::reward::ExternalError;
+use crate::rollout::replay::ReplayError;
 use crate::rollout::single::SingleError;
 use crate::run_folder::RunFolderError;
 use crate::train::error::TrainError;
@@ -139,11 +140,13 @@ fn train_blames_input(error: &TrainError) -> bool {
         TrainError::Processor(source) => processor_blames_input(source),
         TrainError::Evaluation(source) => eval_blames_input(source),
         TrainError::Folder(source) => folder_blames_input(source),
+        TrainError::Replay(ReplayError::Read { source, .. }) => is_wrong_path(source),
         TrainError::NoRows { .. }
         | TrainError::NoUsableRow { .. }
         | TrainError::NoCompletion { .. }
         | TrainError::TooLong { .. }
         | TrainError::Solution(_)
+        | TrainError::Replay(_)
         | TrainError::CustomReward(ExternalError::CannotStart { .. }) => true,
         _ => false,
     }

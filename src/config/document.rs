@@ -144,6 +144,7 @@ fn plain_words(message: &str) -> String {
         "usize" | "u64" | "u32" => "a whole number of at least 0",
         "f64" => "a number",
         "a boolean" => "true or false",
+        "a map" => "a section",
         other if other.starts_with("struct ") => "a section",
         other => other,
     };

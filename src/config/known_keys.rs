@@ -29,7 +29,7 @@ pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
         "kl" => Some(field_names::<KlConfig>()),
         "sft" => Some(field_names::<SftConfig>()),
         "reward" => Some(field_names::<RewardConfig>()),
-        "reward.weights" => Some(field_names::<RewardWeights>()),
+        "reward.weights" => Some(RewardWeights::keys()),
         "reward.command" => Some(field_names::<RewardCommand>()),
         "rollout" => Some(field_names::<RolloutConfig>()),
         "optim" => Some(field_names::<OptimConfig>()),

@@ -1,9 +1,15 @@
 //! `[reward]`: what makes a reward: accuracy and format, further components, a command of one's own.
 //! Not here: the rules and the components themselves (`reward`, `docs/rewards.md`).
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::violation::{Violation, at_least_one, not_negative, require};
+use crate::reward::format::FORMAT;
+use crate::reward::{COMPONENTS, Component, Rule};
 
 /// `length_buffer` where the run file does not give it, as a part of the limit. DAPO: 4096 of 20480 tokens.
 const BUFFER_PART: usize = 5;
@@ -18,8 +24,8 @@ pub struct RewardConfig {
     /// Weight of the format reward: `r = R_acc + alpha * R_format`.
     pub alpha: f64,
     /// The rule that decides accuracy; without it, the task's: `answer-tag`, or R1-V's for its tasks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<RewardRule>,
+    #[serde(with = "super::rule", skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
     /// Tolerance of the component `relative_error`, a ratio.
     pub relative_error: f64,
     /// Tokens from which `length_penalty` costs its full weight; without it, `rollout.max_new_tokens`.
@@ -37,47 +43,18 @@ pub struct RewardConfig {
     pub command: Option<RewardCommand>,
 }
 
-/// The rule that decides whether a completion's answer is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RewardRule {
-    /// The contents of the last `<answer>` alone, so that the reasoning cannot earn the reward.
-    #[default]
-    AnswerTag,
-    /// R1-V's reward for training: math-verify on the whole completion, else equality of the first `<answer>` as text.
-    R1vReward,
-    /// R1-V's evaluation of counting: the integer in the first `<answer>` that holds nothing else.
-    R1vSuperclevr,
-    /// R1-V's evaluation of geometry: math-verify on the whole completion.
-    R1vGeoqa,
-}
-
 /// `[reward.weights]`: a component that is not named is not computed; 0 records it without counting it. Penalties are
-/// negative by themselves. The format's weight is `reward.alpha`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RewardWeights {
-    /// Accuracy under the rule; without it, 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-    /// The letter of a multiple choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub choice: Option<f64>,
-    /// A number within `reward.relative_error` of the gold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub relative_error: Option<f64>,
-    /// F1 of a set's items.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub set_match: Option<f64>,
-    /// Intersection over union of bounding boxes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub box_iou: Option<f64>,
-    /// DAPO's soft overlong punishment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub length_penalty: Option<f64>,
-    /// The share of repeated n-grams.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repetition_penalty: Option<f64>,
+/// negative by themselves. The keys are the registry's names, in its order, but for the format's, whose weight is
+/// `reward.alpha`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RewardWeights(Vec<(&'static Component, f64)>);
+
+/// The keys of `[reward.weights]`.
+static WEIGHT_KEYS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| weighable().map(|component| component.name).collect());
+
+fn weighable() -> impl Iterator<Item = &'static Component> {
+    COMPONENTS.into_iter().filter(|component| **component != FORMAT)
 }
 
 /// `[reward.command]`: a program that reads completions and writes scores, started without a shell.
@@ -121,46 +98,39 @@ impl Default for RewardCommand {
 }
 
 impl RewardWeights {
-    /// The components that are named, by the names of the reward registry, with their weights.
-    pub fn named(&self) -> Vec<(&'static str, f64)> {
-        self.all().into_iter().filter_map(|(name, weight)| Some((name, weight?))).collect()
+    /// The keys that may stand in the section.
+    pub(super) fn keys() -> &'static [&'static str] {
+        &WEIGHT_KEYS
     }
 
-    fn all(&self) -> [(&'static str, Option<f64>); 7] {
-        let Self {
-            accuracy,
-            choice,
-            relative_error,
-            set_match,
-            box_iou,
-            length_penalty,
-            repetition_penalty,
-        } = *self;
-        [
-            ("accuracy", accuracy),
-            ("choice", choice),
-            ("relative_error", relative_error),
-            ("set_match", set_match),
-            ("box_iou", box_iou),
-            ("length_penalty", length_penalty),
-            ("repetition_penalty", repetition_penalty),
-        ]
+    /// The components that are named, with their weights, in the registry's order.
+    pub fn named(&self) -> &[(&'static Component, f64)] {
+        &self.0
     }
 
     fn check(&self) -> Result<(), Violation> {
         let hint = "0 records a component without counting it; penalties are negative already";
-        for (key, weight) in [
-            ("reward.weights.accuracy", self.accuracy),
-            ("reward.weights.choice", self.choice),
-            ("reward.weights.relative_error", self.relative_error),
-            ("reward.weights.set_match", self.set_match),
-            ("reward.weights.box_iou", self.box_iou),
-            ("reward.weights.length_penalty", self.length_penalty),
-            ("reward.weights.repetition_penalty", self.repetition_penalty),
-        ] {
-            not_negative(key, weight.unwrap_or(0.0), hint)?;
+        for (component, weight) in &self.0 {
+            not_negative(format!("reward.weights.{component}"), *weight, hint)?;
         }
         Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for RewardWeights {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given: BTreeMap<String, f64> = BTreeMap::deserialize(deserializer)?;
+        if let Some(key) = given.keys().find(|key| !Self::keys().contains(&key.as_str())) {
+            return Err(D::Error::unknown_field(key, Self::keys()));
+        }
+        let weight = |component: &'static Component| Some((component, *given.get(component.name)?));
+        Ok(Self(weighable().filter_map(weight).collect()))
+    }
+}
+
+impl Serialize for RewardWeights {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(component, weight)| (component.name, weight)))
     }
 }
 
@@ -216,8 +186,10 @@ mod tests {
         let text = "rule = \"r1v-superclevr\"\n[weights]\nbox_iou = 2.0\naccuracy = 0.0\n\
                     [command]\nprogram = \"score\"\n";
         let config: RewardConfig = toml::from_str(text).unwrap();
-        assert_eq!(config.rule, Some(RewardRule::R1vSuperclevr));
-        assert_eq!(config.weights.named(), [("accuracy", 0.0), ("box_iou", 2.0)]);
+        assert_eq!(config.rule, Some(Rule::R1vSuperclevr));
+        let named =
+            config.weights.named().iter().map(|(component, weight)| (component.name, *weight));
+        assert_eq!(named.collect::<Vec<_>>(), [("accuracy", 0.0), ("box_iou", 2.0)]);
         let command = config.command.clone().unwrap();
         assert_eq!((command.weight, command.timeout_s, command.args.len()), (1.0, 60.0, 0));
         let again: RewardConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
@@ -228,6 +200,37 @@ mod tests {
                 "{rule}"
             );
         }
+        let error = toml::from_str::<RewardConfig>("rule = \"exact\"").unwrap_err();
+        assert_eq!(
+            error.message(),
+            "unknown variant `exact`, expected one of `answer-tag`, `r1v-reward`, \
+             `r1v-superclevr`, `r1v-geoqa`"
+        );
+    }
+
+    #[test]
+    fn keys_of_the_weights_are_the_components_that_alpha_does_not_weigh() {
+        for component in COMPONENTS {
+            let text = format!("[weights]\n{component} = 1");
+            let weights = toml::from_str::<RewardConfig>(&text).map(|config| config.weights);
+            match weights {
+                Ok(weights) => assert_eq!(weights.named(), [(component, 1.0)]),
+                Err(error) => assert!(*component == FORMAT, "{error}"),
+            }
+        }
+        let error = toml::from_str::<RewardConfig>("[weights]\nformat = 1").unwrap_err();
+        assert!(error.message().starts_with("unknown field `format`, expected one of `accuracy`"));
+    }
+
+    #[test]
+    fn weights_are_written_in_the_order_of_the_registry() {
+        let text = "[weights]\nrepetition_penalty = 1.0\nchoice = 2.0\n";
+        let config: RewardConfig = toml::from_str(text).unwrap();
+        let written = toml::to_string(&config).unwrap();
+        assert!(
+            written.ends_with("[weights]\nchoice = 2.0\nrepetition_penalty = 1.0\n"),
+            "{written}"
+        );
     }
 
     #[test]

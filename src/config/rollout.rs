@@ -2,12 +2,14 @@
 //! A checkpoint's own generation settings never reach the rollouts: these values alone do.
 //! Not here: the sampler (`rollout::sampler`); greedy decoding for evaluation (`eval`).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, at_least_one, fraction, positive, require};
 
-/// The most sequences that are decoded at a time: beyond it a row would no longer be computed alone.
-pub(super) const MAX_BATCH: usize = 64;
+/// Sequences decoded at a time where the run file does not say: a step reads every weight once, for all of them.
+pub(super) const DEFAULT_MAX_BATCH: usize = 64;
 
 /// `[rollout]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -27,8 +29,13 @@ pub struct RolloutConfig {
     pub max_new_tokens: usize,
     /// No stop token before that many tokens.
     pub min_new_tokens: usize,
-    /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the completions.
+    /// Sequences decoded at a time. Changes speed and memory, and never the completions where the CPU's kernels run; in
+    /// 16 bits and on a GPU it moves the last bits of the logits, and so some completions.
     pub max_batch: usize,
+    /// Takes the completions from this file, a run's `completions.jsonl` with token ids, instead of sampling them.
+    /// Relative paths start at the working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<PathBuf>,
 }
 
 impl Default for RolloutConfig {
@@ -41,13 +48,21 @@ impl Default for RolloutConfig {
             repetition_penalty: 1.0, // TRL: off
             max_new_tokens: 512,     // R1-V's README: --max_completion_length 512
             min_new_tokens: 0,
-            max_batch: MAX_BATCH,
+            max_batch: DEFAULT_MAX_BATCH,
+            replay: None,
         }
     }
 }
 
 impl RolloutConfig {
     pub(super) fn check(&self) -> Result<(), Violation> {
+        require(
+            self.replay.as_ref().is_none_or(|path| !path.as_os_str().is_empty()),
+            "rollout.replay",
+            "empty",
+            "a file of recorded completions",
+            "leave the key out to sample completions",
+        )?;
         positive(
             "rollout.temperature",
             self.temperature,
@@ -70,11 +85,9 @@ impl RolloutConfig {
             &format!("at most rollout.max_new_tokens ({})", self.max_new_tokens),
             "0 lets a completion end at once",
         )?;
-        require(
-            (1..=MAX_BATCH).contains(&self.max_batch),
+        at_least_one(
             "rollout.max_batch",
             self.max_batch,
-            &format!("a whole number from 1 to {MAX_BATCH}"),
             "it bounds the sequences decoded at a time, not those of an update",
         )
     }

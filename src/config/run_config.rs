@@ -100,8 +100,8 @@ impl RunConfig {
         config.check().map_err(|violation| {
             let Violation { key, found, expected, hint } = violation;
             let place =
-                Override::place_of(&overrides, key).unwrap_or_else(|| document.place_of(key));
-            ConfigError::OutOfRange { place, key: key.to_owned(), found, expected, hint }
+                Override::place_of(&overrides, &key).unwrap_or_else(|| document.place_of(&key));
+            ConfigError::OutOfRange { place, key: key.into_owned(), found, expected, hint }
         })?;
         Ok(config)
     }
@@ -149,6 +149,13 @@ impl RunConfig {
                 )?;
             }
         }
+        require(
+            self.method != Method::Sft || self.rollout.replay.is_none(),
+            "rollout.replay",
+            "set",
+            "no file beside method = \"sft\"",
+            "supervised fine-tuning is taught the data's answers and samples no completions",
+        )?;
         let (limit, buffer) = self.reward.length(self.rollout.max_new_tokens);
         require(
             buffer <= limit,
@@ -283,7 +290,8 @@ mod tests {
             "rollout.repetition_penalty=0",
             "rollout.max_new_tokens=0",
             "rollout.min_new_tokens=513",
-            "rollout.max_batch=65",
+            "rollout.max_batch=0",
+            "rollout.replay=",
             "optim.lr=0",
             "optim.betas=[0.9, 1.0]",
             "optim.eps=0",

@@ -1,13 +1,14 @@
 //! A value outside its range, as a section sees it: the key, what stands there, what may.
 //! Not here: file and line, which a section does not know (`document` adds them).
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 /// A value that breaks a rule of its section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Violation {
     /// Dotted name, `section.key`.
-    pub(super) key: &'static str,
+    pub(super) key: Cow<'static, str>,
     /// The value as the user would write it.
     pub(super) found: String,
     /// The rule, to be read after "expected".
@@ -19,7 +20,7 @@ pub(super) struct Violation {
 /// `Ok` where the rule holds, else the violation.
 pub(super) fn require(
     holds: bool,
-    key: &'static str,
+    key: impl Into<Cow<'static, str>>,
     found: impl Display,
     expected: &str,
     hint: &str,
@@ -28,7 +29,7 @@ pub(super) fn require(
         return Ok(());
     }
     let (found, expected, hint) = (found.to_string(), expected.to_owned(), hint.to_owned());
-    Err(Violation { key, found, expected, hint })
+    Err(Violation { key: key.into(), found, expected, hint })
 }
 
 /// A count of at least one.
@@ -37,7 +38,11 @@ pub(super) fn at_least_one(key: &'static str, found: usize, hint: &str) -> Resul
 }
 
 /// A finite number of at least zero.
-pub(super) fn not_negative(key: &'static str, found: f64, hint: &str) -> Result<(), Violation> {
+pub(super) fn not_negative(
+    key: impl Into<Cow<'static, str>>,
+    found: f64,
+    hint: &str,
+) -> Result<(), Violation> {
     require(found.is_finite() && found >= 0.0, key, found, "a finite number of at least 0", hint)
 }
 

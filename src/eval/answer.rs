@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::Sample;
-use crate::reward::{GoldAnswer, Rule, format};
+use crate::reward::grading::format;
+use crate::reward::{GoldAnswer, Rule};
 use crate::rollout::engine::Completion;
 
 /// One answered question; a line of the answers file, which `grade` reads as well.

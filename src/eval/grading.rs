@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::interval::wilson95;
 use crate::data::{DataError, ListedCompletion, open_completions};
-use crate::reward::{GoldAnswer, Rule, UnparsableGold, Verdict, format};
+use crate::reward::grading::format;
+use crate::reward::{GoldAnswer, Rule, UnparsableGold, Verdict};
 
 /// Lines that are graded at a time, on all threads.
 const BLOCK: usize = 4096;

@@ -59,7 +59,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     let settings = EvalSettings {
         max_new_tokens: eval.max_new_tokens.unwrap_or(config.rollout.max_new_tokens),
         max_batch: eval.max_batch,
-        rule: eval.rule.unwrap_or_default().into(),
+        rule: eval.rule.unwrap_or_default(),
         limit: eval.limit,
         samples: 1,
         sampler: Sampler::greedy(),

@@ -1,7 +1,7 @@
 //! Several answers to one question: the chance that one of k is right, and what most of them say.
 //! Not here: sampling them (`ask`), the means over questions (`summary`).
 
-use crate::reward::answer::{compare, read};
+use crate::reward::grading::answer::{compare, read};
 
 /// The unbiased estimate of pass@k (Chen et al. 2021, "Evaluating large language models trained on code", Eq. 1):
 /// the chance that at least one of `k` answers is right, drawn without replacement from `n` of which `correct` are.

@@ -1,13 +1,14 @@
 //! One model on one set of questions: what has been answered is read, what has not is asked.
-//! Not here: asking (`eval`), which questions a run file means (`train::setup`).
+//! Not here: asking (`eval`), which questions a run file means (`eval::questions`), when two measurements are the same
+//! (`identity`).
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{ExperimentError, fingerprint};
+use super::ExperimentError;
 use crate::eval::answers_file::AnswersFile;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, Summary, evaluate, summarize};
@@ -15,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
 use crate::model::parameters::Trained;
+use crate::progress::ProgressDisplay;
 
 /// Answers between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
@@ -44,44 +46,11 @@ pub enum Measured {
     Interrupted,
 }
 
-/// Everything that decides a model's answers: equal objects, equal answers.
-///
-/// # Errors
-/// A file of the model cannot be read.
-pub fn identity(
-    model: MeasuredModel,
-    asked: &EvaluationQuestions,
-) -> Result<Value, ExperimentError> {
-    let settings = &asked.settings;
-    let sampler = &settings.sampler;
-    let (min_pixels, max_pixels) = asked.pixel_limits;
-    Ok(json!({
-        "model": fingerprint::of_model(model.files)?,
-        "dtype": model.dtype.as_str(),
-        "task": asked.label,
-        "task_version": asked.task_version,
-        "split": asked.split.name(),
-        "data": asked.questions.dataset.describe(),
-        "template": asked.questions.template.question("{problem}"),
-        "rule": format!("{} v{}", settings.rule.name(), settings.rule.version()),
-        "max_new_tokens": settings.max_new_tokens,
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
-        "samples": settings.samples,
-        "temperature": sampler.temperature,
-        "top_k": sampler.top_k,
-        "top_p": sampler.top_p,
-        "min_p": sampler.min_p,
-        "repetition_penalty": sampler.repetition_penalty,
-        "seed": settings.seed,
-    }))
-}
-
 /// Measures a model.
 ///
-/// - `out`: the file of answers, and the [`identity`] of this measurement; while the file is unfinished, what it holds is
-///   not asked again
-/// - `on_progress`: hears now and then how many answers there are, and how many of them are right
+/// - `out`: the file of answers, and the measurement's [identity](super::identity::of_evaluation); while the file is
+///   unfinished, what it holds is not asked again
+/// - `display`: shows how many answers there are, and how many of them are right
 ///
 /// # Errors
 /// The model, the data or the file cannot be used; answers that are in the file stay there.
@@ -90,9 +59,10 @@ pub fn measure(
     asked: &EvaluationQuestions,
     out: Option<(&Path, &Value)>,
     interrupt: &Interrupt,
-    on_progress: &mut dyn FnMut(usize, usize),
+    display: &ProgressDisplay,
 ) -> Result<Measured, ExperimentError> {
     let EvaluationQuestions { label, questions, settings, .. } = asked;
+    display.between("opening the model", "");
     let processor = asked.processor(model.files)?;
     let opened = open(model.files, model.dtype, model.device, Trained::Nothing)?;
     let (mut file, given) = match out {
@@ -103,6 +73,15 @@ pub fn measure(
         None => (None, Vec::new()),
     };
     let (mut answered, mut right) = (given.len(), given.iter().filter(|a| a.is_correct()).count());
+    let n = settings.n_answers(&questions.dataset);
+    let show = |answered: usize, right: usize| {
+        let so_far = format!("{answered} of {n} answers, {right} right");
+        if answered.is_multiple_of(PROGRESS_EVERY) && answered > 0 {
+            display.note(&format!("{label}: {so_far}"));
+        }
+        display.between(label, so_far);
+    };
+    show(answered, right);
     let mut is_interrupted = false;
     let mut on_answer = |answer: &Answer| {
         if let Some(file) = &mut file {
@@ -110,14 +89,12 @@ pub fn measure(
         }
         answered += 1;
         right += usize::from(answer.is_correct());
-        if answered.is_multiple_of(PROGRESS_EVERY) {
-            on_progress(answered, right);
-        }
+        show(answered, right);
         is_interrupted = interrupt.is_requested();
         Ok(if is_interrupted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     let answers = evaluate(&opened, &processor, questions, settings, given, &mut on_answer)?;
-    if is_interrupted && answers.len() < settings.n_answers(&questions.dataset) {
+    if is_interrupted && answers.len() < n {
         return Ok(Measured::Interrupted);
     }
     if let Some(file) = file {

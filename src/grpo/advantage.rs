@@ -4,30 +4,67 @@
 /// Added to the standard deviation, not to the variance, as R1-V and TRL do.
 const EPS: f64 = 1e-4;
 
-/// Normalises the rewards of one group, Eq. (2): `A_i = (r_i - mean(r)) / (std(r) + 1e-4)`.
-///
-/// - `rewards`: the rewards of the G completions of one prompt, in completion order
-/// - returns G advantages, the same for every token of a completion; they sum to zero
+/// The advantages of one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupAdvantages {
+    /// One per completion, the same for every token of it.
+    pub values: Vec<f64>,
+    /// Whether the group tells the policy anything: a group without signal moves nothing but the KL term.
+    pub has_signal: bool,
+}
+
+/// How the rewards of a batch become advantages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Estimator {
+    /// Each group by its own mean and standard deviation, Eq. (2).
+    #[default]
+    GroupNormalized,
+}
+
+impl Estimator {
+    /// The advantages of a batch of groups.
+    ///
+    /// - `rewards`: `[B][G]`, the rewards of each prompt's completions, in completion order
+    /// - returns `[B]`, in the same order
+    pub fn advantages(self, rewards: &[Vec<f64>]) -> Vec<GroupAdvantages> {
+        match self {
+            Self::GroupNormalized => rewards.iter().map(|group| group_normalized(group)).collect(),
+        }
+    }
+}
+
+/// Eq. (2): `A_i = (r_i - mean(r)) / (std(r) + 1e-4)`; they sum to zero.
 ///
 /// `std` has the N-1 divisor. Where no completion stands out (all rewards equal, or G = 1, where the
 /// N-1 divisor says nothing) every advantage is exactly zero. A reward that is not finite makes the
 /// advantages NaN, which the trainer refuses.
-pub fn group_advantages(rewards: &[f64]) -> Vec<f64> {
-    if !has_signal(rewards) {
-        return vec![0.0; rewards.len()];
+fn group_normalized(rewards: &[f64]) -> GroupAdvantages {
+    let has_signal = differ(rewards);
+    if !has_signal {
+        return GroupAdvantages { values: vec![0.0; rewards.len()], has_signal };
     }
-    let n = rewards.len() as f64;
-    let mean = rewards.iter().sum::<f64>() / n;
-    let variance = rewards.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let scale = variance.sqrt() + EPS;
-    rewards.iter().map(|r| (r - mean) / scale).collect()
+    let scale = standard_deviation(rewards) + EPS;
+    let mean = mean(rewards);
+    let values = rewards.iter().map(|r| (r - mean) / scale).collect();
+    GroupAdvantages { values, has_signal }
 }
 
-/// Whether a group tells the policy anything: some reward differs from another.
+/// The standard deviation of a group's rewards with the N-1 divisor; 0 for a group of one.
+pub fn standard_deviation(rewards: &[f64]) -> f64 {
+    let mean = mean(rewards);
+    let squares: f64 = rewards.iter().map(|r| (r - mean).powi(2)).sum();
+    (squares / (rewards.len() as f64 - 1.0).max(1.0)).sqrt()
+}
+
+fn mean(rewards: &[f64]) -> f64 {
+    rewards.iter().sum::<f64>() / rewards.len() as f64
+}
+
+/// Whether some reward differs from another.
 ///
 /// Decided on the rewards themselves: a mean rounded in the last bit would give equal rewards tiny
 /// advantages, which `std + 1e-4` then blows up ten thousand times.
-pub fn has_signal(rewards: &[f64]) -> bool {
+fn differ(rewards: &[f64]) -> bool {
     // Written as "not equal" so that a NaN counts as signal and is seen, not zeroed.
     #[expect(
         clippy::float_cmp,
@@ -40,6 +77,26 @@ pub fn has_signal(rewards: &[f64]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn group_advantages(rewards: &[f64]) -> Vec<f64> {
+        let batch = Estimator::GroupNormalized.advantages(&[rewards.to_vec()]);
+        batch.into_iter().flat_map(|group| group.values).collect()
+    }
+
+    #[test]
+    fn each_group_of_a_batch_is_measured_by_itself_and_says_whether_it_has_signal() {
+        let rewards = [vec![1.0, 1.0], vec![2.0, 0.0], vec![0.5, f64::NAN]];
+        let batch = Estimator::default().advantages(&rewards);
+        assert_eq!(
+            batch.iter().map(|group| group.has_signal).collect::<Vec<_>>(),
+            [false, true, true]
+        );
+        // mean 1, squared differences 1 + 1, / (2 - 1) = 2, std sqrt(2).
+        let unit = 1.0 / (2f64.sqrt() + 1e-4);
+        assert!((batch[1].values[0] - unit).abs() < 1e-15, "{batch:?}");
+        assert_eq!(batch[0].values, [0.0, 0.0]);
+        assert!(batch[2].values.iter().all(|a| a.is_nan()));
+    }
 
     #[test]
     fn advantages_are_those_computed_by_hand() {

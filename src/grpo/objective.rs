@@ -11,6 +11,35 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::kl::{check_tokens, k3};
 
+/// Over which tokens a ratio of probabilities is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RatioLevel {
+    /// Each token has its own, as in the paper.
+    #[default]
+    Token,
+}
+
+/// What a token counts in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Normalizer {
+    /// The mean over completions of the mean over their tokens, as in the paper.
+    #[default]
+    CompletionMean,
+}
+
+/// What does not change over the updates of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ObjectiveSettings {
+    /// Over which tokens a ratio is taken.
+    pub ratio_level: RatioLevel,
+    /// What a token counts.
+    pub normalizer: Normalizer,
+    /// How far a ratio may move.
+    pub clip_range: ClipRange,
+    /// Log-ratios are clamped to this size before `exp`, nats; the gradient is zero beyond it.
+    pub log_ratio_limit: f64,
+}
+
 /// The ratio may leave 1 by this much before it stops paying: `[1 - low, 1 + high]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClipRange {
@@ -22,7 +51,7 @@ pub struct ClipRange {
 
 /// What Eq. (4) reads of each of the N completion tokens of a micro-batch.
 ///
-/// All are `[N]`, of one dtype, f32 (f64 in gradient checks), rows in the same order.
+/// All tensors are `[N]`, of one dtype, f32 (f64 in gradient checks), rows in the same order: completion after completion.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoredTokens<'a> {
     /// Log-probabilities under the policy being trained, nats; the gradient flows through these alone.
@@ -31,8 +60,10 @@ pub struct ScoredTokens<'a> {
     pub logp_old: &'a Tensor,
     /// The advantage of the completion that the token belongs to, Eq. (2).
     pub advantages: &'a Tensor,
-    /// The token's share in the mean over completions and tokens, see [`token_weights`]; zero = left out.
+    /// The token's share in the loss, see [`token_weights`]; zero = left out.
     pub weights: &'a Tensor,
+    /// Tokens of each completion, N together: which completion a row belongs to.
+    pub lengths: &'a [usize],
 }
 
 /// The KL term of Eq. (4).
@@ -66,22 +97,27 @@ pub struct Objective {
 /// Eq. (4), negated for minimising: the sum over tokens of
 /// `weights * (-min(rho*A, clip(rho, 1-low, 1+high)*A) + beta*k3)` with `rho = exp(logp_theta - logp_old)`.
 ///
-/// `log_ratio_limit` bounds the absolute log-ratios before `exp`; the gradient is zero beyond it.
-///
 /// # Errors
-/// A tensor's shape or dtype differs from that of `logp_theta`, or these are not `[N]` f32 or f64.
+/// A tensor's shape or dtype differs from that of `logp_theta`, these are not `[N]` f32 or f64, or the lengths do not add
+/// up to N.
 pub fn objective(
     tokens: &ScoredTokens<'_>,
-    clip_range: ClipRange,
+    settings: &ObjectiveSettings,
     kl_term: &KlTerm<'_>,
-    log_ratio_limit: f64,
 ) -> Result<Objective> {
-    let ScoredTokens { logp_theta, logp_old, advantages: a, weights } = *tokens;
+    let ScoredTokens { logp_theta, logp_old, advantages: a, weights, lengths } = *tokens;
+    let ObjectiveSettings { ratio_level, clip_range, log_ratio_limit: limit, .. } = *settings;
     let others = [("logp_old", logp_old), ("advantages", a), ("weights", weights)];
     check_tokens("objective", logp_theta, &others)?;
+    let (n, n_rows) = (lengths.iter().sum::<usize>(), logp_theta.dim(0)?);
+    if n != n_rows {
+        bail!("objective: completions of {n} tokens for {n_rows} log-probabilities");
+    }
 
-    let log_ratio = (logp_theta - logp_old.detach())?.clamp(-log_ratio_limit, log_ratio_limit)?;
-    let rho = log_ratio.exp()?;
+    let log_ratio = match ratio_level {
+        RatioLevel::Token => (logp_theta - logp_old.detach())?,
+    };
+    let rho = log_ratio.clamp(-limit, limit)?.exp()?;
     let unclipped = (&rho * a)?;
     let clipped = (rho.clamp(1.0 - clip_range.low, 1.0 + clip_range.high)? * a)?;
     let surrogate = (unclipped.minimum(&clipped)? * weights)?.sum_all()?;
@@ -89,7 +125,7 @@ pub fn objective(
     let (loss, kl) = match *kl_term {
         KlTerm::Absent => (surrogate.neg()?, surrogate.zeros_like()?),
         KlTerm::Weighted { beta, logp_ref } => {
-            let kl = (k3(logp_theta, logp_ref, log_ratio_limit)? * weights)?.sum_all()?;
+            let kl = (k3(logp_theta, logp_ref, limit)? * weights)?.sum_all()?;
             (((&kl * beta)? - surrogate)?, kl.detach())
         }
     };
@@ -101,11 +137,12 @@ pub fn objective(
     Ok(Objective { loss, kl, n_clipped, n_tokens })
 }
 
-/// The weights that turn a sum over tokens into Eq. (4)'s means: `1 / (n_completions * |o_i|)`.
+/// The weights that turn a sum over tokens into the normaliser's means: `1 / (n_completions * |o_i|)` for
+/// [`Normalizer::CompletionMean`].
 ///
 /// - `lengths`: `|o_i|`, tokens of each completion of the micro-batch, in the stream's order
 /// - `masked`: completions left out of the loss, as those cut off by the token limit may be
-/// - `n_completions`: completions of the whole update, over all micro-batches and ranks, masked ones included
+/// - `totals`: of the whole update, over all micro-batches and ranks, masked completions included
 /// - returns one weight per token, `sum(lengths)` in all; zero for tokens of a masked completion
 ///
 /// A masked completion adds nothing to the numerator but still counts in the mean, so masking makes an update
@@ -114,8 +151,14 @@ pub fn objective(
 /// over all rows.
 ///
 /// # Errors
-/// `lengths` and `masked` differ in length, or `n_completions` is less than their number.
-pub fn token_weights(lengths: &[usize], masked: &[bool], n_completions: usize) -> Result<Vec<f32>> {
+/// `lengths` and `masked` differ in length, or the update has fewer completions than that.
+pub fn token_weights(
+    normalizer: Normalizer,
+    lengths: &[usize],
+    masked: &[bool],
+    totals: UpdateTotals,
+) -> Result<Vec<f32>> {
+    let n_completions = totals.n_completions;
     if lengths.len() != masked.len() || n_completions < lengths.len() {
         bail!(
             "token_weights: {} lengths and {} masks for an update of {n_completions} completions, \
@@ -126,11 +169,23 @@ pub fn token_weights(lengths: &[usize], masked: &[bool], n_completions: usize) -
     }
     let mut weights = Vec::with_capacity(lengths.iter().sum());
     for (&length, &is_masked) in lengths.iter().zip(masked) {
-        let weight = if is_masked { 0.0 } else { 1.0 / (n_completions as f64 * length as f64) };
+        let weight = match normalizer {
+            Normalizer::CompletionMean => 1.0 / (n_completions as f64 * length as f64),
+        };
+        let weight = if is_masked { 0.0 } else { weight };
         #[expect(clippy::cast_possible_truncation, reason = "weights are f32 like the loss")]
         weights.extend(std::iter::repeat_n(weight as f32, length));
     }
     Ok(weights)
+}
+
+/// What an update computes on, over all of its micro-batches and all ranks: counted before the first backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpdateTotals {
+    /// Completions, masked ones included.
+    pub n_completions: usize,
+    /// Tokens that are scored.
+    pub n_tokens: usize,
 }
 
 #[cfg(test)]
@@ -148,6 +203,15 @@ mod tests {
 
     const LIMIT: f64 = 20.0;
     const PAPER: ClipRange = ClipRange { low: 0.2, high: 0.2 };
+
+    fn settings(clip_range: ClipRange) -> ObjectiveSettings {
+        ObjectiveSettings {
+            ratio_level: RatioLevel::Token,
+            normalizer: Normalizer::CompletionMean,
+            clip_range,
+            log_ratio_limit: LIMIT,
+        }
+    }
 
     fn golden_path(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -206,8 +270,10 @@ mod tests {
                 .zip(&self.advantages[rows.clone()])
                 .flat_map(|(&length, &advantage)| vec![advantage; length])
                 .collect();
+            let totals = UpdateTotals { n_completions, n_tokens: lengths.iter().sum() };
+            let masked = &self.masked[rows.clone()];
             let weights =
-                token_weights(lengths, &self.masked[rows.clone()], n_completions).unwrap();
+                token_weights(Normalizer::CompletionMean, lengths, masked, totals).unwrap();
             let logp_theta = Var::from_tensor(&pack(&self.logp_theta)).unwrap();
             let logp_ref = pack(&self.logp_ref);
             let tokens = ScoredTokens {
@@ -215,12 +281,13 @@ mod tests {
                 logp_old: &pack(&self.logp_old),
                 advantages: &Tensor::new(advantages, device).unwrap(),
                 weights: &Tensor::new(weights, device).unwrap(),
+                lengths,
             };
             let kl_term = match beta {
                 Some(beta) => KlTerm::Weighted { beta, logp_ref: &logp_ref },
                 None => KlTerm::Absent,
             };
-            let result = objective(&tokens, clip, &kl_term, LIMIT).unwrap();
+            let result = objective(&tokens, &settings(clip), &kl_term).unwrap();
             let grads = result.loss.backward().unwrap();
             let grad = grads.get(&logp_theta).unwrap().to_vec1().unwrap();
             (result, grad)
@@ -385,9 +452,10 @@ mod tests {
                 logp_old: &logp_old,
                 advantages: &advantages,
                 weights: &weights,
+                lengths: &batch.lengths(),
             };
             let kl_term = KlTerm::Weighted { beta: 0.3, logp_ref: &logp_ref };
-            objective(&tokens, PAPER, &kl_term, LIMIT).unwrap().loss
+            objective(&tokens, &settings(PAPER), &kl_term).unwrap().loss
         };
         let theta = packed(&batch.logp_theta);
         let var = Var::new(theta.as_slice(), device).unwrap();
@@ -428,9 +496,27 @@ mod tests {
 
     #[test]
     fn weights_of_completions_that_count_add_up_to_their_share() {
-        let weights = token_weights(&[2, 1, 0, 4], &[false, true, false, false], 5).unwrap();
-        assert_eq!(weights, [0.1, 0.1, 0.0, 0.05, 0.05, 0.05, 0.05]);
-        assert!(token_weights(&[2, 1], &[false], 5).is_err());
-        assert!(token_weights(&[2, 1], &[false, false], 1).is_err());
+        let weights = |lengths: &[usize], masked: &[bool], n_completions| {
+            let totals = UpdateTotals { n_completions, n_tokens: 7 };
+            token_weights(Normalizer::CompletionMean, lengths, masked, totals)
+        };
+        let found = weights(&[2, 1, 0, 4], &[false, true, false, false], 5).unwrap();
+        assert_eq!(found, [0.1, 0.1, 0.0, 0.05, 0.05, 0.05, 0.05]);
+        assert!(weights(&[2, 1], &[false], 5).is_err());
+        assert!(weights(&[2, 1], &[false, false], 1).is_err());
+    }
+
+    #[test]
+    fn lengths_that_do_not_cover_the_tokens_are_refused() {
+        let logp = Tensor::new(&[-1.0f32, -2.0, -3.0], &Device::Cpu).unwrap();
+        let tokens = ScoredTokens {
+            logp_theta: &logp,
+            logp_old: &logp,
+            advantages: &logp,
+            weights: &logp,
+            lengths: &[2],
+        };
+        let error = objective(&tokens, &settings(PAPER), &KlTerm::Absent).unwrap_err().to_string();
+        assert!(error.contains("completions of 2 tokens for 3"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! AdamW: its state, which can be saved, and one parameter's update from tensor operations.
 //! Not here: the same update as fused loops for the CPU (`adamw_fused`); the learning rate (`lr_schedule`); the
-//! clipping factor (`clip`); which parameters decay (`train`); files (`run_folder::checkpoint`).
+//! clipping factor (`clip`); which parameters decay (`train::step`); files (`run_folder::checkpoint`).
 //!
 //! The arithmetic is that of `torch.optim.AdamW` (`torch/optim/adam.py`, `_single_tensor_adam` with decoupled decay),
 //! operation by operation; differences are one rounding at most, where torch fuses a multiply and an add.
@@ -44,8 +44,16 @@ pub struct Moments {
 #[derive(Clone, Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
-    step: u64,
-    moments: BTreeMap<String, Moments>,
+    states: BTreeMap<String, State>,
+}
+
+/// What is kept of one parameter.
+#[derive(Clone, Debug)]
+struct State {
+    moments: Moments,
+    /// Steps that the parameter has made; the bias correction hangs on it. Fewer than the optimiser's where no gradient
+    /// arrived, as in torch.
+    n_steps: u64,
 }
 
 /// One step of the optimiser, begun by [`AdamW::begin_step`]; parameters are updated through it, one by one.
@@ -57,82 +65,102 @@ pub struct Step<'a> {
 }
 
 impl AdamW {
-    /// An optimiser that has made no step; moments appear, as zeros, when a parameter is first updated.
-    pub fn new(settings: AdamWSettings) -> Self {
-        Self { settings, step: 0, moments: BTreeMap::new() }
+    /// An optimiser that has made no step: every moment is zero.
+    ///
+    /// - `parameters`: names and master weights, f32 or f64, of all that may ever be updated
+    ///
+    /// # Errors
+    /// The moments cannot be allocated.
+    pub fn new<'a>(
+        settings: AdamWSettings,
+        parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+    ) -> Result<Self> {
+        let fresh = |(name, parameter): (&str, &Tensor)| {
+            let moments = Moments { m: parameter.zeros_like()?, v: parameter.zeros_like()? };
+            Ok((name.to_owned(), State { moments, n_steps: 0 }))
+        };
+        let states = parameters.into_iter().map(fresh).collect::<Result<_>>()?;
+        Ok(Self { settings, states })
     }
 
-    /// Steps made so far; the bias correction hangs on it.
-    pub fn n_steps(&self) -> u64 {
-        self.step
-    }
-
-    /// Begins the next step: every trained parameter is to be updated once through what this returns.
+    /// Begins the next step: every parameter that has a gradient is to be updated once through what this returns.
     ///
     /// - `lr`: the learning rate of this step
     /// - `grad_scale`: multiplies every gradient first; the clipping factor, times any normaliser left over
     pub fn begin_step(&mut self, lr: f64, grad_scale: f64) -> Step<'_> {
-        self.step += 1;
         Step { optimizer: self, lr, grad_scale }
     }
 
-    /// The moments as named tensors, `m.NAME` and `v.NAME`, in the order of names.
+    /// The state as named tensors, `m.NAME`, `v.NAME` and the scalar `step.NAME` (f32, exact to 2^24 steps, as torch's),
+    /// in the order of names.
     ///
-    /// They share their storage with the optimiser: write them out before the next step. The number of
-    /// steps, [`AdamW::n_steps`], belongs to the state too.
-    pub fn state(&self) -> Vec<(String, Tensor)> {
-        let named = |(name, moments): (&String, &Moments)| {
-            [(format!("m.{name}"), moments.m.clone()), (format!("v.{name}"), moments.v.clone())]
-        };
-        self.moments.iter().flat_map(named).collect()
+    /// The moments share their storage with the optimiser: write them out before the next step.
+    ///
+    /// # Errors
+    /// A scalar cannot be made.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = Vec::with_capacity(3 * self.states.len());
+        for (name, State { moments, n_steps }) in &self.states {
+            tensors.push((format!("m.{name}"), moments.m.clone()));
+            tensors.push((format!("v.{name}"), moments.v.clone()));
+            tensors.push((format!("step.{name}"), Tensor::new(*n_steps as f32, &Device::Cpu)?));
+        }
+        Ok(tensors)
     }
 
     /// An optimiser that continues where [`AdamW::state`] was taken.
     ///
-    /// The tensors are taken over, not copied, and will be written to. They must be on their parameters' device.
+    /// The tensors are taken over, not copied, and will be written to.
+    ///
+    /// - `parameters`: as of [`AdamW::new`]; the state must hold these and no others
     ///
     /// # Errors
-    /// A name is not of the form `m.NAME` or `v.NAME`, or one of a pair is missing or differs in shape or dtype.
-    pub fn restore(
+    /// A tensor is missing, belongs to no parameter, or has another shape, dtype or device than its parameter.
+    pub fn restore<'a>(
         settings: AdamWSettings,
-        n_steps: u64,
+        parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
         state: impl IntoIterator<Item = (String, Tensor)>,
     ) -> Result<Self> {
-        let (mut firsts, mut seconds) = (BTreeMap::new(), BTreeMap::new());
-        for (key, tensor) in state {
-            match key.split_once('.') {
-                Some(("m", name)) => firsts.insert(name.to_owned(), tensor),
-                Some(("v", name)) => seconds.insert(name.to_owned(), tensor),
-                _ => bail!("optimiser state: found a tensor {key:?}, expected m.NAME or v.NAME"),
-            };
-        }
-        let mut moments = BTreeMap::new();
-        for (name, m) in firsts {
-            let Some(v) = seconds.remove(&name) else {
-                bail!("optimiser state: m.{name} has no v.{name}");
-            };
-            if m.dims() != v.dims() || m.dtype() != v.dtype() {
-                bail!("optimiser state: m.{name} is {m:?}, v.{name} is {v:?}, expected the same");
+        let mut state: BTreeMap<String, Tensor> = state.into_iter().collect();
+        let mut take = |key: String| match state.remove(&key) {
+            Some(tensor) => Ok(tensor),
+            None => bail!("optimiser state: {key} is missing"),
+        };
+        let mut states = BTreeMap::new();
+        for (name, parameter) in parameters {
+            let moments = Moments { m: take(format!("m.{name}"))?, v: take(format!("v.{name}"))? };
+            for (part, moment) in [("m", &moments.m), ("v", &moments.v)] {
+                if moment.dims() != parameter.dims()
+                    || moment.dtype() != parameter.dtype()
+                    || !moment.device().same_device(parameter.device())
+                {
+                    bail!(
+                        "optimiser state: {part}.{name} is {moment:?}, expected a tensor like {parameter:?}"
+                    );
+                }
             }
-            moments.insert(name, Moments { m, v });
+            let steps = take(format!("step.{name}"))?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            #[expect(clippy::cast_sign_loss, reason = "a count, written by `state`")]
+            states.insert(name.to_owned(), State { moments, n_steps: steps as u64 });
         }
-        if let Some(name) = seconds.keys().next() {
-            bail!("optimiser state: v.{name} has no m.{name}");
+        if let Some(key) = state.keys().next() {
+            bail!("optimiser state: {key} belongs to no trained parameter");
         }
-        Ok(Self { settings, step: n_steps, moments })
+        Ok(Self { settings, states })
     }
 }
 
 impl Step<'_> {
     /// Moves one parameter against its gradient, in place.
     ///
-    /// - `name`: the key of its moments
+    /// - `name`: the parameter's, as the optimiser was made with it
     /// - `parameter`: master weights, f32 or f64, contiguous; any tensor sharing their storage sees the change
     /// - `grad`: same shape, on the same device; another dtype is widened to the parameter's
     /// - `decay`: whether weight decay applies
     ///
     /// # Errors
-    /// The dtype is another, a shape differs, or the master weights are not contiguous; names the parameter.
+    /// The name is not known, the dtype is another, a shape differs, or the master weights are not contiguous; names the
+    /// parameter.
     pub fn update(
         &mut self,
         name: &str,
@@ -144,35 +172,25 @@ impl Step<'_> {
         if !matches!(parameter.dtype(), DType::F32 | DType::F64) || !parameter.is_contiguous() {
             bail!("adamw: {name} is {parameter:?}, expected contiguous f32 or f64 master weights");
         }
-        let moments = self.optimizer.moments_of(name, &parameter)?;
         if grad.dims() != parameter.dims() {
             bail!("adamw: gradient of {name} is {grad:?}, expected the shape of {parameter:?}");
         }
+        let settings = self.optimizer.settings;
+        let Some(state) = self.optimizer.states.get_mut(name) else {
+            bail!("adamw: {name} has no moments: it was not among the trained parameters");
+        };
+        if state.moments.m.dims() != parameter.dims() {
+            let m = &state.moments.m;
+            bail!("adamw: moments of {name} are {m:?}, expected those of {parameter:?}");
+        }
+        state.n_steps += 1;
+        let State { moments, n_steps } = state.clone(); // copies no data
         let grad = grad.detach().to_dtype(parameter.dtype())?.contiguous()?;
-        let rule = Rule::new(&self.optimizer.settings, self.optimizer.step, self, decay);
+        let rule = Rule::new(&settings, n_steps, self, decay);
         match parameter.device() {
             Device::Cpu => apply_fused(&rule, &parameter, &grad, &moments),
             _ => apply_composed(&rule, &parameter, &grad, &moments),
         }
-    }
-}
-
-impl AdamW {
-    /// The moments of a parameter, zeros if it has none yet. Cloning them copies no data.
-    fn moments_of(&mut self, name: &str, parameter: &Tensor) -> Result<Moments> {
-        let Some(moments) = self.moments.get(name) else {
-            let moments = Moments { m: parameter.zeros_like()?, v: parameter.zeros_like()? };
-            self.moments.insert(name.to_owned(), moments.clone());
-            return Ok(moments);
-        };
-        let m = &moments.m;
-        if m.dims() != parameter.dims()
-            || m.dtype() != parameter.dtype()
-            || !m.device().same_device(parameter.device())
-        {
-            bail!("adamw: moments of {name} are {m:?}, expected those of {parameter:?}");
-        }
-        Ok(moments.clone())
     }
 }
 
@@ -279,14 +297,19 @@ mod tests {
         }
     }
 
+    fn fresh(name: &str, parameter: &Tensor) -> AdamW {
+        AdamW::new(AdamWSettings::default(), [(name, parameter)]).unwrap()
+    }
+
     /// Follows torch's recorded run; gradients are scaled here, having been clipped there.
     fn follow_torch(dtype: DType, key: &str, tolerance: [f64; 2]) {
         let golden = golden();
         let run = &golden[key];
-        let mut optimizer = AdamW::new(settings(&golden));
         let names = ["decayed", "plain"];
         let parameters =
             names.map(|name| tensor(&run["initial"][name], &run["shapes"][name], dtype));
+        let named = names.iter().copied().zip(&parameters);
+        let mut optimizer = AdamW::new(settings(&golden), named).unwrap();
         for step in run["steps"].as_array().unwrap() {
             let norm = step["norm"].as_f64().unwrap();
             let factor = (golden["max_norm"].as_f64().unwrap() / (norm + 1e-6)).min(1.0);
@@ -297,13 +320,13 @@ mod tests {
             }
             for (name, parameter) in names.iter().zip(&parameters) {
                 let expected = |part: &str| tensor(&step[part][name], &run["shapes"][name], dtype);
-                let moments = &optimizer.moments[*name];
+                let moments = &optimizer.states[*name].moments;
                 assert_close(&moments.m, &expected("m"), tolerance, "m");
                 assert_close(&moments.v, &expected("v"), tolerance, "v");
                 assert_close(parameter, &expected("parameters"), tolerance, name);
             }
         }
-        assert_eq!(optimizer.n_steps(), 5);
+        assert!(optimizer.states.values().all(|state| state.n_steps == 5));
     }
 
     #[test]
@@ -327,7 +350,7 @@ mod tests {
         let parameter = new(0.31);
         let moments = Moments { m: new(0.17), v: new(0.23).sqr().unwrap() };
         let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
-        let mut optimizer = AdamW::new(settings);
+        let mut optimizer = AdamW::new(settings, []).unwrap();
         for n_steps in 1..=2 {
             let step = optimizer.begin_step(1e-2, 0.7);
             let rule = Rule::new(&settings, n_steps, &step, true);
@@ -364,7 +387,7 @@ mod tests {
         // m / (1 - beta1) = g and v / (1 - beta2) = g^2, so the step is lr * g / (|g| + eps).
         let parameter = Var::new(&[1.0f32, 2.0, 3.0], &Device::Cpu).unwrap();
         let grad = Tensor::new(&[0.5f32, -8.0, 0.0], &Device::Cpu).unwrap();
-        let mut optimizer = AdamW::new(AdamWSettings::default());
+        let mut optimizer = fresh("p", &parameter);
         optimizer.begin_step(0.1, 1.0).update("p", &parameter, &grad, false).unwrap();
         let moved = flat(&parameter);
         for (found, expected) in moved.iter().zip([0.9, 2.1, 3.0]) {
@@ -376,11 +399,11 @@ mod tests {
     fn scalar_parameters_and_bf16_gradients_are_taken() {
         let parameter = Tensor::new(1.0f32, &Device::Cpu).unwrap();
         let grad = Tensor::new(0.5f32, &Device::Cpu).unwrap();
-        let mut optimizer = AdamW::new(AdamWSettings::default());
+        let mut optimizer = fresh("p", &parameter);
         let half = grad.to_dtype(DType::BF16).unwrap();
         optimizer.begin_step(0.1, 1.0).update("p", &parameter, &half, false).unwrap();
         assert!((parameter.to_scalar::<f32>().unwrap() - 0.9).abs() < 1e-6);
-        let moments = optimizer.moments["p"].clone();
+        let moments = optimizer.states["p"].moments.clone();
         let step = optimizer.begin_step(0.1, 1.0);
         let rule = Rule::new(&AdamWSettings::default(), 2, &step, false);
         apply_composed(&rule, &parameter, &grad, &moments).unwrap();
@@ -396,41 +419,67 @@ mod tests {
             optimizer.begin_step(1e-3, 0.5).update("layer.weight", parameter, &grad, true).unwrap();
         };
         let through = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
-        let mut never_stopped = AdamW::new(AdamWSettings::default());
+        let mut never_stopped = fresh("layer.weight", &through);
         for grad in &grads {
             step(&mut never_stopped, &through, grad);
         }
 
         let resumed = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
-        let mut first = AdamW::new(AdamWSettings::default());
+        let mut first = fresh("layer.weight", &resumed);
         step(&mut first, &resumed, &grads[0]);
-        let copies = first.state().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap()));
-        let mut second = AdamW::restore(AdamWSettings::default(), first.n_steps(), copies).unwrap();
+        let state = first.state().unwrap().into_iter();
+        let copies = state.map(|(name, tensor)| (name, tensor.copy().unwrap()));
+        let parameters = [("layer.weight", &resumed)];
+        let mut second = AdamW::restore(AdamWSettings::default(), parameters, copies).unwrap();
         for grad in &grads[1..] {
             step(&mut second, &resumed, grad);
         }
         assert_eq!(flat(&through), flat(&resumed));
-        let names: Vec<String> = second.state().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["m.layer.weight", "v.layer.weight"]);
+        let state = second.state().unwrap();
+        let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["m.layer.weight", "v.layer.weight", "step.layer.weight"]);
+        assert_eq!(state[2].1.to_scalar::<f32>().unwrap().to_bits(), 3f32.to_bits());
+    }
+
+    /// torch counts a parameter's steps from its first gradient: both parameters move by the learning rate then.
+    #[test]
+    fn a_parameter_whose_first_gradient_comes_late_is_corrected_for_its_own_steps() {
+        let new = || Tensor::new(&[1.0f32], &Device::Cpu).unwrap();
+        let (early, late, grad) = (new(), new(), Tensor::new(&[0.25f32], &Device::Cpu).unwrap());
+        let parameters = [("early", &early), ("late", &late)];
+        let mut optimizer = AdamW::new(AdamWSettings::default(), parameters).unwrap();
+        for _ in 0..5 {
+            optimizer.begin_step(0.1, 1.0).update("early", &early, &grad, false).unwrap();
+        }
+        optimizer.begin_step(0.1, 1.0).update("late", &late, &grad, false).unwrap();
+        assert!((flat(&late)[0] - 0.9).abs() < 1e-6, "{late}");
+        assert!((flat(&early)[0] - 0.5).abs() < 1e-5, "{early}");
     }
 
     #[test]
-    fn damaged_state_is_refused_by_name() {
+    fn state_that_does_not_fit_the_parameters_is_refused_by_name() {
         let zeros = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
+        let parameter = zeros(2);
         let refusal = |state: Vec<(&str, Tensor)>| {
             let state = state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
-            AdamW::restore(AdamWSettings::default(), 1, state).unwrap_err().to_string()
+            let parameters = [("a", &parameter)];
+            AdamW::restore(AdamWSettings::default(), parameters, state).unwrap_err().to_string()
         };
-        assert!(refusal(vec![("m.a", zeros(2))]).contains("m.a has no v.a"));
-        assert!(refusal(vec![("v.a", zeros(2))]).contains("v.a has no m.a"));
-        assert!(refusal(vec![("step", zeros(2))]).contains("\"step\""));
-        assert!(refusal(vec![("m.a", zeros(2)), ("v.a", zeros(3))]).contains("expected the same"));
+        let step = || ("step.a", Tensor::new(1.0f32, &Device::Cpu).unwrap());
+        let whole = || vec![("m.a", zeros(2)), ("v.a", zeros(2)), step()];
+        assert!(refusal(vec![("v.a", zeros(2)), step()]).contains("m.a is missing"));
+        assert!(refusal(vec![("m.a", zeros(2)), step()]).contains("v.a is missing"));
+        assert!(refusal(whole()[..2].to_vec()).contains("step.a is missing"));
+        assert!(refusal(vec![("m.a", zeros(2)), ("v.a", zeros(3)), step()]).contains("v.a is"));
+        let foreign = [whole(), vec![("m.b", zeros(2))]].concat();
+        assert!(refusal(foreign).contains("m.b belongs to no trained parameter"));
     }
-
     #[test]
     fn wrong_shapes_dtypes_and_layouts_are_refused_by_name() {
         let zeros = |n: usize| Tensor::zeros((n, 2), DType::F32, &Device::Cpu).unwrap();
-        let mut optimizer = AdamW::new(AdamWSettings::default());
+        let parameter = zeros(2);
+        let parameters = ["a", "b", "c", "d"].map(|name| (name, &parameter));
+        let mut optimizer = AdamW::new(AdamWSettings::default(), parameters).unwrap();
         let mut update = |name: &str, parameter: &Tensor, grad: &Tensor| {
             optimizer.begin_step(0.1, 1.0).update(name, parameter, grad, false)
         };
@@ -441,6 +490,8 @@ mod tests {
         assert!(message.contains("gradient of b"), "{message}");
         let half = zeros(2).to_dtype(DType::BF16).unwrap();
         assert!(update("c", &half, &half).is_err());
+        let message = update("e", &zeros(2), &zeros(2)).unwrap_err().to_string();
+        assert!(message.contains("e has no moments"), "{message}");
         let strided = zeros(3).t().unwrap();
         assert!(update("d", &strided, &strided).is_err());
     }

@@ -23,10 +23,19 @@ const LANES: usize = 8;
 /// The norm of all gradients of an update, taken as one vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradNorm {
-    /// The Euclidean norm; not finite if any gradient is not.
+    /// The Euclidean norm; not finite if any gradient is not, and infinite where f64 cannot hold it.
     pub norm: f64,
-    /// The parameters whose gradient holds a NaN or an infinity, in the order given. The update must not be made.
-    pub non_finite: Vec<String>,
+    /// The gradients that hold a NaN or an infinity, in the order given. The update must not be made.
+    pub non_finite: Vec<NonFinite>,
+}
+
+/// A gradient that is not finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonFinite {
+    /// The parameter that it is of.
+    pub name: String,
+    /// Its first element that is not finite: a NaN or an infinity.
+    pub found: f64,
 }
 
 impl GradNorm {
@@ -42,6 +51,14 @@ impl GradNorm {
         }
         (max_norm / (self.norm + 1e-6)).min(1.0)
     }
+
+    /// What of it is not finite, in words, and the number found there: the first gradient that is not, else the norm.
+    pub fn culprit(&self) -> (String, f64) {
+        match self.non_finite.first() {
+            Some(NonFinite { name, found }) => (format!("the gradient of {name}"), *found),
+            None => ("the norm of the gradients, each of them finite,".to_owned(), self.norm),
+        }
+    }
 }
 
 /// Measures the gradients of an update.
@@ -52,18 +69,32 @@ impl GradNorm {
 /// # Errors
 /// A dtype cannot be widened to f64, or the device fails.
 pub fn grad_norm<'a>(grads: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<GradNorm> {
-    let (names, sums): (Vec<&str>, Vec<Tensor>) = grads
-        .into_iter()
-        .map(|(name, grad)| Ok((name, sum_of_squares(grad)?)))
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
+    let grads: Vec<(&str, &Tensor)> = grads.into_iter().collect();
+    let sums: Vec<Tensor> =
+        grads.iter().map(|(_, grad)| sum_of_squares(grad)).collect::<Result<_>>()?;
     // One transfer for all, as each waits for the device.
     let sums: Vec<f64> =
         if sums.is_empty() { Vec::new() } else { Tensor::stack(&sums, 0)?.to_vec1()? };
-    let not_finite = |(name, sum): (&&str, &f64)| (!sum.is_finite()).then(|| (*name).to_owned());
-    let non_finite = names.iter().zip(&sums).filter_map(not_finite).collect();
+    let mut non_finite = Vec::new();
+    for ((name, grad), _) in grads.iter().zip(&sums).filter(|(_, sum)| !sum.is_finite()) {
+        let found = first_non_finite(grad)?;
+        non_finite.extend(found.map(|found| NonFinite { name: (*name).to_owned(), found }));
+    }
     Ok(GradNorm { norm: sums.iter().sum::<f64>().sqrt(), non_finite })
+}
+
+/// The first element that is a NaN or an infinity; none where the squares alone are too large.
+fn first_non_finite(grad: &Tensor) -> Result<Option<f64>> {
+    let flat = grad.detach().flatten_all()?;
+    let n = flat.elem_count();
+    for start in (0..n).step_by(DEVICE_CHUNK) {
+        let chunk = flat.narrow(0, start, DEVICE_CHUNK.min(n - start))?;
+        let values = chunk.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        if let Some(found) = values.into_iter().find(|x| !x.is_finite()) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The sum of a tensor's squares: a f64 scalar tensor on its device.
@@ -185,14 +216,27 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_are_not_finite_are_named() {
+    fn gradients_that_are_not_finite_are_named_with_what_they_hold() {
         let norm = norm_of(&[
-            ("nan", tensor(&[0.0, f32::NAN])),
+            ("nan", tensor(&[0.0, f32::NAN, f32::INFINITY])),
             ("fine", tensor(&[1.0])),
-            ("infinite", tensor(&[f32::NEG_INFINITY])),
+            ("negative", tensor(&[f32::NEG_INFINITY, f32::NAN])),
+            ("positive", tensor(&[-1.0, f32::INFINITY])),
         ]);
-        assert_eq!(norm.non_finite, ["nan", "infinite"]);
+        let found: Vec<_> =
+            norm.non_finite.iter().map(|g| format!("{} {}", g.name, g.found)).collect();
+        assert_eq!(found, ["nan NaN", "negative -inf", "positive inf"]);
+        assert!(norm.culprit().0 == "the gradient of nan" && norm.culprit().1.is_nan());
         assert!(norm.factor(1.0).is_nan());
+    }
+
+    #[test]
+    fn a_norm_that_overflows_blames_no_gradient() {
+        let large = Tensor::new(&[1e200, -1e200], &Device::Cpu).unwrap();
+        let norm = norm_of(&[("large", large), ("fine", tensor(&[1.0]))]);
+        assert_eq!(norm, GradNorm { norm: f64::INFINITY, non_finite: vec![] });
+        let words = "the norm of the gradients, each of them finite,".to_owned();
+        assert_eq!(norm.culprit(), (words, f64::INFINITY));
     }
 
     #[test]

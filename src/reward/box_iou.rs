@@ -1,7 +1,22 @@
 //! `box_iou`: how well a bounding box lies on the gold's.
 //! Not here: scaling between an image's sizes; the data's boxes and the answers must use one unit.
 
-use super::answer::last_answer;
+use super::component::Component;
+use super::gold::{Gold, GoldKind};
+use super::grading::answer::last_answer;
+
+/// The component.
+pub static BOX_IOU: Component = Component {
+    name: "box_iou",
+    gold: Some(GoldKind::Boxes),
+    score: |scoring| match scoring.gold {
+        Some(Gold::Boxes(boxes)) => box_iou(scoring.completion.text, boxes),
+        _ => 0.0,
+    },
+    formula: "shared area over joint area of the boxes; of several, the sum over the best pairs divided by the larger count",
+    range: "0 to 1",
+    source: "VLM-R1, Shen et al. 2025",
+};
 
 /// An answer with more boxes earns nothing, so that the cost stays bounded.
 pub const MAX_BOXES: usize = 32;
@@ -53,7 +68,7 @@ impl BoundingBox {
 ///
 /// `R_iou = sum of IoU over the pairs / max(n_answer, n_gold)`
 ///
-/// - `gold`: the boxes of the solution, as [`boxes`] reads them; at least one, each with an area
+/// - `gold`: the boxes of the solution, as [`gold_boxes`] reads them
 /// - returns 0 to 1
 ///
 /// Where we depart from VLM-R1: (1) corners in the wrong order name the same box; there they earn nothing. (2) Extra
@@ -81,6 +96,14 @@ pub fn box_iou(completion: &str, gold: &[BoundingBox]) -> f64 {
         }
     }
     sum / found.len().max(gold.len()) as f64
+}
+
+/// The boxes of a solution: at least one and at most [`MAX_BOXES`], each with an area; none where it is not so.
+pub fn gold_boxes(text: &str) -> Option<Vec<BoundingBox>> {
+    let found = boxes(text);
+    let is_usable =
+        (1..=MAX_BOXES).contains(&found.len()) && found.iter().all(|found| found.area() > 0.0);
+    is_usable.then_some(found)
 }
 
 /// The boxes in a text: every `[x1, y1, x2, y2]`, whatever stands around it, as in JSON; without any, Qwen2-VL's own

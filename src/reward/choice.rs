@@ -1,7 +1,22 @@
 //! `choice`: whether the letter of a multiple choice is the right one.
 //! Not here: how a choice is recognised (`answer::read`); choices compared by what they say (`answer::compare`).
 
-use super::answer::{Answer, last_answer, read};
+use super::component::Component;
+use super::gold::{Gold, GoldKind};
+use super::grading::answer::{Answer, last_answer, read};
+
+/// The component.
+pub static CHOICE: Component = Component {
+    name: "choice",
+    gold: Some(GoldKind::Choice),
+    score: |scoring| match scoring.gold {
+        Some(Gold::Choice(letter)) => choice(scoring.completion.text, *letter),
+        _ => 0.0,
+    },
+    formula: "1 if the answer names the gold's letter (`A`, `(B)`, `C. 30°`, `option d`) and no other",
+    range: "0 or 1",
+    source: "usual scoring of multiple choice",
+};
 
 /// 1 if the last `<answer>` of the completion names `gold` and no other letter, else 0.
 ///

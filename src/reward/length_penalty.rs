@@ -1,6 +1,21 @@
 //! `length_penalty`: what an overlong completion costs.
 //! Not here: the token limit of the rollouts (`rollout`), masking of truncated completions (`grpo`).
 
+use super::component::Component;
+
+/// The component.
+pub static LENGTH_PENALTY: Component = Component {
+    name: "length_penalty",
+    gold: None,
+    score: |scoring| {
+        let settings = scoring.settings;
+        length_penalty(scoring.completion.n_tokens, settings.length_limit, settings.length_buffer)
+    },
+    formula: "`clamp((limit - buffer - tokens) / buffer, -1, 0)`",
+    range: "-1 to 0",
+    source: "DAPO, Yu et al. 2025, Eq. (13)",
+};
+
 /// DAPO's soft overlong punishment (Yu et al. 2025, Eq. (13)): nothing up to `limit - buffer` tokens, then a straight
 /// line down to -1 at `limit`, and -1 beyond:
 ///

@@ -1,55 +1,46 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components beside them.
 //!
-//! In reading order: [`mod@format`], the form of a completion; [`mod@rule`], when its answer is right, with [`answer`],
-//! our own reading of answers, and [`math_verify`], R1-V's; [`algebra`], the arithmetic under both. Further components,
-//! one file each: [`mod@choice`], [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`],
-//! [`mod@repetition_penalty`]. [`registry`] names, weighs and sums them; [`external`] is a reward of the user's own;
-//! [`scorer`] puts both together for the trainer; [`solutions`] looks at a data set before anything is computed.
+//! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
+//! asked-for form. [`component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
+//! component has the file of its name, where it is declared once: [`mod@accuracy`], [`mod@format`], [`mod@choice`],
+//! [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`].
+//! [`registry`] lists and sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`] puts both
+//! together for the trainer; [`solutions`] looks at a data set before anything is computed.
+//!
+//! A new component is a file with its declaration, a line in [`registry::COMPONENTS`] and a paragraph in
+//! `docs/rewards.md`: run files, records and `eval` know it from there.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
 //! A completion that cannot be graded earns 0; that is never an error. What may fail is a command of the user's.
 
-pub mod algebra;
-pub mod answer;
+pub mod accuracy;
 pub mod box_iou;
 pub mod choice;
+pub mod component;
 pub mod external;
 pub mod format;
+pub mod gold;
 pub mod length_penalty;
-pub mod math_verify;
 pub mod registry;
 pub mod relative_error;
 pub mod repetition_penalty;
-pub mod rule;
 pub mod scorer;
 pub mod set_match;
+pub mod settings;
 pub mod solutions;
-pub mod verdict;
 
-#[cfg(test)]
-mod test_hostile;
-#[cfg(test)]
-mod test_verdicts;
+#[doc(inline)]
+pub use othink_grading as grading;
 
-use crate::config::RewardRule;
+pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict, grade};
 
+pub use component::{Component, ScoredText};
 pub use external::{ExternalCommand, ExternalError};
-pub use registry::{Component, Gold, RewardSettings, ScoredText, UnusableGold, score_group};
-pub use rule::{GoldAnswer, Rule, UnparsableGold, grade};
+pub use gold::{Gold, GoldKind, Golds, UnusableGold};
+pub use registry::{COMPONENTS, score_group};
 pub use scorer::{Group, Scorer};
+pub use settings::RewardSettings;
 pub use solutions::{UnusableSolution, check_solutions};
-pub use verdict::{Explanation, Reason, Verdict};
-
-impl From<RewardRule> for Rule {
-    fn from(choice: RewardRule) -> Self {
-        match choice {
-            RewardRule::AnswerTag => Self::AnswerTag,
-            RewardRule::R1vReward => Self::R1vReward,
-            RewardRule::R1vSuperclevr => Self::R1vSuperclevr,
-            RewardRule::R1vGeoqa => Self::R1vGeoqa,
-        }
-    }
-}
 
 /// The name of a custom reward among the components.
 pub const EXTERNAL: &str = "command";

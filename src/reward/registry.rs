@@ -1,302 +1,31 @@
-//! The components of a reward by name, what each needs, and their weighted sum.
-//! Not here: a component's formula (a file each); the command behind a custom reward (`external`); the run file's
-//! section (`config::reward`).
+//! The components of a reward, and their weighted sum.
+//! Not here: a component's name, formula and gold (the file of its name), its weight (`settings`); the command behind a
+//! custom reward (`external`).
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::answer::{self, Answer, last_answer};
-use super::box_iou::{BoundingBox, MAX_BOXES, box_iou, boxes};
-use super::choice::{choice, choice_letter};
-use super::external::ExternalCommand;
-use super::format;
-use super::length_penalty::length_penalty;
-use super::relative_error::relative_error;
-use super::repetition_penalty::repetition_penalty;
-use super::rule::{GoldAnswer, Rule, UnparsableGold};
-use super::set_match::{set_items, set_match};
+use super::accuracy::ACCURACY;
+use super::box_iou::BOX_IOU;
+use super::choice::CHOICE;
+use super::component::{Component, ScoredText, Scoring};
+use super::format::FORMAT;
+use super::gold::Golds;
+use super::length_penalty::LENGTH_PENALTY;
+use super::relative_error::RELATIVE_ERROR;
+use super::repetition_penalty::REPETITION_PENALTY;
+use super::set_match::SET_MATCH;
+use super::settings::RewardSettings;
 use super::{EXTERNAL, Reward};
 
-/// What a reward is made of. Each is documented in the file of its name, all of them in `docs/rewards.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Component {
-    /// 1 if the answer is right under the rule, else 0.
-    Accuracy,
-    /// 1 if the whole completion has the asked-for form, else 0.
-    Format,
-    /// 1 if the answer names the gold's letter, else 0.
-    Choice,
-    /// 1 if the answer's number is within a relative error of the gold's, else 0.
-    RelativeError,
-    /// F1 of the answer's items, 0 to 1.
-    SetMatch,
-    /// Intersection over union of the answer's boxes, 0 to 1.
-    BoxIou,
-    /// DAPO's soft overlong punishment, -1 to 0.
-    LengthPenalty,
-    /// Share of repeated n-grams, -1 to 0.
-    RepetitionPenalty,
-}
-
-/// All components, in the order in which they are listed to people.
-pub const COMPONENTS: [Component; 8] = [
-    Component::Accuracy,
-    Component::Format,
-    Component::Choice,
-    Component::RelativeError,
-    Component::SetMatch,
-    Component::BoxIou,
-    Component::LengthPenalty,
-    Component::RepetitionPenalty,
+/// All components, in the order in which they are listed to people and summed up.
+pub static COMPONENTS: [&Component; 8] = [
+    &ACCURACY,
+    &FORMAT,
+    &CHOICE,
+    &RELATIVE_ERROR,
+    &SET_MATCH,
+    &BOX_IOU,
+    &LENGTH_PENALTY,
+    &REPETITION_PENALTY,
 ];
-
-/// What a component looks at beside the completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    /// The text alone.
-    Nothing,
-    /// How many tokens the completion has.
-    TokenCount,
-    /// A solution, which must be what stands here.
-    Solution(&'static str),
-}
-
-impl Component {
-    /// The name under which run files and metrics know it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Format => "format",
-            Self::Choice => "choice",
-            Self::RelativeError => "relative_error",
-            Self::SetMatch => "set_match",
-            Self::BoxIou => "box_iou",
-            Self::LengthPenalty => "length_penalty",
-            Self::RepetitionPenalty => "repetition_penalty",
-        }
-    }
-
-    /// What it needs of a sample or a completion.
-    pub fn needs(self) -> Needs {
-        match self {
-            Self::Accuracy => Needs::Solution("an answer that the rule can read"),
-            Self::Choice => Needs::Solution("one letter from A to H"),
-            Self::RelativeError => Needs::Solution("a number or a text"),
-            Self::SetMatch => Needs::Solution("1 to 32 items, at most 8 of them formulas"),
-            Self::BoxIou => Needs::Solution("1 to 32 boxes [x1, y1, x2, y2], each with an area"),
-            Self::LengthPenalty => Needs::TokenCount,
-            Self::Format | Self::RepetitionPenalty => Needs::Nothing,
-        }
-    }
-}
-
-impl fmt::Display for Component {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A component of this name does not exist.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "found the reward component {name:?}, expected one of {}\nhint: docs/rewards.md describes each",
-    names()
-)]
-pub struct UnknownComponent {
-    /// The name that was asked for.
-    pub name: String,
-}
-
-impl FromStr for Component {
-    type Err = UnknownComponent;
-
-    fn from_str(name: &str) -> Result<Self, UnknownComponent> {
-        COMPONENTS
-            .into_iter()
-            .find(|component| component.name() == name)
-            .ok_or_else(|| UnknownComponent { name: name.to_owned() })
-    }
-}
-
-fn names() -> String {
-    COMPONENTS.map(Component::name).join(", ")
-}
-
-/// How completions are rewarded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RewardSettings {
-    /// The rule behind the accuracy.
-    pub rule: Rule,
-    /// The format's weight, Eq. (1).
-    pub alpha: f64,
-    /// Further components and their weights, each at most once; 0 records a component without counting it. An entry
-    /// for accuracy or format takes the place of 1 and of `alpha`.
-    pub weights: Vec<(Component, f64)>,
-    /// `relative_error`: the tolerance, a ratio.
-    pub relative_error: f64,
-    /// `length_penalty`: tokens from which a completion costs the full 1.
-    pub length_limit: usize,
-    /// `length_penalty`: tokens before the limit over which the cost grows.
-    pub length_buffer: usize,
-    /// `repetition_penalty`: words in an n-gram.
-    pub repetition_ngram: usize,
-    /// A custom reward and its weight.
-    pub external: Option<(ExternalCommand, f64)>,
-}
-
-impl Default for RewardSettings {
-    fn default() -> Self {
-        Self {
-            rule: Rule::default(),
-            alpha: 1.0,           // the paper's; R1-V sums the two unweighted
-            weights: Vec::new(),  // the paper's reward has no other component
-            relative_error: 0.05, // ChartQA's relaxed accuracy
-            length_limit: 512,    // R1-V's README: --max_completion_length 512
-            length_buffer: 102,   // DAPO: a fifth of the limit, 4096 of 20480
-            repetition_ngram: 3,  // open-r1's and TRL's default
-            external: None,
-        }
-    }
-}
-
-impl RewardSettings {
-    /// What a component counts in the total.
-    pub fn weight_of(&self, component: Component) -> f64 {
-        let given = self.weights.iter().find(|(other, _)| *other == component);
-        given.map_or_else(|| self.default_weight(component), |(_, weight)| *weight)
-    }
-
-    fn default_weight(&self, component: Component) -> f64 {
-        match component {
-            Component::Accuracy => 1.0,
-            Component::Format => self.alpha,
-            _ => 0.0,
-        }
-    }
-
-    /// The components beyond accuracy and format, in the order of the weights.
-    fn extra(&self) -> impl Iterator<Item = (Component, f64)> {
-        let is_extra = |(component, _): &(Component, f64)| {
-            !matches!(component, Component::Accuracy | Component::Format)
-        };
-        self.weights.iter().copied().filter(is_extra)
-    }
-}
-
-/// A solution that a weighted component cannot use.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnusableGold {
-    /// The accuracy's rule cannot read it.
-    #[error(transparent)]
-    Accuracy(#[from] UnparsableGold),
-    /// Another component finds nothing in it.
-    #[error(
-        "found the solution {solution:?}, expected {expected} for the reward component {component}\n\
-         hint: correct the solution, leave the row out, or take {component} out of [reward.weights]"
-    )]
-    Component {
-        /// The component.
-        component: Component,
-        /// The solution as it stands in the data.
-        solution: String,
-        /// What the component can use.
-        expected: &'static str,
-    },
-}
-
-/// A solution, read once for every component.
-#[derive(Clone, Debug)]
-pub struct Gold {
-    answer: GoldAnswer,
-    letter: Option<char>,
-    value: Option<Answer>,
-    items: Vec<Answer>,
-    boxes: Vec<BoundingBox>,
-}
-
-impl Gold {
-    /// Reads a solution, bare or in `<answer>` tags of its own, for the components that count or are recorded.
-    ///
-    /// # Errors
-    /// One of them cannot use it: no completion could earn anything there. The rule's opinion is not asked where
-    /// accuracy weighs 0.
-    pub fn parse(settings: &RewardSettings, solution: &str) -> Result<Self, UnusableGold> {
-        let answer = if settings.weight_of(Component::Accuracy) == 0.0 {
-            GoldAnswer::parse_or_unequal(settings.rule, solution)
-        } else {
-            GoldAnswer::parse(settings.rule, solution)?
-        };
-        let gold = Self::read(settings, answer);
-        for (component, _) in settings.extra() {
-            if let Needs::Solution(expected) = component.needs()
-                && !gold.serves(component)
-            {
-                let solution = solution.to_owned();
-                return Err(UnusableGold::Component { component, solution, expected });
-            }
-        }
-        Ok(gold)
-    }
-
-    /// As [`Self::parse`], but what a component cannot use earns 0 there.
-    pub fn parse_or_unequal(settings: &RewardSettings, solution: &str) -> Self {
-        Self::read(settings, GoldAnswer::parse_or_unequal(settings.rule, solution))
-    }
-
-    /// What the components that are asked for find in a solution beside the rule.
-    fn read(settings: &RewardSettings, answer: GoldAnswer) -> Self {
-        let solution = answer.solution();
-        let text = last_answer(solution).unwrap_or(solution).trim();
-        let reads = |component| settings.weights.iter().any(|(other, _)| *other == component);
-        let mut found_boxes = Vec::new();
-        if reads(Component::BoxIou) {
-            found_boxes = boxes(text);
-            if found_boxes.len() > MAX_BOXES || found_boxes.iter().any(|gold| gold.area() <= 0.0) {
-                found_boxes.clear();
-            }
-        }
-        Self {
-            letter: reads(Component::Choice).then(|| choice_letter(text)).flatten(),
-            value: reads(Component::RelativeError).then(|| answer::read(text)),
-            items: if reads(Component::SetMatch) {
-                set_items(text).unwrap_or_default()
-            } else {
-                Vec::new()
-            },
-            boxes: found_boxes,
-            answer,
-        }
-    }
-
-    /// The solution as the accuracy's rule reads it.
-    pub fn answer(&self) -> &GoldAnswer {
-        &self.answer
-    }
-
-    /// The solution as it stands in the data.
-    pub fn solution(&self) -> &str {
-        self.answer.solution()
-    }
-
-    fn serves(&self, component: Component) -> bool {
-        match component {
-            Component::Choice => self.letter.is_some(),
-            Component::RelativeError => self.value != Some(Answer::Text(String::new())),
-            Component::SetMatch => !self.items.is_empty(),
-            Component::BoxIou => !self.boxes.is_empty(),
-            _ => true,
-        }
-    }
-}
-
-/// A completion as it is scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScoredText<'a> {
-    /// The generated text, without stop tokens.
-    pub text: &'a str,
-    /// Its tokens, the stop token included.
-    pub n_tokens: usize,
-}
 
 /// The rewards of a prompt's completions, in their order, without the custom reward:
 /// `total = accuracy + alpha * format + sum of weight * component`.
@@ -304,50 +33,27 @@ pub struct ScoredText<'a> {
 /// A function of these alone. It takes the whole group, so that a component may compare its members.
 pub fn score_group(
     settings: &RewardSettings,
-    gold: &Gold,
+    golds: &Golds,
     completions: &[ScoredText],
 ) -> Vec<Reward> {
-    completions.iter().map(|completion| score_one(settings, gold, *completion)).collect()
+    completions.iter().map(|completion| score_one(settings, golds, *completion)).collect()
 }
 
-fn score_one(settings: &RewardSettings, gold: &Gold, completion: ScoredText) -> Reward {
-    let verdict = gold.answer.grade(completion.text);
-    let accuracy = if verdict.is_correct { 1.0 } else { 0.0 };
-    let format = if format::is_well_formed(completion.text) { 1.0 } else { 0.0 };
-    let mut total = settings.weight_of(Component::Accuracy) * accuracy
-        + settings.weight_of(Component::Format) * format;
+fn score_one(settings: &RewardSettings, golds: &Golds, completion: ScoredText) -> Reward {
+    let verdict = golds.grade(completion.text);
+    let value_of = |component: &Component| {
+        let gold = component.gold.and_then(|kind| golds.of(kind));
+        (component.score)(&Scoring { completion, verdict: &verdict, gold, settings })
+    };
+    let (accuracy, format) = (value_of(&ACCURACY), value_of(&FORMAT));
+    let mut total = settings.weight_of(&ACCURACY) * accuracy + settings.weight_of(&FORMAT) * format;
     let mut components = Vec::new();
-    for (component, weight) in settings.extra() {
-        let value = value_of(component, settings, gold, completion);
+    for (component, weight) in settings.further() {
+        let value = value_of(component);
         total += weight * value;
-        components.push((component.name(), value));
+        components.push((component.name, value));
     }
     Reward { accuracy, format, components, total, answer: verdict.answer, reason: verdict.reason }
-}
-
-/// A component beyond accuracy and format, unweighted.
-fn value_of(
-    component: Component,
-    settings: &RewardSettings,
-    gold: &Gold,
-    completion: ScoredText,
-) -> f64 {
-    let ScoredText { text, n_tokens } = completion;
-    match component {
-        // Both are fields of the reward.
-        Component::Accuracy | Component::Format => 0.0,
-        Component::Choice => gold.letter.map_or(0.0, |letter| choice(text, letter)),
-        Component::RelativeError => {
-            let error = |value| relative_error(text, value, settings.relative_error);
-            gold.value.as_ref().map_or(0.0, error)
-        }
-        Component::SetMatch => set_match(text, &gold.items),
-        Component::BoxIou => box_iou(text, &gold.boxes),
-        Component::LengthPenalty => {
-            length_penalty(n_tokens, settings.length_limit, settings.length_buffer)
-        }
-        Component::RepetitionPenalty => repetition_penalty(text, settings.repetition_ngram),
-    }
 }
 
 impl Reward {
@@ -361,38 +67,48 @@ impl Reward {
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "exactly representable")]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::Rule;
+    use super::super::gold::UnusableGold;
     use super::*;
 
-    fn settings(weights: &[(Component, f64)]) -> RewardSettings {
+    fn settings(weights: &[(&'static Component, f64)]) -> RewardSettings {
         RewardSettings { weights: weights.to_vec(), ..RewardSettings::default() }
     }
 
     fn score(settings: &RewardSettings, text: &str, n_tokens: usize, solution: &str) -> Reward {
-        let gold = Gold::parse(settings, solution).unwrap();
+        let gold = Golds::parse(settings, solution).unwrap();
         score_group(settings, &gold, &[ScoredText { text, n_tokens }]).remove(0)
     }
 
     #[test]
-    fn every_component_is_found_by_its_name() {
-        for component in COMPONENTS {
-            assert_eq!(component.name().parse::<Component>().unwrap(), component);
+    fn document_has_the_row_and_the_paragraph_of_every_component() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rewards.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        let row = |component: &&Component| {
+            let Component { name, formula, range, source, .. } = component;
+            format!("| `{name}` | {formula} | {range} | {source} |")
+        };
+        let declared: Vec<String> = COMPONENTS.iter().map(row).collect();
+        let (command, components) = rows.split_last().unwrap();
+        assert_eq!(components, declared);
+        assert!(command.starts_with(&format!("| `{EXTERNAL}` |")));
+        for component in &COMPONENTS[2..] {
+            let beginning = format!("\n- `{component}` ");
+            assert!(
+                document.contains(&beginning),
+                "docs/rewards.md has no paragraph of {component}"
+            );
         }
-        assert_eq!(
-            "iou".parse::<Component>().unwrap_err().to_string(),
-            "found the reward component \"iou\", expected one of accuracy, format, choice, \
-             relative_error, set_match, box_iou, length_penalty, repetition_penalty\n\
-             hint: docs/rewards.md describes each"
-        );
     }
 
     #[test]
-    fn every_component_is_documented() {
-        let root = env!("CARGO_MANIFEST_DIR");
-        let document = std::fs::read_to_string(format!("{root}/docs/rewards.md")).unwrap();
-        for component in COMPONENTS {
-            let row = format!("| `{component}` |");
-            assert!(document.contains(&row), "docs/rewards.md has no row {row}");
-        }
+    fn no_two_components_have_one_name() {
+        let names: BTreeSet<&str> = COMPONENTS.iter().map(|component| component.name).collect();
+        assert_eq!(names.len(), COMPONENTS.len());
+        assert!(!names.contains(EXTERNAL));
     }
 
     #[test]
@@ -413,11 +129,7 @@ mod tests {
 
     #[test]
     fn total_is_the_weighted_sum_and_components_stay_unweighted() {
-        let weights = [
-            (Component::RelativeError, 0.5),
-            (Component::LengthPenalty, 2.0),
-            (Component::RepetitionPenalty, 1.0),
-        ];
+        let weights = [(&RELATIVE_ERROR, 0.5), (&LENGTH_PENALTY, 2.0), (&REPETITION_PENALTY, 1.0)];
         let settings =
             RewardSettings { length_limit: 100, length_buffer: 20, ..settings(&weights) };
         // Wrong but within 5%; 10 of 20 tokens into the buffer; "a a a a" repeats 1 of 2 trigrams.
@@ -434,27 +146,27 @@ mod tests {
     #[test]
     fn each_component_reaches_the_total() {
         for (component, solution, answer, value) in [
-            (Component::Choice, "B", "B. cat", 1.0),
-            (Component::RelativeError, "100", "98", 1.0),
-            (Component::SetMatch, "1, 2, 3", "1, 2", 0.8),
-            (Component::BoxIou, "[0, 0, 10, 10]", "[0, 0, 10, 5]", 0.5),
+            (&CHOICE, "B", "B. cat", 1.0),
+            (&RELATIVE_ERROR, "100", "98", 1.0),
+            (&SET_MATCH, "1, 2, 3", "1, 2", 0.8),
+            (&BOX_IOU, "[0, 0, 10, 10]", "[0, 0, 10, 5]", 0.5),
         ] {
-            let settings = settings(&[(Component::Accuracy, 0.0), (component, 3.0)]);
+            let settings = settings(&[(&ACCURACY, 0.0), (component, 3.0)]);
             let reward = score(&settings, &format!("<answer>{answer}</answer>"), 5, solution);
-            assert_eq!(reward.components, vec![(component.name(), value)]);
+            assert_eq!(reward.components, vec![(component.name, value)]);
             assert!((reward.total - 3.0 * value).abs() < 1e-12, "{component}: {}", reward.total);
         }
     }
 
     #[test]
     fn weight_of_zero_records_without_counting() {
-        let reward = score(&settings(&[(Component::Choice, 0.0)]), "<answer>B</answer>", 5, "B");
+        let reward = score(&settings(&[(&CHOICE, 0.0)]), "<answer>B</answer>", 5, "B");
         assert_eq!((reward.components, reward.total), (vec![("choice", 1.0)], 1.0));
     }
 
     #[test]
     fn entries_for_accuracy_and_format_take_the_place_of_their_weights() {
-        let weights = [(Component::Accuracy, 0.0), (Component::Format, 0.5)];
+        let weights = [(&ACCURACY, 0.0), (&FORMAT, 0.5)];
         let reward = score(&settings(&weights), "<think>a</think><answer>7</answer>", 5, "7");
         assert_eq!((reward.accuracy, reward.total), (1.0, 0.5));
         assert!(reward.components.is_empty());
@@ -463,24 +175,24 @@ mod tests {
     #[test]
     fn solution_that_a_weighted_component_cannot_use_is_refused() {
         for (component, solution) in [
-            (Component::Choice, "42"),
-            (Component::Choice, "A or B"),
-            (Component::BoxIou, "cat"),
-            (Component::BoxIou, "[1, 1, 1, 5]"),
-            (Component::SetMatch, ","),
+            (&CHOICE, "42"),
+            (&CHOICE, "A or B"),
+            (&BOX_IOU, "cat"),
+            (&BOX_IOU, "[1, 1, 1, 5]"),
+            (&SET_MATCH, ","),
         ] {
-            let settings = settings(&[(Component::Accuracy, 0.0), (component, 1.0)]);
-            let error = Gold::parse(&settings, solution).unwrap_err();
+            let settings = settings(&[(&ACCURACY, 0.0), (component, 1.0)]);
+            let error = Golds::parse(&settings, solution).unwrap_err();
             assert!(
                 matches!(&error, UnusableGold::Component { component: named, .. } if *named == component),
                 "{component}: {error}"
             );
-            let gold = Gold::parse_or_unequal(&settings, solution);
+            let gold = Golds::parse_or_unequal(&settings, solution);
             let text = format!("<answer>{solution}</answer>");
             let rewards = score_group(&settings, &gold, &[ScoredText { text: &text, n_tokens: 5 }]);
             assert_eq!(rewards[0].total, 0.0, "{component}");
         }
-        let error = Gold::parse(&settings(&[(Component::Choice, 1.0)]), "42").unwrap_err();
+        let error = Golds::parse(&settings(&[(&CHOICE, 1.0)]), "42").unwrap_err();
         assert_eq!(
             error.to_string(),
             "found the solution \"42\", expected one letter from A to H for the reward component \
@@ -491,17 +203,17 @@ mod tests {
 
     #[test]
     fn rule_is_not_asked_where_accuracy_weighs_nothing() {
-        let box_alone = [(Component::Accuracy, 0.0), (Component::BoxIou, 1.0)];
+        let box_alone = [(&ACCURACY, 0.0), (&BOX_IOU, 1.0)];
         let counted = RewardSettings { rule: Rule::R1vSuperclevr, ..settings(&box_alone[1..]) };
         let solution = "[1, 2, 3, 4]";
-        assert!(matches!(Gold::parse(&counted, solution), Err(UnusableGold::Accuracy(_))));
+        assert!(matches!(Golds::parse(&counted, solution), Err(UnusableGold::Accuracy(_))));
         let recorded = RewardSettings { rule: Rule::R1vSuperclevr, ..settings(&box_alone) };
-        assert!(Gold::parse(&recorded, solution).is_ok());
+        assert!(Golds::parse(&recorded, solution).is_ok());
     }
 
     #[test]
     fn solution_may_stand_in_tags_of_its_own() {
-        let settings = settings(&[(Component::Choice, 1.0)]);
+        let settings = settings(&[(&CHOICE, 1.0)]);
         let reward = score(&settings, "<answer>(B)</answer>", 5, "<answer> B </answer>");
         assert_eq!(reward.total, 2.0);
     }

@@ -1,9 +1,26 @@
 //! `relative_error`: whether a number is near enough to the gold, as readings off a chart are.
 //! Not here: how numbers are read (`answer::read`); exact comparison (`answer::compare`).
 
-use super::algebra::evaluate;
-use super::answer::units::Unit;
-use super::answer::{Answer, Quantity, compare, last_answer, read};
+use super::component::Component;
+use super::gold::{Gold, GoldKind};
+use super::grading::algebra::evaluate;
+use super::grading::answer::units::Unit;
+use super::grading::answer::{Answer, Quantity, compare, last_answer, read};
+
+/// The component.
+pub static RELATIVE_ERROR: Component = Component {
+    name: "relative_error",
+    gold: Some(GoldKind::Value),
+    score: |scoring| match scoring.gold {
+        Some(Gold::Value(value)) => {
+            relative_error(scoring.completion.text, value, scoring.settings.relative_error)
+        }
+        _ => 0.0,
+    },
+    formula: "1 if `abs(answer - gold) <= tolerance * abs(gold)`; for what is not a number on both sides, 1 if equal",
+    range: "0 or 1",
+    source: "relaxed accuracy of ChartQA, Masry et al. 2022",
+};
 
 /// What binary fractions may add to an error: 1.05 is within 5% of 1.
 const ROUNDING: f64 = 1e-9;
@@ -15,7 +32,7 @@ const ROUNDING: f64 = 1e-9;
 ///
 /// and for what is not a number on both sides, 1 if the two are equal under `answer-tag`; else 0.
 ///
-/// - `gold`: the solution as [`read`](super::answer::read()) gives it
+/// - `gold`: the solution as [`read`](read()) gives it
 /// - `tolerance`: a ratio; 0.05 is ChartQA's
 ///
 /// Numbers are those of `answer-tag`: fractions, roots, thousands separators, words. A percent sign is a hundredth,

@@ -3,7 +3,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::format::is_python_whitespace;
+use super::component::Component;
+use super::grading::format::is_python_whitespace;
+
+/// The component.
+pub static REPETITION_PENALTY: Component = Component {
+    name: "repetition_penalty",
+    gold: None,
+    score: |scoring| repetition_penalty(scoring.completion.text, scoring.settings.repetition_ngram),
+    formula: "`-(1 - unique n-grams / n-grams)` over words in lower case",
+    range: "-1 to 0",
+    source: "Yeo et al. 2025, appendix C.2; open-r1",
+};
 
 /// The share of a completion's n-grams that repeat another, as a penalty:
 ///

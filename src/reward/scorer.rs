@@ -2,8 +2,11 @@
 //! Not here: the components (`registry`), the protocol with the command (`external`).
 
 use super::Reward;
+use super::component::ScoredText;
 use super::external::{ExternalError, ExternalRequest, ExternalReward};
-use super::registry::{Gold, RewardSettings, ScoredText, score_group};
+use super::gold::Golds;
+use super::registry::score_group;
+use super::settings::RewardSettings;
 
 /// Settings with the command of a custom reward, if there is one, running.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub struct Group<'a> {
     /// The sample's question.
     pub problem: &'a str,
     /// The sample's solution.
-    pub gold: &'a Gold,
+    pub gold: &'a Golds,
     /// Its completions.
     pub completions: &'a [ScoredText<'a>],
 }
@@ -38,7 +41,7 @@ impl Scorer {
         Ok(Self { settings, external })
     }
 
-    /// The settings it was made of, which a [`Gold`] is parsed with.
+    /// The settings it was made of, which a [`Golds`] is parsed with.
     pub fn settings(&self) -> &RewardSettings {
         &self.settings
     }
@@ -78,7 +81,8 @@ fn requests_of<'a>(group: &Group<'a>) -> impl Iterator<Item = ExternalRequest<'a
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Component, EXTERNAL, ExternalCommand};
+    use super::super::choice::CHOICE;
+    use super::super::{EXTERNAL, ExternalCommand};
     use super::*;
 
     fn text(text: &str) -> ScoredText<'_> {
@@ -88,9 +92,9 @@ mod tests {
     #[test]
     fn without_a_command_the_rewards_are_those_of_the_components() {
         let settings =
-            RewardSettings { weights: vec![(Component::Choice, 0.5)], ..RewardSettings::default() };
+            RewardSettings { weights: vec![(&CHOICE, 0.5)], ..RewardSettings::default() };
         let mut scorer = Scorer::new(settings).unwrap();
-        let gold = Gold::parse(scorer.settings(), "B").unwrap();
+        let gold = Golds::parse(scorer.settings(), "B").unwrap();
         let completions = [text("<answer>B</answer>"), text("<answer>A</answer>")];
         let group = Group { prompt_id: "1", problem: "?", gold: &gold, completions: &completions };
         let rewards = scorer.score(&[group]).unwrap();
@@ -115,7 +119,7 @@ mod tests {
             Ok(scorer) => scorer,
             Err(error) => return eprintln!("skipped: {error}"),
         };
-        let gold = Gold::parse(scorer.settings(), "7").unwrap();
+        let gold = Golds::parse(scorer.settings(), "7").unwrap();
         let (first, second) =
             ([text("<answer>7</answer>")], [text(""), text("<answer>7</answer>")]);
         let group = |completions| Group { prompt_id: "1", problem: "?", gold: &gold, completions };

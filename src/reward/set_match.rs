@@ -1,8 +1,23 @@
 //! `set_match`: how much of a set or list an answer has.
 //! Not here: how one item is read and compared (`answer`).
 
-use super::algebra::{Constant, Expression};
-use super::answer::{Answer, Quantity, compare, last_answer, read};
+use super::component::Component;
+use super::gold::{Gold, GoldKind};
+use super::grading::algebra::{Constant, Expression};
+use super::grading::answer::{Answer, Quantity, compare, last_answer, read};
+
+/// The component.
+pub static SET_MATCH: Component = Component {
+    name: "set_match",
+    gold: Some(GoldKind::Items),
+    score: |scoring| match scoring.gold {
+        Some(Gold::Items(items)) => set_match(scoring.completion.text, items),
+        _ => 0.0,
+    },
+    formula: "F1 of the items: `2 * matched / (items of the answer + items of the gold)`",
+    range: "0 to 1",
+    source: "F1 of SQuAD, Rajpurkar et al. 2016, over items",
+};
 
 /// A list of more items is not compared: it earns nothing, so that the cost stays bounded.
 pub const MAX_ITEMS: usize = 32;

@@ -1,7 +1,7 @@
 //! Whether a reward can use the solutions of a data set, asked before anything is computed.
-//! Not here: what a component finds in a solution (`registry`), a rule's reading (`rule`).
+//! Not here: what a component finds in a solution (`gold`), a rule's reading (`grading`).
 
-use super::{Gold, RewardSettings, UnusableGold};
+use super::{Golds, RewardSettings, UnusableGold};
 
 /// A listed solution that the reward cannot use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ pub fn check_solutions<'a>(
 ) -> Result<(), UnusableSolution> {
     let mut unusable = Vec::new();
     for (sample, solution) in listed {
-        match Gold::parse(reward, solution) {
+        match Golds::parse(reward, solution) {
             Ok(_) => {}
             Err(source) if !allows_unusable => {
                 return Err(UnusableSolution { sample: sample.to_owned(), source });

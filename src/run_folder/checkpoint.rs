@@ -5,7 +5,7 @@
 //! ```text
 //! checkpoints/step-000100/
 //!   config.json, model.safetensors, tokenizer.json, ...
-//!   trainer/optimizer.safetensors        Adam's moments, f32
+//!   trainer/optimizer.safetensors        Adam's moments and steps, f32
 //!   trainer/master_weights.safetensors   f32 parameters, where the run's are of fewer bits
 //!   trainer/progress.json                how far the run had come
 //!   trainer/manifest.json                size and CRC-32 of every file above
@@ -22,14 +22,16 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::files::ModelFiles;
 use crate::model::save::{self as model_save, write_shard};
 use crate::model::shard::Shard;
+use crate::out_file::with_ending;
 
 use super::durable::{self, failed, rename, sync_folder};
 use super::error::RunFolderError;
-use super::folder::RunFolder;
+use super::folder::{RunFolder, finished_checkpoint};
 use super::manifest::Manifest;
 
 const TRAINER: &str = "trainer";
@@ -44,22 +46,20 @@ const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
 /// How far a run has come: all that it needs beside tensors, its random numbers being functions of
 /// these and of the seed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Updates made.
     pub update: u64,
-    /// Steps that the optimiser has made; its bias correction hangs on them.
-    pub optimizer_steps: u64,
-    /// Prompts drawn from the data, over all epochs.
-    pub prompts_seen: u64,
+    /// Where the drawing of prompts stands, in the trainer's own words.
+    pub draws: Value,
 }
 
 /// What goes into a checkpoint.
 #[derive(Debug)]
 pub struct Contents<'a> {
     /// How far the run has come.
-    pub progress: Progress,
+    pub progress: &'a Progress,
     /// The policy's parameters by hub name, in the order of `Parameters::in_hub_order`.
     pub tensors: &'a [(String, Tensor)],
     /// The number type they are stored in: the run's.
@@ -74,7 +74,7 @@ pub struct Contents<'a> {
 /// The trainer's own tensors, all f32, on any device. They are stored in this order.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
-    /// Adam's moments, as `AdamW::state` names them.
+    /// AdamW's state, as `AdamW::state` names it.
     pub optimizer: &'a [(String, Tensor)],
     /// The parameters in f32 by hub name; empty where the run's own are f32.
     pub master_weights: &'a [(String, Tensor)],
@@ -125,7 +125,7 @@ pub fn save(
     std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
     let update = contents.progress.update;
     let path = parent.join(format!("step-{update:06}"));
-    let temporary = with_suffix(&path, TEMPORARY);
+    let temporary = with_ending(&path, TEMPORARY);
     remove_temporary(&temporary)?;
     let written = write_files(&temporary, contents).and_then(|()| appear(&temporary, &path));
     if let Err(error) = written {
@@ -170,13 +170,44 @@ pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, RunFolderError> {
     Err(RunFolderError::NoWholeCheckpoint { path: parent, found: found.join("; ") })
 }
 
+/// The last checkpoint of a run whose updates are all done, or what is wrong with it; `None` where they are not done, or
+/// there is no run. Every file is read and compared with the manifest.
+///
+/// - `run`: the run's folder, which need not be locked
+///
+/// # Errors
+/// The run's folder cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Result<PathBuf, Damage>>, RunFolderError> {
+    let Some(path) = finished_checkpoint(run)? else { return Ok(None) };
+    let update = path.file_name().and_then(|name| update_of(name.to_str()?));
+    let inspected = match update {
+        Some(update) => inspect(&path, update).map(drop),
+        None => Err("it is not named as checkpoints are".to_owned()),
+    };
+    Ok(Some(match inspected {
+        Ok(()) => Ok(path),
+        Err(found) => Err(Damage { path, found }),
+    }))
+}
+
+/// Removes every checkpoint of a run that cannot go on from any: resumed, it starts over.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn remove_all(folder: &RunFolder) -> Result<(), RunFolderError> {
+    for (_, path) in list(&folder.checkpoints())? {
+        remove_temporary(&set_aside(&path)?)?;
+    }
+    Ok(())
+}
+
 impl Loaded {
     /// The checkpoint as a model folder.
     pub fn model_files(&self) -> ModelFiles {
         ModelFiles::Folder(self.path.clone())
     }
 
-    /// Adam's moments bit for bit, as `AdamW::restore` takes them; nothing else shares their storage.
+    /// AdamW's state bit for bit, as `AdamW::restore` takes it; nothing else shares its storage.
     ///
     /// # Errors
     /// The file cannot be read, or the device has no room.
@@ -224,7 +255,7 @@ fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError>
             write_state(&trainer.join(MASTER_WEIGHTS), state.master_weights)?;
         }
     }
-    write_json(&trainer.join(PROGRESS), &contents.progress)?;
+    write_json(&trainer.join(PROGRESS), contents.progress)?;
     write_json(&trainer.join(MANIFEST), &Manifest::of(folder)?)?;
     sync_folder(&trainer)?;
     sync_folder(folder)
@@ -332,7 +363,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
 
 /// Takes a checkpoint's name away in one step, so that removing it leaves no half checkpoint.
 fn set_aside(path: &Path) -> Result<PathBuf, RunFolderError> {
-    let aside = with_suffix(path, &format!(".old{TEMPORARY}"));
+    let aside = with_ending(path, &format!(".old{TEMPORARY}"));
     remove_temporary(&aside)?;
     rename(path, &aside)?;
     Ok(aside)
@@ -344,12 +375,6 @@ fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Failing to remove what is no longer needed is no reason to stop a run.

@@ -43,6 +43,13 @@ pub struct UpdateMetrics {
     pub clip_fraction: Option<f64>,
     /// Mean entropy of the distribution that a token was drawn from, nats.
     pub entropy: Option<f64>,
+    /// The largest absolute difference between the log-probability that a token was drawn with and the one that training
+    /// computes for it under the same policy, nats.
+    #[serde(default)]
+    pub logp_mismatch_max: Option<f64>,
+    /// The mean of those differences over the update's tokens, nats.
+    #[serde(default)]
+    pub logp_mismatch_mean: Option<f64>,
     /// Mean length of a completion, tokens.
     pub completion_length: f64,
     /// Part of the completions that the token limit cut off, 0 to 1.

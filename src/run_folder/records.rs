@@ -43,6 +43,9 @@ pub struct CompletionRecord {
     pub advantage: f64,
     /// Length in tokens, a stop token included.
     pub n_tokens: usize,
+    /// The tokens; `None` where the run file does not want them recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
     /// Whether the token limit cut it off.
     pub is_truncated: bool,
 }

@@ -1,6 +1,7 @@
 //! The ways a run can fail around its arithmetic.
 //! Not here: its folder (`run_folder`), a wrong run file (`config`), wrong data (`data`), a wrong model (`model`).
 
+use super::prompt_sampler::ForeignState;
 use crate::model::error::ModelError;
 use crate::run_folder::RunFolderError;
 
@@ -44,12 +45,24 @@ pub enum TrainError {
         /// Identifiers of the samples in the batch, or of the one to blame.
         samples: String,
     },
+    /// Another process of the same run failed.
+    #[error("update {update}: another rank failed\nhint: its own message says why")]
+    OtherRank {
+        /// The update that was being computed, from 1.
+        update: u64,
+    },
+    /// Where the drawing of prompts stood.
+    #[error("the checkpoint does not fit this run: {0}")]
+    Drawing(#[from] ForeignState),
     /// The rows to train on.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
     /// A solution that the reward cannot use.
     #[error(transparent)]
     Solution(#[from] crate::reward::UnusableSolution),
+    /// Completions that were to be taken from a file.
+    #[error(transparent)]
+    Replay(#[from] crate::rollout::replay::ReplayError),
     /// The command of a custom reward.
     #[error(transparent)]
     CustomReward(#[from] crate::reward::ExternalError),

@@ -1,5 +1,5 @@
 //! Cutting an update's groups into packed streams that fit a token budget.
-//! Not here: what is computed on a stream (`policy_step`).
+//! Not here: what is computed on a stream (`accumulate`).
 
 use std::ops::Range;
 

@@ -1,9 +1,10 @@
 //! The trainer: updates of a run, from the prompts to the step.
 //!
 //! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`], [`settings`]), its plan
-//! ([`plan`]), what moves (`learner`), the loop (`trainer`) with its stages in their order: [`questions`],
-//! [`rollouts`], [`reference`](mod@reference), [`policy_step`] or [`supervised_step`] over [`micro_batch`]es,
-//! [`optimizer`]; what a person should look at ([`health`]).
+//! ([`plan`]), what moves (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in their order: [`draw`]
+//! over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over [`micro_batch`]es, [`step`],
+//! `record`; the same for supervised training ([`supervised_update`], [`supervised`]); what a person should look at
+//! ([`health`]).
 //! Not here: the folder and what is written into it (`run_folder`), the equations (`grpo`), the optimiser's arithmetic
 //! (`optim`), model files (`model`).
 
@@ -17,22 +18,37 @@ pub mod settings;
 
 pub mod plan;
 
-mod learner;
+mod policy;
 
-mod trainer;
+pub mod ranks;
 
-pub mod questions;
+pub mod update;
 
-pub mod rollouts;
+pub mod prompt_sampler;
+
+pub mod draw;
+
+pub mod sample;
+
+pub mod reward;
 
 pub mod reference;
 
-pub mod policy_step;
+mod anchor;
 
-pub mod supervised_step;
+pub mod accumulate;
 
 pub mod micro_batch;
 
-pub mod optimizer;
+pub mod step;
+
+mod record;
+
+pub mod supervised_update;
+
+pub mod supervised;
 
 pub mod health;
+
+/// Hears of an update which stage begins (with 0), and of a rollout how many tokens each step has made.
+type OnStage<'a> = dyn FnMut(&'static str, usize) + 'a;

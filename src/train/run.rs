@@ -5,31 +5,28 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::health::{Health, Thresholds};
-use super::learner::{Learner, Place};
-use super::optimizer::Optimizer;
+use super::health::Health;
 use super::plan::plan_opened;
-use super::policy_step::ScoringSettings;
-use super::reference::Reference;
-use super::rollouts::RolloutGroup;
-use super::settings::{generation_settings, kl_schedule, optimizer_settings, reward_settings};
-use super::setup::Setup;
-use super::trainer::{PolicyTrainer, Trained};
-use crate::config::{Method, RunConfig};
+use super::policy::Policy;
+use super::ranks::Solo;
+use super::record::completion_records;
+use super::settings::thresholds;
+use super::setup::{Setup, Trainer};
+use super::update::TrainedBatch;
+use crate::config::RunConfig;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
-use crate::grpo::objective::ClipRange;
 use crate::interrupt::Interrupt;
+use crate::model::files::ModelFiles;
+use crate::ops;
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
-use crate::reward::Scorer;
-use crate::rollout::engine::GenerationSettings;
-use crate::run_folder::RunFolder;
 use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
-use crate::run_folder::metrics;
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
+use crate::run_folder::{RunFolder, json_lines, metrics};
 
 /// Where a run is written, and whether it goes on from there.
 #[derive(Debug, Clone)]
@@ -77,15 +74,23 @@ impl Evaluation {
 }
 
 struct Run<'a> {
+    config: RunConfig,
     folder: RunFolder,
     records: RunRecords,
-    learner: Learner,
-    reference: Reference,
-    generation: GenerationSettings,
-    scorer: Scorer,
+    policy: Policy,
+    questions: DrawnQuestions,
+    trainer: Trainer,
+    /// Updates of the whole run.
+    total_updates: u64,
+    /// The files of the model that the run started from.
+    base: ModelFiles,
     health: Health,
     /// What the run measures itself on; `None` where it never does.
     evaluation: Option<Evaluation>,
+    /// The last state between two batches: what a checkpoint can hold.
+    between_batches: Progress,
+    /// The last checkpoint, with its update.
+    saved: Option<(u64, PathBuf)>,
     display: &'a mut ProgressDisplay,
 }
 
@@ -96,100 +101,139 @@ impl<'a> Run<'a> {
         options: &TrainOptions,
         display: &'a mut ProgressDisplay,
     ) -> Result<Self, TrainError> {
-        let config = &resolved(config)?;
-        let setup = Setup::open(config)?;
-        if let Some(shortage) = plan_opened(config, &setup)?.shortage() {
+        display.between("opening the model and the data", "");
+        let config = resolved(config)?;
+        let mut setup = Setup::open(&config)?;
+        if let Some(shortage) = plan_opened(&config, &setup)?.shortage() {
             display.warn(&shortage);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
-        let resumed = if options.resume {
-            let folder = RunFolder::reopen(&options.out, &toml)?;
-            let checkpoint = checkpoint::latest(&folder)?;
-            Some((folder, checkpoint))
-        } else {
-            None
-        };
-        let checkpoint = resumed.as_ref().and_then(|(_, checkpoint)| checkpoint.as_ref());
+        let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
+        let reopen = || RunFolder::reopen(&options.out, &toml, runs_on);
+        let resumed = options.resume.then(reopen).transpose()?;
+        let checkpoint = resumed.as_ref().map(checkpoint::latest).transpose()?.flatten();
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
             display.warn(&format!("{damage}; using the one before it"));
         }
-        let learner = learner(config, setup, checkpoint)?;
-        let reference = Reference::open(&learner.kl_schedule, &learner.setup)?;
+        let policy = setup.open_policy(&config, checkpoint.as_ref(), Box::new(Solo))?;
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
-        let evaluation = evaluates.then(|| Evaluation::open(config, &learner.setup)).transpose()?;
-        let vocab_size = learner.model.config().text.vocab_size;
-        let generation = generation_settings(config, &learner.setup.processor, vocab_size);
-        let last_update = checkpoint.map(|checkpoint| checkpoint.progress.update);
+        let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
+        let vocab_size = policy.model.config().text.vocab_size;
+        let trainer = setup.open_trainer(&config, vocab_size)?;
         let folder = match resumed {
-            Some((folder, _)) => folder,
+            Some(folder) => folder,
             None => RunFolder::create(&options.out, &toml)?,
         };
-        let scorer = Scorer::new(reward_settings(config))?;
-        let records = RunRecords::resume(&folder, last_update)?;
-        let health = health(config, &folder)?;
-        display.start(learner.progress.update, learner.setup.total_updates);
+        let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
+        let records = RunRecords::resume(&folder, saved.as_ref().map(|(update, _)| *update))?;
+        let health = health(&config, &folder)?;
+        let Setup { questions, total_updates, files: base, .. } = setup;
+        display.start(policy.update, total_updates);
+        let between_batches = Progress { update: policy.update, draws: questions.state() };
         Ok(Self {
+            config,
             folder,
             records,
-            learner,
-            reference,
-            generation,
-            scorer,
+            policy,
+            questions,
+            trainer,
+            total_updates,
+            base,
             health,
             evaluation,
+            between_batches,
+            saved,
             display,
         })
     }
 
-    /// The run: batch after batch, evaluated and saved when that is due.
+    /// The run to its end. Whatever ends it early, the updates that are finished are saved first.
     fn go(mut self, interrupt: &Interrupt) -> Result<Ended, TrainError> {
-        let total = self.learner.setup.total_updates;
-        if self.learner.progress.update == 0 && self.learner.config.eval.before_training {
-            self.evaluate()?;
-        }
-        let mut saved = None;
-        while self.learner.progress.update < total {
-            let before = self.learner.progress.update;
-            let trained = self.train_batch()?;
-            self.record(&trained)?;
-            let is_last = self.learner.progress.update == total;
-            let eval = &self.learner.config.eval;
-            let train = &self.learner.config.train;
-            let evaluates =
-                (is_last && eval.after_training) || self.is_due(before, train.eval_every);
-            let saves = is_last || self.is_due(before, train.checkpoint_every);
-            if evaluates {
-                self.evaluate()?;
-            }
-            let is_interrupted = interrupt.is_requested() && !is_last;
-            saved = if saves || is_interrupted { Some(self.save()?) } else { None };
-            if is_interrupted && let Some(path) = saved {
-                self.display.finish();
-                return Ok(Ended::Interrupted(path));
-            }
-        }
+        let ended = self.train(interrupt);
         self.display.finish();
-        let last = match saved {
-            Some(path) => path,
-            // Resumed after its last update.
-            None => self.save()?,
-        };
-        self.folder.finish(&last)?;
-        Ok(Ended::Finished(last))
+        if ended.is_err() {
+            self.save_after_failure();
+        }
+        ended
     }
 
-    /// Measures the policy and writes the outcome down.
-    fn evaluate(&mut self) -> Result<(), TrainError> {
-        let learner = &self.learner;
-        let Some(Evaluation { asked, processor }) = &self.evaluation else { return Ok(()) };
-        self.display.stage("evaluation");
+    /// Batch after batch, evaluated and saved when that is due.
+    fn train(&mut self, interrupt: &Interrupt) -> Result<Ended, TrainError> {
+        loop {
+            let update = self.policy.update;
+            let is_cut_short = self.is_evaluation_due()? && self.evaluate(interrupt)?.is_break();
+            let is_last = update == self.total_updates;
+            let is_interrupted = is_cut_short || (interrupt.is_requested() && !is_last);
+            let is_due = self.has_reached(self.config.train.checkpoint_every);
+            if is_last || is_interrupted || is_due {
+                let checkpoint = self.save()?;
+                if is_interrupted {
+                    return Ok(Ended::Interrupted(checkpoint));
+                }
+                if is_last {
+                    self.folder.finish(&checkpoint)?;
+                    return Ok(Ended::Finished(checkpoint));
+                }
+            }
+            let trained = self.train_batch()?;
+            self.record(&trained)?;
+            let update = self.policy.update;
+            self.between_batches = Progress { update, draws: self.questions.state() };
+        }
+    }
+
+    /// Whether the policy as it stands is to be measured and has not been.
+    fn is_evaluation_due(&self) -> Result<bool, TrainError> {
+        let (update, eval) = (self.policy.update, &self.config.eval);
+        let is_due = (update == 0 && eval.before_training)
+            || (update == self.total_updates && eval.after_training)
+            || self.has_reached(self.config.train.eval_every);
+        if !is_due {
+            return Ok(false);
+        }
+        let recorded: Vec<EvaluationRecord> = json_lines::read(&self.folder.evaluations())?;
+        Ok(recorded.iter().all(|record| record.update != update))
+    }
+
+    /// Whether the batch that ended last has reached a multiple of `every` updates.
+    fn has_reached(&self, every: usize) -> bool {
+        let (update, every) = (self.policy.update, every as u64);
+        let before = self.updates_before_batch(update);
+        every > 0 && update > 0 && before / every != update / every
+    }
+
+    /// The updates made when the batch began that ended at `update`.
+    fn updates_before_batch(&self, update: u64) -> u64 {
+        let of_batch = match &self.trainer {
+            Trainer::Grpo(trainer) => trainer.settings.updates_per_rollout as u64,
+            Trainer::Supervised(_) => 1,
+        };
+        update.saturating_sub(1) / of_batch * of_batch
+    }
+
+    /// Measures the policy and writes the outcome down; `Break` where the run was asked to end meanwhile.
+    fn evaluate(&mut self, interrupt: &Interrupt) -> Result<ControlFlow<()>, TrainError> {
+        let Some(Evaluation { asked, processor }) = &self.evaluation else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let EvaluationQuestions { label, questions, settings, .. } = asked;
-        let mut go_on = |_: &Answer| Ok(ControlFlow::Continue(()));
-        let answers =
-            evaluate(&learner.sampler, processor, questions, settings, Vec::new(), &mut go_on)?;
+        let (mut n_answers, n) = (0, settings.n_answers(&questions.dataset));
+        self.display.between("evaluation", format!("0 of {n} answers"));
+        let mut is_whole = true;
+        let mut go_on = |_: &Answer| {
+            n_answers += 1;
+            self.display.between("evaluation", format!("{n_answers} of {n} answers"));
+            is_whole = !interrupt.is_requested();
+            Ok(if is_whole { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        };
+        let model = &self.policy.sampling;
+        let answers = evaluate(model, processor, questions, settings, Vec::new(), &mut go_on)?;
+        if !is_whole && answers.len() < n {
+            return Ok(ControlFlow::Break(()));
+        }
         let summary = summarize(label, settings.rule, &answers);
-        let update = learner.progress.update;
+        let update = self.policy.update;
         let (accuracy, format) = (100.0 * summary.accuracy, 100.0 * summary.format_rate);
         let [low, high] = summary.ci95.map(|bound| 100.0 * bound);
         self.display.note(&format!(
@@ -199,54 +243,37 @@ impl<'a> Run<'a> {
         ));
         let record = EvaluationRecord { update, summary };
         self.records.evaluations.append(&record)?;
-        Ok(self.records.events.evaluation(&record)?)
+        self.records.events.evaluation(&record)?;
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Whether a multiple of `every` updates has been reached since update `before`.
-    fn is_due(&self, before: u64, every: usize) -> bool {
-        every > 0 && before / every as u64 != self.learner.progress.update / every as u64
-    }
-
-    fn train_batch(&mut self) -> Result<Trained, TrainError> {
-        let config = &self.learner.config;
-        let is_supervised = config.method == Method::Sft;
-        let scoring = ScoringSettings {
-            // Teaching is at temperature 1, whatever completions are sampled at.
-            temperature: if is_supervised { 1.0 } else { config.rollout.temperature },
-            tokens_per_micro_batch: config.train.tokens_per_micro_batch,
-            recompute: config.model.activation_checkpointing,
-        };
-        if is_supervised {
-            return self.learner.train_supervised(scoring);
-        }
+    fn train_batch(&mut self) -> Result<TrainedBatch, TrainError> {
         let display = &*self.display;
+        display.stage("prompts", "");
         let mut n_tokens = 0;
         let mut on_stage = |name: &'static str, n_new: usize| {
             n_tokens += n_new;
             match n_new {
-                0 => display.stage(name),
-                _ => display.stage(format!("{name}, {n_tokens} tokens")),
+                0 => display.stage(name, ""),
+                _ => display.stage(name, format!("{n_tokens} tokens")),
             }
         };
-        PolicyTrainer {
-            clip_range: ClipRange { low: config.grpo.clip_low, high: config.grpo.clip_high },
-            learner: &mut self.learner,
-            reference: &self.reference,
-            generation: &self.generation,
-            scorer: &mut self.scorer,
-            scoring,
-            on_stage: &mut on_stage,
+        let (policy, questions) = (&mut self.policy, &mut self.questions);
+        match &mut self.trainer {
+            Trainer::Grpo(trainer) => trainer.train_batch(policy, questions, &mut on_stage),
+            Trainer::Supervised(trainer) => trainer.train_batch(policy, questions, &mut on_stage),
         }
-        .train_batch()
     }
 
-    fn record(&mut self, trained: &Trained) -> Result<(), TrainError> {
+    fn record(&mut self, trained: &TrainedBatch) -> Result<(), TrainError> {
         for reason in &trained.skipped {
             self.display.warn(&format!("left out a row: {reason}"));
         }
         let first = trained.metrics.first().map_or(0, |line| line.update);
+        let records_ids = self.config.train.record_token_ids;
+        let records = |group| completion_records(group, first, records_ids);
         let mut completions: Vec<CompletionRecord> =
-            trained.groups.iter().flat_map(|group| completion_records(group, first)).collect();
+            trained.groups.iter().flat_map(records).collect();
         for record in &completions {
             self.records.completions.append(record)?;
         }
@@ -263,95 +290,54 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Saves the run as it stands between two batches; the checkpoint's folder.
     fn save(&mut self) -> Result<PathBuf, TrainError> {
+        if let Some((update, path)) = &self.saved
+            && *update == self.policy.update
+        {
+            return Ok(path.clone());
+        }
+        self.display.between("checkpoint", "");
         self.records.sync()?;
-        let learner = &self.learner;
-        let parameters = learner.model.parameters().in_hub_order();
+        let failed = TrainError::during("collecting the optimiser's state");
+        let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);
+        let parameters = model.parameters().in_hub_order();
         let tensors: Vec<_> =
             parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
-        let (optimizer, masters) = (learner.optimizer.state(), learner.optimizer.masters());
-        let state = State { optimizer: &optimizer, master_weights: &masters };
-        let train = &learner.config.train;
+        let (state, masters) = (optimizer.state().map_err(&failed)?, optimizer.masters());
+        let state = State { optimizer: &state, master_weights: &masters };
+        let train = &self.config.train;
         let contents = Contents {
-            progress: Progress {
-                update: learner.progress.update,
-                optimizer_steps: learner.optimizer.n_steps(),
-                prompts_seen: learner.progress.prompts_seen,
-            },
+            progress: &self.between_batches,
             tensors: &tensors,
-            dtype: learner.setup.dtype,
-            source: &learner.setup.files,
+            dtype: model.dtype(),
+            source: &self.base,
             state: train.save_optimizer.then_some(state),
         };
-        Ok(checkpoint::save(&self.folder, &contents, train.keep)?)
+        let path = checkpoint::save(&self.folder, &contents, train.keep)?;
+        self.saved = Some((self.policy.update, path.clone()));
+        Ok(path)
     }
-}
 
-/// The policy and its optimiser, fresh or from a checkpoint.
-fn learner(
-    config: &RunConfig,
-    setup: Setup,
-    checkpoint: Option<&Loaded>,
-) -> Result<Learner, TrainError> {
-    let building = TrainError::during("preparing the model");
-    let kl_schedule = kl_schedule(config, setup.total_updates);
-    let settings = optimizer_settings(config, setup.total_updates);
-    let (model, optimizer, progress) = match checkpoint {
-        None => {
-            let model = setup.open_policy(config, &setup.files)?;
-            let optimizer = Optimizer::new(settings, model.parameters()).map_err(&building)?;
-            (model, optimizer, Place::default())
+    /// Saves what is finished, where the error came before the policy moved on from it.
+    fn save_after_failure(&mut self) {
+        let is_saved = self.saved.as_ref().is_some_and(|(at, _)| *at == self.policy.update);
+        if self.policy.update == 0 || is_saved || self.policy.update != self.between_batches.update
+        {
+            return;
         }
-        Some(loaded) => {
-            let model = setup.open_policy(config, &loaded.model_files())?;
-            let (state, masters) =
-                (loaded.optimizer(&setup.device)?, loaded.master_weights(&setup.device)?);
-            let Progress { update, optimizer_steps, prompts_seen } = loaded.progress;
-            let optimizer = Optimizer::restore(settings, optimizer_steps, state, masters);
-            (model, optimizer.map_err(&building)?, Place { update, prompts_seen })
+        match self.save() {
+            Ok(path) => self.display.note(&format!("saved {}; --resume continues", path.display())),
+            Err(error) => self.display.warn(&format!("what is finished cannot be saved: {error}")),
         }
-    };
-    let sampler = model.detached().map_err(&building)?;
-    let config = config.clone();
-    Ok(Learner { config, setup, model, sampler, optimizer, kl_schedule, progress })
+    }
 }
 
 /// The watch over a run, which has seen what the run's records hold already.
 fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> {
-    let train = &config.train;
-    let mut health = Health::new(Thresholds {
-        silent_updates: train.warn_after_silent_updates,
-        duplicate_fraction: train.warn_duplicate_fraction,
-        truncated_fraction: train.warn_truncated_fraction,
-    });
+    let mut health = Health::new(thresholds(config));
     for line in metrics::read(&folder.metrics())? {
         health.observe(&line, &[]);
     }
     Ok(health)
-}
-
-/// The lines of `completions.jsonl` of a group.
-fn completion_records(group: &RolloutGroup, update: u64) -> impl Iterator<Item = CompletionRecord> {
-    let sample = &group.question.sample;
-    group.completions.iter().enumerate().map(move |(completion_idx, scored)| CompletionRecord {
-        update,
-        prompt_id: sample.id.clone(),
-        completion_idx,
-        problem: sample.problem.clone(),
-        solution: sample.solution.clone(),
-        completion: scored.text.clone(),
-        answer: scored.reward.answer.clone(),
-        accuracy_reward: scored.reward.accuracy,
-        format_reward: scored.reward.format,
-        components: scored
-            .reward
-            .components
-            .iter()
-            .map(|&(name, x)| (name.to_owned(), x))
-            .collect(),
-        reward: scored.reward.total,
-        advantage: scored.advantage,
-        n_tokens: scored.completion.token_ids.len(),
-        is_truncated: !scored.completion.is_finished,
-    })
 }

@@ -1,27 +1,26 @@
-//! From the run file to each stage's settings: trained parameters, lengths, schedules, optimiser, sampling, reward.
+//! From the run file to each stage's settings: lengths, schedules, optimiser, sampling, reward.
 //! Not here: what has to be opened (`setup`), the run file's rows (`data::configured`) and questions (`eval::questions`).
 
 use std::time::Duration;
 
-use super::optimizer::OptimizerSettings;
+use super::accumulate::ScoringSettings;
+use super::health::Thresholds;
+use super::step::OptimizerSettings;
+use super::supervised::Taught;
+use super::supervised_update::SupervisedSettings;
+use super::update::GrpoSettings;
 use crate::config::{KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength};
+use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
+use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
 use crate::model::parameters::{ParameterGroup, Trained};
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
 use crate::reward::{ExternalCommand, RewardSettings};
 use crate::rollout::engine::GenerationSettings;
+use crate::rollout::replay::RecordingLimits;
 use crate::rollout::sampler::{Sampler, Suppressed};
-
-/// Which of the model's parameters a run trains.
-pub fn trained(config: &RunConfig) -> Trained {
-    if config.model.freeze_vision {
-        Trained::Frozen(&[ParameterGroup::Vision])
-    } else {
-        Trained::All
-    }
-}
 
 /// Optimiser steps of the whole run over that many rows an epoch.
 pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
@@ -41,6 +40,15 @@ pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
     }
 }
 
+/// Which of the model's parameters a run trains.
+pub fn trained(config: &RunConfig) -> Trained {
+    if config.model.freeze_vision {
+        Trained::Frozen(&[ParameterGroup::Vision])
+    } else {
+        Trained::All
+    }
+}
+
 /// The KL weight over the run, Eq. (3); none where the method has none.
 pub fn kl_schedule(config: &RunConfig, total_updates: u64) -> KlSchedule {
     let kl = &config.kl;
@@ -56,6 +64,60 @@ pub fn kl_schedule(config: &RunConfig, total_updates: u64) -> KlSchedule {
             explore_updates: kl.explore.in_updates(total_updates as usize) as u64,
             total_updates,
         },
+    }
+}
+
+/// The updates of GRPO and GRPO-D.
+pub fn grpo_settings(config: &RunConfig, total_updates: u64) -> GrpoSettings {
+    let grpo = &config.grpo;
+    GrpoSettings {
+        seed: config.train.seed,
+        group_size: grpo.group_size,
+        prompts_per_update: grpo.prompts_per_update,
+        mini_batches: grpo.mini_batches,
+        updates_per_rollout: grpo.updates_per_rollout,
+        mask_truncated: grpo.mask_truncated,
+        estimator: Estimator::GroupNormalized,
+        scoring: scoring_settings(config, config.rollout.temperature),
+        objective: ObjectiveSettings {
+            ratio_level: RatioLevel::Token,
+            normalizer: Normalizer::CompletionMean,
+            clip_range: ClipRange { low: grpo.clip_low, high: grpo.clip_high },
+            log_ratio_limit: grpo.log_ratio_limit,
+        },
+        kl_schedule: kl_schedule(config, total_updates),
+        total_updates,
+    }
+}
+
+/// The updates of supervised training.
+pub fn supervised_settings(config: &RunConfig) -> SupervisedSettings {
+    let taught =
+        if config.sft.train_on_prompt { Taught::PromptAndCompletion } else { Taught::Completion };
+    SupervisedSettings {
+        prompts_per_update: config.grpo.prompts_per_update,
+        target: config.sft.target,
+        taught,
+        // Teaching is at temperature 1, whatever completions are sampled at.
+        scoring: scoring_settings(config, 1.0),
+    }
+}
+
+fn scoring_settings(config: &RunConfig, temperature: f64) -> ScoringSettings {
+    ScoringSettings {
+        temperature,
+        tokens_per_micro_batch: config.train.tokens_per_micro_batch,
+        recompute: config.model.activation_checkpointing,
+    }
+}
+
+/// When a person is warned.
+pub fn thresholds(config: &RunConfig) -> Thresholds {
+    let train = &config.train;
+    Thresholds {
+        silent_updates: train.warn_after_silent_updates,
+        duplicate_fraction: train.warn_duplicate_fraction,
+        truncated_fraction: train.warn_truncated_fraction,
     }
 }
 
@@ -108,22 +170,34 @@ pub fn generation_settings(
     }
 }
 
+/// What the run has room for in recorded completions.
+pub fn recording_limits(
+    config: &RunConfig,
+    vocab_size: usize,
+    total_updates: u64,
+) -> RecordingLimits {
+    RecordingLimits {
+        vocab_size,
+        max_new_tokens: config.rollout.max_new_tokens,
+        group_size: config.grpo.group_size,
+        updates_per_rollout: config.grpo.updates_per_rollout as u64,
+        total_updates,
+    }
+}
+
 /// The run file's reward.
 pub fn reward_settings(config: &RunConfig) -> RewardSettings {
     let reward = &config.reward;
     let (length_limit, length_buffer) = reward.length(config.rollout.max_new_tokens);
-    // The run file's keys are the components' names; a test holds that.
-    let weights = reward.weights.named().into_iter();
-    let weights = weights.filter_map(|(name, weight)| Some((name.parse().ok()?, weight)));
     let command = reward.command.as_ref().map(|command| {
         let timeout = Duration::from_secs_f64(command.timeout_s);
         let (program, args) = (command.program.clone(), command.args.clone());
         (ExternalCommand { program, args, timeout }, command.weight)
     });
     RewardSettings {
-        rule: reward.rule.unwrap_or_default().into(),
+        rule: reward.rule.unwrap_or_default(),
         alpha: reward.alpha,
-        weights: weights.collect(),
+        weights: reward.weights.named().to_vec(),
         relative_error: reward.relative_error,
         length_limit,
         length_buffer,
@@ -135,29 +209,28 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RewardWeights;
-    use crate::reward::Component;
+    use crate::reward::accuracy::ACCURACY;
+    use crate::reward::box_iou::BOX_IOU;
+    use crate::reward::choice::CHOICE;
+    use crate::reward::length_penalty::LENGTH_PENALTY;
+    use crate::reward::relative_error::RELATIVE_ERROR;
+    use crate::reward::repetition_penalty::REPETITION_PENALTY;
+    use crate::reward::set_match::SET_MATCH;
 
     #[test]
     fn every_weight_of_the_run_file_reaches_its_component() {
+        let text = "accuracy = 1.0\nchoice = 2.0\nrelative_error = 3.0\nset_match = 4.0\n\
+                    box_iou = 5.0\nlength_penalty = 6.0\nrepetition_penalty = 7.0\n";
         let mut config = RunConfig::default();
-        config.reward.weights = RewardWeights {
-            accuracy: Some(1.0),
-            choice: Some(2.0),
-            relative_error: Some(3.0),
-            set_match: Some(4.0),
-            box_iou: Some(5.0),
-            length_penalty: Some(6.0),
-            repetition_penalty: Some(7.0),
-        };
+        config.reward.weights = toml::from_str(text).unwrap();
         let expected = [
-            (Component::Accuracy, 1.0),
-            (Component::Choice, 2.0),
-            (Component::RelativeError, 3.0),
-            (Component::SetMatch, 4.0),
-            (Component::BoxIou, 5.0),
-            (Component::LengthPenalty, 6.0),
-            (Component::RepetitionPenalty, 7.0),
+            (&ACCURACY, 1.0),
+            (&CHOICE, 2.0),
+            (&RELATIVE_ERROR, 3.0),
+            (&SET_MATCH, 4.0),
+            (&BOX_IOU, 5.0),
+            (&LENGTH_PENALTY, 6.0),
+            (&REPETITION_PENALTY, 7.0),
         ];
         assert_eq!(reward_settings(&config).weights, expected);
     }

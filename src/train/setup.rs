@@ -1,13 +1,23 @@
 //! Opening what a run file names: model, reference, processor, rows.
-//! Not here: settings that nothing has to be opened for (`settings`), the loop (`trainer`).
+//! Not here: settings that nothing has to be opened for (`settings`), the updates (`update`, `supervised_update`).
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
+use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::questions::{Order, TrainingQuestions};
-use super::settings::{reward_settings, total_updates, trained};
+use super::policy::Policy;
+use super::prompt_sampler::Epochs;
+use super::ranks::Ranks;
+use super::reference::Reference;
+use super::settings::{
+    generation_settings, grpo_settings, optimizer_settings, recording_limits, reward_settings,
+    supervised_settings, total_updates, trained,
+};
+use super::step::Optimizer;
+use super::supervised_update::SupervisedTrainer;
+use super::update::GrpoTrainer;
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
 use crate::data::configured::{training_questions, training_rows, warn_of_left_out};
@@ -16,7 +26,9 @@ use crate::model::open::open;
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::model::{device, source};
 use crate::processor::Processor;
-use crate::reward::check_solutions;
+use crate::reward::{Scorer, check_solutions};
+use crate::rollout::replay::Recording;
+use crate::run_folder::checkpoint::Loaded;
 
 /// What a run computes with, apart from the model that it trains.
 pub struct Setup {
@@ -29,7 +41,7 @@ pub struct Setup {
     /// Tokenizer, chat template and image settings.
     pub processor: Arc<Processor>,
     /// The rows of the run.
-    pub questions: TrainingQuestions,
+    pub questions: DrawnQuestions,
     /// Updates of the whole run.
     pub total_updates: u64,
 }
@@ -44,29 +56,82 @@ impl Setup {
     pub fn open(config: &RunConfig) -> Result<Self, TrainError> {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
-        let (questions, order) = questions(config)?;
+        let (questions, n_rows) = questions(config)?;
         let files = source::resolve(&config.model.path)?;
         let processor = Arc::new(training_processor(config, &files)?);
-        let total_updates = total_updates(config, order.n_rows());
-        let questions =
-            TrainingQuestions::new(questions, Arc::clone(&processor), order, &config.data);
+        let sampler = Box::new(Epochs::new(config.train.seed, n_rows, config.data.shuffle));
+        let rows = (sampler as Box<_>, n_rows);
+        let questions = DrawnQuestions::new(questions, processor.clone(), rows, &config.data)?;
+        let total_updates = total_updates(config, n_rows);
         Ok(Self { files, dtype, device, processor, questions, total_updates })
     }
 
-    /// The model to train, from `files`: the run's own, or a checkpoint's.
+    /// The policy and its optimiser, fresh or from a checkpoint, from which drawing goes on too.
     ///
     /// # Errors
-    /// The files are not those of a Qwen2-VL.
-    pub fn open_policy(
+    /// The files are not those of a Qwen2-VL, or the checkpoint's state is not this run's.
+    pub(super) fn open_policy(
+        &mut self,
+        config: &RunConfig,
+        checkpoint: Option<&Loaded>,
+        ranks: Box<dyn Ranks>,
+    ) -> Result<Policy, TrainError> {
+        let failed = TrainError::during("preparing the model");
+        let settings = optimizer_settings(config, self.total_updates);
+        let Some(loaded) = checkpoint else {
+            let model = self.open_model(config, &self.files)?;
+            let optimizer = Optimizer::new(settings, model.parameters()).map_err(&failed)?;
+            return Policy::new(model, optimizer, 0, ranks).map_err(&failed);
+        };
+        let model = self.open_model(config, &loaded.model_files())?;
+        let (state, masters) =
+            (loaded.optimizer(&self.device)?, loaded.master_weights(&self.device)?);
+        let optimizer = Optimizer::restore(settings, model.parameters(), state, masters);
+        self.questions.restore(&loaded.progress.draws)?;
+        let update = loaded.progress.update;
+        Policy::new(model, optimizer.map_err(&failed)?, update, ranks).map_err(&failed)
+    }
+
+    /// The model to train, from `files`: the run's own, or a checkpoint's.
+    fn open_model(&self, config: &RunConfig, files: &ModelFiles) -> Result<Qwen2Vl, TrainError> {
+        Ok(open(files, self.dtype, &self.device, trained(config))?)
+    }
+
+    /// What makes the run's updates.
+    ///
+    /// - `vocab_size`: the model's
+    pub(super) fn open_trainer(
         &self,
         config: &RunConfig,
-        files: &ModelFiles,
-    ) -> Result<Qwen2Vl, TrainError> {
-        Ok(open(files, self.dtype, &self.device, trained(config))?)
+        vocab_size: usize,
+    ) -> Result<Trainer, TrainError> {
+        let processor = Arc::clone(&self.processor);
+        if config.method == Method::Sft {
+            let settings = supervised_settings(config);
+            return Ok(Trainer::Supervised(SupervisedTrainer { settings, processor }));
+        }
+        let settings = grpo_settings(config, self.total_updates);
+        let reference = Reference::open(&settings.kl_schedule, self)?;
+        let generation = generation_settings(config, &processor, vocab_size);
+        let limits = recording_limits(config, vocab_size, self.total_updates);
+        let replay = config.rollout.replay.as_ref();
+        let recording = replay.map(|path| Recording::open(path, &limits)).transpose()?;
+        let scorer = Scorer::new(reward_settings(config))?;
+        let trainer = GrpoTrainer { settings, generation, recording, processor, scorer, reference };
+        Ok(Trainer::Grpo(Box::new(trainer)))
     }
 }
 
-fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
+/// What makes a run's updates.
+pub(super) enum Trainer {
+    /// GRPO and GRPO-D.
+    Grpo(Box<GrpoTrainer>),
+    /// Supervised training.
+    Supervised(SupervisedTrainer),
+}
+
+/// The rows of the run, checked, and how many of them it trains on.
+fn questions(config: &RunConfig) -> Result<(Questions, usize), TrainError> {
     let data = &config.data;
     let dataset = training_rows(config)?;
     warn_of_left_out(&dataset);
@@ -81,8 +146,7 @@ fn questions(config: &RunConfig) -> Result<(Questions, Order), TrainError> {
     if n_rows == 0 {
         return Err(TrainError::NoRows { name: dataset.name().to_owned() });
     }
-    let order = Order::new(config.train.seed, n_rows, data.shuffle);
-    Ok((training_questions(config, dataset)?, order))
+    Ok((training_questions(config, dataset)?, n_rows))
 }
 
 /// A model's processor with the run's pixel limits.

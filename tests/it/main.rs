@@ -8,16 +8,25 @@
 
 mod cli;
 mod datasets;
+mod early_end;
 mod examples;
 mod experiments;
 mod golden;
 mod grade;
 mod hub;
+mod identities;
+#[cfg(unix)]
+mod out_files;
 mod parity;
 mod plan;
+mod progress;
+mod replay;
 mod report;
 mod rollouts;
+#[cfg(target_os = "linux")]
+mod signals;
 mod tidy;
 mod train;
+mod trainer_golden;
 mod training_parity;
 mod wrong_input;

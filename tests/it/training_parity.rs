@@ -1,22 +1,24 @@
 //! Losses, gradients and optimiser steps against transformers and torch.
 //! Not here: the forward pass alone (`parity`), the objective on given numbers (`grpo`).
+//! Longer than most because all of it compares with one recorded batch.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use othink::grpo::objective::ClipRange;
+use othink::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
 use othink::model::open::open;
 use othink::model::parameters::{ParameterGroup, Trained};
 use othink::model::qwen2_vl::Qwen2Vl;
 use othink::optim::adamw::AdamWSettings;
 use othink::optim::lr_schedule::{Decay, LrSchedule};
 use othink::processor::Prompt;
-use othink::train::optimizer::{Optimizer, OptimizerSettings, Stepped};
-use othink::train::policy_step::{
-    Anchors, ObjectiveSettings, ObjectiveSums, ScoringSettings, TrainedCompletion, TrainedGroup,
-    accumulate_gradients, score_groups,
+use othink::train::accumulate::{
+    Anchors, LossSettings, ObjectiveSums, ScoringSettings, TrainedCompletion, TrainedGroup,
+    accumulate, count, token_logps,
 };
-use othink::train::supervised_step::{Taught, accumulate_supervised};
+use othink::train::ranks::Solo;
+use othink::train::step::{Optimizer, OptimizerSettings, Stepped};
+use othink::train::supervised::{SupervisedSums, Taught, accumulate_supervised};
 use serde_json::Value;
 
 use crate::golden::{
@@ -55,6 +57,7 @@ impl Batch {
             .map(|(g, prompt)| {
                 let completions = (4 * g..4 * g + 4).map(|i| TrainedCompletion {
                     token_ids: &self.completions[i],
+                    sampled_logps: &[],
                     advantage: self.advantages[i],
                     is_masked: false,
                 });
@@ -90,9 +93,12 @@ impl Batch {
 const SCORING: ScoringSettings =
     ScoringSettings { temperature: 1.0, tokens_per_micro_batch: 10_000, recompute: false };
 
-fn objective_settings(beta: f64) -> ObjectiveSettings {
-    ObjectiveSettings { clip_range: ClipRange { low: 0.2, high: 0.2 }, beta, log_ratio_limit: 20.0 }
-}
+const OBJECTIVE: ObjectiveSettings = ObjectiveSettings {
+    ratio_level: RatioLevel::Token,
+    normalizer: Normalizer::CompletionMean,
+    clip_range: ClipRange { low: 0.2, high: 0.2 },
+    log_ratio_limit: 20.0,
+};
 
 fn gradients(model: &Qwen2Vl) -> BTreeMap<String, Tensor> {
     let all = model.parameters().trained();
@@ -131,7 +137,7 @@ fn log_probabilities_of_policy_and_reference_equal_transformers() {
     let golden = Golden::open();
     let batch = Batch::load(&golden);
     for (name, key) in [("policy", "policy_logps"), ("ref", "ref_logps")] {
-        let logp = score_groups(&model(name), &batch.groups(), SCORING).unwrap();
+        let logp = token_logps(&model(name), &batch.groups(), SCORING).unwrap();
         let theirs = batch.packed(golden.tensor(&golden.index["grpo"][key]));
         assert_parity(&Tensor::cat(&logp, 0).unwrap(), &theirs, name);
     }
@@ -150,7 +156,7 @@ fn run_objective(
         let tensor = tensor.to_device(&device()).unwrap();
         // Anchors come micro-batch by micro-batch, as scoring gives them.
         let lens: Vec<usize> =
-            score_groups(model, groups, scoring).unwrap().iter().map(Tensor::elem_count).collect();
+            token_logps(model, groups, scoring).unwrap().iter().map(Tensor::elem_count).collect();
         let mut start = 0;
         lens.iter()
             .map(|&n| {
@@ -165,9 +171,30 @@ fn run_objective(
         old: is_off.then_some(old.as_slice()),
         reference: (beta > 0.0).then_some(reference.as_slice()),
     };
-    accumulate_gradients(model, groups, anchors, (scoring, objective_settings(beta)))
-        .unwrap()
-        .unwrap()
+    let totals = count(groups, &Solo).unwrap();
+    let loss = LossSettings { scoring, objective: OBJECTIVE, beta };
+    accumulate(model, groups, anchors, totals, &loss).unwrap().unwrap()
+}
+
+#[test]
+fn anchors_that_do_not_fit_are_refused() {
+    let golden = Golden::open();
+    let batch = Batch::load(&golden);
+    let (model, groups) = (model("policy"), batch.groups());
+    let fitting = token_logps(&model, &groups, SCORING).unwrap();
+    let totals = count(&groups, &Solo).unwrap();
+    assert_eq!((totals.n_completions, totals.n_tokens), (8, fitting[0].elem_count()));
+    let loss = LossSettings { scoring: SCORING, objective: OBJECTIVE, beta: 0.04 };
+    let short = [fitting[0].narrow(0, 1, fitting[0].elem_count() - 1).unwrap()];
+    for (wrong, expected) in
+        [(&[][..], "0 reference log-probabilities for 1"), (&short[..], "k3: ")]
+    {
+        let anchors = Anchors { old: None, reference: Some(wrong) };
+        let error = accumulate(&model, &groups, anchors, totals, &loss).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        let anchors = Anchors { old: Some(wrong), reference: None };
+        assert!(accumulate(&model, &groups, anchors, totals, &loss).is_err());
+    }
 }
 
 #[test]
@@ -213,6 +240,30 @@ fn gradients_do_not_depend_on_sharing_checkpointing_or_micro_batches() {
     compare(&run(SCORING, &batch.separate_groups()), 1e-5, "separate sequences");
     let small = ScoringSettings { tokens_per_micro_batch: 120, ..SCORING };
     compare(&run(small, &batch.groups()), 1e-5, "small micro-batches");
+}
+
+/// In f32 through the CPU's kernels, in bf16 through the plain compositions.
+#[test]
+fn activation_checkpointing_changes_no_bit_of_a_gradient() {
+    let golden = Golden::open();
+    let batch = Batch::load(&golden);
+    let files = crate::golden::files("policy");
+    for dtype in [DType::F32, DType::BF16] {
+        let run = |recompute| {
+            let model = open(&files, dtype, &device(), Trained::All).unwrap();
+            let scoring = ScoringSettings { recompute, ..SCORING };
+            run_objective(&golden, &batch, &model, (false, 0.0), scoring, &batch.groups());
+            gradients(&model)
+        };
+        let bits = |gradient: &Tensor| -> Vec<u32> {
+            let flat = gradient.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+            flat.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+        };
+        let (kept, recomputed) = (run(false), run(true));
+        for (name, gradient) in &kept {
+            assert!(bits(gradient) == bits(&recomputed[name]), "{dtype:?}: {name}");
+        }
+    }
 }
 
 #[test]
@@ -279,11 +330,16 @@ fn supervised_groups<'a>(prompts: &'a [Prompt], answers: &'a [Vec<u32>]) -> Vec<
         prompt,
         completions: vec![TrainedCompletion {
             token_ids: answer,
+            sampled_logps: &[],
             advantage: 0.0,
             is_masked: false,
         }],
     };
     prompts.iter().zip(answers).map(group).collect()
+}
+
+fn teach(model: &Qwen2Vl, groups: &[TrainedGroup], taught: Taught) -> SupervisedSums {
+    accumulate_supervised(model, groups, taught, SCORING, &Solo).unwrap()
 }
 
 /// On the answers alone, and as R1-V's script does on everything that is no image token.
@@ -297,8 +353,8 @@ fn loss_and_every_gradient_of_sft_equal_transformers() {
         let recorded = &golden.index["sft"]["variants"][variant];
         let model = model("policy");
         let groups = supervised_groups(&prompts, &answers);
-        let sums = accumulate_supervised(&model, &groups, taught, SCORING).unwrap();
-        assert_eq!(sums.n_tokens as u64, recorded["target_tokens"].as_u64().unwrap());
+        let sums = teach(&model, &groups, taught);
+        assert_eq!(Some(sums.n_tokens), recorded["target_tokens"].as_f64());
         assert_number(sums.loss, recorded["loss"].as_f64().unwrap(), variant);
         assert_gradients(&golden, recorded, &gradients(&model), variant);
     }
@@ -325,7 +381,7 @@ fn three_adamw_steps_equal_torch() {
         };
         let loss = |model: &Qwen2Vl| {
             if key.starts_with("sft") {
-                accumulate_supervised(model, &supervised, Taught::Completion, SCORING).unwrap().loss
+                teach(model, &supervised, Taught::Completion).loss
             } else {
                 run_objective(&golden, &batch, model, (true, 0.04), SCORING, &batch.groups()).loss
             }
@@ -338,7 +394,8 @@ fn three_adamw_steps_equal_torch() {
                 (ours - theirs).abs() < 1e-4 * theirs.abs().max(0.1),
                 "{key} step {step}: {ours} {theirs}"
             );
-            let Stepped::Done(report) = optimizer.step(model.parameters(), step as u64).unwrap()
+            let Stepped::Done(report) =
+                optimizer.step(model.parameters(), step as u64, &Solo).unwrap()
             else {
                 panic!("gradients are not finite")
             };

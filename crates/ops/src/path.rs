@@ -21,6 +21,15 @@ impl Path {
         }
     }
 
+    /// Whether [`super::Product::RowByRow`] is what it says, so that a completion does not depend on what decodes beside
+    /// it; elsewhere its last bits do.
+    pub fn keeps_rows_apart(self) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Plain => false,
+        }
+    }
+
     /// The path of a tensor.
     pub(crate) fn of(x: &Tensor) -> Self {
         Self::resolve(x.device(), x.dtype())

@@ -2,8 +2,8 @@
 //! Not here: the drawn twin (`drawn`).
 
 use crate::config::PAPERS_MODEL;
-use crate::config::RewardRule;
 use crate::hub::RepositoryKind;
+use crate::reward::Rule;
 
 use super::{Protocol, Published, Source, Task};
 
@@ -13,10 +13,10 @@ pub(super) fn task() -> Task {
         version: 1,
         base_model: PAPERS_MODEL,
         training_template: "r1v",
-        reward_rule: RewardRule::R1vReward,
+        reward_rule: Rule::R1vReward,
         evaluation: Protocol {
             template: "r1v-superclevr",
-            rule: RewardRule::R1vSuperclevr,
+            rule: Rule::R1vSuperclevr,
             max_new_tokens: 256, // R1-V: test_qwen2vl_counting_superclevr.py
             min_pixels: None,
             max_pixels: None,

@@ -2,8 +2,8 @@
 //! Not here: what is drawn (`synth_vc`, `synth_gr`).
 
 use super::{Protocol, Source, Task};
-use crate::config::RewardRule;
 use crate::data::DrawnTask;
+use crate::reward::Rule;
 
 pub(super) fn task(drawn: DrawnTask) -> Task {
     Task {
@@ -11,10 +11,10 @@ pub(super) fn task(drawn: DrawnTask) -> Task {
         version: 1,
         base_model: "tiny",
         training_template: "short",
-        reward_rule: RewardRule::AnswerTag,
+        reward_rule: Rule::AnswerTag,
         evaluation: Protocol {
             template: "short",
-            rule: RewardRule::AnswerTag,
+            rule: Rule::AnswerTag,
             max_new_tokens: 64,
             min_pixels: None,
             max_pixels: None,

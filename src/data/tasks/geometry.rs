@@ -2,8 +2,8 @@
 //! Not here: the drawn twin (`drawn`).
 
 use crate::config::PAPERS_MODEL;
-use crate::config::RewardRule;
 use crate::hub::RepositoryKind;
+use crate::reward::Rule;
 
 use super::{Protocol, Published, Source, Task};
 
@@ -13,10 +13,10 @@ pub(super) fn task() -> Task {
         version: 1,
         base_model: PAPERS_MODEL,
         training_template: "r1v",
-        reward_rule: RewardRule::R1vReward,
+        reward_rule: Rule::R1vReward,
         evaluation: Protocol {
             template: "r1v-geoqa",
-            rule: RewardRule::R1vGeoqa,
+            rule: Rule::R1vGeoqa,
             max_new_tokens: 1024, // R1-V: test_qwen2vl_geoqa.py
             min_pixels: None,
             max_pixels: None,

@@ -26,8 +26,8 @@ pub use resolve::resolved;
 
 use super::source::{NO_ROWS, open_text};
 use super::{DataError, Dataset, DrawnRows, DrawnTask, OpenOptions, Split, open, open_anywhere};
-use crate::config::RewardRule;
 use crate::hub::{Hub, Repository, RepositoryKind};
+use crate::reward::Rule;
 use std::path::{Path, PathBuf};
 
 /// What a name of a task stands for.
@@ -42,7 +42,7 @@ pub struct Task {
     /// The name of the template for training.
     pub training_template: &'static str,
     /// The rule behind the accuracy reward.
-    pub reward_rule: RewardRule,
+    pub reward_rule: Rule,
     /// How answers are asked for and judged.
     pub evaluation: Protocol,
     source: Source,
@@ -55,7 +55,7 @@ pub struct Protocol {
     pub template: &'static str,
     /// The rule that decides whether an answer is right: R1-V's, so that figures compare with those
     /// published.
-    pub rule: RewardRule,
+    pub rule: Rule,
     /// The longest completion.
     pub max_new_tokens: usize,
     /// Pictures with fewer pixels are enlarged; without it, the checkpoint says.

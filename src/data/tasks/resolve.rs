@@ -2,9 +2,10 @@
 //! Not here: the run file itself (`config`).
 
 use super::task;
-use crate::config::{RewardRule, RunConfig};
+use crate::config::RunConfig;
 use crate::data::DataError;
 use crate::data::template::DEFAULT_TEMPLATE;
+use crate::reward::Rule;
 
 /// The run file with its task's part written out: templates, rules and limits that the file leaves to the task. What
 /// comes out decides the run by itself.
@@ -16,7 +17,7 @@ pub fn resolved(config: &RunConfig) -> Result<RunConfig, DataError> {
     let trained = config.data.task.as_deref().map(task).transpose()?;
     let template = trained.as_ref().map_or(DEFAULT_TEMPLATE, |task| task.training_template);
     config.data.template.get_or_insert_with(|| template.to_owned());
-    let rule = trained.as_ref().map_or(RewardRule::default(), |task| task.reward_rule);
+    let rule = trained.as_ref().map_or(Rule::default(), |task| task.reward_rule);
     config.reward.rule.get_or_insert(rule);
     let measured = config.eval.task.as_deref().or(config.data.task.as_deref());
     if let Some(measured) = measured.map(task).transpose()? {
@@ -48,10 +49,10 @@ mod tests {
         let resolved = resolved(&config).unwrap();
         assert_eq!(resolved.data.task.as_deref(), Some("gr"));
         assert_eq!(resolved.data.template.as_deref(), Some("r1v"));
-        assert_eq!(resolved.reward.rule, Some(RewardRule::R1vReward));
+        assert_eq!(resolved.reward.rule, Some(Rule::R1vReward));
         assert_eq!(resolved.eval.task.as_deref(), Some("vc"));
         assert_eq!(resolved.eval.template.as_deref(), Some("r1v-superclevr"));
-        assert_eq!(resolved.eval.rule, Some(RewardRule::R1vSuperclevr));
+        assert_eq!(resolved.eval.rule, Some(Rule::R1vSuperclevr));
         assert_eq!(resolved.eval.max_new_tokens, Some(99));
         assert_eq!(super::resolved(&resolved).unwrap(), resolved);
         config.data.task = Some("cats".to_owned());

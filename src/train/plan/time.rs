@@ -67,8 +67,11 @@ pub(super) fn seconds_per_update(
     speed: Speed,
 ) -> f64 {
     let vision = parameters(model, |p| p.group == ParameterGroup::Vision) as f64;
+    // The layers and the last norm: of the embedding a token reads one row, and the head is counted by itself.
     let language = parameters(model, |p| {
-        p.group == ParameterGroup::Language && !p.name.starts_with("model.embed_tokens")
+        p.group == ParameterGroup::Language
+            && p.name.starts_with("model.")
+            && !p.name.starts_with("model.embed_tokens")
     }) as f64;
     let head = (model.text.vocab_size * model.text.hidden_size) as f64;
     let forward = |tokens: usize, scored: usize, patches: usize| {
@@ -81,7 +84,7 @@ pub(super) fn seconds_per_update(
     if kl_schedule(config, 1).needs_reference() {
         operations += stream;
     }
-    if config.method == Method::Sft {
+    if config.method == Method::Sft || config.rollout.replay.is_some() {
         return operations / speed.operations;
     }
     operations += work.prompts as f64 * forward(work.prompt_tokens, 1, work.patches);
@@ -92,4 +95,64 @@ pub(super) fn seconds_per_update(
     let reading = steps * (language + head) * speed.width / speed.bytes;
     let computing = decoded * 2.0 * (language + head) / speed.operations;
     operations / speed.operations + reading.max(computing)
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
+mod tests {
+    use super::*;
+    use crate::model::files::ModelFiles;
+    use crate::train::plan::workload::Stream;
+    use serde_json::json;
+
+    /// One layer and one block, every width 8. Its language model has 512 parameters in its layer (72 + 36 + 36 for
+    /// queries, keys and values, 64, 3 * 96, two norms of 8) and a last norm of 8: 520; its head 16 * 8 = 128; its
+    /// vision tower 192 + 600 + 1336 = 2128 (patches, block, merger).
+    fn model(is_tied: bool) -> Qwen2VlConfig {
+        let config = json!({
+            "architectures": ["Qwen2VLForConditionalGeneration"],
+            "model_type": "qwen2_vl",
+            "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 16,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+            "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 0]},
+            "tie_word_embeddings": is_tied, "torch_dtype": "float32",
+            "image_token_id": 5, "video_token_id": 6, "eos_token_id": 2,
+            "vision_start_token_id": 3, "vision_end_token_id": 4,
+            "vision_config": {"depth": 1, "embed_dim": 8, "num_heads": 2, "in_chans": 3,
+                "hidden_size": 8, "mlp_ratio": 2, "patch_size": 2}
+        });
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        Qwen2VlConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap()
+    }
+
+    /// One operation and one byte a second, so that seconds count both.
+    #[test]
+    fn the_head_is_counted_once_whether_or_not_it_is_the_embedding() {
+        let work = Workload {
+            rows: 1,
+            is_measured: true,
+            prompt_tokens: 7,
+            patches: 4,
+            prompts: 1,
+            group_size: 2,
+            completion_tokens: 5,
+            streams: vec![Stream { tokens: 10, scored: 3, patches: 4 }],
+        };
+        let speed = Speed { operations: 1.0, bytes: 1.0, width: 8.0 };
+        // 2 * (520 * 10 + 128 * 3 + 2128 * 4), forward and twice that backward.
+        let training = 3.0 * 28_192.0;
+        // 2 * (520 * 7 + 128 + 2128 * 4) for the prompt; 5 steps that read 520 + 128 weights of 8 bytes.
+        let sampling = 24_560.0 + 5.0 * 648.0 * 8.0;
+        let mut config = RunConfig::default();
+        config.kl.schedule = crate::config::KlScheduleKind::Zero;
+        for (method, expected) in [(Method::Sft, training), (Method::Grpo, training + sampling)] {
+            config.method = method;
+            for is_tied in [true, false] {
+                let seconds = seconds_per_update(&config, &model(is_tied), &work, speed);
+                assert_eq!(seconds, expected, "{method:?}, tied: {is_tied}");
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::model::config::Qwen2VlConfig;
 use crate::processor::Processor;
 use crate::train::error::TrainError;
 use crate::train::micro_batch::{Part, micro_batches};
-use crate::train::trainer::taught_text;
+use crate::train::supervised_update::taught_text;
 
 /// Rows that are made into prompts to see how long those are.
 const N_LOOKED_AT: usize = 24;

@@ -1,0 +1,323 @@
+//! The fifth stage of an update: Eq. (4) over a mini-batch, its gradients into the parameters' buffers.
+//! Not here: the equations (`grpo`), cutting into micro-batches (`micro_batch`), the step (`step`).
+
+use candle_core::{DType, Result, Tensor, Var, bail};
+
+use super::micro_batch::{Part, micro_batches};
+use super::ranks::Ranks;
+use crate::grpo::objective::{
+    KlTerm, Objective, ObjectiveSettings, ScoredTokens, UpdateTotals, objective, token_weights,
+};
+use crate::model::packed::{Group, Packed};
+use crate::model::qwen2_vl::Qwen2Vl;
+use crate::processor::Prompt;
+
+/// A completion as the policy learns from it.
+#[derive(Debug, Clone)]
+pub struct TrainedCompletion<'a> {
+    /// Its tokens.
+    pub token_ids: &'a [u32],
+    /// Log-probability of each token when it was drawn, nats; empty where nobody drew it.
+    pub sampled_logps: &'a [f32],
+    /// Eq. (2).
+    pub advantage: f64,
+    /// Left out of the loss, though counted in its mean.
+    pub is_masked: bool,
+}
+
+/// A prompt with the completions it is trained on.
+#[derive(Debug, Clone)]
+pub struct TrainedGroup<'a> {
+    /// The prompt.
+    pub prompt: &'a Prompt,
+    /// Its completions.
+    pub completions: Vec<TrainedCompletion<'a>>,
+}
+
+/// How log-probabilities are computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoringSettings {
+    /// Logits are divided by it, as when the completions were sampled.
+    pub temperature: f64,
+    /// Packed tokens of one forward pass, at most.
+    pub tokens_per_micro_batch: usize,
+    /// Activation checkpointing in the backward pass.
+    pub recompute: bool,
+}
+
+/// Log-probabilities of every token of every completion: `[micro-batch]`, each `[N]`.
+///
+/// # Errors
+/// The model's own.
+pub fn token_logps(
+    model: &Qwen2Vl,
+    groups: &[TrainedGroup],
+    settings: ScoringSettings,
+) -> Result<Vec<Tensor>> {
+    batches_of(groups, settings.tokens_per_micro_batch)
+        .iter()
+        .map(|parts| Ok(model.score(&pack(model, groups, parts)?, settings.temperature)?.logp))
+        .collect()
+}
+
+/// What decides the loss of one update.
+#[derive(Debug, Clone, Copy)]
+pub struct LossSettings {
+    /// How log-probabilities are computed.
+    pub scoring: ScoringSettings,
+    /// What of Eq. (4) holds for the whole run.
+    pub objective: ObjectiveSettings,
+    /// The KL weight of this update, Eq. (3).
+    pub beta: f64,
+}
+
+/// Log-probabilities of a mini-batch that do not move with the policy, micro-batch by micro-batch as
+/// [`token_logps`] gives them.
+#[derive(Debug, Clone, Copy)]
+pub struct Anchors<'a> {
+    /// Under the policy that sampled; `None` where that is the policy as it stands, so that every
+    /// ratio is one.
+    pub old: Option<&'a [Tensor]>,
+    /// Under the reference; `None` where the KL weight is zero throughout.
+    pub reference: Option<&'a [Tensor]>,
+}
+
+/// Sums over the tokens of an update.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ObjectiveSums {
+    /// Eq. (4).
+    pub loss: f64,
+    /// Mean over completions of their mean k3; zero without a KL term.
+    pub kl: f64,
+    /// Tokens whose ratio the clip held back.
+    pub n_clipped: f64,
+    /// Tokens that count.
+    pub n_tokens: f64,
+    /// Entropy over all scored tokens, nats.
+    pub entropy: f64,
+    /// Scored tokens, masked ones too.
+    pub n_scored: f64,
+    /// Tokens of the packed streams, prompts included.
+    pub n_packed: f64,
+    /// Between the sampler's log-probabilities and the old policy's.
+    pub mismatch: Mismatch,
+}
+
+/// How far the log-probabilities that tokens were drawn with are from those that training computes for them, nats.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mismatch {
+    /// The largest absolute difference.
+    pub max: f64,
+    /// Sum of the absolute differences.
+    pub sum: f64,
+    /// Tokens that were compared.
+    pub n_tokens: f64,
+}
+
+/// A loss that is not finite, and the groups that it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NonFiniteLoss {
+    /// What came out.
+    pub loss: f64,
+    /// Indices of the groups of the micro-batch.
+    pub groups: Vec<usize>,
+}
+
+/// Counts an update before its first backward pass, over all ranks.
+///
+/// # Errors
+/// A rank cannot be reached.
+pub fn count(groups: &[TrainedGroup], ranks: &dyn Ranks) -> Result<UpdateTotals> {
+    let completions = || groups.iter().flat_map(|group| &group.completions);
+    let n_tokens: usize = completions().map(|c| c.token_ids.len()).sum();
+    let mut counts = [completions().count() as f64, n_tokens as f64];
+    ranks.sum(&mut counts)?;
+    #[expect(clippy::cast_sign_loss, reason = "sums of counts")]
+    let [n_completions, n_tokens] = counts.map(|count| count as usize);
+    Ok(UpdateTotals { n_completions, n_tokens })
+}
+
+/// Computes Eq. (4) over `groups` and adds its gradients to the parameters' buffers.
+///
+/// - `totals`: of the whole update, see [`count`]
+///
+/// The inner result tells a loss that is not finite; nothing has been added for its micro-batch.
+///
+/// # Errors
+/// The model's own, or anchors that do not fit the groups.
+pub fn accumulate(
+    model: &Qwen2Vl,
+    groups: &[TrainedGroup],
+    anchors: Anchors,
+    totals: UpdateTotals,
+    settings: &LossSettings,
+) -> Result<std::result::Result<ObjectiveSums, NonFiniteLoss>> {
+    let LossSettings { scoring, objective: objective_settings, beta } = *settings;
+    let batches = batches_of(groups, scoring.tokens_per_micro_batch);
+    anchors.check(batches.len())?;
+    let mut sums = ObjectiveSums::default();
+    for (i, parts) in batches.iter().enumerate() {
+        let packed = pack(model, groups, parts)?;
+        let (scored, back) = model.score_taped(&packed, scoring.temperature, scoring.recompute)?;
+        let logp = Var::from_tensor(&scored.logp)?;
+        let old = anchors.old.map_or(&scored.logp, |old| &old[i]);
+        let tokens = Tokens::of(groups, parts);
+        let normalizer = objective_settings.normalizer;
+        let weights = token_weights(normalizer, &tokens.lengths, &tokens.masked, totals)?;
+        let on_device =
+            |values: Vec<f32>| Tensor::new(values, logp.device())?.to_dtype(logp.dtype());
+        let terms = ScoredTokens {
+            logp_theta: logp.as_tensor(),
+            logp_old: old,
+            advantages: &on_device(tokens.advantages)?,
+            weights: &on_device(weights)?,
+            lengths: &tokens.lengths,
+        };
+        let kl = match anchors.reference {
+            Some(reference) => KlTerm::Weighted { beta, logp_ref: &reference[i] },
+            None => KlTerm::Absent,
+        };
+        let out = objective(&terms, &objective_settings, &kl)?;
+        sums.add(&out, &scored.entropy, packed.len())?;
+        sums.mismatch.add(&tokens.sampled_logps, old)?;
+        if !sums.loss.is_finite() {
+            let groups = parts.iter().map(|part| part.group).collect();
+            return Ok(Err(NonFiniteLoss { loss: sums.loss, groups }));
+        }
+        let mut store = out.loss.backward()?;
+        if let Some(gradient) = store.remove(logp.as_tensor()) {
+            back.run(&gradient)?;
+        }
+    }
+    Ok(Ok(sums))
+}
+
+impl Anchors<'_> {
+    /// Whether there is one for each micro-batch; that each has its tokens is the objective's to see.
+    fn check(&self, n_batches: usize) -> Result<()> {
+        for (name, anchor) in [("old", self.old), ("reference", self.reference)] {
+            if let Some(anchor) = anchor
+                && anchor.len() != n_batches
+            {
+                bail!("{} {name} log-probabilities for {n_batches} micro-batches", anchor.len());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Mismatch {
+    fn add(&mut self, sampled: &[f32], trained: &Tensor) -> Result<()> {
+        if sampled.is_empty() {
+            return Ok(());
+        }
+        let trained = trained.detach().to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        if trained.len() != sampled.len() {
+            bail!("{} sampled and {} trained log-probabilities", sampled.len(), trained.len());
+        }
+        for (sampled, trained) in sampled.iter().zip(trained) {
+            let difference = (f64::from(*sampled) - trained).abs();
+            self.max = self.max.max(difference);
+            self.sum += difference;
+        }
+        self.n_tokens += sampled.len() as f64;
+        Ok(())
+    }
+}
+
+impl ObjectiveSums {
+    fn add(&mut self, out: &Objective, entropy: &Tensor, n_packed: usize) -> Result<()> {
+        let scalars = [&out.loss, &out.kl, &out.n_clipped, &out.n_tokens].map(Tensor::detach);
+        // One transfer for all, as each waits for the device.
+        let entropy_sum = entropy.detach().sum_all()?;
+        let [loss, kl, n_clipped, n_tokens] = &scalars;
+        let all = Tensor::stack(&[loss, kl, n_clipped, n_tokens, &entropy_sum], 0)?;
+        let all = all.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        self.loss += all[0];
+        self.kl += all[1];
+        self.n_clipped += all[2];
+        self.n_tokens += all[3];
+        self.entropy += all[4];
+        self.n_scored += entropy.elem_count() as f64;
+        self.n_packed += n_packed as f64;
+        Ok(())
+    }
+
+    /// Adds up over the ranks.
+    ///
+    /// # Errors
+    /// A rank cannot be reached.
+    pub fn sum_over(self, ranks: &dyn Ranks) -> Result<Self> {
+        let mut sums = [
+            self.loss,
+            self.kl,
+            self.n_clipped,
+            self.n_tokens,
+            self.entropy,
+            self.n_scored,
+            self.n_packed,
+        ];
+        ranks.sum(&mut sums)?;
+        let [loss, kl, n_clipped, n_tokens, entropy, n_scored, n_packed] = sums;
+        let mismatch = self.mismatch;
+        Ok(Self { loss, kl, n_clipped, n_tokens, entropy, n_scored, n_packed, mismatch })
+    }
+}
+
+pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part>> {
+    let lens: Vec<(usize, Vec<usize>)> = groups
+        .iter()
+        .map(|group| {
+            let completions = group.completions.iter().map(|c| c.token_ids.len()).collect();
+            (group.prompt.input_ids.len(), completions)
+        })
+        .collect();
+    micro_batches(&lens, budget)
+}
+
+fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> Result<Packed> {
+    let config = model.config();
+    let groups = groups_of(groups, parts);
+    Packed::new(&groups, config.image_token_id, config.vision.spatial_merge_size)
+}
+
+/// The groups of a micro-batch, as the packed stream lays them out.
+pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<Group<'a>> {
+    let group = |part: &Part| {
+        let group = &groups[part.group];
+        let completions = &group.completions[part.completions.clone()];
+        Group {
+            prompt: group.prompt,
+            completions: completions.iter().map(|c| c.token_ids).collect(),
+        }
+    };
+    parts.iter().map(group).collect()
+}
+
+/// What is known of each completion and each token of a micro-batch before it is computed.
+struct Tokens {
+    /// Tokens of each completion.
+    lengths: Vec<usize>,
+    /// Whether each completion is left out of the loss.
+    masked: Vec<bool>,
+    /// `[N]`
+    advantages: Vec<f32>,
+    /// `[N]`, or empty where nobody drew the tokens.
+    sampled_logps: Vec<f32>,
+}
+
+impl Tokens {
+    fn of(groups: &[TrainedGroup], parts: &[Part]) -> Self {
+        let completions = || {
+            parts.iter().flat_map(|part| &groups[part.group].completions[part.completions.clone()])
+        };
+        let advantages =
+            |c: &TrainedCompletion| std::iter::repeat_n(c.advantage as f32, c.token_ids.len());
+        Self {
+            lengths: completions().map(|c| c.token_ids.len()).collect(),
+            masked: completions().map(|c| c.is_masked).collect(),
+            advantages: completions().flat_map(advantages).collect(),
+            sampled_logps: completions().flat_map(|c| c.sampled_logps).copied().collect(),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The fourth stage of an update: log-probabilities that stay put while a batch's updates move the policy.
+//! Not here: how they are computed (`accumulate`), what they are for (`grpo`).
+
+use std::time::Instant;
+
+use candle_core::{Result, Tensor};
+
+use super::OnStage;
+use super::accumulate::{Anchors, ScoringSettings, TrainedGroup, token_logps};
+use crate::model::qwen2_vl::Qwen2Vl;
+
+/// [`Anchors`] of every mini-batch of a batch.
+#[derive(Debug, Default)]
+pub(super) struct BatchAnchors {
+    reference: Option<Vec<Vec<Tensor>>>,
+    old: Option<Vec<Vec<Tensor>>>,
+    /// Time spent on the reference, s.
+    pub(super) s_reference: f64,
+}
+
+impl BatchAnchors {
+    /// - `reference`: none where the KL weight is zero throughout
+    /// - `old`: the policy that sampled; none where the batch serves one update, whose ratios are one
+    ///
+    /// # Errors
+    /// The models' own.
+    pub(super) fn compute(
+        mini_batches: &[Vec<TrainedGroup>],
+        (reference, old): (Option<&Qwen2Vl>, Option<&Qwen2Vl>),
+        settings: ScoringSettings,
+        on_stage: &mut OnStage,
+    ) -> Result<Self> {
+        let score = |model: &Qwen2Vl| -> Result<Vec<Vec<Tensor>>> {
+            mini_batches.iter().map(|groups| token_logps(model, groups, settings)).collect()
+        };
+        let mut staged = |stage, model: Option<&Qwen2Vl>| {
+            let Some(model) = model else { return Ok(None) };
+            on_stage(stage, 0);
+            score(model).map(Some)
+        };
+        let started = Instant::now();
+        let reference = staged("reference", reference)?;
+        let s_reference = started.elapsed().as_secs_f64();
+        Ok(Self { reference, old: staged("old policy", old)?, s_reference })
+    }
+
+    /// Those of one mini-batch.
+    pub(super) fn of(&self, mini_batch: usize) -> Anchors<'_> {
+        Anchors {
+            old: self.old.as_ref().map(|all| all[mini_batch].as_slice()),
+            reference: self.reference.as_ref().map(|all| all[mini_batch].as_slice()),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The first stage of an update: rows are drawn and made into prompts, ahead of their use.
+//! Not here: which rows come (`prompt_sampler`), reading rows (`data`), tokens and patches (`processor`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::TrainError;
+use super::prompt_sampler::{Draw, ForeignState, Outcome, PromptSampler};
+use crate::config::{DataConfig, OnBadRow};
+use crate::data::{Questions, Sample};
+use crate::model::qwen2_vl::Qwen2Vl;
+use crate::prefetch::Prefetch;
+use crate::processor::{Processor, Prompt};
+
+/// A data row with its prompt.
+#[derive(Debug)]
+pub struct Question {
+    /// The row.
+    pub sample: Sample,
+    /// Its tokens, positions and patches.
+    pub prompt: Prompt,
+    /// How it was drawn.
+    pub draw: Draw,
+}
+
+/// The rows of a run, made into prompts ahead of the trainer.
+pub struct DrawnQuestions {
+    questions: Questions,
+    sampler: Box<dyn PromptSampler>,
+    n_rows: usize,
+    skips_bad_rows: bool,
+    /// Draws whose prompts have not been taken, in the order in which they were submitted.
+    pending: VecDeque<Draw>,
+    prefetch: Prefetch<Draw, Prepared>,
+}
+
+type Prepared = Result<Question, TrainError>;
+
+/// Some questions, and the rows that were left out.
+pub struct Batch {
+    /// As many as were asked for, in the order of draws.
+    pub questions: Vec<Question>,
+    /// Why each row that was left out could not be used.
+    pub skipped: Vec<String>,
+}
+
+impl DrawnQuestions {
+    /// - `n_rows`: of an epoch; the sampler draws from these
+    /// - `data`: what the run file says about threads, memory and bad rows
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub fn new(
+        questions: Questions,
+        processor: Arc<Processor>,
+        (sampler, n_rows): (Box<dyn PromptSampler>, usize),
+        data: &DataConfig,
+    ) -> Result<Self, TrainError> {
+        let rows = questions.clone();
+        let prepare = move |draw: Draw| {
+            let (sample, prompt) = rows.prompt(&processor, draw.row)?;
+            Ok(Question { sample, prompt, draw })
+        };
+        let prefetch = Prefetch::start(data.workers, data.prefetch, prepare)
+            .map_err(|source| TrainError::Thread { source })?;
+        let skips_bad_rows = data.on_bad_row == OnBadRow::Skip;
+        Ok(Self { questions, sampler, n_rows, skips_bad_rows, pending: VecDeque::new(), prefetch })
+    }
+
+    /// Rows of an epoch.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The rows, in the data's order.
+    pub fn all(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// The next `n` questions. A bad row that may be skipped is replaced by the next draw, so that a batch is whole.
+    ///
+    /// # Errors
+    /// A row cannot be used and bad rows are not skipped, or an epoch's worth of rows in a row cannot.
+    pub fn take(&mut self, n: usize) -> Result<Batch, TrainError> {
+        let mut batch = Batch { questions: Vec::with_capacity(n), skipped: Vec::new() };
+        let mut n_bad = 0;
+        // One batch beyond this one, so that its prompts are made while this one trains.
+        self.draw_up_to(2 * n);
+        while batch.questions.len() < n {
+            self.draw_up_to(1);
+            self.pending.pop_front();
+            match self.prefetch.next() {
+                Some(Ok(question)) => {
+                    batch.questions.push(question);
+                    n_bad = 0;
+                }
+                Some(Err(error)) if self.skips_bad_rows => {
+                    n_bad += 1;
+                    // So many draws in a row hold a whole epoch.
+                    if n_bad == 2 * self.n_rows {
+                        let reason = error.to_string();
+                        return Err(TrainError::NoUsableRow { n_rows: self.n_rows, reason });
+                    }
+                    batch.skipped.push(error.to_string());
+                }
+                Some(Err(error)) => return Err(error),
+                None => break, // every draw is submitted, so this is not reached
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Tells the sampler what became of questions.
+    pub fn observe(&mut self, outcomes: &[Outcome]) {
+        self.sampler.observe(outcomes);
+    }
+
+    /// Where drawing stands: part of a checkpoint.
+    pub fn state(&self) -> Value {
+        json!({ "sampler": self.sampler.state(), "pending": self.pending })
+    }
+
+    /// Goes on from a checkpoint's state; nothing may have been drawn yet.
+    ///
+    /// # Errors
+    /// It is the state of another sampler.
+    pub fn restore(&mut self, state: &Value) -> Result<(), ForeignState> {
+        let pending = Vec::<Draw>::deserialize(&state["pending"]).map_err(|_| ForeignState {
+            found: state.to_string(),
+            expected: "`sampler` and `pending`, a list of draws",
+        })?;
+        self.sampler.restore(&state["sampler"])?;
+        for draw in pending {
+            self.submit(draw);
+        }
+        Ok(())
+    }
+
+    fn draw_up_to(&mut self, n_pending: usize) {
+        let n_missing = n_pending.saturating_sub(self.pending.len());
+        for draw in self.sampler.next(n_missing) {
+            self.submit(draw);
+        }
+    }
+
+    fn submit(&mut self, draw: Draw) {
+        self.pending.push_back(draw);
+        self.prefetch.submit(draw);
+    }
+}
+
+/// Refuses prompts that leave no room for `n_new` tokens.
+///
+/// # Errors
+/// There is one; it is named.
+pub fn check_lengths(
+    questions: &[Question],
+    n_new: usize,
+    model: &Qwen2Vl,
+) -> Result<(), TrainError> {
+    let limit = model.config().text.max_position_embeddings;
+    for question in questions {
+        let n_prompt = question.prompt.input_ids.len();
+        if n_prompt + n_new > limit {
+            let sample = question.sample.id.clone();
+            return Err(TrainError::TooLong { sample, n_prompt, n_new, limit });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! The last stage of an update: its line of metrics and its completions' records.
+//! Not here: the files that they go to (`run_folder`).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::accumulate::ObjectiveSums;
+use super::reward::{RewardedCompletion, RolloutGroup};
+use super::step::StepReport;
+use crate::grpo::advantage::standard_deviation;
+use crate::run_folder::metrics::{UpdateMetrics, peak_bytes};
+use crate::run_folder::records::CompletionRecord;
+
+/// Measures the stages of an update. What a batch does before its first update counts to that one.
+pub(super) struct UpdateClock {
+    update_began: Instant,
+    stage_began: Instant,
+    times: UpdateMetrics,
+}
+
+impl UpdateClock {
+    pub(super) fn start() -> Self {
+        let now = Instant::now();
+        Self { update_began: now, stage_began: now, times: UpdateMetrics::default() }
+    }
+
+    pub(super) fn rollout_ends(&mut self) {
+        self.times.s_rollout = self.stage_began.elapsed().as_secs_f64();
+    }
+
+    pub(super) fn reference_took(&mut self, seconds: f64) {
+        self.times.s_reference = seconds;
+    }
+
+    pub(super) fn policy_begins(&mut self) {
+        self.stage_began = Instant::now();
+    }
+
+    pub(super) fn step_begins(&mut self) {
+        self.times.s_policy = self.stage_began.elapsed().as_secs_f64();
+        self.stage_began = Instant::now();
+    }
+
+    /// The update's times, with no other figure; the next update begins.
+    pub(super) fn update_ends(&mut self, n_packed: f64) -> UpdateMetrics {
+        let s_total = self.update_began.elapsed().as_secs_f64();
+        let times = UpdateMetrics {
+            tokens_per_s: n_packed / s_total,
+            s_optimizer: self.stage_began.elapsed().as_secs_f64(),
+            s_total,
+            peak_bytes: peak_bytes(),
+            ..std::mem::take(&mut self.times)
+        };
+        self.update_began = Instant::now();
+        times
+    }
+}
+
+/// The line of an update of GRPO, but for the KL divergence, which it may not have.
+///
+/// - `update`, `beta`: its number, from 1, and its KL weight
+pub(super) fn update_metrics(
+    (update, beta): (u64, f64),
+    groups: &[RolloutGroup],
+    sums: &ObjectiveSums,
+    step: StepReport,
+    clock: &mut UpdateClock,
+) -> UpdateMetrics {
+    let all = || groups.iter().flat_map(|group| &group.completions);
+    let n = all().count().max(1) as f64;
+    let mean = |of: &dyn Fn(&RewardedCompletion) -> f64| all().map(of).sum::<f64>() / n;
+    let fraction = |is: &dyn Fn(&RewardedCompletion) -> bool| {
+        Some(all().filter(|completion| is(completion)).count() as f64 / n)
+    };
+    let n_groups = groups.len().max(1) as f64;
+    let std = groups.iter().map(|group| standard_deviation(&group.rewards())).sum::<f64>();
+    let n_silent = groups.iter().filter(|group| !group.has_signal).count() as f64;
+    let mismatch = Some(sums.mismatch).filter(|mismatch| mismatch.n_tokens > 0.0);
+    UpdateMetrics {
+        update,
+        beta: Some(beta),
+        lr: step.lr,
+        loss: sums.loss,
+        reward: Some(mean(&|c| c.reward.total)),
+        reward_std: Some(std / n_groups),
+        accuracy_reward: Some(mean(&|c| c.reward.accuracy)),
+        format_reward: Some(mean(&|c| c.reward.format)),
+        reward_components: component_means(groups, n),
+        ungraded_fraction: fraction(&|c| !c.reward.reason.is_graded()),
+        clip_fraction: Some(sums.n_clipped / sums.n_tokens.max(1.0)),
+        entropy: Some(sums.entropy / sums.n_scored.max(1.0)),
+        logp_mismatch_max: mismatch.map(|mismatch| mismatch.max),
+        logp_mismatch_mean: mismatch.map(|mismatch| mismatch.sum / mismatch.n_tokens),
+        completion_length: mean(&|c| c.completion.token_ids.len() as f64),
+        truncated_fraction: fraction(&|c| !c.completion.is_finished),
+        zero_signal_fraction: Some(n_silent / n_groups),
+        grad_norm: step.grad_norm,
+        ..clock.update_ends(sums.n_packed)
+    }
+}
+
+/// Means of the further reward components, by name.
+fn component_means(groups: &[RolloutGroup], n: f64) -> BTreeMap<String, f64> {
+    let mut means: BTreeMap<String, f64> = BTreeMap::new();
+    let completions = groups.iter().flat_map(|group| &group.completions);
+    for (name, value) in completions.flat_map(|completion| &completion.reward.components) {
+        *means.entry((*name).to_owned()).or_insert(0.0) += value;
+    }
+    for sum in means.values_mut() {
+        *sum /= n;
+    }
+    means
+}
+
+/// The lines of `completions.jsonl` of a group.
+///
+/// - `update`: the first update that it serves, from 1
+/// - `records_ids`: with the tokens
+pub(super) fn completion_records(
+    group: &RolloutGroup,
+    update: u64,
+    records_ids: bool,
+) -> impl Iterator<Item = CompletionRecord> {
+    let sample = &group.question.sample;
+    group.completions.iter().enumerate().map(move |(completion_idx, member)| {
+        let reward = &member.reward;
+        let components = reward.components.iter().map(|&(name, x)| (name.to_owned(), x));
+        CompletionRecord {
+            update,
+            prompt_id: sample.id.clone(),
+            completion_idx,
+            problem: sample.problem.clone(),
+            solution: sample.solution.clone(),
+            completion: member.text.clone(),
+            answer: reward.answer.clone(),
+            accuracy_reward: reward.accuracy,
+            format_reward: reward.format,
+            components: components.collect(),
+            reward: reward.total,
+            advantage: member.advantage,
+            n_tokens: member.completion.token_ids.len(),
+            token_ids: records_ids.then(|| member.completion.token_ids.clone()),
+            is_truncated: !member.completion.is_finished,
+        }
+    })
+}

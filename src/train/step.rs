@@ -1,0 +1,145 @@
+//! The sixth stage of an update: one optimiser step over all trained parameters, by clip, learning rate, AdamW and master
+//! weights.
+//! Not here: AdamW's arithmetic, the schedule's and the norm's (`optim`).
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::ranks::Ranks;
+use crate::model::parameters::Parameters;
+use crate::ops::Parameter;
+use crate::optim::adamw::{AdamW, AdamWSettings};
+use crate::optim::clip::{GradNorm, grad_norm};
+use crate::optim::lr_schedule::LrSchedule;
+
+/// What does not change over a run.
+#[derive(Debug, Clone)]
+pub struct OptimizerSettings {
+    /// AdamW's own.
+    pub adamw: AdamWSettings,
+    /// The learning rate over the run.
+    pub schedule: LrSchedule,
+    /// The global norm that gradients are clipped to; infinite for none.
+    pub clip_norm: f64,
+    /// Whether weight decay also applies to norms and biases, that is to vectors.
+    pub decay_vectors: bool,
+}
+
+/// The optimiser's state for one model.
+#[derive(Debug)]
+pub struct Optimizer {
+    settings: OptimizerSettings,
+    adamw: AdamW,
+    /// f32 copies of parameters whose own dtype is too coarse to be moved in small steps.
+    masters: BTreeMap<String, Tensor>,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The learning rate of the step.
+    pub lr: f64,
+    /// The gradients' norm before clipping.
+    pub grad_norm: f64,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stepped {
+    /// The parameters moved.
+    Done(StepReport),
+    /// Nothing moved: this norm is not finite.
+    NonFinite(GradNorm),
+}
+
+impl Optimizer {
+    /// A fresh optimiser for the trained ones of `parameters`.
+    ///
+    /// # Errors
+    /// Master weights cannot be allocated.
+    pub fn new(settings: OptimizerSettings, parameters: &Parameters) -> Result<Self> {
+        let masters: BTreeMap<String, Tensor> = parameters
+            .trained()
+            .filter(|p| !has_own_precision(p))
+            .map(|p| Ok((p.name().to_owned(), p.value().detach().to_dtype(DType::F32)?)))
+            .collect::<Result<_>>()?;
+        let adamw = AdamW::new(settings.adamw, moved(parameters, &masters)?)?;
+        Ok(Self { settings, adamw, masters })
+    }
+
+    /// An optimiser that continues from a checkpoint's `state` and `masters`.
+    ///
+    /// # Errors
+    /// The state is not that of the model's trained parameters, each with its own.
+    pub fn restore(
+        settings: OptimizerSettings,
+        parameters: &Parameters,
+        state: Vec<(String, Tensor)>,
+        masters: Vec<(String, Tensor)>,
+    ) -> Result<Self> {
+        let masters: BTreeMap<String, Tensor> = masters.into_iter().collect();
+        let adamw = AdamW::restore(settings.adamw, moved(parameters, &masters)?, state)?;
+        Ok(Self { settings, adamw, masters })
+    }
+
+    /// AdamW's state, by name.
+    ///
+    /// # Errors
+    /// See [`AdamW::state`].
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.adamw.state()
+    }
+
+    /// Master weights by name; none where the run's dtype is f32.
+    pub fn masters(&self) -> Vec<(String, Tensor)> {
+        self.masters.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    }
+
+    /// Empties the gradient buffers into one step of AdamW, `s` finished updates into the run.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn step(&mut self, parameters: &Parameters, s: u64, ranks: &dyn Ranks) -> Result<Stepped> {
+        let gradients: Vec<(&Parameter, Tensor)> =
+            parameters.trained().filter_map(|p| Some((p, p.take_gradient()?))).collect();
+        ranks.sum_tensors(&gradients.iter().map(|(_, g)| g.clone()).collect::<Vec<_>>())?;
+        let norm: GradNorm = grad_norm(gradients.iter().map(|(p, g)| (p.name(), g)))?;
+        if !norm.non_finite.is_empty() || !norm.norm.is_finite() {
+            return Ok(Stepped::NonFinite(norm));
+        }
+        let lr = self.settings.schedule.lr(s);
+        let mut step = self.adamw.begin_step(lr, norm.factor(self.settings.clip_norm));
+        for (parameter, gradient) in gradients {
+            let value = parameter.value();
+            let decay = self.settings.decay_vectors || value.rank() >= 2;
+            match self.masters.get(parameter.name()) {
+                None => step.update(parameter.name(), value, &gradient, decay)?,
+                Some(master) => {
+                    step.update(parameter.name(), master, &gradient, decay)?;
+                    // In place, so that the rollouts' view of the parameter follows.
+                    value.detach().slice_set(&master.to_dtype(value.dtype())?, 0, 0)?;
+                }
+            }
+        }
+        Ok(Stepped::Done(StepReport { lr, grad_norm: norm.norm }))
+    }
+}
+
+/// What the optimiser moves of each trained parameter: its master weights where it has any, else itself.
+fn moved<'a>(
+    parameters: &'a Parameters,
+    masters: &'a BTreeMap<String, Tensor>,
+) -> Result<Vec<(&'a str, &'a Tensor)>> {
+    let moved = |p: &'a Parameter| match masters.get(p.name()) {
+        Some(master) => Ok((p.name(), master)),
+        None if has_own_precision(p) => Ok((p.name(), p.value())),
+        None => bail!("{} has no master weights", p.name()),
+    };
+    parameters.trained().map(moved).collect()
+}
+
+/// f32 weights are their own master weights.
+fn has_own_precision(parameter: &Parameter) -> bool {
+    matches!(parameter.value().dtype(), DType::F32 | DType::F64)
+}

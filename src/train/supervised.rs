@@ -1,0 +1,91 @@
+//! Supervised fine-tuning: the mean negative log-likelihood of the answers' tokens, into the buffers.
+//! Not here: which completion a sample teaches (`supervised_update`), the step (`step`).
+//!
+//! The loss is on the completion alone, its stop token included. R1-V's script also trains on the prompt's text, which
+//! [`Taught::PromptAndCompletion`] does for comparison.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::accumulate::{ScoringSettings, TrainedGroup, batches_of, groups_of};
+use super::ranks::Ranks;
+use crate::model::packed::{Packed, prompt_targets};
+use crate::model::qwen2_vl::Qwen2Vl;
+
+/// Sums over the tokens of an update, over all ranks.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SupervisedSums {
+    /// Mean over all taught tokens of `-log p(token)`, nats.
+    pub loss: f64,
+    /// Entropy over all taught tokens, nats.
+    pub entropy: f64,
+    /// Taught tokens.
+    pub n_tokens: f64,
+    /// Tokens of the packed streams, prompts included.
+    pub n_packed: f64,
+}
+
+/// Which tokens the loss is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taught {
+    /// Those of the completions.
+    Completion,
+    /// Those of the prompts too, but for image tokens and each prompt's first one.
+    PromptAndCompletion,
+}
+
+/// Adds the loss's gradients to the parameters' buffers.
+///
+/// # Errors
+/// The model's own.
+pub fn accumulate_supervised(
+    model: &Qwen2Vl,
+    groups: &[TrainedGroup],
+    taught: Taught,
+    settings: ScoringSettings,
+    ranks: &dyn Ranks,
+) -> Result<SupervisedSums> {
+    let config = model.config();
+    let (image, merge) = (config.image_token_id, config.vision.spatial_merge_size);
+    let mut n_tokens = [n_taught(groups, taught, image) as f64];
+    ranks.sum(&mut n_tokens)?;
+    let [n_tokens] = n_tokens;
+    let mut sums = SupervisedSums { n_tokens, ..SupervisedSums::default() };
+    let weight = 1.0 / n_tokens;
+    for parts in batches_of(groups, settings.tokens_per_micro_batch) {
+        let groups = groups_of(groups, &parts);
+        let mut packed = Packed::new(&groups, image, merge)?;
+        if taught == Taught::PromptAndCompletion {
+            packed.score_prompts(&groups, image);
+        }
+        let (scored, back) =
+            model.score_taped(&packed, settings.temperature, settings.recompute)?;
+        let total = |x: &Tensor| x.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
+        sums.loss -= weight * total(&scored.logp)?;
+        sums.entropy += total(&scored.entropy)?;
+        sums.n_packed += packed.len() as f64;
+        // d loss / d logp is the same for every token.
+        back.run(&(scored.logp.ones_like()? * -weight)?)?;
+    }
+    sums.sum_over(ranks)
+}
+
+impl SupervisedSums {
+    fn sum_over(mut self, ranks: &dyn Ranks) -> Result<Self> {
+        let mut sums = [self.loss, self.entropy, self.n_packed];
+        ranks.sum(&mut sums)?;
+        [self.loss, self.entropy, self.n_packed] = sums;
+        Ok(self)
+    }
+}
+
+fn n_taught(groups: &[TrainedGroup], taught: Taught, image_token_id: u32) -> usize {
+    let of = |group: &TrainedGroup| {
+        let completions: usize = group.completions.iter().map(|c| c.token_ids.len()).sum();
+        completions
+            + match taught {
+                Taught::Completion => 0,
+                Taught::PromptAndCompletion => prompt_targets(group.prompt, image_token_id).count(),
+            }
+    };
+    groups.iter().map(of).sum()
+}

@@ -1,0 +1,200 @@
+//! The updates of GRPO and GRPO-D, in the order of the paper.
+//! Not here: each stage's own work, which stands in the file of its name.
+//!
+//! An update is one optimiser step. A batch of rollouts serves `updates_per_rollout` of them; a run is
+//! saved and interrupted between batches, so that a checkpoint never has to hold rollouts.
+
+use std::sync::Arc;
+
+use super::OnStage;
+use super::accumulate::{
+    Anchors, LossSettings, NonFiniteLoss, ObjectiveSums, ScoringSettings, TrainedCompletion,
+    TrainedGroup, accumulate, count,
+};
+use super::anchor::BatchAnchors;
+use super::draw::{DrawnQuestions, Question, check_lengths};
+use super::error::TrainError;
+use super::policy::Policy;
+use super::record::{UpdateClock, update_metrics};
+use super::reference::Reference;
+use super::reward::{RolloutGroup, reward};
+use super::sample::{RolloutNames, sample};
+use crate::grpo::advantage::Estimator;
+use crate::grpo::kl_schedule::KlSchedule;
+use crate::grpo::objective::ObjectiveSettings;
+use crate::processor::Processor;
+use crate::reward::Scorer;
+use crate::rollout::engine::{Completion, GenerationSettings};
+use crate::rollout::replay::Recording;
+use crate::run_folder::metrics::UpdateMetrics;
+
+/// What a batch gave: a line of metrics per update, and what was sampled for them.
+pub(super) struct TrainedBatch {
+    /// One per update.
+    pub(super) metrics: Vec<UpdateMetrics>,
+    /// The batch's groups; none in supervised training.
+    pub(super) groups: Vec<RolloutGroup>,
+    /// Why rows were left out.
+    pub(super) skipped: Vec<String>,
+}
+
+/// What holds for every update of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrpoSettings {
+    /// The run's seed.
+    pub seed: u64,
+    /// Completions per prompt.
+    pub group_size: usize,
+    /// Prompts of a mini-batch: of one update.
+    pub prompts_per_update: usize,
+    /// Mini-batches of a batch of rollouts.
+    pub mini_batches: usize,
+    /// Updates that a batch of rollouts serves: passes over it, a mini-batch each.
+    pub updates_per_rollout: usize,
+    /// Leaves completions that the token limit cut off out of the loss.
+    pub mask_truncated: bool,
+    /// How rewards become advantages.
+    pub estimator: Estimator,
+    /// How log-probabilities are computed.
+    pub scoring: ScoringSettings,
+    /// Eq. (4).
+    pub objective: ObjectiveSettings,
+    /// The KL weight over the run, Eq. (3).
+    pub kl_schedule: KlSchedule,
+    /// Updates of the whole run.
+    pub total_updates: u64,
+}
+
+/// Everything that the updates of GRPO need beside the policy and the rows.
+pub(super) struct GrpoTrainer {
+    pub(super) settings: GrpoSettings,
+    pub(super) generation: GenerationSettings,
+    /// Completions that are taken instead of being sampled.
+    pub(super) recording: Option<Recording>,
+    pub(super) processor: Arc<Processor>,
+    pub(super) scorer: Scorer,
+    pub(super) reference: Reference,
+}
+
+impl GrpoTrainer {
+    /// Samples a batch of rollouts and makes its updates.
+    pub(super) fn train_batch(
+        &mut self,
+        policy: &mut Policy,
+        questions: &mut DrawnQuestions,
+        on_stage: &mut OnStage,
+    ) -> Result<TrainedBatch, TrainError> {
+        let settings = self.settings.clone();
+        let mut clock = UpdateClock::start();
+        let drawn = questions.take(settings.prompts_per_update * settings.mini_batches)?;
+        check_lengths(&drawn.questions, self.generation.max_new_tokens, &policy.model)?;
+
+        on_stage("rollout", 0);
+        let completions = self.completions(policy, &drawn.questions, on_stage)?;
+
+        let scorer = (&mut self.scorer, settings.estimator);
+        let groups = reward(&self.processor, scorer, drawn.questions, completions)?;
+        clock.rollout_ends();
+
+        let chunks: Vec<&[RolloutGroup]> = groups.chunks(settings.prompts_per_update).collect();
+        let mini_batches: Vec<Vec<TrainedGroup>> =
+            chunks.iter().map(|groups| trained(groups, settings.mask_truncated)).collect();
+        // In a batch's only update the policy is the one that sampled.
+        let old = (settings.updates_per_rollout > 1).then_some(&policy.sampling);
+        let models = (self.reference.model(), old);
+        let anchors = BatchAnchors::compute(&mini_batches, models, settings.scoring, on_stage)
+            .map_err(TrainError::during("computing log-probabilities"))?;
+        clock.reference_took(anchors.s_reference);
+
+        let mut metrics = Vec::new();
+        for i in 0..settings.updates_of_batch(policy.update) {
+            on_stage("policy", 0);
+            clock.policy_begins();
+            let mini_batch = i % mini_batches.len();
+            let loss = settings.loss(policy.update);
+            let (anchors, groups) = (anchors.of(mini_batch), chunks[mini_batch]);
+            let sums = policy.accumulate(&mini_batches[mini_batch], anchors, &loss, groups)?;
+            clock.step_begins();
+            let step = policy.step(|| groups.iter().map(RolloutGroup::sample_id).collect())?;
+            let line = update_metrics((policy.update, loss.beta), groups, &sums, step, &mut clock);
+            metrics.push(UpdateMetrics { kl: anchors.reference.map(|_| sums.kl), ..line });
+        }
+        questions.observe(&groups.iter().map(RolloutGroup::outcome).collect::<Vec<_>>());
+        Ok(TrainedBatch { metrics, groups, skipped: drawn.skipped })
+    }
+}
+
+impl GrpoTrainer {
+    /// A group per question, sampled or recorded.
+    fn completions(
+        &mut self,
+        policy: &Policy,
+        questions: &[Question],
+        on_stage: &mut OnStage,
+    ) -> Result<Vec<Vec<Completion>>, TrainError> {
+        if let Some(recording) = &mut self.recording {
+            let ids: Vec<&str> = questions.iter().map(|q| q.sample.id.as_str()).collect();
+            return Ok(recording.take(policy.update + 1, &ids)?);
+        }
+        let names = self.settings.names(policy.update);
+        let mut on_tokens = |n| on_stage("rollout", n);
+        sample(&policy.sampling, questions, &self.generation, names, &mut on_tokens)
+            .map_err(TrainError::during("sampling completions"))
+    }
+}
+
+impl GrpoSettings {
+    /// Updates that the next batch of rollouts serves: fewer at the very end of a run.
+    fn updates_of_batch(&self, update: u64) -> usize {
+        let left = self.total_updates - update;
+        self.updates_per_rollout.min(left as usize)
+    }
+
+    fn names(&self, update: u64) -> RolloutNames {
+        RolloutNames { seed: self.seed, update: update as u32, group_size: self.group_size }
+    }
+
+    fn loss(&self, update: u64) -> LossSettings {
+        let beta = self.kl_schedule.beta(update);
+        LossSettings { scoring: self.scoring, objective: self.objective, beta }
+    }
+}
+
+impl Policy {
+    /// Adds the gradients of a mini-batch to the buffers, on every rank or on none.
+    fn accumulate(
+        &self,
+        mini_batch: &[TrainedGroup],
+        anchors: Anchors,
+        loss: &LossSettings,
+        groups: &[RolloutGroup],
+    ) -> Result<ObjectiveSums, TrainError> {
+        let failed = TrainError::during("computing gradients");
+        let ranks = self.ranks.as_ref();
+        let totals = count(mini_batch, ranks).map_err(&failed)?;
+        let sums = accumulate(&self.model, mini_batch, anchors, totals, loss);
+        let sums = sums.map_err(&failed).and_then(|sums| {
+            sums.map_err(|NonFiniteLoss { loss, groups: of }| {
+                let samples: Vec<String> = of.iter().map(|&g| groups[g].sample_id()).collect();
+                self.not_finite("loss", loss, &samples)
+            })
+        });
+        self.agreed(sums)?.sum_over(ranks).map_err(&failed)
+    }
+}
+
+/// The groups as the policy learns from them.
+fn trained(groups: &[RolloutGroup], masks_truncated: bool) -> Vec<TrainedGroup<'_>> {
+    groups
+        .iter()
+        .map(|group| {
+            let completions = group.completions.iter().map(|member| TrainedCompletion {
+                token_ids: &member.completion.token_ids,
+                sampled_logps: &member.completion.logps,
+                advantage: member.advantage,
+                is_masked: masks_truncated && !member.completion.is_finished,
+            });
+            TrainedGroup { prompt: &group.question.prompt, completions: completions.collect() }
+        })
+        .collect()
+}

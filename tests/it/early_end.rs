@@ -1,0 +1,113 @@
+//! Runs that end before their time: a bad row in mid-run, Ctrl-C during an evaluation.
+//! Not here: kills and Ctrl-C during an update (`train`).
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::train::{assert_same_run, config, lines, succeed, train};
+
+/// Enough rows that the plan of a run does not look at every one, and the picture of the fourth.
+fn rows(folder: &Path) -> [PathBuf; 2] {
+    let picture = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    let mut rows = String::new();
+    for row in 0..60 {
+        picture.save(folder.join(format!("{row}.png"))).unwrap();
+        let row = serde_json::json!({
+            "image": format!("{row}.png"), "problem": "How many?", "solution": row.to_string(),
+        });
+        rows.extend([row.to_string(), "\n".to_owned()]);
+    }
+    let (file, bad) = (folder.join("rows.jsonl"), folder.join("3.png"));
+    std::fs::write(&file, rows).unwrap();
+    [file, bad]
+}
+
+#[test]
+fn a_bad_row_in_mid_run_loses_no_update_and_the_mended_run_goes_on_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let [file, bad] = rows(folder.path());
+    let data = format!("data.train={file:?}");
+    let mut more = vec!["--set", &data];
+    for change in [
+        "data.task=synth-vc",
+        "data.shuffle=false",
+        "grpo.prompts_per_update=1",
+        "grpo.mini_batches=1",
+        "grpo.updates_per_rollout=1",
+        "train.checkpoint_every=0",
+    ] {
+        more.extend(["--set", change]);
+    }
+    let whole = folder.path().join("whole");
+    succeed(train(&config, &whole, &more));
+
+    let good = std::fs::read(&bad).unwrap();
+    std::fs::write(&bad, &good[..good.len() / 2]).unwrap();
+    let broken = folder.path().join("broken");
+    let output = train(&config, &broken, &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("rows.jsonl:4") && message.contains("step-000003"), "{message}");
+    assert_eq!(lines(&broken.join("metrics.jsonl")).len(), 3);
+    std::fs::write(&bad, &good).unwrap();
+    succeed(train(&config, &broken, &[&more[..], &["--resume"]].concat()));
+    assert_same_run(&whole, &broken);
+}
+
+#[test]
+fn a_bad_row_that_may_be_skipped_is_replaced_so_that_every_mini_batch_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let [file, bad] = rows(folder.path());
+    let good = std::fs::read(&bad).unwrap();
+    std::fs::write(&bad, &good[..good.len() / 2]).unwrap();
+    let data = format!("data.train={file:?}");
+    let more = ["--set", &data, "--set", "data.shuffle=false", "--set", "data.on_bad_row=skip"];
+    let out = folder.path().join("run");
+    let output =
+        succeed(train(&config, &out, &[&more[..], &["--set", "train.updates=2"]].concat()));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("left out a row: ") && message.contains("rows.jsonl:4"), "{message}");
+    // Two mini-batches of two prompts: rows 1, 2, 3 and, in place of 4, 5.
+    let completions = lines(&out.join("completions.jsonl"));
+    let asked: Vec<&str> =
+        completions.iter().step_by(3).map(|line| line["prompt_id"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:3", "rows.jsonl:5"]);
+    // Each mini-batch was trained once: the two lines are of different completions.
+    let metrics = lines(&out.join("metrics.jsonl"));
+    let length = |of: &[serde_json::Value]| {
+        of.iter().map(|line| line["n_tokens"].as_f64().unwrap()).sum::<f64>() / of.len() as f64
+    };
+    for (line, completions) in metrics.iter().zip(completions.chunks(6)) {
+        assert_eq!(line["completion_length"].as_f64(), Some(length(completions)));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_during_an_evaluation_ends_it_and_the_resumed_run_measures_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let out = folder.path().join("run");
+    let more = ["--set", "eval.before_training=true", "--set", "eval.limit=400"];
+    let mut command = train(&config, &out, &more);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_mins(2);
+    while !out.join("metrics.jsonl").exists() {
+        assert!(Instant::now() < deadline, "the run did not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    let interrupted = std::process::Command::new("kill").args(["-INT", &pid]).status();
+    assert!(interrupted.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(lines(&out.join("evaluations.jsonl")).is_empty());
+    assert!(out.join("checkpoints/step-000000").is_dir());
+    let small = ["--set", "eval.before_training=true", "--set", "eval.limit=400", "--resume"];
+    succeed(train(&config, &out, &small));
+    let measured = lines(&out.join("evaluations.jsonl"));
+    assert_eq!(measured.len(), 1);
+    assert_eq!(measured[0]["update"], 0);
+    assert_eq!(lines(&out.join("metrics.jsonl")).len(), 6);
+}

@@ -1,0 +1,80 @@
+//! What a run and an evaluation say of themselves while they go on without a terminal.
+//! Not here: how lines are made and when they come (`othink::progress`).
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use candle_core::{DType, Device};
+use othink::config::RunConfig;
+use othink::data::tasks::resolved;
+use othink::eval::questions::evaluation_questions;
+use othink::experiment::measure::{MeasuredModel, measure};
+use othink::interrupt::Interrupt;
+use othink::model::source;
+use othink::progress::ProgressDisplay;
+use othink::train::run::{TrainOptions, train};
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    /// A display that says what is being done a thousand times a second rather than every half minute.
+    fn display(&self) -> ProgressDisplay {
+        ProgressDisplay::lines(self.clone(), Duration::from_millis(1))
+    }
+
+    /// For each beginning, a line with it.
+    fn assert_has(&self, beginnings: &[&str]) {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        for beginning in beginnings {
+            assert!(text.lines().any(|line| line.starts_with(beginning)), "{beginning}: {text}");
+        }
+    }
+}
+
+/// The quickstart, but a single update of it.
+fn config() -> RunConfig {
+    let changes = ["train.updates=1", "grpo.prompts_per_update=4", "eval.limit=20"];
+    RunConfig::load("quickstart.toml", &changes.map(str::to_owned)).unwrap()
+}
+
+#[test]
+fn a_run_names_its_stages_and_how_far_they_are() {
+    let (folder, written) = (tempfile::tempdir().unwrap(), Written::default());
+    let options = TrainOptions { out: folder.path().join("run"), resume: false };
+    train(&config(), &options, &Interrupt::new(), &mut written.display()).unwrap();
+    written.assert_has(&[
+        "opening the model and the data, ",
+        "after update 0/1: evaluation, 0 of 20 answers, ",
+        "update 1/1: rollout, ",
+        "update 1/1: policy, ",
+        "after update 1/1: evaluation, ",
+    ]);
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let rollout = text.lines().rfind(|line| line.contains("rollout, ")).unwrap();
+    assert!(rollout.contains(" tokens, "), "{rollout}");
+}
+
+#[test]
+fn an_evaluation_says_how_many_answers_it_has() {
+    let written = Written::default();
+    let asked = evaluation_questions(&resolved(&config()).unwrap()).unwrap();
+    let files = source::resolve("tiny").unwrap();
+    let model = MeasuredModel { files: &files, dtype: DType::F32, device: &Device::Cpu };
+    measure(model, &asked, None, &Interrupt::new(), &written.display()).unwrap();
+    written.assert_has(&["opening the model, ", "synth-vc, 0 of 20 answers, 0 right, "]);
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let is_later = |line: &str| line.starts_with("synth-vc, ") && !line.contains(", 0 of 20");
+    assert!(text.lines().any(is_later), "{text}");
+}
