@@ -16,7 +16,7 @@ use crate::data::template::DEFAULT_TEMPLATE;
 use crate::eval::questions::EvaluationQuestions;
 use crate::model::files::ModelFiles;
 use crate::model::{device, source};
-use crate::ops::has_kernels;
+use crate::ops;
 use crate::reward::Rule;
 use crate::run_folder::identity::decisive_config;
 
@@ -73,7 +73,7 @@ pub fn of_run(config: &RunConfig) -> Result<Value, ExperimentError> {
     let task = data.task.as_deref().map(task).transpose()?;
     let template = Template::new(data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let trained = json!({
-        "config": decisive_config(&config.resolved_toml()?, runs_on_kernels(config)?)?,
+        "config": decisive_config(&config.resolved_toml()?, runs_on(config)?)?,
         "task_version": task.map(|task| task.version),
         "rows": rows.texts,
         "pictures": rows.pictures,
@@ -93,14 +93,14 @@ fn of_file(path: &Path) -> Result<String, ExperimentError> {
     })
 }
 
-/// Whether a run computes with the CPU's kernels, which decides what some of its keys change.
+/// Which implementation of the operations a run computes with: it decides what some of the run's keys change.
 ///
 /// # Errors
 /// There is no such device.
-pub fn runs_on_kernels(config: &RunConfig) -> Result<bool, ExperimentError> {
+pub fn runs_on(config: &RunConfig) -> Result<ops::Path, ExperimentError> {
     let device = device::device(&config.model.device.to_string())?;
     let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
-    Ok(has_kernels(&device, dtype))
+    Ok(ops::Path::resolve(&device, dtype))
 }
 
 fn with_version(rule: Rule) -> String {

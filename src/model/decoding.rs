@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::packed::{Group, Packed};
 use super::qwen2_vl::Qwen2Vl;
 use super::stages::Inference;
-use crate::ops::{CachedSequence, cached_attention, segment_attention};
+use crate::ops::{CachedSequence, Product, cached_attention, segment_attention};
 use crate::processor::Prompt;
 
 /// Keys and values of a prompt in every layer, each `[prompt_len, kv_heads, head_dim]`.
@@ -65,16 +65,16 @@ impl Qwen2Vl {
         let angles = self.angles(&packed.positions)?;
         let mut layers = Vec::with_capacity(self.language.layers.len());
         for layer in &self.language.layers {
-            x = layer.forward(&x, &angles, |h| {
+            x = layer.forward(&x, &angles, Product::Blocked, |h| {
                 layers.push([h.k.contiguous()?, h.v.contiguous()?]);
                 segment_attention(&h.q, &h.k, &h.v, &packed.segments)
             })?;
         }
         let last = x.narrow(0, packed.len() - 1, 1)?;
-        let logits = self.language.logits(&self.language.normalize(&last)?)?;
+        let logits = self.language.logits(&last, Product::RowByRow)?;
         Ok(Prefilled {
             cache: Arc::new(PromptCache { layers }),
-            logits: logits.to_dtype(DType::F32)?.squeeze(0)?,
+            logits: logits.squeeze(0)?,
             next_position: prompt.next_position,
         })
     }
@@ -110,7 +110,7 @@ impl Qwen2Vl {
         let ids = Tensor::new(ids, device)?;
         let mut x = self.language.embed_tokens.value().detach().index_select(&ids, 0)?;
         for (i, layer) in self.language.layers.iter().enumerate() {
-            x = layer.forward(&x, &angles, |h| {
+            x = layer.forward(&x, &angles, Product::RowByRow, |h| {
                 let [keys, values] = &cache.layers[i];
                 keys.scatter_set(&targets, &h.k.contiguous()?, 0)?;
                 values.scatter_set(&targets, &h.v.contiguous()?, 0)?;
@@ -118,7 +118,7 @@ impl Qwen2Vl {
                 cached_attention(&h.q, keys, values, &sequences)
             })?;
         }
-        self.language.logits(&self.language.normalize(&x)?)?.to_dtype(DType::F32)
+        self.language.logits(&x, Product::RowByRow)
     }
 }
 

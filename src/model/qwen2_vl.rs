@@ -12,7 +12,7 @@ use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Inference, Keep, Stages, Tape};
 use super::vision::VisionTower;
-use crate::ops::{Angles, Parameter, TokenLogprob, segment_attention, token_logprob};
+use crate::ops::{Angles, Parameter, Product, TokenLogprob, segment_attention, token_logprob};
 
 /// The model; cheap to clone, its parameters are shared.
 #[derive(Debug, Clone)]
@@ -132,7 +132,7 @@ impl Qwen2Vl {
             [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
                 let (angles, segments) = &*context;
                 let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, segments);
-                Ok([layer.forward(x, angles, attend)?])
+                Ok([layer.forward(x, angles, Product::Blocked, attend)?])
             })?;
         }
         Ok(x)
@@ -154,7 +154,7 @@ impl Qwen2Vl {
         let images = self.embed_images(&mut Inference, packed)?;
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
         let hidden = self.decoder_layers(&mut Inference, packed, &embeddings)?;
-        self.language.logits(&self.language.normalize(&hidden)?)?.to_dtype(DType::F32)
+        self.language.logits(&hidden, Product::Blocked)
     }
 
     /// Log-probabilities and entropies of the stream's scored tokens at `temperature`.

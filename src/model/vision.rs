@@ -10,7 +10,9 @@ use super::config::VisionConfig;
 use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::{Keep, Stages};
-use crate::ops::{Angles, Parameter, Segments, layer_norm, quick_gelu, rotary, segment_attention};
+use crate::ops::{
+    Angles, Parameter, Product, Segments, layer_norm, quick_gelu, rotary, segment_attention,
+};
 
 /// Epsilon of every LayerNorm in the tower; the configuration file does not carry it.
 const EPS: f64 = 1e-6;
@@ -84,7 +86,7 @@ impl VisionTower {
         let frames: Vec<usize> = grids.iter().flat_map(|g| vec![g[1] * g[2]; g[0]]).collect();
         let context = Arc::new((angles, Segments::separate(&frames)?));
         let [mut x] = stages.apply([patches], Keep::AsSet, |[patches]| {
-            Ok([self.patch_embed.forward(patches)?])
+            Ok([self.patch_embed.forward(patches, Product::Blocked)?])
         })?;
         for block in &self.blocks {
             let context = context.clone();
@@ -128,12 +130,16 @@ impl Block {
         let (patches, width) = x.dims2()?;
         let heads = (patches, self.heads, width / self.heads);
         let h = self.norm1.forward(x)?;
-        let part = |i: usize| self.qkv.forward_part(&h, i * width..(i + 1) * width)?.reshape(heads);
+        let part = |i: usize| {
+            let columns = i * width..(i + 1) * width;
+            self.qkv.forward_part(&h, columns, Product::Blocked)?.reshape(heads)
+        };
         let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
         let h = segment_attention(&q, &k, &v, segments)?.reshape((patches, width))?;
-        let x = (x + self.proj.forward(&h)?)?;
-        let h = quick_gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        x + self.fc2.forward(&h)?
+        let x = (x + self.proj.forward(&h, Product::Blocked)?)?;
+        let h = self.norm2.forward(&x)?;
+        let h = quick_gelu(&self.fc1.forward(&h, Product::Blocked)?)?;
+        x + self.fc2.forward(&h, Product::Blocked)?
     }
 }
 
@@ -150,6 +156,7 @@ impl Merger {
         let h = self.norm.forward(x)?;
         let windows = h.elem_count() / self.width;
         let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
-        self.second.forward(&self.first.forward(&h)?.gelu_erf()?)
+        let h = self.first.forward(&h, Product::Blocked)?.gelu_erf()?;
+        self.second.forward(&h, Product::Blocked)
     }
 }

@@ -13,7 +13,6 @@ use super::engine::GenerationSettings;
 use super::sampler::{Sampled, Sampler, Suppressed};
 use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
 use crate::model::qwen2_vl::Qwen2Vl;
-use crate::ops::{MAX_ROWS_ONE_BY_ONE, has_kernels};
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
@@ -74,11 +73,6 @@ impl<'a> HostDecoder<'a> {
     }
 }
 
-/// As many rows as are multiplied at a time: the CPU's kernels treat so many by themselves and no more.
-fn rows_at_a_time(model: &Qwen2Vl) -> usize {
-    if has_kernels(model.device(), model.dtype()) { MAX_ROWS_ONE_BY_ONE } else { usize::MAX }
-}
-
 impl Decoder for HostDecoder<'_> {
     fn prefill(&mut self, prompt: &Prompt) -> Result<()> {
         let prefilled = self.model.prefill(prompt)?;
@@ -111,14 +105,15 @@ impl Decoder for HostDecoder<'_> {
         if self.rows.len() != rows.len() {
             bail!("a step of {} completions, {} of them begun", rows.len(), self.rows.len());
         }
-        for rows in self.rows.chunks_mut(rows_at_a_time(self.model)) {
-            let sampled = next_tokens(self.model, &self.cache, rows, self.draw)?;
-            for (row, sampled) in rows.iter_mut().zip(sampled) {
-                row.row.len += 1;
-                row.row.position += 1;
-                row.push(sampled, self.draw);
-                self.tokens.push(Token { id: row.id, sampled });
-            }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let sampled = next_tokens(self.model, &self.cache, &self.rows, self.draw)?;
+        for (row, sampled) in self.rows.iter_mut().zip(sampled) {
+            row.row.len += 1;
+            row.row.position += 1;
+            row.push(sampled, self.draw);
+            self.tokens.push(Token { id: row.id, sampled });
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
-use crate::ops::has_kernels;
+use crate::ops;
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
 use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
@@ -113,8 +113,8 @@ impl<'a> Run<'a> {
             display.warn(&shortage);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
-        let has_kernels = has_kernels(&setup.device, setup.dtype);
-        let reopen = || RunFolder::reopen(&options.out, &toml, has_kernels);
+        let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
+        let reopen = || RunFolder::reopen(&options.out, &toml, runs_on);
         let resumed = options.resume.then(reopen).transpose()?;
         let checkpoint = resumed.as_ref().map(checkpoint::latest).transpose()?.flatten();
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {

@@ -1,11 +1,12 @@
 //! A model parameter: its value and, where it is trained, the buffer its gradient is added to.
 //! Not here: the optimiser's state (`optim`), names and files (`model`).
 //!
-//! Our operations add a parameter's gradient straight into its buffer during the backward pass
-//! (Megatron-LM's fused gradient accumulation, there for the weight of a linear layer). The tape then
-//! holds activations alone: micro-batches add up in place, a frozen parameter costs nothing, and a
-//! large weight's gradient exists once. The plain compositions go through candle's tape instead;
-//! [`Parameter::collect`] moves what they leave in its `GradStore` into the same buffer.
+//! On the CPU's path an operation adds a parameter's gradient straight into its buffer during the
+//! backward pass (Megatron-LM's fused gradient accumulation, there for the weight of a linear layer).
+//! The tape then holds activations alone: micro-batches add up in place, a frozen parameter costs
+//! nothing, and a large weight's gradient exists once. The plain compositions go through candle's tape
+//! instead; [`Parameter::collect`] moves what they leave in its `GradStore` into the same buffer, and
+//! on a device other than the CPU adding to it makes a new one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,8 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, ba
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, Store, Threads, matmul};
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::path::Path;
+use super::real::{Real, slice_of, with_slice};
 
 /// A named tensor of the model; clones share value and gradient.
 #[derive(Debug, Clone)]
@@ -81,11 +83,13 @@ impl Parameter {
         let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
         *buffer = match buffer.take() {
             None => Some(gradient),
-            Some(sum) if has_kernel(&sum) => {
-                sum.inplace_op2(&gradient.contiguous()?, &AddInPlace)?;
-                Some(sum)
-            }
-            Some(sum) => Some((sum + gradient)?),
+            Some(sum) => Some(match Path::of(&sum) {
+                Path::Cpu => {
+                    sum.inplace_op2(&gradient.contiguous()?, &AddInPlace)?;
+                    sum
+                }
+                Path::Plain => (sum + gradient)?,
+            }),
         };
         Ok(())
     }
@@ -136,12 +140,13 @@ impl Parameter {
             Some(sum) => sum,
             None => self.value.zeros_like()?.to_dtype(dtype)?.detach(),
         };
-        *buffer = Some(if has_kernel(&sum) {
-            let ids = ids.to_vec1::<u32>()?;
-            sum.inplace_op2(&gradient, &AddRows { ids: &ids })?;
-            sum
-        } else {
-            sum.index_add(ids, &gradient, 0)?
+        *buffer = Some(match Path::of(&sum) {
+            Path::Cpu => {
+                let ids = ids.to_vec1::<u32>()?;
+                sum.inplace_op2(&gradient, &AddRows { ids: &ids })?;
+                sum
+            }
+            Path::Plain => sum.index_add(ids, &gradient, 0)?,
         });
         Ok(())
     }
