@@ -34,7 +34,8 @@ pub fn of_evaluation(
     let sampler = &settings.sampler;
     let (min_pixels, max_pixels) = asked.pixel_limits;
     // Where no kernel treats every answer by itself, those that decode beside it move its last bits.
-    let decisive_batch = (!has_kernels(model.device, model.dtype)).then_some(settings.max_batch);
+    let runs_on = ops::Path::resolve(model.device, model.dtype);
+    let decisive_batch = (runs_on != ops::Path::Cpu).then_some(settings.max_batch);
     let asked = json!({
         "task": asked.label,
         "task_version": asked.task_version,
