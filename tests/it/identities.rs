@@ -162,7 +162,7 @@ fn a_run_is_trained_anew_where_its_rows_or_its_base_model_hold_something_else() 
         "--config",
         "sft-synth-vc.toml",
         "--vary",
-        "train.warn_after_silent_updates=5",
+        "data.workers=3",
     ];
     for change in [
         "data.train=\"train.jsonl\"",
