@@ -19,6 +19,8 @@ pub mod rng;
 
 pub mod prefetch;
 
+pub mod out_file;
+
 pub mod rollout;
 
 pub mod reward;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::out_file;
 use crate::report::chart::Chart;
 
 use super::failure::UsageError;
@@ -29,7 +30,7 @@ pub(super) fn check_chart_file(flag: &str, path: &Path) -> Result<(), UsageError
 /// It cannot be drawn, or the file not be written.
 pub(super) fn write_chart(path: &Path, chart: &Chart) -> anyhow::Result<()> {
     let bytes = if is_svg(path) { chart.svg()?.into_bytes() } else { chart.png()? };
-    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    out_file::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn is_svg(path: &Path) -> bool {

@@ -12,9 +12,11 @@ use crate::data::tasks::resolved;
 use crate::data::tasks::task;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, Summary};
-use crate::experiment::measure::{Measured, MeasuredModel, identity, measure};
+use crate::experiment::identity::of_evaluation;
+use crate::experiment::measure::{Measured, MeasuredModel, measure};
 use crate::interrupt::Interrupt;
 use crate::model::{device, source};
+use crate::out_file::Destination;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::reward::Rule;
 use crate::rollout::sampler::Sampler;
@@ -185,7 +187,7 @@ impl Asker {
         let display = ProgressDisplay::new(ProgressMode::Lines);
         let notes = display.notes();
         let notice = "stopping after this answer; press again to stop at once";
-        let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
+        let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
         Ok(Self { asked, device, dtype, interrupt, display })
     }
 
@@ -201,14 +203,17 @@ impl Asker {
         let mut on_progress = |answered: usize, right: usize| {
             self.display.note(&format!("{answered} of {n} answers, {right} right"));
         };
-        let identity = out.map(|_| identity(measured, &self.asked)).transpose()?;
+        let identity = out.map(|_| of_evaluation(measured, &self.asked)).transpose()?;
         let file = out.zip(identity.as_ref());
         match measure(measured, &self.asked, file, &self.interrupt, &mut on_progress)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
-                let next = match out {
-                    Some(_) => "the same command goes on from here",
-                    None => "with --out the same command could go on from here",
+                let is_kept =
+                    out.is_some_and(|out| matches!(Destination::of(out), Ok(Destination::File(_))));
+                let next = if is_kept {
+                    "the same command goes on from here"
+                } else {
+                    "with a file as --out the same command could go on from here"
                 };
                 self.display.note(&format!("interrupted; {next}"));
                 Ok(None)

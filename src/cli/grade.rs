@@ -1,13 +1,13 @@
 //! `othink grade`: from flags to rewards, offline.
 //! Not here: the rules (`reward`), the file's form (`data`), going through it (`eval::grading`).
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use crate::eval::grading::{GradedCompletion, GradingSummary, UnparsableGolds, grade_file};
+use crate::out_file::OutFile;
 use crate::reward::Rule;
 
 use super::failure::UsageError;
@@ -58,10 +58,13 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     }
     let golds =
         if args.allow_unparsable { UnparsableGolds::Count } else { UnparsableGolds::Refuse };
-    let mut out = args.out.as_deref().map(GradedFile::new);
+    let name = args.out.as_deref().unwrap_or(Path::new("")).display();
+    let writing = || format!("writing {name}");
+    let mut out = args.out.as_deref().map(OutFile::create).transpose().with_context(writing)?;
     let mut on_graded = |graded: &GradedCompletion| -> anyhow::Result<()> {
         if let Some(out) = &mut out {
-            out.append(graded)?;
+            serde_json::to_writer(&mut *out, &graded.fields).with_context(writing)?;
+            out.write_all(b"\n").with_context(writing)?;
         }
         if args.explain {
             printer.line(explained(graded))?;
@@ -70,7 +73,7 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     };
     let summary = grade_file(&args.input, args.rule, golds, &mut on_graded)?;
     if let Some(out) = out {
-        out.finish()?;
+        out.finish().with_context(writing)?;
     }
     if args.json {
         printer.json(&summary)?;
@@ -119,34 +122,4 @@ fn table(summary: &GradingSummary) -> String {
     let rows: Vec<String> =
         rows.into_iter().map(|(name, value)| format!("{name:<12} {value}")).collect();
     rows.join("\n")
-}
-
-/// The graded lines; begun when there is something to write.
-struct GradedFile<'a> {
-    path: &'a Path,
-    file: Option<BufWriter<File>>,
-}
-
-impl<'a> GradedFile<'a> {
-    fn new(path: &'a Path) -> Self {
-        Self { path, file: None }
-    }
-
-    fn append(&mut self, graded: &GradedCompletion) -> anyhow::Result<()> {
-        let attempt = || format!("writing {}", self.path.display());
-        let file = match &mut self.file {
-            Some(file) => file,
-            unopened => {
-                let file = File::create(self.path).with_context(attempt)?;
-                unopened.insert(BufWriter::new(file))
-            }
-        };
-        serde_json::to_writer(&mut *file, &graded.fields).with_context(attempt)?;
-        file.write_all(b"\n").with_context(attempt)
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        let Some(mut file) = self.file else { return Ok(()) };
-        file.flush().with_context(|| format!("writing {}", self.path.display()))
-    }
 }

@@ -17,6 +17,7 @@ use crate::processor::{Content, Message, Processor, ProcessorError, parse_chat};
 use crate::rollout::sampler::Sampler;
 use crate::rollout::single::{self, SingleSettings};
 
+use super::dump::dump;
 use super::failure::UsageError;
 use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
@@ -171,7 +172,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
 
     let completion = single::answer(&model, &processor, &prompt, &request.settings())?;
     if let Some(path) = &request.dump {
-        single::dump(&model, &prompt, &completion, path)?;
+        dump(&model, &prompt, &completion, path)?;
     }
     let text = processor.decode(&completion.token_ids, true)?;
     if request.json {

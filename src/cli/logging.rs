@@ -26,6 +26,8 @@ pub(super) fn install() -> Result<(), UsageError> {
         .with_writer(std::io::stderr)
         .with_ansi(uses_color())
         .with_target(false)
+        // The report of a line that cannot be written would be a panic: its terminal has gone.
+        .log_internal_errors(false)
         .without_time();
     if subscriber.try_init().is_err() {
         tracing::debug!("a log subscriber is installed already");

@@ -6,6 +6,7 @@
 mod against;
 mod chart_file;
 pub mod cross_eval;
+mod dump;
 pub mod eval;
 mod exit_status;
 mod failure;

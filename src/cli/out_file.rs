@@ -1,23 +1,32 @@
-//! Files that a command is asked to write, checked before it begins to compute.
-//! Not here: the run's folder (`train`).
+//! Flags that name a file to write, checked before the command begins to compute.
+//! Not here: writing it (`crate::out_file`); the run's folder (`train`).
 
 use std::path::Path;
 
 use super::failure::UsageError;
+use crate::out_file::Destination;
 
-/// Checks that `path` can be a file in a folder that there is; nothing is created.
+/// Checks that `path` leads to what can be written; nothing is created.
 ///
 /// # Errors
-/// It is a folder, or its own folder is not there.
+/// It leads to a folder, nowhere, or to a file whose own folder is not there.
 pub(super) fn check_out_file(flag: &str, path: &Path) -> Result<(), UsageError> {
-    if path.is_dir() {
-        let problem = format!("{flag} {}: found a folder, expected a file", path.display());
+    let name = path.display();
+    let file = match Destination::of(path) {
+        Ok(Destination::File(file)) => file,
+        Ok(Destination::Through(_) | Destination::Stdout) => return Ok(()),
+        Err(error) => {
+            return Err(UsageError::new(format!("{flag} {name}: {error}"), "name another file"));
+        }
+    };
+    if file.is_dir() {
+        let problem = format!("{flag} {name}: found a folder, expected a file");
         return Err(UsageError::new(problem, "name a file in it"));
     }
-    match path.parent() {
+    match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
-            let (path, parent) = (path.display(), parent.display());
-            let problem = format!("{flag} {path}: found no folder {parent}, expected one");
+            let problem =
+                format!("{flag} {name}: found no folder {}, expected one", parent.display());
             Err(UsageError::new(problem, "create the folder first"))
         }
         Some(_) | None => Ok(()),

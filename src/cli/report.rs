@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::out_file;
 use crate::report::curves::{NamedChart, charts};
 use crate::report::page::page;
 use crate::report::recorded_run::read_runs;
@@ -124,5 +125,5 @@ fn write_plots(folder: &Path, charts: &[NamedChart]) -> anyhow::Result<Vec<PathB
 }
 
 fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
-    std::fs::write(path, contents).with_context(|| format!("writing {}", path.display()))
+    out_file::write(path, contents).with_context(|| format!("writing {}", path.display()))
 }

@@ -31,10 +31,10 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The folder of runs, once the flags are known to be good; Ctrl-C saves and ends what is under way.
+    /// The folder of runs, once the flags are known to be good; Ctrl-C and the like save and end what is under way.
     ///
     /// # Errors
-    /// The plot cannot be a file, or the system refuses the handler of Ctrl-C.
+    /// The plot cannot be a file, or the system refuses the handlers of signals.
     pub(super) fn open(&self) -> anyhow::Result<RunStore> {
         if let Some(plot) = &self.plot {
             check_chart_file("--plot", plot)?;
@@ -42,7 +42,7 @@ impl StoreArgs {
         let mode = if self.quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
         let notes = ProgressDisplay::new(mode).notes();
         let notice = "saving; the same command goes on from here; press again to stop at once";
-        let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
+        let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
         Ok(RunStore::new(self.runs.clone(), interrupt, mode))
     }
 

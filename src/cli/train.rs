@@ -87,7 +87,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let mut display = ProgressDisplay::new(mode);
     let notes = display.notes();
     let notice = "finishing the update, then saving; press again to stop at once";
-    let interrupt = Interrupt::on_ctrl_c(notice, move |text| notes.note(text))?;
+    let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
     match train(&config, &TrainOptions { out, resume }, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {
             printer.line(checkpoint.display())?;

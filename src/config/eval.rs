@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rollout::MAX_BATCH;
+use super::rollout::DEFAULT_MAX_BATCH;
 use super::violation::{Violation, at_least_one, require};
 use crate::reward::Rule;
 
@@ -37,7 +37,7 @@ pub struct EvalConfig {
     /// Images with more pixels are shrunk; without it, the task or the checkpoint says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<usize>,
-    /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the answers.
+    /// Sequences decoded at a time; what `rollout.max_batch` changes for completions, it changes for answers.
     pub max_batch: usize,
     /// Measures before the first update.
     pub before_training: bool,
@@ -57,7 +57,7 @@ impl Default for EvalConfig {
             max_new_tokens: None, // R1-V: 256 for counting, 1024 for geometry
             min_pixels: None,     // R1-V evaluates with the checkpoint's own limits
             max_pixels: None,
-            max_batch: MAX_BATCH,
+            max_batch: DEFAULT_MAX_BATCH,
             before_training: false, // R1-V evaluates by separate scripts
             after_training: false,
         }
@@ -86,12 +86,6 @@ impl EvalConfig {
             "at least 784 and at least eval.min_pixels",
             "784 pixels make one merged patch, the least an image can have",
         )?;
-        require(
-            (1..=MAX_BATCH).contains(&self.max_batch),
-            "eval.max_batch",
-            self.max_batch,
-            &format!("a whole number from 1 to {MAX_BATCH}"),
-            "it bounds the sequences decoded at a time",
-        )
+        at_least_one("eval.max_batch", self.max_batch, "it bounds the sequences decoded at a time")
     }
 }

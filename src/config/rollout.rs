@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, at_least_one, fraction, positive, require};
-use crate::ops::MAX_ROWS_ONE_BY_ONE;
 
-/// The most sequences that are decoded at a time: beyond it a row would no longer be computed alone.
-pub(super) const MAX_BATCH: usize = MAX_ROWS_ONE_BY_ONE;
+/// Sequences decoded at a time where the run file does not say: a step reads every weight once, for all of them.
+pub(super) const DEFAULT_MAX_BATCH: usize = 64;
 
 /// `[rollout]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -30,7 +29,8 @@ pub struct RolloutConfig {
     pub max_new_tokens: usize,
     /// No stop token before that many tokens.
     pub min_new_tokens: usize,
-    /// Sequences decoded at a time, 1 to 64. Changes speed and memory, never the completions.
+    /// Sequences decoded at a time. Changes speed and memory, and never the completions where the CPU's kernels run; in
+    /// 16 bits and on a GPU it moves the last bits of the logits, and so some completions.
     pub max_batch: usize,
     /// Takes the completions from this file, a run's `completions.jsonl` with token ids, instead of sampling them.
     /// Relative paths start at the working folder.
@@ -48,7 +48,7 @@ impl Default for RolloutConfig {
             repetition_penalty: 1.0, // TRL: off
             max_new_tokens: 512,     // R1-V's README: --max_completion_length 512
             min_new_tokens: 0,
-            max_batch: MAX_BATCH,
+            max_batch: DEFAULT_MAX_BATCH,
             replay: None,
         }
     }
@@ -85,11 +85,9 @@ impl RolloutConfig {
             &format!("at most rollout.max_new_tokens ({})", self.max_new_tokens),
             "0 lets a completion end at once",
         )?;
-        require(
-            (1..=MAX_BATCH).contains(&self.max_batch),
+        at_least_one(
             "rollout.max_batch",
             self.max_batch,
-            &format!("a whole number from 1 to {MAX_BATCH}"),
             "it bounds the sequences decoded at a time, not those of an update",
         )
     }

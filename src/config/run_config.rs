@@ -290,7 +290,7 @@ mod tests {
             "rollout.repetition_penalty=0",
             "rollout.max_new_tokens=0",
             "rollout.min_new_tokens=513",
-            "rollout.max_batch=65",
+            "rollout.max_batch=0",
             "rollout.replay=",
             "optim.lr=0",
             "optim.betas=[0.9, 1.0]",

@@ -74,7 +74,8 @@ impl DrawnRows {
         &self.name
     }
 
-    pub(super) fn describe(&self) -> String {
+    /// All that decides the rows, but for the program's version of the task.
+    pub fn describe(&self) -> String {
         let Self { name, n_rows, seed, image_size, .. } = self;
         format!("{name}, {n_rows} rows, seed {seed}, {image_size} pixels")
     }

@@ -154,14 +154,6 @@ impl Dataset {
         }
     }
 
-    /// What tells the rows from others in a few words: equal words, equal rows, as far as names and numbers tell.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Listed(rows) => format!("{}, {} rows", rows.name(), rows.len()),
-            Self::Drawn(rows) => rows.describe(),
-        }
-    }
-
     /// Row `idx`, from 0. Fetching a row twice gives equal samples.
     ///
     /// # Errors

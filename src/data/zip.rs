@@ -101,6 +101,15 @@ impl PictureArchive {
         Ok(bytes)
     }
 
+    /// The size and the CRC-32 of an entry that was found, as the directory has them; reading it compares them.
+    ///
+    /// # Errors
+    /// The archive's directory cannot be read.
+    pub fn checksum(&self, entry_idx: usize) -> Result<(u64, u32), DataError> {
+        let entry = self.entry(entry_idx)?;
+        Ok((entry.size(), entry.crc32()))
+    }
+
     /// The name of an entry that was found, for messages.
     pub fn name(&self, entry_idx: usize) -> String {
         self.entry(entry_idx).map_or_else(|_| String::new(), |entry| entry_name(&entry))

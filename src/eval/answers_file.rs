@@ -3,15 +3,17 @@
 //!
 //! While an evaluation goes on its answers stand in `FILE.partial`, whose first line says which evaluation it is. An
 //! interrupted evaluation is continued from there by the same command. At the end the answers are put in the data's
-//! order, the file takes its own name in one step and the partial one goes.
+//! order, the file takes its own name in one step and the partial one goes. A device or a pipe gets the answers at the
+//! end, and keeps none before.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
+use crate::out_file::{self, Destination, with_ending};
 
 /// What is wrong with a file of answers.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +61,19 @@ pub enum AnswersFileError {
 #[derive(Debug)]
 pub struct AnswersFile {
     path: PathBuf,
-    partial: PathBuf,
-    /// The first line of the partial file.
+    /// None where the path leads to a device or a pipe.
+    partial: Option<PartialFile>,
+}
+
+/// Where answers are kept until the evaluation ends.
+#[derive(Debug)]
+struct PartialFile {
+    path: PathBuf,
+    /// Its first line.
     identity: String,
-    /// Bytes of the partial file up to the end of its last whole line.
+    /// Bytes up to the end of its last whole line.
     good_bytes: u64,
-    /// The partial file, once there is something to write.
+    /// The file, once there is something to write.
     file: Option<File>,
 }
 
@@ -77,31 +86,30 @@ impl AnswersFile {
     /// # Errors
     /// The partial file is of another evaluation, damaged, or cannot be read.
     pub fn open(path: &Path, identity: &Value) -> Result<(Self, Vec<Answer>), AnswersFileError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = PathBuf::from(name);
+        let destination = Destination::of(path).map_err(failed("read", path))?;
+        let path = path.to_owned();
+        let Destination::File(own) = destination else {
+            return Ok((Self { path, partial: None }, Vec::new()));
+        };
+        let partial = with_ending(&own, ".partial");
         let (answers, good_bytes) = match File::open(&partial) {
             Ok(file) => read_partial(&partial, file, identity)?,
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), 0),
             Err(error) => return Err(failed("read", &partial)(error)),
         };
-        let (path, identity) = (path.to_owned(), identity.to_string());
-        Ok((Self { path, partial, identity, good_bytes, file: None }, answers))
+        let identity = identity.to_string();
+        let partial = PartialFile { path: partial, identity, good_bytes, file: None };
+        Ok((Self { path, partial: Some(partial) }, answers))
     }
 
-    /// Appends an answer; it is kept whatever happens afterwards.
+    /// Appends an answer; in a regular file it is kept whatever happens afterwards.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn append(&mut self, answer: &Answer) -> Result<(), AnswersFileError> {
-        let written = lines(std::slice::from_ref(answer)).and_then(|line| {
-            let file = match &mut self.file {
-                Some(file) => file,
-                unopened => unopened.insert(begin(&self.partial, self.good_bytes, &self.identity)?),
-            };
-            file.write_all(&line)
-        });
-        written.map_err(failed("write", &self.partial))
+        let Some(partial) = &mut self.partial else { return Ok(()) };
+        let written = lines(std::slice::from_ref(answer)).and_then(|line| partial.append(&line));
+        written.map_err(failed("write", &partial.path))
     }
 
     /// Writes all answers under the file's own name.
@@ -109,23 +117,28 @@ impl AnswersFile {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(self, answers: &[Answer]) -> Result<(), AnswersFileError> {
-        let Self { path, partial, file, good_bytes, .. } = self;
-        let has_partial = file.is_some() || good_bytes > 0;
-        drop(file);
-        let mut name = path.as_os_str().to_owned();
-        name.push(".tmp");
-        let temporary = PathBuf::from(name);
-        let written = lines(answers).and_then(|lines| {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&lines)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        });
+        let Self { path, partial } = self;
+        let written = lines(answers).and_then(|lines| out_file::write(&path, &lines));
         written.map_err(failed("write", &path))?;
-        if has_partial {
-            fs::remove_file(&partial).map_err(failed("remove", &partial))?;
+        match partial {
+            Some(PartialFile { path, file, good_bytes, .. })
+                if file.is_some() || good_bytes > 0 =>
+            {
+                drop(file);
+                fs::remove_file(&path).map_err(failed("remove", &path))
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+impl PartialFile {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            unopened => unopened.insert(begin(&self.path, self.good_bytes, &self.identity)?),
+        };
+        file.write_all(line)
     }
 }
 
@@ -194,9 +207,9 @@ fn require_same(path: &Path, line: &str, identity: &Value) -> Result<(), Answers
         return Ok(());
     }
     let spell = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-    let keys = identity.as_object().into_iter().flat_map(|fields| fields.keys());
-    let key = keys.into_iter().find(|key| found.get(*key) != identity.get(*key));
-    let key = key.map_or("a field of a later version", String::as_str);
+    let keys = [identity, &found].map(Value::as_object).into_iter().flatten();
+    let key = keys.flat_map(Map::keys).find(|key| found.get(*key) != identity.get(*key));
+    let key = key.map_or("its first line", String::as_str);
     Err(AnswersFileError::OtherEvaluation {
         path: path.to_owned(),
         key: key.to_owned(),
@@ -252,7 +265,7 @@ mod tests {
         assert!(given.is_empty());
         file.append(&answer(4)).unwrap();
         file.append(&answer(0)).unwrap();
-        file.file.as_mut().unwrap().write_all(b"{\"id\": \"half a li").unwrap();
+        file.partial.as_mut().unwrap().append(b"{\"id\": \"half a li").unwrap();
         drop(file);
         assert!(!path.exists(), "nothing stands under its own name before the end");
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const AHEAD: usize = 8;
 pub struct EvalSettings {
     /// Answers are cut off there.
     pub max_new_tokens: usize,
-    /// Answers decoded at a time; changes speed and memory alone.
+    /// Answers decoded at a time; changes speed and memory, and on the plain path the last bits.
     pub max_batch: usize,
     /// The task's own rule, which decides `accuracy`; `answer-tag` is reported beside it.
     pub rule: Rule,
@@ -79,13 +79,13 @@ pub fn evaluate(
     let open = Arc::new(open_questions(n, settings.samples, &answers));
     let n_open: usize = open.iter().map(|(_, samples)| samples.len()).sum();
     let mut prepared = prepared(model, processor, questions, settings, &open)?;
-    // Rows that are being answered, and what went wrong with one: both sides of the generation need them.
-    let asked: RefCell<Vec<(usize, Arc<Sample>)>> = RefCell::default();
+    // What is being answered, and what went wrong with it: both sides of the generation need them.
+    let asked: RefCell<Asked> = RefCell::default();
     let failed: RefCell<Option<EvalError>> = RefCell::default();
     let mut requests = std::iter::from_fn(|| match prepared.next()? {
         Ok((question, sample, prompt)) => {
             let (row, samples) = &open[question];
-            asked.borrow_mut().push((question, Arc::new(sample)));
+            asked.borrow_mut().begin(question, sample, samples.len());
             let stream = |&idx: &usize| {
                 Stream::new(settings.seed, Purpose::Evaluation, 0, *row as u32, idx as u32)
             };
@@ -101,10 +101,9 @@ pub fn evaluate(
         let Event::Ended { request, completion, sampled } = event else {
             return ControlFlow::Continue(());
         };
-        let (question, sample) = asked.borrow()[request].clone();
-        let (row, samples) = &open[question];
-        let told = processor.decode(&sampled.token_ids, true).map_err(EvalError::from);
-        let told = told.and_then(|text| {
+        let told = asked.borrow_mut().end_one(request).and_then(|(question, sample)| {
+            let (row, samples) = &open[question];
+            let text = processor.decode(&sampled.token_ids, true)?;
             let place = (*row, samples[completion]);
             let answer = Answer::grade(&sample, place, (&sampled, text), settings.rule);
             let flow = on_answer(&answer)?;
@@ -125,6 +124,46 @@ pub fn evaluate(
     }
     answers.sort_by_key(Answer::place);
     Ok(answers)
+}
+
+/// The questions that are being answered.
+#[derive(Debug, Default)]
+struct Asked {
+    n_begun: usize,
+    /// By their requests, which are counted as they began.
+    questions: BTreeMap<usize, AskedQuestion>,
+}
+
+#[derive(Debug)]
+struct AskedQuestion {
+    /// Its place among the open questions.
+    question: usize,
+    sample: Arc<Sample>,
+    /// Answers that have not ended.
+    n_left: usize,
+}
+
+impl Asked {
+    fn begin(&mut self, question: usize, sample: Sample, n_answers: usize) {
+        let asked = AskedQuestion { question, sample: Arc::new(sample), n_left: n_answers };
+        self.questions.insert(self.n_begun, asked);
+        self.n_begun += 1;
+    }
+
+    /// The question that an answer which has ended belongs to, with its row; let go of with its last answer.
+    fn end_one(&mut self, request: usize) -> Result<(usize, Arc<Sample>), EvalError> {
+        let Some(asked) = self.questions.get_mut(&request) else {
+            return Err(EvalError::Tensor(candle_core::Error::Msg(format!(
+                "an answer to request {request}, which is not being answered"
+            ))));
+        };
+        asked.n_left -= 1;
+        let found = (asked.question, Arc::clone(&asked.sample));
+        if asked.n_left == 0 {
+            self.questions.remove(&request);
+        }
+        Ok(found)
+    }
 }
 
 /// Rows with the answers that are missing.
@@ -174,5 +213,33 @@ fn generation_settings(
         max_new_tokens: settings.max_new_tokens,
         stop_ids: processor.special().stop_ids.clone(),
         max_batch: settings.max_batch.min(n_open),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_held_from_its_question_to_its_last_answer_and_no_longer() {
+        let sample = |id: &str| Sample {
+            id: id.to_owned(),
+            images: Vec::new(),
+            problem: "?".to_owned(),
+            solution: "1".to_owned(),
+            demonstration: None,
+        };
+        let mut asked = Asked::default();
+        asked.begin(7, sample("a"), 2);
+        asked.begin(8, sample("b"), 1);
+        let (question, row) = asked.end_one(0).unwrap();
+        assert_eq!((question, row.id.as_str()), (7, "a"));
+        let [a, b] = [0, 1].map(|request| Arc::downgrade(&asked.questions[&request].sample));
+        drop(row);
+        assert!(asked.end_one(1).unwrap().1.id == "b" && b.upgrade().is_none());
+        assert!(a.upgrade().is_some()); // one answer is left
+        assert_eq!(asked.end_one(0).unwrap().0, 7);
+        assert!(a.upgrade().is_none());
+        assert!(asked.end_one(0).is_err());
     }
 }

@@ -27,21 +27,27 @@ pub struct PairedComparison {
     pub p_value: f64,
 }
 
-/// Compares the answers of two models, question by question; questions are told apart by their identifiers, and
-/// only the first answer to each counts.
+/// Compares the answers of two models, question by question; the same question has the same identifier, text and
+/// solution, and only the first answer to each counts.
 pub fn compare(first: &[Answer], second: &[Answer]) -> PairedComparison {
-    let by_id = |answers: &[Answer]| -> BTreeMap<String, bool> {
-        let firsts = answers.iter().filter(|answer| answer.sample_idx == 0);
-        firsts.map(|answer| (answer.id.clone(), answer.is_correct())).collect()
-    };
-    let second = by_id(second);
+    let second = by_question(second);
     let mut counts = [[0_usize; 2]; 2];
-    for (id, first) in by_id(first) {
-        if let Some(&second) = second.get(&id) {
+    for (question, first) in by_question(first) {
+        if let Some(&second) = second.get(&question) {
             counts[usize::from(first)][usize::from(second)] += 1;
         }
     }
     from_counts(counts)
+}
+
+/// Whether each question was answered right, by identifier, text and solution.
+fn by_question(answers: &[Answer]) -> BTreeMap<[&str; 3], bool> {
+    let firsts = answers.iter().filter(|answer| answer.sample_idx == 0);
+    let named = firsts.map(|answer| {
+        let Answer { id, problem, solution, .. } = answer;
+        ([id, problem, solution].map(String::as_str), answer.is_correct())
+    });
+    named.collect()
 }
 
 /// `counts[first is right][second is right]`.

@@ -1,13 +1,14 @@
 //! One model on one set of questions: what has been answered is read, what has not is asked.
-//! Not here: asking (`eval`), which questions a run file means (`train::setup`).
+//! Not here: asking (`eval`), which questions a run file means (`eval::questions`), when two measurements are the same
+//! (`identity`).
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{ExperimentError, fingerprint};
+use super::ExperimentError;
 use crate::eval::answers_file::AnswersFile;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, Summary, evaluate, summarize};
@@ -44,42 +45,9 @@ pub enum Measured {
     Interrupted,
 }
 
-/// Everything that decides a model's answers: equal objects, equal answers.
-///
-/// # Errors
-/// A file of the model cannot be read.
-pub fn identity(
-    model: MeasuredModel,
-    asked: &EvaluationQuestions,
-) -> Result<Value, ExperimentError> {
-    let settings = &asked.settings;
-    let sampler = &settings.sampler;
-    let (min_pixels, max_pixels) = asked.pixel_limits;
-    Ok(json!({
-        "model": fingerprint::of_model(model.files)?,
-        "dtype": model.dtype.as_str(),
-        "task": asked.label,
-        "task_version": asked.task_version,
-        "split": asked.split.name(),
-        "data": asked.questions.dataset.describe(),
-        "template": asked.questions.template.question("{problem}"),
-        "rule": format!("{} v{}", settings.rule.name(), settings.rule.version()),
-        "max_new_tokens": settings.max_new_tokens,
-        "min_pixels": min_pixels,
-        "max_pixels": max_pixels,
-        "samples": settings.samples,
-        "temperature": sampler.temperature,
-        "top_k": sampler.top_k,
-        "top_p": sampler.top_p,
-        "min_p": sampler.min_p,
-        "repetition_penalty": sampler.repetition_penalty,
-        "seed": settings.seed,
-    }))
-}
-
 /// Measures a model.
 ///
-/// - `out`: the file of answers, and the [`identity`] of this measurement; while the file is unfinished, what it holds is
+/// - `out`: the file of answers, and the measurement's [identity](super::identity::of_evaluation); while the file is unfinished, what it holds is
 ///   not asked again
 /// - `on_progress`: hears now and then how many answers there are, and how many of them are right
 ///

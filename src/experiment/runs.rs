@@ -6,12 +6,12 @@
 //! RUNS/answers/vc-test-200-fedcba....jsonl   the answers of one model to one set of questions
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::measure::{Measured, MeasuredModel, identity, measure};
-use super::{ExperimentError, fingerprint};
+use super::measure::{Measured, MeasuredModel, measure};
+use super::{ExperimentError, fingerprint, identity};
 use crate::config::RunConfig;
 use crate::data::tasks::resolved;
 use crate::eval::answers_file::read_answers;
@@ -21,8 +21,9 @@ use crate::interrupt::Interrupt;
 use crate::model::device;
 use crate::model::files::ModelFiles;
 use crate::progress::{ProgressDisplay, ProgressMode};
-use crate::run_folder::folder::{finished_checkpoint, has_run};
-use crate::run_folder::identity::decisive_config;
+use crate::run_folder::checkpoint::{self, Damage};
+use crate::run_folder::folder::has_run;
+use crate::run_folder::{RunFolder, RunFolderError};
 use crate::train::run::{Ended, TrainOptions, train};
 
 /// A folder of runs and answers.
@@ -33,7 +34,7 @@ pub struct RunStore {
     mode: ProgressMode,
 }
 
-/// Something that Ctrl-C may have put off: the same command goes on from there.
+/// Something that Ctrl-C or a signal may have put off: the same command goes on from there.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<T> {
     /// Done, now or earlier.
@@ -69,25 +70,28 @@ impl RunStore {
     /// The folder of a run: task, method, seed, and a fingerprint of everything that decides the run's numbers.
     ///
     /// # Errors
-    /// There is no such task, or a path is not UTF-8.
+    /// There is no such task or device, or the base model or the rows cannot be read.
     pub fn folder_of(&self, config: &RunConfig) -> Result<PathBuf, ExperimentError> {
         let config = resolved(config)?;
-        let decisive = decisive_config(&config.resolved_toml()?)?;
         let data = config.data.task.as_deref().unwrap_or("file");
         let (method, seed) = (config.method.name(), config.train.seed);
-        let fingerprint = fingerprint::of_text(&decisive);
+        let fingerprint = fingerprint::of_text(&identity::of_run(&config)?.to_string());
         Ok(self.folder.join(format!("{data}-{method}-seed{seed}-{fingerprint}")))
     }
 
-    /// Trains a run that has not been trained, continues one that was interrupted, finds one that is finished.
+    /// Trains a run that has not been trained, continues one that was interrupted, finds one that is finished and whole.
     ///
     /// # Errors
     /// The run's own.
     pub fn train(&self, config: &RunConfig) -> Result<Outcome<FinishedRun>, ExperimentError> {
         let folder = self.folder_of(config)?;
-        if let Some(checkpoint) = finished_checkpoint(&folder)? {
-            self.note(&format!("{}: trained already", folder.display()));
-            return Ok(Outcome::Done(FinishedRun { folder, checkpoint }));
+        match checkpoint::finished(&folder)? {
+            Some(Ok(checkpoint)) => {
+                self.note(&format!("{}: trained already", folder.display()));
+                return Ok(Outcome::Done(FinishedRun { folder, checkpoint }));
+            }
+            Some(Err(damage)) => self.ready_to_resume(config, &folder, &damage)?,
+            None => {}
         }
         let resume = has_run(&folder);
         self.note(&format!(
@@ -99,6 +103,27 @@ impl RunStore {
         match train(config, &options, &self.interrupt, &mut ProgressDisplay::new(self.mode))? {
             Ended::Finished(checkpoint) => Ok(Outcome::Done(FinishedRun { folder, checkpoint })),
             Ended::Interrupted(_) => Ok(Outcome::Interrupted),
+        }
+    }
+
+    /// Lets a finished run with a damaged last checkpoint start over where it has no other to go on from.
+    fn ready_to_resume(
+        &self,
+        config: &RunConfig,
+        path: &Path,
+        damage: &Damage,
+    ) -> Result<(), ExperimentError> {
+        let config = resolved(config)?;
+        let kernels = identity::runs_on_kernels(&config)?;
+        let folder = RunFolder::reopen(path, &config.resolved_toml()?, kernels)?;
+        match checkpoint::latest(&folder) {
+            Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
+                let warning = format!("{damage}; there is none to go on from, so it starts over");
+                ProgressDisplay::new(self.mode).warn(&warning);
+                Ok(checkpoint::remove_all(&folder)?)
+            }
+            // Training names the damage, or whatever else is wrong, when it looks for itself.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -117,7 +142,7 @@ impl RunStore {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let model = MeasuredModel { files, dtype, device: &device };
-        let identity = identity(model, asked)?;
+        let identity = identity::of_evaluation(model, asked)?;
         let path = self.answers_path(&identity, asked)?;
         if path.is_file() {
             let summary = summarize(&asked.label, asked.settings.rule, &read_answers(&path)?);
@@ -152,5 +177,28 @@ impl RunStore {
 
     fn note(&self, text: &str) {
         ProgressDisplay::new(self.mode).note(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(changes: &[&str]) -> PathBuf {
+        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+        let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+        let store = RunStore::new(PathBuf::new(), Interrupt::default(), ProgressMode::Quiet);
+        store.folder_of(&config).unwrap()
+    }
+
+    #[test]
+    fn runs_share_a_folder_where_they_compute_the_same_to_the_bit() {
+        for (dtype, sharing) in [("model.dtype=f32", true), ("model.dtype=bf16", false)] {
+            let fewer_at_a_time = folder(&[dtype, "rollout.max_batch=3"]);
+            assert_eq!(fewer_at_a_time == folder(&[dtype]), sharing, "{dtype}");
+            let micro_batches = folder(&[dtype, "train.tokens_per_micro_batch=999"]);
+            assert_ne!(micro_batches, folder(&[dtype]));
+            assert_eq!(folder(&[dtype, "data.workers=3"]), folder(&[dtype]));
+        }
     }
 }

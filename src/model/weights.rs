@@ -122,9 +122,12 @@ fn open(files: &ModelFiles) -> Result<Checkpoint, ModelError> {
 /// # Errors
 /// The index exists and cannot be read.
 pub fn weight_files(files: &ModelFiles) -> Result<Vec<String>, ModelError> {
-    let Some(index) = read_object(files, INDEX_FILE)? else {
-        return Ok(vec![SINGLE_FILE.to_owned()]);
-    };
+    let single = vec![SINGLE_FILE.to_owned()];
+    let unreadable = |source| ModelError::Read { file: files.describe(SINGLE_FILE), source };
+    if files.open(SINGLE_FILE).map_err(unreadable)?.is_some() {
+        return Ok(single);
+    }
+    let Some(index) = read_object(files, INDEX_FILE)? else { return Ok(single) };
     let listed = read_weight_map(&index).unwrap_or_default();
     let shards: BTreeSet<&str> = listed.into_iter().map(|(_, shard)| shard).collect();
     Ok(shards.into_iter().map(str::to_owned).collect())

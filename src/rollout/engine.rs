@@ -1,23 +1,17 @@
 //! Continuous batching: prompts are computed once, their completions decode together, a finished one
-//! leaves its place to a waiting one.
-//! Not here: choosing a token (`sampler`), the model's arithmetic (`model::decoding`), scoring (`reward`).
-//!
-//! A completion's tokens depend on its prompt, its random stream and the settings alone, never on what
-//! else is being decoded: prompts are computed one by one, and the kernels of a decoding step treat
-//! every row by itself. (On the plain path, CUDA and 16 bits, this holds up to the rounding of a
-//! matrix product of another height.)
+//! leaves its slot to a waiting one.
+//! Not here: which completion decodes when (`schedule`), making tokens (`decoder`), scoring (`reward`).
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use candle_core::{Result, bail};
-use rayon::prelude::*;
 
-use super::sampler::{Sampled, Sampler, Suppressed};
-use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
+use super::decoder::{CompletionId, Decoder};
+use super::host_decoder::HostDecoder;
+use super::sampler::{Sampler, Suppressed};
+use super::schedule::{Arrived, Next, Schedule};
 use crate::model::qwen2_vl::Qwen2Vl;
-use crate::ops::MAX_ROWS_ONE_BY_ONE;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
@@ -32,7 +26,7 @@ pub struct GenerationSettings {
     pub max_new_tokens: usize,
     /// Tokens that end a completion; the token stays part of it.
     pub stop_ids: Vec<u32>,
-    /// Completions decoded at once, at most [`MAX_ROWS_ONE_BY_ONE`].
+    /// Completions decoded at a time, at least 1.
     pub max_batch: usize,
 }
 
@@ -60,7 +54,7 @@ pub struct Completion {
 /// What is told of a generation as it goes on.
 #[derive(Debug)]
 pub enum Event {
-    /// A step has made so many tokens.
+    /// So many tokens have been made.
     Tokens(usize),
     /// A completion has ended.
     Ended {
@@ -73,23 +67,8 @@ pub enum Event {
     },
 }
 
-/// A completion that is being decoded.
-struct Active {
-    request: usize,
-    completion: usize,
-    slot: usize,
-    stream: Stream,
-    /// The prompt's tokens, where the sampler looks back at them.
-    prompt_ids: Vec<u32>,
-    /// The position of the first token after the prompt.
-    next_position: u32,
-    row: DecodeRow,
-    token_ids: Vec<u32>,
-    logps: Vec<f32>,
-}
-
-/// Samples the completions of all requests: `[request][completion]`. `on_tokens` hears of every
-/// decoding step how many tokens it made.
+/// Samples the completions of all requests: `[request][completion]`. `on_tokens` is told how many tokens have been made,
+/// as they are.
 ///
 /// # Errors
 /// Settings that cannot work, or the model's own.
@@ -120,10 +99,10 @@ pub fn generate(
     }
 }
 
-/// Samples the completions of requests as they are needed: the next request is asked for when a place is free, so
-/// that the places stay full to the last request and only prompts that are being answered are held.
+/// Samples the completions of requests as they are needed: the next request is asked for when a slot is free, so
+/// that the slots stay full to the last request and only prompts that are being answered are held.
 ///
-/// `on_event` hears of every completion when it ends; `Break` ends the generation there.
+/// `on_event` is told of every completion when it ends; `Break` ends the generation there.
 ///
 /// # Errors
 /// Settings that cannot work, or the model's own.
@@ -134,198 +113,269 @@ pub fn generate_each(
     on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<()> {
     settings.check()?;
-    let cache = model.suffix_cache(settings.max_batch * settings.max_new_tokens)?;
-    let mut free: Vec<usize> = (0..settings.max_batch).rev().collect();
-    let mut waiting = Waiting::new(requests);
-    let mut active: Vec<Active> = Vec::new();
+    let mut decoder = HostDecoder::new(model, settings)?;
+    generate_with(&mut decoder, requests, settings, on_event)
+}
+
+fn generate_with(
+    decoder: &mut dyn Decoder,
+    requests: &mut dyn Iterator<Item = Request<'_>>,
+    settings: &GenerationSettings,
+    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<()> {
+    let GenerationSettings { stop_ids, max_new_tokens, max_batch, .. } = settings;
+    let mut schedule = Schedule::new(*max_batch, stop_ids, *max_new_tokens);
     loop {
-        while let Some(slot) = free.pop() {
-            let Some(Admitted { active: new, mut logits }) =
-                waiting.admit(model, slot, settings)?
-            else {
-                free.push(slot);
-                break;
-            };
-            let first = settings.next_token(&mut logits, &new)?;
-            let ended = new.push(first, settings, &mut active, &mut free);
-            if tell(on_event, 1, ended.into_iter().collect()).is_break() {
-                return Ok(());
-            }
+        match schedule.next() {
+            Next::Request => match requests.next() {
+                Some(Request { prompt, streams }) => {
+                    decoder.prefill(&prompt)?;
+                    schedule.request(streams);
+                }
+                None => schedule.no_more_requests(),
+            },
+            Next::Admit(admission) => decoder.admit(admission)?,
+            Next::Step(rows) => decoder.step(&rows)?,
+            Next::Nothing => return Ok(()),
         }
-        if active.is_empty() {
-            return Ok(());
-        }
-        let tokens = next_tokens(model, &cache, &active, settings)?;
-        let n_tokens = tokens.len();
-        let mut ended = Vec::new();
-        for (mut row, token) in std::mem::take(&mut active).into_iter().zip(tokens) {
-            row.row.len += 1;
-            ended.extend(row.push(token, settings, &mut active, &mut free));
-        }
-        if tell(on_event, n_tokens, ended).is_break() {
+        let arrived = schedule.arrive(decoder.harvest()?);
+        if tell(on_event, arrived).is_break() {
             return Ok(());
         }
     }
 }
 
-/// One decoding step: the next token of every active completion.
-fn next_tokens(
-    model: &Qwen2Vl,
-    cache: &SuffixCache,
-    active: &[Active],
-    settings: &GenerationSettings,
-) -> Result<Vec<Sampled>> {
-    let rows: Vec<DecodeRow> = active.iter().map(|a| a.row.clone()).collect();
-    let logits = model.decode(cache, &rows)?;
-    let vocab = logits.dim(1)?;
-    let mut logits = logits.flatten_all()?.to_vec1::<f32>()?;
-    active
-        .par_iter()
-        .zip(logits.par_chunks_mut(vocab))
-        .map(|(active, logits)| settings.next_token(logits, active))
-        .collect()
-}
-
-fn tell(
-    on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    n_tokens: usize,
-    ended: Vec<Event>,
-) -> ControlFlow<()> {
-    on_event(Event::Tokens(n_tokens))?;
-    ended.into_iter().try_for_each(on_event)
+fn tell(on_event: &mut dyn FnMut(Event) -> ControlFlow<()>, arrived: Arrived) -> ControlFlow<()> {
+    if arrived.n_tokens > 0 {
+        on_event(Event::Tokens(arrived.n_tokens))?;
+    }
+    arrived.ended.into_iter().try_for_each(|(CompletionId { request, completion }, sampled)| {
+        on_event(Event::Ended { request, completion, sampled })
+    })
 }
 
 impl GenerationSettings {
     fn check(&self) -> Result<()> {
-        if self.max_batch == 0 || self.max_batch > MAX_ROWS_ONE_BY_ONE {
-            bail!("max_batch is {}, expected 1 to {MAX_ROWS_ONE_BY_ONE}", self.max_batch);
-        }
-        if self.max_new_tokens == 0 {
-            bail!("max_new_tokens is 0, expected at least 1");
+        for (name, value) in
+            [("max_batch", self.max_batch), ("max_new_tokens", self.max_new_tokens)]
+        {
+            if value == 0 {
+                bail!("{name} is 0, expected at least 1");
+            }
         }
         Ok(())
     }
-
-    /// Chooses the next token of `active` from its row of logits.
-    fn next_token(&self, logits: &mut [f32], active: &Active) -> Result<Sampled> {
-        let n = active.token_ids.len();
-        // Only the repetition penalty looks back, and copying a prompt for every token is not free.
-        let seen = if self.sampler.looks_back() {
-            [active.prompt_ids.as_slice(), &active.token_ids].concat()
-        } else {
-            Vec::new()
-        };
-        let uniform = active.stream.uniform(n as u32);
-        let sampled = self.sampler.sample(logits, &seen, self.suppressed.after(n), uniform);
-        sampled.map_err(candle_core::Error::wrap)
-    }
 }
 
-impl Active {
-    /// Appends a token. An ended completion leaves its slot and is returned; another joins the active ones.
-    fn push(
-        mut self,
-        sampled: Sampled,
-        settings: &GenerationSettings,
-        active: &mut Vec<Self>,
-        free: &mut Vec<usize>,
-    ) -> Option<Event> {
-        let Sampled { id: token, logp } = sampled;
-        self.row.token = token;
-        self.row.position = self.next_position + self.token_ids.len() as u32;
-        self.token_ids.push(token);
-        self.logps.push(logp);
-        let is_finished = settings.stop_ids.contains(&token);
-        if !is_finished && self.token_ids.len() < settings.max_new_tokens {
-            active.push(self);
-            return None;
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
+    use proptest::prelude::*;
+
+    use super::super::decoder::{Admission, Row, Token};
+    use super::super::sampler::Sampled;
+    use super::*;
+    use crate::rng::Purpose;
+
+    const STOP: u32 = 0;
+
+    /// How many tokens each completion has before its stop token: `[request][completion]`.
+    type Script = Vec<Vec<usize>>;
+
+    /// A decoder whose tokens are written down beforehand and reach the host `late` steps after they were made. It
+    /// does not know where a completion ends, and holds the schedule to what a decoder may rely on.
+    struct ScriptedDecoder {
+        script: Script,
+        n_slots: usize,
+        max_new_tokens: usize,
+        late: usize,
+        n_steps: usize,
+        n_prompts: usize,
+        in_slot: BTreeMap<usize, CompletionId>,
+        n_made: BTreeMap<CompletionId, usize>,
+        on_their_way: VecDeque<(usize, Token)>,
+    }
+
+    impl ScriptedDecoder {
+        fn make(&mut self, id: CompletionId) {
+            let n = self.n_made.entry(id).or_default();
+            let length = self.script[id.request][id.completion];
+            let token = if *n == length { STOP } else { scripted(id, *n) };
+            *n += 1;
+            assert!(*n <= self.max_new_tokens, "{id:?} has room for no token {n}");
+            let sampled = Sampled { id: token, logp: -(token as f32) };
+            self.on_their_way.push_back((self.n_steps, Token { id, sampled }));
         }
-        free.push(self.slot);
-        let Self { request, completion, token_ids, logps, .. } = self;
-        let sampled = Completion { token_ids, logps, is_finished };
-        Some(Event::Ended { request, completion, sampled })
-    }
-}
-
-/// Completions that have not begun.
-struct Waiting<'i, 'a> {
-    requests: &'i mut dyn Iterator<Item = Request<'a>>,
-    n_requests: usize,
-    current: Option<UnderWay>,
-}
-
-/// The request that completions are being begun of.
-struct UnderWay {
-    number: usize,
-    begun: Begun,
-    /// Those that have not begun, with their numbers.
-    streams: VecDeque<(usize, Stream)>,
-}
-
-/// A prompt that has been computed, with what its completions need of it.
-#[derive(Clone)]
-struct Begun {
-    prefilled: Prefilled,
-    prompt_ids: Vec<u32>,
-    next_position: u32,
-}
-
-/// A completion about to begin, with the logits of its first token.
-struct Admitted {
-    active: Active,
-    logits: Vec<f32>,
-}
-
-impl<'i, 'a> Waiting<'i, 'a> {
-    fn new(requests: &'i mut dyn Iterator<Item = Request<'a>>) -> Self {
-        Self { requests, n_requests: 0, current: None }
     }
 
-    /// The next completion, if one waits; its prompt is computed when its first completion begins.
-    fn admit(
-        &mut self,
-        model: &Qwen2Vl,
-        slot: usize,
-        settings: &GenerationSettings,
-    ) -> Result<Option<Admitted>> {
-        let (request, begun, completion, stream) = loop {
-            if let Some(UnderWay { number, begun, streams }) = &mut self.current
-                && let Some((completion, stream)) = streams.pop_front()
-            {
-                break (*number, begun.clone(), completion, stream);
+    /// A token that no other completion has in this place.
+    fn scripted(CompletionId { request, completion }: CompletionId, n: usize) -> u32 {
+        1 + (n + 100 * (completion + 100 * request)) as u32
+    }
+
+    impl Decoder for ScriptedDecoder {
+        fn prefill(&mut self, prompt: &Prompt) -> Result<()> {
+            assert_eq!(prompt.next_position, self.n_prompts as u32, "in order, each once");
+            self.n_prompts += 1;
+            Ok(())
+        }
+
+        fn admit(&mut self, Admission { row: Row { id, slot }, stream }: Admission) -> Result<()> {
+            assert_eq!(id.request + 1, self.n_prompts, "continues the latest prompt");
+            assert_eq!(stream, stream_of(id));
+            assert!(slot < self.n_slots);
+            assert!(!self.n_made.contains_key(&id), "{id:?} begins once");
+            self.in_slot.insert(slot, id);
+            self.make(id);
+            Ok(())
+        }
+
+        fn step(&mut self, rows: &[Row]) -> Result<()> {
+            self.n_steps += 1;
+            assert!(self.n_steps < 10_000, "the schedule never ends");
+            for row in rows {
+                assert_eq!(self.in_slot.get(&row.slot), Some(&row.id), "each in its own slot");
+                self.make(row.id);
             }
-            self.current = None;
-            let Some(Request { prompt, streams }) = self.requests.next() else { return Ok(None) };
-            let prefilled = model.prefill(&prompt)?;
-            let prompt_ids =
-                if settings.sampler.looks_back() { prompt.input_ids.clone() } else { Vec::new() };
-            let begun = Begun { prefilled, prompt_ids, next_position: prompt.next_position };
-            let streams = streams.into_iter().enumerate().collect();
-            self.current = Some(UnderWay { number: self.n_requests, begun, streams });
-            self.n_requests += 1;
+            let total: usize = self.script.iter().map(Vec::len).sum();
+            let all_begun = self.n_made.len() == total;
+            assert!(
+                rows.len() == self.n_slots || all_begun,
+                "a slot is free and a completion waits"
+            );
+            Ok(())
+        }
+
+        fn harvest(&mut self) -> Result<Vec<Token>> {
+            let mut tokens = Vec::new();
+            while let Some((made, token)) = self.on_their_way.front().copied()
+                && made + self.late <= self.n_steps
+            {
+                self.on_their_way.pop_front();
+                tokens.push(token);
+            }
+            Ok(tokens)
+        }
+    }
+
+    fn stream_of(id: CompletionId) -> Stream {
+        Stream::new(3, Purpose::Rollout, 0, id.request as u32, id.completion as u32)
+    }
+
+    fn requests(script: &Script) -> impl Iterator<Item = Request<'static>> {
+        script.iter().enumerate().map(|(request, completions)| {
+            let prompt = Prompt {
+                input_ids: Vec::new(),
+                positions: Vec::new(),
+                next_position: request as u32,
+                images: Vec::new(),
+                text: String::new(),
+            };
+            let ids = (0..completions.len()).map(|completion| CompletionId { request, completion });
+            Request { prompt: Cow::Owned(prompt), streams: ids.map(stream_of).collect() }
+        })
+    }
+
+    fn expected(id: CompletionId, length: usize, max_new_tokens: usize) -> Completion {
+        let is_finished = length < max_new_tokens;
+        let mut token_ids: Vec<u32> =
+            (0..length.min(max_new_tokens)).map(|n| scripted(id, n)).collect();
+        if is_finished {
+            token_ids.push(STOP);
+        }
+        let logps = token_ids.iter().map(|&token| -(token as f32)).collect();
+        Completion { token_ids, logps, is_finished }
+    }
+
+    fn settings(max_batch: usize, max_new_tokens: usize) -> GenerationSettings {
+        GenerationSettings {
+            sampler: Sampler::default(),
+            suppressed: Suppressed::new(&[], &[], 0),
+            max_new_tokens,
+            stop_ids: vec![STOP],
+            max_batch,
+        }
+    }
+
+    /// The shape of a generation: slots, tokens of a completion at most, steps that tokens are late.
+    type Shape = [usize; 3];
+
+    fn generate_scripted(
+        script: &Script,
+        [n_slots, max_new_tokens, late]: Shape,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> ScriptedDecoder {
+        let settings = settings(n_slots, max_new_tokens);
+        let mut decoder = ScriptedDecoder {
+            script: script.clone(),
+            n_slots,
+            max_new_tokens,
+            late,
+            n_steps: 0,
+            n_prompts: 0,
+            in_slot: BTreeMap::new(),
+            n_made: BTreeMap::new(),
+            on_their_way: VecDeque::new(),
         };
-        let room = settings.max_new_tokens;
-        let Begun { prefilled, prompt_ids, next_position } = begun;
-        let row = DecodeRow {
-            token: 0,
-            position: prefilled.next_position,
-            prompt: prefilled.cache.clone(),
-            start: slot * room,
-            len: 0,
+        generate_with(&mut decoder, &mut requests(script), &settings, on_event).unwrap();
+        decoder
+    }
+
+    proptest! {
+        #[test]
+        fn every_completion_ends_once_with_its_own_tokens_however_late_they_arrive(
+            script in prop::collection::vec(prop::collection::vec(0usize..9, 0..6), 0..6),
+            n_slots in 1usize..7,
+            max_new_tokens in 1usize..9,
+            late in 0usize..5,
+        ) {
+            let (mut found, mut n_tokens) = (BTreeMap::new(), 0);
+            let mut on_event = |event| {
+                match event {
+                    Event::Tokens(n) => n_tokens += n,
+                    Event::Ended { request, completion, sampled } => {
+                        let id = CompletionId { request, completion };
+                        assert!(found.insert(id, sampled).is_none(), "{id:?} ends once");
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            let shape = [n_slots, max_new_tokens, late];
+            let decoder = generate_scripted(&script, shape, &mut on_event);
+            let named = script.iter().enumerate().flat_map(|(request, lengths)| {
+                let id = move |completion| CompletionId { request, completion };
+                (0..).map(id).zip(lengths.iter().copied())
+            });
+            let all: BTreeMap<CompletionId, Completion> =
+                named.map(|(id, length)| (id, expected(id, length, max_new_tokens))).collect();
+            prop_assert_eq!(&found, &all);
+            prop_assert_eq!(n_tokens, all.values().map(|c| c.token_ids.len()).sum::<usize>());
+            // Nothing is made after an end but what the host could not know of.
+            for (id, completion) in &all {
+                prop_assert!(decoder.n_made[id] - completion.token_ids.len() <= late);
+            }
+        }
+    }
+
+    #[test]
+    fn settings_that_can_make_no_token_are_refused() {
+        assert!(settings(1, 1).check().is_ok());
+        assert!(settings(0, 1).check().is_err() && settings(1, 0).check().is_err());
+    }
+
+    #[test]
+    fn a_generation_ends_where_it_is_told_to() {
+        let mut n_ended = 0;
+        let mut on_event = |event| match event {
+            Event::Tokens(_) => ControlFlow::Continue(()),
+            Event::Ended { .. } => {
+                n_ended += 1;
+                ControlFlow::Break(())
+            }
         };
-        let (token_ids, logps) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        let logits = prefilled.logits.to_vec1::<f32>()?;
-        let active = Active {
-            request,
-            completion,
-            slot,
-            stream,
-            prompt_ids,
-            next_position,
-            row,
-            token_ids,
-            logps,
-        };
-        Ok(Some(Admitted { active, logits }))
+        let script = vec![vec![2, 2], vec![5]];
+        let decoder = generate_scripted(&script, [2, 9, 0], &mut on_event);
+        assert_eq!((n_ended, decoder.n_steps, decoder.n_prompts), (1, 2, 1));
     }
 }

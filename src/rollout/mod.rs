@@ -1,11 +1,15 @@
 //! Sampling completions.
 //!
-//! In reading order: choosing a token ([`sampler`], over a `distribution`), decoding many completions
-//! at once ([`engine`]), taking recorded ones instead ([`replay`]), answering one prompt ([`single`]).
+//! In reading order: choosing a token ([`sampler`], over a `distribution`), making the tokens of many completions
+//! (`decoder`, on the host `host_decoder`), which completion decodes when (`schedule`), the two together ([`engine`]);
+//! taking recorded completions instead ([`replay`]); answering one prompt ([`single`]).
 //! Not here: the model's arithmetic and its cache (`model::decoding`), scoring (`reward`).
 
+mod decoder;
 mod distribution;
 pub mod engine;
+mod host_decoder;
 pub mod replay;
 pub mod sampler;
+mod schedule;
 pub mod single;

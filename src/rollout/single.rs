@@ -1,20 +1,15 @@
-//! One answer to one prompt, and the tensors behind it in a file, for comparison with other programs.
+//! One answer to one prompt.
 //! Not here: many completions at once (`engine`), what is asked (`cli`, `eval`).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
-use candle_core::{Device, Result as TensorResult, Tensor};
 
 use super::engine::{Completion, GenerationSettings, Request, generate};
 use super::sampler::{Sampler, Suppressed};
-use crate::model::packed::{Group, Packed};
 use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::{Processor, Prompt};
 use crate::rng::{Purpose, Stream};
 
-/// Why there is no answer, or no file of its tensors.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SingleError {
@@ -34,14 +29,6 @@ pub enum SingleError {
     /// The tensor library.
     #[error("decoding an answer: {0}")]
     Tensor(#[from] candle_core::Error),
-    /// The file of tensors cannot be written.
-    #[error("cannot write {}: {source}\nhint: check free space and permissions", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the tensor library or the system said.
-        source: candle_core::Error,
-    },
 }
 
 /// How one answer is decoded.
@@ -91,63 +78,4 @@ pub fn answer(
         Some(completion) => Ok(completion),
         None => Err(candle_core::Error::Msg("no completion was decoded".to_owned()).into()),
     }
-}
-
-/// Writes the tensors of an answer to a safetensors file, which appears whole or not at all.
-///
-/// | tensor | shape | type |
-/// |---|---|---|
-/// | `input_ids` | `[T]` | i64 |
-/// | `position_ids` | `[3, T]`: time, height, width | i64 |
-/// | `pixel_values` | `[patches, patch_dim]`, normalised | f32 |
-/// | `image_grid_thw` | `[images, 3]`, patches | i64 |
-/// | `logits` | `[T, vocab]` of the prompt | f32 |
-/// | `completion_ids` | `[N]`, a stop token included | i64 |
-///
-/// # Errors
-/// The model's own, or the file cannot be written.
-pub fn dump(
-    model: &Qwen2Vl,
-    prompt: &Prompt,
-    completion: &Completion,
-    path: &Path,
-) -> Result<(), SingleError> {
-    let tensors = tensors(model, prompt, completion)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let written = candle_core::safetensors::save(&tensors, &temporary)
-        .and_then(|()| Ok(std::fs::rename(&temporary, path)?));
-    written.map_err(|source| {
-        // What is left of the attempt is of no use; that it cannot be removed either is no news.
-        std::fs::remove_file(&temporary).unwrap_or_default();
-        SingleError::Write { path: path.to_owned(), source }
-    })
-}
-
-fn tensors(
-    model: &Qwen2Vl,
-    prompt: &Prompt,
-    completion: &Completion,
-) -> TensorResult<HashMap<&'static str, Tensor>> {
-    let vision = &model.config().vision;
-    let token = model.config().image_token_id;
-    let group = Group { prompt, completions: Vec::new() };
-    let packed = Packed::new(&[group], token, vision.spatial_merge_size)?;
-    let logits = model.logits(&packed)?.to_device(&Device::Cpu)?; // [T, vocab]
-
-    let integers = |numbers: Vec<i64>| Tensor::new(numbers, &Device::Cpu);
-    let ids = |ids: &[u32]| integers(ids.iter().map(|&id| i64::from(id)).collect());
-    let axis = |axis: usize| ids(&prompt.positions.iter().map(|p| p[axis]).collect::<Vec<_>>());
-    let grid = packed.grids.iter().flatten().map(|&n| i64::try_from(n));
-    let grid = grid.collect::<Result<Vec<_>, _>>().map_err(candle_core::Error::wrap)?;
-    let n_patches = packed.pixel_values.len() / vision.patch_dim();
-    let pixels = (n_patches, vision.patch_dim());
-    Ok(HashMap::from([
-        ("input_ids", ids(&prompt.input_ids)?),
-        ("position_ids", Tensor::stack(&[axis(0)?, axis(1)?, axis(2)?], 0)?), // [3, T]
-        ("pixel_values", Tensor::from_vec(packed.pixel_values, pixels, &Device::Cpu)?),
-        ("image_grid_thw", integers(grid)?.reshape((packed.grids.len(), 3))?),
-        ("logits", logits),
-        ("completion_ids", ids(&completion.token_ids)?),
-    ]))
 }

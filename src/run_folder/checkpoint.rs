@@ -27,10 +27,11 @@ use serde_json::Value;
 use crate::model::files::ModelFiles;
 use crate::model::save::{self as model_save, write_shard};
 use crate::model::shard::Shard;
+use crate::out_file::with_ending;
 
 use super::durable::{self, failed, rename, sync_folder};
 use super::error::RunFolderError;
-use super::folder::RunFolder;
+use super::folder::{RunFolder, finished_checkpoint};
 use super::manifest::Manifest;
 
 const TRAINER: &str = "trainer";
@@ -124,7 +125,7 @@ pub fn save(
     std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
     let update = contents.progress.update;
     let path = parent.join(format!("step-{update:06}"));
-    let temporary = with_suffix(&path, TEMPORARY);
+    let temporary = with_ending(&path, TEMPORARY);
     remove_temporary(&temporary)?;
     let written = write_files(&temporary, contents).and_then(|()| appear(&temporary, &path));
     if let Err(error) = written {
@@ -167,6 +168,37 @@ pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, RunFolderError> {
         })
         .collect();
     Err(RunFolderError::NoWholeCheckpoint { path: parent, found: found.join("; ") })
+}
+
+/// The last checkpoint of a run whose updates are all done, or what is wrong with it; `None` where they are not done, or
+/// there is no run. Every file is read and compared with the manifest.
+///
+/// - `run`: the run's folder, which need not be locked
+///
+/// # Errors
+/// The run's folder cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Result<PathBuf, Damage>>, RunFolderError> {
+    let Some(path) = finished_checkpoint(run)? else { return Ok(None) };
+    let update = path.file_name().and_then(|name| update_of(name.to_str()?));
+    let inspected = match update {
+        Some(update) => inspect(&path, update).map(drop),
+        None => Err("it is not named as checkpoints are".to_owned()),
+    };
+    Ok(Some(match inspected {
+        Ok(()) => Ok(path),
+        Err(found) => Err(Damage { path, found }),
+    }))
+}
+
+/// Removes every checkpoint of a run that cannot go on from any: resumed, it starts over.
+///
+/// # Errors
+/// One cannot be removed.
+pub fn remove_all(folder: &RunFolder) -> Result<(), RunFolderError> {
+    for (_, path) in list(&folder.checkpoints())? {
+        remove_temporary(&set_aside(&path)?)?;
+    }
+    Ok(())
 }
 
 impl Loaded {
@@ -331,7 +363,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
 
 /// Takes a checkpoint's name away in one step, so that removing it leaves no half checkpoint.
 fn set_aside(path: &Path) -> Result<PathBuf, RunFolderError> {
-    let aside = with_suffix(path, &format!(".old{TEMPORARY}"));
+    let aside = with_ending(path, &format!(".old{TEMPORARY}"));
     remove_temporary(&aside)?;
     rename(path, &aside)?;
     Ok(aside)
@@ -343,12 +375,6 @@ fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Failing to remove what is no longer needed is no reason to stop a run.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
-use super::identity::require_same;
+use super::identity::{Difference, require_same};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -72,17 +72,29 @@ impl RunFolder {
     /// Opens the folder of a run that is to be continued.
     ///
     /// Where the given configuration differs in keys that change no number, the stored one becomes
-    /// the given one.
+    /// the given one; so it does, with a warning, where their last bits move.
     ///
     /// - `resolved_config`: as of [`RunFolder::create`]; [`stored_config`] is what the run began with
+    /// - `has_kernels`: as of [`crate::ops::has_kernels`], of the run's device and number format
     ///
     /// # Errors
     /// There is no run, another process uses it, it cannot be read, or its configuration differs;
     /// the error names the first key.
-    pub fn reopen(path: &Path, resolved_config: &str) -> Result<Self, RunFolderError> {
+    pub fn reopen(
+        path: &Path,
+        resolved_config: &str,
+        has_kernels: bool,
+    ) -> Result<Self, RunFolderError> {
         let stored = stored_config(path)?;
         let lock = lock(path)?;
-        require_same(&path.join(CONFIG), &stored, resolved_config)?;
+        let configs = [stored.as_str(), resolved_config];
+        for Difference { key, stored, given } in
+            require_same(&path.join(CONFIG), configs, has_kernels)?
+        {
+            tracing::warn!(
+                "{key} was {stored} and is {given}: from here on the run's last bits are not those of a run that kept it"
+            );
+        }
         if stored != resolved_config {
             replace(path, CONFIG, resolved_config.as_bytes())?;
         }
@@ -145,11 +157,11 @@ pub fn has_run(path: &Path) -> bool {
     path.join(CONFIG).is_file()
 }
 
-/// The last checkpoint of a run whose updates are all done; none where they are not, or there is no run.
+/// Where the last checkpoint of a run is whose updates are all done; none where they are not, or there is no run.
 ///
 /// # Errors
 /// The run's folder cannot be read.
-pub fn finished_checkpoint(path: &Path) -> Result<Option<PathBuf>, RunFolderError> {
+pub(super) fn finished_checkpoint(path: &Path) -> Result<Option<PathBuf>, RunFolderError> {
     let file = path.join(FINISHED);
     match std::fs::read_to_string(&file) {
         Ok(name) => {

@@ -7,56 +7,96 @@ use toml::{Table, Value};
 
 use super::error::RunFolderError;
 
-/// Keys that a run may be resumed with in another value: what they decide is how fast the run is,
-/// what it keeps and what it reports, not what it computes. `tokens_per_micro_batch` moves the last
-/// bits of a gradient's sum and is here all the same: lowering it is the way out of a full memory.
-const MAY_DIFFER: [&str; 13] = [
+/// Keys that decide how fast a run is, what it keeps and what it reports.
+const CHANGE_NO_NUMBER: [&str; 10] = [
     "data.prefetch",
     "data.workers",
     "eval.after_training",
-    "eval.max_batch",
     "model.activation_checkpointing",
-    "rollout.max_batch",
     "train.checkpoint_every",
     "train.eval_every",
     "train.keep",
     "train.record_token_ids",
     "train.save_optimizer",
-    "train.tokens_per_micro_batch",
     "train.warn_*",
 ];
 
-/// A resolved configuration without the keys that change no number: two runs with the same one compute the same.
+/// Keys that decide which completions decode beside each other: it changes no number where kernels treat every one by
+/// itself.
+const CHANGE_NEIGHBOURS: [&str; 2] = ["eval.max_batch", "rollout.max_batch"];
+
+/// Keys that change the order of a sum, and so the last bits of all that follows. A run may be resumed with another value
+/// all the same: it is the way out of a full memory.
+const CHANGE_LAST_BITS: [&str; 1] = ["train.tokens_per_micro_batch"];
+
+/// What another value of a key changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    NoNumber,
+    LastBits,
+    Numbers,
+}
+
+impl Change {
+    fn of(key: &str, has_kernels: bool) -> Self {
+        let is_among = |keys: &[&str]| {
+            keys.iter().any(|named| match named.strip_suffix('*') {
+                Some(prefix) => key.starts_with(prefix),
+                None => key == *named,
+            })
+        };
+        if is_among(&CHANGE_NO_NUMBER) || (has_kernels && is_among(&CHANGE_NEIGHBOURS)) {
+            Self::NoNumber
+        } else if is_among(&CHANGE_LAST_BITS) {
+            Self::LastBits
+        } else {
+            Self::Numbers
+        }
+    }
+}
+
+/// A resolved configuration without the keys that change no number: two runs with the same one compute the same, to the
+/// bit.
+///
+/// - `has_kernels`: as of [`crate::ops::has_kernels`]
 ///
 /// # Errors
 /// It is not TOML.
-pub fn decisive_config(resolved_config: &str) -> Result<String, RunFolderError> {
+pub fn decisive_config(resolved_config: &str, has_kernels: bool) -> Result<String, RunFolderError> {
     let parsed = resolved_config.parse::<Table>().map_err(|error| RunFolderError::Config {
         place: "the given configuration".to_owned(),
         found: error.message().to_owned(),
         hint: "resolve it first",
     })?;
-    Ok(without_free_keys("", parsed).to_string())
+    Ok(decisive_keys("", parsed, has_kernels).to_string())
 }
 
-fn without_free_keys(prefix: &str, table: Table) -> Table {
+fn decisive_keys(prefix: &str, table: Table, has_kernels: bool) -> Table {
     let kept = table.into_iter().filter_map(|(name, value)| {
         let key = format!("{prefix}{name}");
         match value {
             Value::Table(table) => {
-                Some((name, Value::Table(without_free_keys(&format!("{key}."), table))))
+                let table = decisive_keys(&format!("{key}."), table, has_kernels);
+                Some((name, Value::Table(table)))
             }
-            value => (!may_differ(&key)).then_some((name, value)),
+            value => (Change::of(&key, has_kernels) != Change::NoNumber).then_some((name, value)),
         }
     });
     kept.collect()
 }
 
-/// Refuses a configuration that would change the numbers of the run stored at `path`.
+/// Refuses a configuration that would change the numbers of the run stored at `path`; returns the differences that move
+/// their last bits.
+///
+/// - `has_kernels`: as of [`crate::ops::has_kernels`]
 ///
 /// # Errors
 /// Either is not TOML, or they differ; the error names the first key.
-pub(super) fn require_same(path: &Path, stored: &str, given: &str) -> Result<(), RunFolderError> {
+pub(super) fn require_same(
+    path: &Path,
+    [stored, given]: [&str; 2],
+    has_kernels: bool,
+) -> Result<Vec<Difference>, RunFolderError> {
     let parse = |text: &str, place: String, hint| {
         text.parse::<Table>().map_err(|error| RunFolderError::Config {
             place,
@@ -67,50 +107,128 @@ pub(super) fn require_same(path: &Path, stored: &str, given: &str) -> Result<(),
     let hint = "restore the file from a copy, or start again with another --out";
     let stored = parse(stored, path.display().to_string(), hint)?;
     let given = parse(given, "the given configuration".to_owned(), "resolve it first")?;
-    let Some(difference) = first_difference("", &stored, &given) else { return Ok(()) };
-    let spell = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
-    Err(RunFolderError::ConfigDiffers {
-        path: path.to_owned(),
-        stored: spell(difference.stored),
-        given: spell(difference.given),
-        key: difference.key,
-    })
-}
-
-/// A key that changes the run's numbers, and its two values.
-struct Difference<'a> {
-    key: String,
-    stored: Option<&'a Value>,
-    given: Option<&'a Value>,
-}
-
-/// The first key, in the stored table's order and then in the given one's, whose values differ.
-fn first_difference<'a>(
-    prefix: &str,
-    stored: &'a Table,
-    given: &'a Table,
-) -> Option<Difference<'a>> {
-    let only_given = given.keys().filter(|key| !stored.contains_key(*key));
-    for name in stored.keys().chain(only_given) {
-        let key = format!("{prefix}{name}");
-        let difference = match (stored.get(name), given.get(name)) {
-            (Some(Value::Table(stored)), Some(Value::Table(given))) => {
-                first_difference(&format!("{key}."), stored, given)
+    let mut last_bits = Vec::new();
+    for difference in differences("", &stored, &given) {
+        match Change::of(&difference.key, has_kernels) {
+            Change::NoNumber => {}
+            Change::LastBits => last_bits.push(difference),
+            Change::Numbers => {
+                let Difference { key, stored, given } = difference;
+                let path = path.to_owned();
+                return Err(RunFolderError::ConfigDiffers { path, key, stored, given });
             }
-            (stored, given) => {
-                (stored != given && !may_differ(&key)).then_some(Difference { key, stored, given })
-            }
-        };
-        if difference.is_some() {
-            return difference;
         }
     }
-    None
+    Ok(last_bits)
 }
 
-fn may_differ(key: &str) -> bool {
-    MAY_DIFFER.iter().any(|allowed| match allowed.strip_suffix('*') {
-        Some(prefix) => key.starts_with(prefix),
-        None => key == *allowed,
-    })
+/// A key and its two values, as TOML.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) key: String,
+    pub(super) stored: String,
+    pub(super) given: String,
+}
+
+/// The keys whose values differ, in the stored table's order and then in the given one's.
+fn differences(prefix: &str, stored: &Table, given: &Table) -> Vec<Difference> {
+    let only_given = given.keys().filter(|key| !stored.contains_key(*key));
+    let spell = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+    let mut found = Vec::new();
+    for name in stored.keys().chain(only_given) {
+        let key = format!("{prefix}{name}");
+        match (stored.get(name), given.get(name)) {
+            (Some(Value::Table(stored)), Some(Value::Table(given))) => {
+                found.extend(differences(&format!("{key}."), stored, given));
+            }
+            (stored, given) if stored != given => {
+                found.push(Difference { key, stored: spell(stored), given: spell(given) });
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunConfig;
+
+    /// A configuration of one key.
+    fn config(key: &str, value: u64) -> String {
+        let (section, name) = key.split_once('.').unwrap();
+        format!("[{section}]\n{name} = {value}\n")
+    }
+
+    /// Whether another value of the key makes another run.
+    fn is_decisive(key: &str, has_kernels: bool) -> bool {
+        let decisive = |value| decisive_config(&config(key, value), has_kernels).unwrap();
+        decisive(1) != decisive(2)
+    }
+
+    /// What resuming with another value of the key gives: the keys that move last bits, or the one that is refused.
+    fn resumed(key: &str, has_kernels: bool) -> Result<Vec<String>, String> {
+        let configs = [config(key, 1), config(key, 2)];
+        let configs = configs.each_ref().map(String::as_str);
+        match require_same(Path::new("config.toml"), configs, has_kernels) {
+            Ok(differences) => Ok(differences.into_iter().map(|d| d.key).collect()),
+            Err(RunFolderError::ConfigDiffers { key, stored, given, .. }) => {
+                assert_eq!([stored, given], ["1", "2"]);
+                Err(key)
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn speed_and_reports_make_no_other_run() {
+        for key in ["data.workers", "model.activation_checkpointing", "train.warn_duplicates"] {
+            for has_kernels in [true, false] {
+                assert!(!is_decisive(key, has_kernels), "{key}");
+                assert_eq!(resumed(key, has_kernels), Ok(Vec::new()));
+            }
+        }
+    }
+
+    #[test]
+    fn how_many_decode_at_a_time_decides_numbers_where_no_kernel_treats_each_by_itself() {
+        for key in ["rollout.max_batch", "eval.max_batch"] {
+            assert!(!is_decisive(key, true), "{key}");
+            assert_eq!(resumed(key, true), Ok(Vec::new()));
+            assert!(is_decisive(key, false), "{key}");
+            assert_eq!(resumed(key, false), Err(key.to_owned()));
+        }
+    }
+
+    #[test]
+    fn micro_batches_belong_to_a_runs_identity_and_may_change_when_it_is_resumed() {
+        let key = "train.tokens_per_micro_batch";
+        for has_kernels in [true, false] {
+            assert!(is_decisive(key, has_kernels));
+            assert_eq!(resumed(key, has_kernels), Ok(vec![key.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn everything_else_makes_another_run() {
+        for key in ["train.seed", "rollout.max_new_tokens", "optim.lr", "trainer.keep"] {
+            assert!(is_decisive(key, true), "{key}");
+            assert_eq!(resumed(key, true), Err(key.to_owned()));
+        }
+    }
+
+    #[test]
+    fn every_key_that_is_named_is_one_of_the_run_files() {
+        let config = RunConfig::default().resolved_toml().unwrap().parse::<Table>().unwrap();
+        for named in CHANGE_NO_NUMBER.iter().chain(&CHANGE_NEIGHBOURS).chain(&CHANGE_LAST_BITS) {
+            let (section, name) = named.split_once('.').unwrap();
+            let section = config[section].as_table().unwrap();
+            let is_named = |key: &str| match name.strip_suffix('*') {
+                Some(prefix) => key.starts_with(prefix),
+                None => key == name,
+            };
+            assert!(section.keys().any(|key| is_named(key)), "{named}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
+use crate::ops::has_kernels;
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
 use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
@@ -106,7 +107,9 @@ impl<'a> Run<'a> {
             display.warn(&shortage);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
-        let resumed = options.resume.then(|| RunFolder::reopen(&options.out, &toml)).transpose()?;
+        let has_kernels = has_kernels(&setup.device, setup.dtype);
+        let reopen = || RunFolder::reopen(&options.out, &toml, has_kernels);
+        let resumed = options.resume.then(reopen).transpose()?;
         let checkpoint = resumed.as_ref().map(checkpoint::latest).transpose()?.flatten();
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
             display.warn(&format!("{damage}; using the one before it"));

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-fn othink(folder: &Path, words: &[&str]) -> Command {
+pub(crate) fn othink(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     command.args(words).current_dir(folder).env_remove("RUST_BACKTRACE");
     command
 }
 
-fn done(folder: &Path, words: &[&str]) -> Output {
+pub(crate) fn done(folder: &Path, words: &[&str]) -> Output {
     let output = othink(folder, words).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {errors}");
@@ -21,7 +21,7 @@ fn done(folder: &Path, words: &[&str]) -> Output {
 }
 
 /// Starts a command and kills it once `is_far_enough` says so.
-fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> bool) {
+pub(crate) fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> bool) {
     let mut child =
         othink(folder, words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
@@ -34,7 +34,7 @@ fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> bool) {
     child.wait().unwrap();
 }
 
-fn n_lines(path: &Path) -> usize {
+pub(crate) fn n_lines(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 
@@ -151,6 +151,40 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     }
     files.sort();
     files
+}
+
+#[test]
+fn a_finished_run_whose_checkpoint_is_damaged_is_trained_on_and_comes_out_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let sweep = ["sweep", "--config", "quickstart.toml", "--vary", "reward.alpha=1"];
+    let words = [&sweep[..], &RUNS, &["runs"]].concat();
+    let whole = done(path, &words).stdout;
+    let run = std::fs::read_dir(path.join("runs")).unwrap().flatten().map(|entry| entry.path());
+    let run = run.into_iter().find(|run| run.join("finished").exists()).unwrap();
+    let weights = |update: u32| run.join(format!("checkpoints/step-{update:06}/model.safetensors"));
+    let last = std::fs::read(weights(4)).unwrap();
+    let damage = |update: u32| {
+        let mut bytes = std::fs::read(weights(update)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(weights(update), bytes).unwrap();
+    };
+    // Three are kept: one is damaged, then all; `finished` itself was cut at last.
+    for (damaged, said) in [(&[4][..], "using the one before it"), (&[2, 3, 4], "it starts over")] {
+        damaged.iter().copied().for_each(damage);
+        let output = done(path, &words);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told: Vec<&str> = told.lines().filter(|line| line.contains("damaged")).collect();
+        assert!(
+            told.len() == 1 && told[0].contains("step-000004") && told[0].contains(said),
+            "{told:?}"
+        );
+        assert!(output.stdout == whole && std::fs::read(weights(4)).unwrap() == last);
+    }
+    std::fs::write(run.join("finished"), "").unwrap();
+    assert!(done(path, &words).stdout == whole);
+    let again = done(path, &words);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("trained already"));
 }
 
 #[test]

@@ -14,11 +14,16 @@ mod experiments;
 mod golden;
 mod grade;
 mod hub;
+mod identities;
+#[cfg(unix)]
+mod out_files;
 mod parity;
 mod plan;
 mod replay;
 mod report;
 mod rollouts;
+#[cfg(target_os = "linux")]
+mod signals;
 mod tidy;
 mod train;
 mod trainer_golden;

@@ -3,38 +3,44 @@
 
 use std::borrow::Cow;
 
+use candle_core::DType;
+use othink::model::open::open;
+use othink::model::packed::{Group, Packed};
+use othink::model::parameters::Trained;
 use othink::processor::Prompt;
 use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
 
-use crate::golden::{Golden, model};
+use crate::golden::{Golden, device, files, model};
 
 const GROUP_SIZE: u32 = 4;
 
-/// Each question is a prompt and the place its random streams are named after.
-fn sampled(
-    golden: &Golden,
-    questions: &[(&Prompt, u32)],
-    max_batch: usize,
-) -> Vec<Vec<Completion>> {
-    let settings = GenerationSettings {
+fn settings(golden: &Golden, max_batch: usize) -> GenerationSettings {
+    GenerationSettings {
         sampler: Sampler { temperature: 1.2, top_k: 40, top_p: 0.95, ..Sampler::default() },
         suppressed: Suppressed::new(&[], &[], 0),
         max_new_tokens: 16,
         stop_ids: golden.processor.special().stop_ids.clone(),
         max_batch,
-    };
-    let streams = |place| move |i| Stream::new(7, Purpose::Rollout, 3, place, i);
-    let requests: Vec<Request> = questions
-        .iter()
-        .map(|&(prompt, place)| Request {
-            prompt: Cow::Borrowed(prompt),
-            streams: (0..GROUP_SIZE).map(streams(place)).collect(),
-        })
-        .collect();
+    }
+}
+
+/// `n` completions of a prompt, whose random streams are named after its place.
+fn request(prompt: &Prompt, place: u32, n: u32) -> Request<'_> {
+    let stream = |i| Stream::new(7, Purpose::Rollout, 3, place, i);
+    Request { prompt: Cow::Borrowed(prompt), streams: (0..n).map(stream).collect() }
+}
+
+/// A group for each question: a prompt and its place.
+fn sampled(
+    golden: &Golden,
+    questions: &[(&Prompt, u32)],
+    max_batch: usize,
+) -> Vec<Vec<Completion>> {
+    let requests = questions.iter().map(|&(prompt, place)| request(prompt, place, GROUP_SIZE));
     let model = model("policy").detached().unwrap();
-    generate(&model, requests, &settings, &mut |_| {}).unwrap()
+    generate(&model, requests.collect(), &settings(golden, max_batch), &mut |_| {}).unwrap()
 }
 
 /// Token ids, and log-probabilities by their bits.
@@ -63,4 +69,76 @@ fn completions_of_a_prompt_are_the_same_bits_whatever_else_is_in_the_batch() {
     }
     let first: Vec<_> = bits(&together[0]).into_iter().map(|(token_ids, _)| token_ids).collect();
     assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
+}
+
+/// The CPU's kernels compute up to 64 rows of a decoding step each by itself.
+#[test]
+fn completions_are_the_same_bits_where_more_decode_at_a_time_than_a_kernel_takes() {
+    let golden = Golden::open();
+    let name = golden.index["cases"].as_object().unwrap().keys().next().unwrap();
+    let prompt = golden.prompt(name);
+    let model = model("policy").detached().unwrap();
+    let sample = |max_batch| {
+        let settings = settings(&golden, max_batch);
+        let mut most_at_a_time = 0;
+        let mut on_tokens = |n: usize| most_at_a_time = n.max(most_at_a_time);
+        let groups = generate(&model, vec![request(&prompt, 0, 70)], &settings, &mut on_tokens);
+        (bits(&groups.unwrap()[0]), most_at_a_time)
+    };
+    let (few, most_of_few) = sample(8);
+    let (many, most_of_many) = sample(70);
+    assert!(most_of_few == 8 && most_of_many > 64, "{most_of_few} {most_of_many}");
+    assert!(few == many, "bits differ");
+}
+
+/// The plain path multiplies all rows at a time; what comes out of it differs by rounding, and so is not compared.
+#[test]
+fn the_plain_path_decodes_as_many_rows_at_a_time_as_it_is_told_to() {
+    let golden = Golden::open();
+    let name = golden.index["cases"].as_object().unwrap().keys().next().unwrap();
+    let prompt = golden.prompt(name);
+    let model = open(&files("policy"), DType::BF16, &device(), Trained::Nothing).unwrap();
+    let mut most_at_a_time = 0;
+    let mut on_tokens = |n: usize| most_at_a_time = n.max(most_at_a_time);
+    let requests = vec![request(&prompt, 0, 70)];
+    let groups = generate(&model, requests, &settings(&golden, 70), &mut on_tokens).unwrap();
+    assert!(groups[0].iter().all(|completion| !completion.token_ids.is_empty()));
+    assert!(most_at_a_time > 64, "{most_at_a_time}");
+}
+
+/// The token that the sampler draws from a row of the whole sequence's logits, computed at once and without a cache.
+#[test]
+fn tokens_are_drawn_from_the_models_logits_by_the_numbers_named_after_them() {
+    let golden = Golden::open();
+    let name = golden.index["cases"].as_object().unwrap().keys().next().unwrap();
+    let prompt = golden.prompt(name);
+    let model = model("policy").detached().unwrap();
+    let stop_ids = golden.processor.special().stop_ids.clone();
+    let settings = GenerationSettings {
+        sampler: Sampler { temperature: 0.9, repetition_penalty: 1.5, ..Sampler::default() },
+        suppressed: Suppressed::new(&[7, 8, 9], &stop_ids, 5),
+        ..settings(&golden, 3)
+    };
+    let request = request(&prompt, 0, 6);
+    let streams = request.streams.clone();
+    let completions = generate(&model, vec![request], &settings, &mut |_| {}).unwrap().remove(0);
+    for (Completion { token_ids, logps, .. }, stream) in completions.iter().zip(streams) {
+        let mut whole = prompt.clone();
+        whole.input_ids.extend(token_ids);
+        let positions = (0..token_ids.len() as u32).map(|n| [prompt.next_position + n; 3]);
+        whole.positions.extend(positions);
+        let merge = model.config().vision.spatial_merge_size;
+        let group = Group { prompt: &whole, completions: Vec::new() };
+        let packed = Packed::new(&[group], model.config().image_token_id, merge).unwrap();
+        let logits = model.logits(&packed).unwrap().to_vec2::<f32>().unwrap();
+        for (n, (&token, logp)) in token_ids.iter().zip(logps).enumerate() {
+            let so_far = prompt.input_ids.len() + n;
+            let mut row = logits[so_far - 1].clone();
+            let (seen, suppressed) = (&whole.input_ids[..so_far], settings.suppressed.after(n));
+            let uniform = stream.uniform(n as u32);
+            let drawn = settings.sampler.sample(&mut row, seen, suppressed, uniform).unwrap();
+            assert_eq!(drawn.id, token, "token {n} of {token_ids:?}");
+            assert!((drawn.logp - logp).abs() < 1e-3, "{} {logp}", drawn.logp);
+        }
+    }
 }

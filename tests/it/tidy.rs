@@ -107,6 +107,58 @@ fn every_equation_has_the_file_that_bears_its_name() {
     assert_none("one file per equation", &offences);
 }
 
+/// Which modules each module of the library may use: the table in ARCHITECTURE.md, `None` for all.
+fn arrows() -> Vec<(String, Option<Vec<String>>)> {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = text.lines().skip_while(|line| *line != "| module | holds | uses |").skip(2);
+    let rows = table.take_while(|line| line.starts_with("| `")).map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let named = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let uses = cells.last().unwrap();
+        (cells[0].trim_matches('`').to_owned(), (*uses != "all").then(|| named(uses)))
+    });
+    let rows: Vec<_> = rows.collect();
+    assert!(rows.len() > 10, "the table was not found");
+    rows
+}
+
+#[test]
+fn modules_use_no_others_than_architecture_says() {
+    let arrows = arrows();
+    let mut offences = Vec::new();
+    let mut used = std::collections::BTreeSet::new();
+    for (name, text) in rust_files().iter().filter(|(name, _)| name.starts_with("src/")) {
+        let module = name["src/".len()..].split('/').next().unwrap().trim_end_matches(".rs");
+        if ["main", "lib", "allocator"].contains(&module) || name.contains("/test_") {
+            continue;
+        }
+        let Some((_, uses)) = arrows.iter().find(|(known, _)| known == module) else {
+            offences.push(format!("{module} is not in ARCHITECTURE.md's table"));
+            continue;
+        };
+        let code = without_tests(text);
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for part in code.flat_map(|line| line.split("crate::").skip(1)) {
+            let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let other = &part[..end.unwrap_or(part.len())];
+            used.insert((module.to_owned(), other.to_owned()));
+            let allowed = uses.as_ref().is_none_or(|uses| uses.iter().any(|used| used == other));
+            if other != module && !allowed {
+                offences.push(format!("{name} uses {other}"));
+            }
+        }
+    }
+    for (module, uses) in &arrows {
+        for other in uses.iter().flatten() {
+            if !used.contains(&(module.clone(), other.clone())) {
+                offences
+                    .push(format!("ARCHITECTURE.md says that {module} uses {other}; it does not"));
+            }
+        }
+    }
+    assert_none("modules use each other as ARCHITECTURE.md says", &offences);
+}
+
 #[test]
 fn no_file_is_named_after_nothing() {
     let files = rust_files().into_iter().map(|(name, _)| name);

@@ -1,5 +1,6 @@
 //! Losses, gradients and optimiser steps against transformers and torch.
 //! Not here: the forward pass alone (`parity`), the objective on given numbers (`grpo`).
+//! Longer than most because all of it compares with one recorded batch.
 
 use std::collections::BTreeMap;
 
@@ -239,6 +240,30 @@ fn gradients_do_not_depend_on_sharing_checkpointing_or_micro_batches() {
     compare(&run(SCORING, &batch.separate_groups()), 1e-5, "separate sequences");
     let small = ScoringSettings { tokens_per_micro_batch: 120, ..SCORING };
     compare(&run(small, &batch.groups()), 1e-5, "small micro-batches");
+}
+
+/// In f32 through the CPU's kernels, in bf16 through the plain compositions.
+#[test]
+fn activation_checkpointing_changes_no_bit_of_a_gradient() {
+    let golden = Golden::open();
+    let batch = Batch::load(&golden);
+    let files = crate::golden::files("policy");
+    for dtype in [DType::F32, DType::BF16] {
+        let run = |recompute| {
+            let model = open(&files, dtype, &device(), Trained::All).unwrap();
+            let scoring = ScoringSettings { recompute, ..SCORING };
+            run_objective(&golden, &batch, &model, (false, 0.0), scoring, &batch.groups());
+            gradients(&model)
+        };
+        let bits = |gradient: &Tensor| -> Vec<u32> {
+            let flat = gradient.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+            flat.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+        };
+        let (kept, recomputed) = (run(false), run(true));
+        for (name, gradient) in &kept {
+            assert!(bits(gradient) == bits(&recomputed[name]), "{dtype:?}: {name}");
+        }
+    }
 }
 
 #[test]

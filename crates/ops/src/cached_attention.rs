@@ -1,6 +1,6 @@
 //! Attention of one new token per sequence over what is cached of it: its prompt's keys and values,
 //! shared by the whole group, and its own suffix's. No gradient flows: rollouts and evaluation only.
-//! Not here: who owns cache rows (`rollout::cache`).
+//! Not here: who owns cache rows (`rollout::host_decoder`).
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;

@@ -32,6 +32,7 @@ pub use cached_attention::{CachedSequence, cached_attention};
 pub use linear::{MAX_ROWS_ONE_BY_ONE, linear, linear_part};
 pub use norm::{layer_norm, rms_norm};
 pub use parameter::Parameter;
+pub use real::has_kernels;
 pub use rotary::{Angles, rotary};
 pub use segment_attention::segment_attention;
 pub use segments::{Family, Segments, Visibility};

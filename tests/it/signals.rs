@@ -1,0 +1,114 @@
+//! Commands that are asked to end: by Ctrl-C, and by the signals of schedulers, containers and closing terminals.
+//! Not here: being killed (`train`, `experiments`).
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program with SIGHUP as `signals` of `env` says, whatever the tests were started with, such as `nohup`.
+fn othink(folder: &Path, signals: &str, words: &[&str]) -> Child {
+    let mut command = Command::new("env");
+    command.args([signals, env!("CARGO_BIN_EXE_othink")]).args(words).current_dir(folder);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+const HEARD: &str = "--default-signal=HUP";
+const IGNORED: &str = "--ignore-signal=HUP";
+
+/// A run that would go on for minutes and saves at no update of its own accord.
+fn long_run(folder: &Path, signals: &str, out: &str) -> Child {
+    let model = format!("model.path={:?}", crate::golden::folder().join("policy"));
+    let mut words = vec!["train", "--config", "quickstart.toml", "--out", out, "--set", &model];
+    for change in [
+        "train.updates=5000",
+        "train.checkpoint_every=0",
+        "grpo.prompts_per_update=1",
+        "grpo.group_size=2",
+        "rollout.max_new_tokens=4",
+        "eval.before_training=false",
+    ] {
+        words.extend(["--set", change]);
+    }
+    othink(folder, signals, &words)
+}
+
+fn n_lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+/// Waits until a file has more lines than `n`.
+fn wait_for_lines(child: &mut Child, path: &Path, n: usize) {
+    let started = Instant::now();
+    while n_lines(path) <= n {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        assert!(started.elapsed() < Duration::from_mins(2), "it does not get on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Waits for the end of a process that would otherwise go on for minutes.
+fn end(child: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if started.elapsed() > Duration::from_mins(1) {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn every_signal_finishes_the_update_saves_and_exits_130() {
+    let folder = tempfile::tempdir().unwrap();
+    // A terminal that closes sends SIGHUP once by itself and once through its shell.
+    for signals in [&["-INT"][..], &["-TERM"], &["-HUP"], &["-HUP", "-HUP", "-TERM"]] {
+        let name = format!("run{}", signals.concat());
+        let out = folder.path().join(&name);
+        let mut child = long_run(folder.path(), HEARD, &name);
+        wait_for_lines(&mut child, &out.join("metrics.jsonl"), 0);
+        for signal in signals {
+            send(&child, signal);
+        }
+        assert_eq!(end(&mut child).code(), Some(130), "{name}");
+        let n_updates = n_lines(&out.join("metrics.jsonl"));
+        assert!(out.join(format!("checkpoints/step-{n_updates:06}")).is_dir(), "{name}");
+    }
+}
+
+#[test]
+fn a_hangup_that_is_ignored_from_the_start_stays_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = folder.path().join("run/metrics.jsonl");
+    let mut child = long_run(folder.path(), IGNORED, "run");
+    wait_for_lines(&mut child, &metrics, 0);
+    send(&child, "-HUP");
+    let made = n_lines(&metrics);
+    wait_for_lines(&mut child, &metrics, made + 2);
+    send(&child, "-TERM");
+    assert_eq!(end(&mut child).code(), Some(130));
+}
+
+#[test]
+fn an_evaluation_keeps_what_it_has_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let partial = folder.path().join("answers.jsonl.partial");
+    for signal in ["-TERM", "-HUP"] {
+        let before = n_lines(&partial);
+        let words = ["eval", "--task", "synth-vc", "--samples", "8", "--out", "answers.jsonl"];
+        let mut child = othink(folder.path(), HEARD, &words);
+        wait_for_lines(&mut child, &partial, before);
+        send(&child, signal);
+        assert_eq!(end(&mut child).code(), Some(130), "{signal}");
+        let text = std::fs::read_to_string(&partial).unwrap();
+        assert!(text.ends_with('\n') && text.lines().count() > before, "{signal}");
+        assert!(!folder.path().join("answers.jsonl").exists());
+    }
+}
