@@ -76,7 +76,7 @@ pub enum UnusableGold {
     /// Another component finds nothing in it.
     #[error(
         "found the solution {solution:?}, expected {expected} for the reward component {component}\n\
-         hint: correct the solution, leave the row out, or take {component} out of [reward.weights]"
+         hint: correct the solution, leave the row out, or take {component} out of [reward.weights] (--components of eval)"
     )]
     Component {
         /// The component.

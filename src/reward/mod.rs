@@ -37,7 +37,7 @@ pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict
 pub use component::{Component, ScoredText};
 pub use external::{ExternalCommand, ExternalError};
 pub use gold::{Gold, GoldKind, Golds, UnusableGold};
-pub use registry::{COMPONENTS, score_group};
+pub use registry::{COMPONENTS, UnknownComponent, component, reward_of, score_group};
 pub use scorer::{Group, Scorer};
 pub use settings::RewardSettings;
 pub use solutions::{UnusableSolution, check_solutions};

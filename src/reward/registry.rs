@@ -2,6 +2,11 @@
 //! Not here: a component's name, formula and gold (the file of its name), its weight (`settings`); the command behind a
 //! custom reward (`external`).
 
+use std::sync::LazyLock;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::accuracy::ACCURACY;
 use super::box_iou::BOX_IOU;
 use super::choice::CHOICE;
@@ -27,6 +32,43 @@ pub static COMPONENTS: [&Component; 8] = [
     &REPETITION_PENALTY,
 ];
 
+/// A component of this name does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "found the reward component {name:?}, expected one of {}\nhint: docs/rewards.md describes each",
+    NAMES.join(", ")
+)]
+pub struct UnknownComponent {
+    /// The name that was asked for.
+    pub name: String,
+}
+
+static NAMES: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| COMPONENTS.iter().map(|component| component.name).collect());
+
+/// The component of this name.
+///
+/// # Errors
+/// There is none; the error lists those there are.
+pub fn component(name: &str) -> Result<&'static Component, UnknownComponent> {
+    let known = COMPONENTS.into_iter().find(|component| component.name == name);
+    known.ok_or_else(|| UnknownComponent { name: name.to_owned() })
+}
+
+/// A component is written as its name.
+impl Serialize for Component {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for &'static Component {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        component(&name).map_err(|_| D::Error::unknown_variant(&name, &NAMES))
+    }
+}
+
 /// The rewards of a prompt's completions, in their order, without the custom reward:
 /// `total = accuracy + alpha * format + sum of weight * component`.
 ///
@@ -36,10 +78,11 @@ pub fn score_group(
     golds: &Golds,
     completions: &[ScoredText],
 ) -> Vec<Reward> {
-    completions.iter().map(|completion| score_one(settings, golds, *completion)).collect()
+    completions.iter().map(|completion| reward_of(settings, golds, *completion)).collect()
 }
 
-fn score_one(settings: &RewardSettings, golds: &Golds, completion: ScoredText) -> Reward {
+/// The reward of one completion, as [`score_group`] gives it.
+pub fn reward_of(settings: &RewardSettings, golds: &Golds, completion: ScoredText) -> Reward {
     let verdict = golds.grade(completion.text);
     let value_of = |component: &Component| {
         let gold = component.gold.and_then(|kind| golds.of(kind));
@@ -67,8 +110,6 @@ impl Reward {
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "exactly representable")]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::Rule;
     use super::super::gold::UnusableGold;
     use super::*;
@@ -105,10 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn no_two_components_have_one_name() {
-        let names: BTreeSet<&str> = COMPONENTS.iter().map(|component| component.name).collect();
-        assert_eq!(names.len(), COMPONENTS.len());
-        assert!(!names.contains(EXTERNAL));
+    fn every_component_is_found_by_its_name() {
+        for known in COMPONENTS {
+            // Two of one name would be equal, but not the same.
+            assert!(std::ptr::eq(component(known.name).unwrap(), known));
+        }
+        assert_eq!(
+            component("iou").unwrap_err().to_string(),
+            "found the reward component \"iou\", expected one of accuracy, format, choice, \
+             relative_error, set_match, box_iou, length_penalty, repetition_penalty\n\
+             hint: docs/rewards.md describes each"
+        );
     }
 
     #[test]
@@ -197,7 +245,7 @@ mod tests {
             error.to_string(),
             "found the solution \"42\", expected one letter from A to H for the reward component \
              choice\nhint: correct the solution, leave the row out, or take choice out of \
-             [reward.weights]"
+             [reward.weights] (--components of eval)"
         );
     }
 
