@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::EvalError;
 use super::answer::Answer;
 use crate::data::{Dataset, Questions, Sample};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 use crate::prefetch::Prefetch;
 use crate::processor::{Processor, Prompt};
 use crate::reward::{Component, RewardSettings, Rule};
@@ -71,7 +71,7 @@ impl EvalSettings {
 /// # Errors
 /// See [`EvalError`]. Answers that `on_answer` has had are good whatever happens.
 pub fn evaluate(
-    model: &Qwen2Vl,
+    model: &Model,
     processor: &Arc<Processor>,
     questions: &Questions,
     settings: &EvalSettings,
@@ -187,14 +187,14 @@ type Prepared = Result<(usize, Sample, Prompt), EvalError>;
 
 /// Prompts of the open questions, made ahead by worker threads.
 fn prepared(
-    model: &Qwen2Vl,
+    model: &Model,
     processor: &Arc<Processor>,
     questions: &Questions,
     settings: &EvalSettings,
     open: &Arc<Vec<(usize, Vec<usize>)>>,
 ) -> std::io::Result<Prefetch<usize, Prepared>> {
     let (questions, processor, open) = (questions.clone(), Arc::clone(processor), Arc::clone(open));
-    let limit = model.config().text.max_position_embeddings;
+    let limit = model.max_positions();
     let n_new = settings.max_new_tokens;
     let n_open = open.len();
     let mut prefetch = Prefetch::start(WORKERS, AHEAD, move |question: usize| {
@@ -210,12 +210,12 @@ fn prepared(
 }
 
 fn generation_settings(
-    model: &Qwen2Vl,
+    model: &Model,
     processor: &Processor,
     settings: &EvalSettings,
     n_open: usize,
 ) -> GenerationSettings {
-    let vocab_size = model.config().text.vocab_size;
+    let vocab_size = model.vocab_size();
     GenerationSettings {
         sampler: settings.sampler.clone(),
         suppressed: Suppressed::new(&processor.never_sampled(vocab_size), &[], 0),

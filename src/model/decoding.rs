@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use super::network::Model;
 use super::packed::{Group, Packed};
-use super::qwen2_vl::Qwen2Vl;
 use super::stages::Inference;
 use crate::ops::{CachedSequence, Product, cached_attention, segment_attention};
 use crate::processor::Prompt;
@@ -50,16 +50,14 @@ pub struct DecodeRow {
     pub len: usize,
 }
 
-impl Qwen2Vl {
+impl Model {
     /// Computes one prompt. Alone, so that its results cannot depend on its neighbours.
     ///
     /// # Errors
     /// Shapes do not fit.
     pub fn prefill(&self, prompt: &Prompt) -> Result<Prefilled> {
         let group = Group { prompt, completions: Vec::new() };
-        let config = self.config();
-        let merge = config.vision.spatial_merge_size;
-        let packed = Packed::new(&[group], config.image_token_id, merge)?;
+        let packed = Packed::new(&[group])?;
         let images = self.embed_images(&mut Inference, &packed)?;
         let mut x = self.embed_tokens(&packed, images.as_ref())?;
         let angles = self.angles(&packed.positions)?;
@@ -84,7 +82,7 @@ impl Qwen2Vl {
     /// # Errors
     /// It cannot be allocated.
     pub fn suffix_cache(&self, rows: usize) -> Result<SuffixCache> {
-        let text = &self.config().text;
+        let text = &self.config.text;
         let shape = (rows, text.num_key_value_heads, text.head_dim());
         let empty = || Tensor::zeros(shape, self.dtype(), self.device());
         let layers = self.language.layers.iter().map(|_| Ok([empty()?, empty()?]));
@@ -101,7 +99,7 @@ impl Qwen2Vl {
         let ids: Vec<u32> = rows.iter().map(|row| row.token).collect();
         let positions: Vec<[u32; 3]> = rows.iter().map(|row| [row.position; 3]).collect();
         let angles = self.angles(&positions)?;
-        let text = &self.config().text;
+        let text = &self.config.text;
         let shape = (rows.len(), text.num_key_value_heads, text.head_dim());
         let targets: Vec<u32> = rows.iter().map(|row| (row.start + row.len) as u32).collect();
         let targets = Tensor::new(targets, device)?.reshape((rows.len(), 1, 1))?;

@@ -1,5 +1,5 @@
-//! Qwen2-VL's language model on a packed token stream.
-//! Not here: images among the tokens (`qwen2_vl`), the vocabulary head's log-probabilities (`ops`).
+//! The language model on a packed token stream: Qwen2's decoder.
+//! Not here: images among the tokens (`network`), the vocabulary head's log-probabilities (`ops`).
 
 use candle_core::{DType, Result, Tensor};
 
@@ -62,6 +62,14 @@ impl LanguageModel {
     pub fn logits(&self, hidden: &Tensor, product: Product) -> Result<Tensor> {
         linear(&self.normalize(hidden)?, &self.head, None, product)?.to_dtype(DType::F32)
     }
+}
+
+/// Numbers that a token keeps in one layer: the input, two norms, attention's and the MLP's outputs and two sums; queries
+/// before and after rotation and attention's result; keys twice and values; gate, up and their product.
+pub(super) fn kept_by_layer(text: &TextConfig) -> usize {
+    let queries = text.num_attention_heads * text.head_dim();
+    let keys = text.num_key_value_heads * text.head_dim();
+    7 * text.hidden_size + 3 * queries + 3 * keys + 3 * text.intermediate_size
 }
 
 /// One decoder layer.

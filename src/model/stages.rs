@@ -1,5 +1,5 @@
 //! Running a model as a row of stages, with or without a backward pass to follow.
-//! Not here: what the stages compute (`vision`, `language`).
+//! Not here: what the stages compute (`language`, and the tower in the file of its family).
 //!
 //! candle's tape frees nothing before its backward pass ends. A [`Tape`] therefore cuts the model at
 //! every layer: each stage has a small tape of its own, walked and dropped from the last to the first,

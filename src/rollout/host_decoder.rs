@@ -11,14 +11,14 @@ use rayon::prelude::*;
 use super::decoder::{Admission, CompletionId, Decoder, Row, Token};
 use super::engine::GenerationSettings;
 use super::sampler::{Sampled, Sampler, Suppressed};
+use crate::model::Model;
 use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
-use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
 /// Decodes with the model's own operations, a row of logits at a time.
 pub(super) struct HostDecoder<'a> {
-    model: &'a Qwen2Vl,
+    model: &'a Model,
     draw: Draw<'a>,
     max_new_tokens: usize,
     cache: SuffixCache,
@@ -59,7 +59,7 @@ impl<'a> HostDecoder<'a> {
     ///
     /// # Errors
     /// There is no memory for the slots.
-    pub(super) fn new(model: &'a Qwen2Vl, settings: &'a GenerationSettings) -> Result<Self> {
+    pub(super) fn new(model: &'a Model, settings: &'a GenerationSettings) -> Result<Self> {
         let GenerationSettings { sampler, suppressed, max_new_tokens, max_batch, .. } = settings;
         Ok(Self {
             model,
@@ -125,7 +125,7 @@ impl Decoder for HostDecoder<'_> {
 
 /// The next token of every row.
 fn next_tokens(
-    model: &Qwen2Vl,
+    model: &Model,
     cache: &SuffixCache,
     rows: &[HostRow],
     draw: Draw,

@@ -8,8 +8,8 @@ use super::ranks::Ranks;
 use crate::grpo::objective::{
     KlTerm, Objective, ObjectiveSettings, ScoredTokens, UpdateTotals, objective, token_weights,
 };
+use crate::model::Model;
 use crate::model::packed::{Group, Packed};
-use crate::model::qwen2_vl::Qwen2Vl;
 use crate::processor::Prompt;
 
 /// A completion as the policy learns from it.
@@ -50,13 +50,15 @@ pub struct ScoringSettings {
 /// # Errors
 /// The model's own.
 pub fn token_logps(
-    model: &Qwen2Vl,
+    model: &Model,
     groups: &[TrainedGroup],
     settings: ScoringSettings,
 ) -> Result<Vec<Tensor>> {
     batches_of(groups, settings.tokens_per_micro_batch)
         .iter()
-        .map(|parts| Ok(model.score(&pack(model, groups, parts)?, settings.temperature)?.logp))
+        .map(|parts| {
+            Ok(model.score(&Packed::new(&groups_of(groups, parts))?, settings.temperature)?.logp)
+        })
         .collect()
 }
 
@@ -146,7 +148,7 @@ pub fn count(groups: &[TrainedGroup], ranks: &dyn Ranks) -> Result<UpdateTotals>
 /// # Errors
 /// The model's own, or anchors that do not fit the groups.
 pub fn accumulate(
-    model: &Qwen2Vl,
+    model: &Model,
     groups: &[TrainedGroup],
     anchors: Anchors,
     totals: UpdateTotals,
@@ -157,7 +159,7 @@ pub fn accumulate(
     anchors.check(batches.len())?;
     let mut sums = ObjectiveSums::default();
     for (i, parts) in batches.iter().enumerate() {
-        let packed = pack(model, groups, parts)?;
+        let packed = Packed::new(&groups_of(groups, parts))?;
         let (scored, back) = model.score_taped(&packed, scoring.temperature, scoring.recompute)?;
         let logp = Var::from_tensor(&scored.logp)?;
         let old = anchors.old.map_or(&scored.logp, |old| &old[i]);
@@ -273,12 +275,6 @@ pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part
         })
         .collect();
     micro_batches(&lens, budget)
-}
-
-fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> Result<Packed> {
-    let config = model.config();
-    let groups = groups_of(groups, parts);
-    Packed::new(&groups, config.image_token_id, config.vision.spatial_merge_size)
 }
 
 /// The groups of a micro-batch, as the packed stream lays them out.

@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
         let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
-        let vocab_size = policy.model.config().text.vocab_size;
+        let vocab_size = policy.model.vocab_size();
         let trainer = setup.open_trainer(&config, vocab_size)?;
         let folder = match resumed {
             Some(folder) => folder,

@@ -12,7 +12,7 @@ use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
 
-use crate::golden::{Golden, assert_parity, config, ids, model};
+use crate::golden::{Golden, assert_parity, ids, model};
 
 /// Runs stages and keeps what they return.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl<'m> Stages<'m> for Recorder {
 fn pack(prompts: &[&Prompt]) -> Packed {
     let groups: Vec<Group> =
         prompts.iter().map(|&prompt| Group { prompt, completions: vec![] }).collect();
-    Packed::new(&groups, config().image_token_id, 2).unwrap()
+    Packed::new(&groups).unwrap()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn scores_have_the_same_bits_with_and_without_a_tape() {
         let prompt = &golden.prompt(name);
         let answer = ids(&golden.index["cases"][name]["greedy32"]["ids"]);
         let group = Group { prompt, completions: vec![&answer[..5], &answer[..3]] };
-        let packed = Packed::new(&[group], config().image_token_id, 2).unwrap();
+        let packed = Packed::new(&[group]).unwrap();
         let bits = |scored: &TokenLogprob| {
             [&scored.logp, &scored.entropy].map(|x| x.to_vec1::<f32>().unwrap())
         };
