@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub enum ProgressMode {
     /// A bar that is drawn over and over.
     Bar,
-    /// A line per update, and at least one in [`SILENCE`].
+    /// A line per update, and at least one every half minute.
     Lines,
     /// Warnings alone.
     Quiet,

@@ -1,7 +1,7 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components beside them.
 //!
 //! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
-//! asked-for form. [`component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
+//! asked-for form. [`mod@component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
 //! component has the file of its name, where it is declared once: [`mod@accuracy`], [`mod@format`], [`mod@choice`],
 //! [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`].
 //! [`registry`] lists them, [`total`] sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`] puts both
