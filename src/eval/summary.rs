@@ -22,7 +22,7 @@ pub struct Summary {
     pub rule: String,
     /// Right answers by that rule, over all answers to all questions.
     pub correct: usize,
-    /// The part of the answers that is right.
+    /// The fraction of the answers that is right.
     pub accuracy: f64,
     /// The accuracy's 95% interval: Wilson's, or over the questions' own means where each was asked several times.
     pub ci95: [f64; 2],
@@ -30,12 +30,12 @@ pub struct Summary {
     pub answer_tag: Tally,
     /// Completions without an answer that the task's own rule could grade; they count as wrong.
     pub ungraded: usize,
-    /// Part of the completions that have the asked-for form.
+    /// Fraction of the completions that have the asked-for form.
     pub format_rate: f64,
     /// The components of the reward registry that are reported beside accuracy, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ComponentMean>,
-    /// Part of the completions that the token limit cut off.
+    /// Fraction of the completions that the token limit cut off.
     pub truncated_fraction: f64,
     /// Mean length of a completion, tokens.
     pub completion_length: f64,
@@ -49,7 +49,7 @@ pub struct Summary {
 pub struct Tally {
     /// Right answers.
     pub correct: usize,
-    /// The part of the answers that is right.
+    /// The fraction of the answers that is right.
     pub accuracy: f64,
     /// The accuracy's 95% interval.
     pub ci95: [f64; 2],
