@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use othink::model::config::Qwen2VlConfig;
+use othink::model::config::ModelConfig;
 use othink::model::files::ModelFiles;
 use othink::model::parameters::{ParameterGroup, ParameterShape};
 use othink::model::save::save;
@@ -23,7 +23,7 @@ pub(super) fn write(tokenizer: &Tokenizer, seed: u64, folder: &Path) -> Outcome<
     write_json(folder, "generation_config.json", &generation_config(tokenizer)?)?;
     write_json(folder, "preprocessor_config.json", &preprocessor_config())?;
     let files = ModelFiles::Folder(folder.to_owned());
-    let config = Qwen2VlConfig::load(&files)?;
+    let config = ModelConfig::load(&files)?;
     let mut tensors = Vec::new();
     for (idx, parameter) in config.parameter_shapes().into_iter().enumerate() {
         let stream = Stream::new(seed, Purpose::ColdStart, 0, u32::try_from(idx)?, 0);
@@ -42,7 +42,7 @@ pub(super) fn write(tokenizer: &Tokenizer, seed: u64, folder: &Path) -> Outcome<
 /// keeps the size of what it reads; those that write to a residual stream are smaller by the root of
 /// the number of such writes (Radford et al. 2019, "Language models are unsupervised multitask
 /// learners", section 2.3).
-fn first_values(parameter: &ParameterShape, config: &Qwen2VlConfig, stream: Stream) -> Vec<f32> {
+fn first_values(parameter: &ParameterShape, config: &ModelConfig, stream: Stream) -> Vec<f32> {
     let (name, shape, count) = (&parameter.name, &parameter.dims, parameter.elem_count());
     if name.rsplit('.').next() == Some("bias") {
         return vec![0.0; count];

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Result as TensorResult, Tensor};
 
-use crate::model::packed::{Group, Packed};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
+use crate::model::packed::{Packed, PackedGroup};
 use crate::out_file;
 use crate::processor::Prompt;
 use crate::rollout::engine::Completion;
@@ -42,7 +42,7 @@ pub(super) enum DumpError {
 /// # Errors
 /// The model's own, or the file cannot be written.
 pub(super) fn dump(
-    model: &Qwen2Vl,
+    model: &Model,
     prompt: &Prompt,
     completion: &Completion,
     path: &Path,
@@ -55,14 +55,12 @@ pub(super) fn dump(
 }
 
 fn tensors(
-    model: &Qwen2Vl,
+    model: &Model,
     prompt: &Prompt,
     completion: &Completion,
 ) -> TensorResult<HashMap<&'static str, Tensor>> {
-    let vision = &model.config().vision;
-    let token = model.config().image_token_id;
-    let group = Group { prompt, completions: Vec::new() };
-    let packed = Packed::new(&[group], token, vision.spatial_merge_size)?;
+    let group = PackedGroup { prompt, completions: Vec::new() };
+    let packed = Packed::new(&[group])?;
     let logits = model.logits(&packed)?.to_device(&Device::Cpu)?; // [T, vocab]
 
     let integers = |numbers: Vec<i64>| Tensor::new(numbers, &Device::Cpu);
@@ -70,8 +68,7 @@ fn tensors(
     let axis = |axis: usize| ids(&prompt.positions.iter().map(|p| p[axis]).collect::<Vec<_>>());
     let grid = packed.grids.iter().flatten().map(|&n| i64::try_from(n));
     let grid = grid.collect::<Result<Vec<_>, _>>().map_err(candle_core::Error::wrap)?;
-    let n_patches = packed.pixel_values.len() / vision.patch_dim();
-    let pixels = (n_patches, vision.patch_dim());
+    let pixels = (packed.pixel_values.len() / model.patch_dim(), model.patch_dim());
     Ok(HashMap::from([
         ("input_ids", ids(&prompt.input_ids)?),
         ("position_ids", Tensor::stack(&[axis(0)?, axis(1)?, axis(2)?], 0)?), // [3, T]

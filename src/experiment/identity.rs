@@ -16,7 +16,7 @@ use crate::data::template::DEFAULT_TEMPLATE;
 use crate::eval::questions::EvaluationQuestions;
 use crate::model::files::ModelFiles;
 use crate::model::{device, source};
-use crate::ops::has_kernels;
+use crate::ops;
 use crate::reward::Rule;
 use crate::run_folder::identity::decisive_config;
 
@@ -33,6 +33,9 @@ pub fn of_evaluation(
     let rows = fingerprint::of_rows(dataset, n, OnBadRow::Fail)?;
     let sampler = &settings.sampler;
     let (min_pixels, max_pixels) = asked.pixel_limits;
+    // Where no kernel treats every answer by itself, those that decode beside it move its last bits.
+    let runs_on = ops::Path::resolve(model.device, model.dtype);
+    let decisive_batch = (runs_on != ops::Path::Cpu).then_some(settings.max_batch);
     let asked = json!({
         "task": asked.label,
         "task_version": asked.task_version,
@@ -44,6 +47,7 @@ pub fn of_evaluation(
         "template": asked.questions.template.question("{problem}"),
         "rule": with_version(settings.rule),
         "second_rule": with_version(Rule::AnswerTag),
+        "components": settings.components,
         "max_new_tokens": settings.max_new_tokens,
         "min_pixels": min_pixels,
         "max_pixels": max_pixels,
@@ -55,6 +59,7 @@ pub fn of_evaluation(
         "repetition_penalty": sampler.repetition_penalty,
         "seed": settings.seed,
         "dtype": model.dtype.as_str(),
+        "max_batch": decisive_batch,
     });
     with_model(asked, model.files)
 }
@@ -73,7 +78,7 @@ pub fn of_run(config: &RunConfig) -> Result<Value, ExperimentError> {
     let task = data.task.as_deref().map(task).transpose()?;
     let template = Template::new(data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let trained = json!({
-        "config": decisive_config(&config.resolved_toml()?, runs_on_kernels(config)?)?,
+        "config": decisive_config(&config.resolved_toml()?, runs_on(config)?)?,
         "task_version": task.map(|task| task.version),
         "rows": rows.texts,
         "pictures": rows.pictures,
@@ -93,14 +98,14 @@ fn of_file(path: &Path) -> Result<String, ExperimentError> {
     })
 }
 
-/// Whether a run computes with the CPU's kernels, which decides what some of its keys change.
+/// Which implementation of the operations a run computes with: it decides what some of the run's keys change.
 ///
 /// # Errors
 /// There is no such device.
-pub fn runs_on_kernels(config: &RunConfig) -> Result<bool, ExperimentError> {
+pub fn runs_on(config: &RunConfig) -> Result<ops::Path, ExperimentError> {
     let device = device::device(&config.model.device.to_string())?;
     let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
-    Ok(has_kernels(&device, dtype))
+    Ok(ops::Path::resolve(&device, dtype))
 }
 
 fn with_version(rule: Rule) -> String {
@@ -112,4 +117,27 @@ fn with_model(identity: Value, files: &ModelFiles) -> Result<Value, ExperimentEr
     let own = if let Value::Object(own) = identity { own } else { Map::new() };
     let model = fingerprint::of_model(files)?;
     Ok(own.into_iter().chain(model).collect::<Map<_, _>>().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::data::tasks::resolved;
+    use crate::eval::questions::evaluation_questions;
+
+    #[test]
+    fn answers_decoded_so_many_at_a_time_are_others_where_no_kernel_treats_each_by_itself() {
+        let files = source::resolve("tiny").unwrap();
+        let identity = |dtype, max_batch| {
+            let changes = [format!("eval.max_batch={max_batch}"), "eval.limit=2".to_owned()];
+            let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+            let asked = evaluation_questions(&resolved(&config).unwrap()).unwrap();
+            let model = MeasuredModel { files: &files, dtype, device: &Device::Cpu };
+            of_evaluation(model, &asked).unwrap()
+        };
+        assert_eq!(identity(DType::F32, 3), identity(DType::F32, 64));
+        assert_ne!(identity(DType::BF16, 3), identity(DType::BF16, 64));
+    }
 }

@@ -117,8 +117,8 @@ impl RunStore {
         damage: &Damage,
     ) -> Result<(), ExperimentError> {
         let config = resolved(config)?;
-        let kernels = identity::runs_on_kernels(&config)?;
-        let folder = RunFolder::reopen(path, &config.resolved_toml()?, kernels)?;
+        let runs_on = identity::runs_on(&config)?;
+        let folder = RunFolder::reopen(path, &config.resolved_toml()?, runs_on)?;
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
                 let warning = format!("{damage}; there is none to go on from, so it starts over");

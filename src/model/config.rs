@@ -1,5 +1,6 @@
-//! `config.json`: the sizes of a Qwen2-VL, and the name and shape of every parameter they imply.
-//! Not here: the parameters' values (`weights`); image sizes and the chat template (`processor`).
+//! `config.json`: the sizes of a model, and the name and shape of every parameter they imply.
+//! Not here: what differs from family to family (`family`); the parameters' values (`weights`); image
+//! sizes and the chat template (`processor`).
 //!
 //! Two layouts are read. The hub's files keep the language model's keys at the top level; files
 //! written by transformers 5 nest them in `text_config` and hold the rotary settings in
@@ -10,16 +11,17 @@
 use serde_json::Value;
 
 use super::error::ModelError;
+use super::family::Family;
 use super::fields::{Section, as_size, in_vocabulary, read_object};
 use super::files::ModelFiles;
+use super::language;
 use super::parameters::{ParameterGroup, ParameterShape};
 
-const MODEL_TYPE: &str = "qwen2_vl";
-const ARCHITECTURE: &str = "Qwen2VLForConditionalGeneration";
-
-/// The sizes and token ids of a Qwen2-VL.
+/// The sizes and token ids of a model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Qwen2VlConfig {
+pub struct ModelConfig {
+    /// The family it belongs to.
+    pub family: Family,
     /// The language model.
     pub text: TextConfig,
     /// The vision tower.
@@ -108,7 +110,7 @@ impl VisionConfig {
     }
 }
 
-impl Qwen2VlConfig {
+impl ModelConfig {
     /// Reads `config.json` and the end-of-text ids of `generation_config.json`.
     ///
     /// # Errors
@@ -124,14 +126,14 @@ impl Qwen2VlConfig {
             });
         };
         let root = Section { file: &file, prefix: String::new(), fields: &root };
-        require_qwen2_vl(&root)?;
+        let family = Family::of(&root)?;
         let nested = root.section("text_config")?;
         let text_section = nested.as_ref().unwrap_or(&root);
         let text = read_text(text_section, &root)?;
         let vision_section = root
             .section("vision_config")?
             .ok_or_else(|| root.wrong("vision_config", "an object"))?;
-        let vision = read_vision(&vision_section, text.hidden_size)?;
+        let vision = family.read_vision(&vision_section, text.hidden_size)?;
         let token = |field, default| root.token_id(field, default, text.vocab_size);
         Ok(Self {
             image_token_id: token("image_token_id", 151_655)?,
@@ -139,9 +141,25 @@ impl Qwen2VlConfig {
             vision_start_token_id: token("vision_start_token_id", 151_652)?,
             vision_end_token_id: token("vision_end_token_id", 151_653)?,
             eos_token_ids: read_eos(files, text_section, text.vocab_size)?,
+            family,
             text,
             vision,
         })
+    }
+
+    /// Numbers that a token keeps in one decoder layer until its gradient is taken.
+    pub fn kept_by_layer(&self) -> usize {
+        language::kept_by_layer(&self.text)
+    }
+
+    /// Numbers that a patch keeps in one block of the vision tower.
+    pub fn kept_by_block(&self) -> usize {
+        self.family.kept_by_block(&self.vision)
+    }
+
+    /// Numbers that a patch keeps where patches become tokens.
+    pub fn kept_by_merger(&self) -> usize {
+        self.family.kept_by_merger(&self.vision, self.text.hidden_size)
     }
 
     /// Every parameter, in the order of the hub's module tree: vision tower, embedding, layers, final
@@ -150,7 +168,7 @@ impl Qwen2VlConfig {
         let of_group = |group, shapes: Vec<(String, Vec<usize>)>| {
             shapes.into_iter().map(move |(name, dims)| ParameterShape { name, dims, group })
         };
-        let vision = vision_shapes(&self.vision, self.text.hidden_size);
+        let vision = self.family.vision_shapes(&self.vision, self.text.hidden_size);
         let vision = of_group(ParameterGroup::Vision, vision);
         vision.chain(of_group(ParameterGroup::Language, text_shapes(&self.text))).collect()
     }
@@ -167,29 +185,6 @@ fn text_shapes(text: &TextConfig) -> Vec<(String, Vec<usize>)> {
     if !text.tie_word_embeddings {
         shapes.push(("lm_head.weight".to_owned(), embedding));
     }
-    shapes
-}
-
-fn vision_shapes(vision: &VisionConfig, text_hidden: usize) -> Vec<(String, Vec<usize>)> {
-    let (width, merged) = (vision.embed_dim, vision.merged_dim());
-    let patch = vision.patch_size;
-    let mut shapes = vec![(
-        "visual.patch_embed.proj.weight".to_owned(),
-        vec![width, vision.in_channels, vision.temporal_patch_size, patch, patch],
-    )];
-    for block in 0..vision.depth {
-        let prefix = format!("visual.blocks.{block}");
-        for norm in ["norm1", "norm2"] {
-            push_with_bias(&mut shapes, &format!("{prefix}.{norm}"), &[width]);
-        }
-        push_with_bias(&mut shapes, &format!("{prefix}.attn.qkv"), &[3 * width, width]);
-        push_with_bias(&mut shapes, &format!("{prefix}.attn.proj"), &[width, width]);
-        push_with_bias(&mut shapes, &format!("{prefix}.mlp.fc1"), &[vision.mlp_hidden, width]);
-        push_with_bias(&mut shapes, &format!("{prefix}.mlp.fc2"), &[width, vision.mlp_hidden]);
-    }
-    push_with_bias(&mut shapes, "visual.merger.ln_q", &[width]);
-    push_with_bias(&mut shapes, "visual.merger.mlp.0", &[merged, merged]);
-    push_with_bias(&mut shapes, "visual.merger.mlp.2", &[text_hidden, merged]);
     shapes
 }
 
@@ -213,33 +208,9 @@ fn push_text_layer(shapes: &mut Vec<(String, Vec<usize>)>, layer: usize, text: &
 }
 
 /// A weight of this shape, and a bias as long as its first dimension.
-fn push_with_bias(shapes: &mut Vec<(String, Vec<usize>)>, name: &str, shape: &[usize]) {
+pub(super) fn push_with_bias(shapes: &mut Vec<(String, Vec<usize>)>, name: &str, shape: &[usize]) {
     shapes.push((format!("{name}.weight"), shape.to_vec()));
     shapes.push((format!("{name}.bias"), shape[..1].to_vec()));
-}
-
-fn require_qwen2_vl(root: &Section) -> Result<(), ModelError> {
-    let wrong = |field, found: String, expected| ModelError::Architecture {
-        file: root.file.to_owned(),
-        field,
-        found,
-        expected,
-    };
-    match root.fields.get("model_type") {
-        Some(Value::String(found)) if found == MODEL_TYPE => {}
-        Some(found) => return Err(wrong("model_type", found.to_string(), "\"qwen2_vl\"")),
-        None => return Err(wrong("model_type", "missing".to_owned(), "\"qwen2_vl\"")),
-    }
-    // A bare `Qwen2VLConfig.save_pretrained` leaves `architectures` out.
-    match root.fields.get("architectures") {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::Array(names)) if names.iter().any(|name| name == ARCHITECTURE) => Ok(()),
-        Some(found) => Err(wrong(
-            "architectures",
-            found.to_string(),
-            "a list with \"Qwen2VLForConditionalGeneration\"",
-        )),
-    }
 }
 
 fn read_text(text: &Section, root: &Section) -> Result<TextConfig, ModelError> {
@@ -319,32 +290,6 @@ fn read_rope(text: &Section) -> Result<(f64, [usize; 3]), ModelError> {
     Ok((rope.positive("rope_theta", theta)?, sections))
 }
 
-fn read_vision(vision: &Section, text_hidden: usize) -> Result<VisionConfig, ModelError> {
-    vision.require_word("hidden_act", "quick_gelu")?;
-    let embed_dim = vision.size("embed_dim", None)?;
-    let hub_channels = vision.factor("in_chans", 3)?;
-    let config = VisionConfig {
-        depth: vision.layers("depth")?,
-        embed_dim,
-        mlp_hidden: embed_dim * vision.factor("mlp_ratio", 4)?,
-        num_heads: vision.size("num_heads", None)?,
-        in_channels: vision.factor("in_channels", hub_channels)?,
-        patch_size: vision.factor("patch_size", 14)?,
-        temporal_patch_size: vision.factor("temporal_patch_size", 2)?,
-        spatial_merge_size: vision.factor("spatial_merge_size", 2)?,
-    };
-    // Two coordinates turn, each in pairs.
-    if !embed_dim.is_multiple_of(4 * config.num_heads) {
-        let expected = format!("a multiple of 4 * num_heads = {}", 4 * config.num_heads);
-        return Err(vision.wrong("embed_dim", &expected));
-    }
-    if vision.size("hidden_size", Some(text_hidden))? != text_hidden {
-        let expected = format!("the language model's hidden_size = {text_hidden}");
-        return Err(vision.wrong("hidden_size", &expected));
-    }
-    Ok(config)
-}
-
 fn read_eos(files: &ModelFiles, text: &Section, vocab: usize) -> Result<Vec<u32>, ModelError> {
     let name = "generation_config.json";
     let generation = read_object(files, name)?.unwrap_or_default();
@@ -370,11 +315,11 @@ mod tests {
     use super::super::test_checkpoint::{config_json, files, folder, golden};
     use super::*;
 
-    fn load(config: &Value) -> Result<Qwen2VlConfig, ModelError> {
-        Qwen2VlConfig::load(&files(&folder(config, &[].into())))
+    fn load(config: &Value) -> Result<ModelConfig, ModelError> {
+        ModelConfig::load(&files(&folder(config, &[].into())))
     }
 
-    fn load_with(pointer: &str, value: Value) -> Result<Qwen2VlConfig, ModelError> {
+    fn load_with(pointer: &str, value: Value) -> Result<ModelConfig, ModelError> {
         let mut config = config_json();
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         config.pointer_mut(parent).unwrap()[field] = value;
@@ -383,7 +328,7 @@ mod tests {
 
     #[test]
     fn hub_layout_gives_the_numbers_in_the_file() {
-        let config = Qwen2VlConfig::load(&golden()).unwrap();
+        let config = ModelConfig::load(&golden()).unwrap();
         let text = &config.text;
         assert_eq!((text.hidden_size, text.intermediate_size, text.vocab_size), (64, 160, 512));
         assert_eq!((text.num_attention_heads, text.num_key_value_heads), (4, 2));
@@ -540,10 +485,10 @@ mod tests {
     #[test]
     fn absent_or_broken_file_is_an_error_that_names_it() {
         let empty = tempfile::tempdir().unwrap();
-        let error = Qwen2VlConfig::load(&files(&empty)).unwrap_err();
+        let error = ModelConfig::load(&files(&empty)).unwrap_err();
         assert!(matches!(error, ModelError::MissingFile { .. }), "{error}");
         std::fs::write(empty.path().join("config.json"), "{\"model_type\": \"qwen2_vl\"").unwrap();
-        let message = Qwen2VlConfig::load(&files(&empty)).unwrap_err().to_string();
+        let message = ModelConfig::load(&files(&empty)).unwrap_err().to_string();
         assert!(message.contains("config.json: not a JSON object (EOF while parsing"), "{message}");
     }
 }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::packed::{Group, Packed};
-use super::qwen2_vl::Qwen2Vl;
+use super::network::Model;
+use super::packed::{Packed, PackedGroup};
 use super::stages::Inference;
-use crate::ops::{CachedSequence, cached_attention, segment_attention};
+use crate::ops::{CachedSequence, Product, cached_attention, segment_attention};
 use crate::processor::Prompt;
 
 /// Keys and values of a prompt in every layer, each `[prompt_len, kv_heads, head_dim]`.
@@ -50,31 +50,29 @@ pub struct DecodeRow {
     pub len: usize,
 }
 
-impl Qwen2Vl {
+impl Model {
     /// Computes one prompt. Alone, so that its results cannot depend on its neighbours.
     ///
     /// # Errors
     /// Shapes do not fit.
     pub fn prefill(&self, prompt: &Prompt) -> Result<Prefilled> {
-        let group = Group { prompt, completions: Vec::new() };
-        let config = self.config();
-        let merge = config.vision.spatial_merge_size;
-        let packed = Packed::new(&[group], config.image_token_id, merge)?;
+        let group = PackedGroup { prompt, completions: Vec::new() };
+        let packed = Packed::new(&[group])?;
         let images = self.embed_images(&mut Inference, &packed)?;
         let mut x = self.embed_tokens(&packed, images.as_ref())?;
         let angles = self.angles(&packed.positions)?;
         let mut layers = Vec::with_capacity(self.language.layers.len());
         for layer in &self.language.layers {
-            x = layer.forward(&x, &angles, |h| {
+            x = layer.forward(&x, &angles, Product::Blocked, |h| {
                 layers.push([h.k.contiguous()?, h.v.contiguous()?]);
                 segment_attention(&h.q, &h.k, &h.v, &packed.segments)
             })?;
         }
         let last = x.narrow(0, packed.len() - 1, 1)?;
-        let logits = self.language.logits(&self.language.normalize(&last)?)?;
+        let logits = self.language.logits(&last, Product::RowByRow)?;
         Ok(Prefilled {
             cache: Arc::new(PromptCache { layers }),
-            logits: logits.to_dtype(DType::F32)?.squeeze(0)?,
+            logits: logits.squeeze(0)?,
             next_position: prompt.next_position,
         })
     }
@@ -84,7 +82,7 @@ impl Qwen2Vl {
     /// # Errors
     /// It cannot be allocated.
     pub fn suffix_cache(&self, rows: usize) -> Result<SuffixCache> {
-        let text = &self.config().text;
+        let text = &self.config.text;
         let shape = (rows, text.num_key_value_heads, text.head_dim());
         let empty = || Tensor::zeros(shape, self.dtype(), self.device());
         let layers = self.language.layers.iter().map(|_| Ok([empty()?, empty()?]));
@@ -101,7 +99,7 @@ impl Qwen2Vl {
         let ids: Vec<u32> = rows.iter().map(|row| row.token).collect();
         let positions: Vec<[u32; 3]> = rows.iter().map(|row| [row.position; 3]).collect();
         let angles = self.angles(&positions)?;
-        let text = &self.config().text;
+        let text = &self.config.text;
         let shape = (rows.len(), text.num_key_value_heads, text.head_dim());
         let targets: Vec<u32> = rows.iter().map(|row| (row.start + row.len) as u32).collect();
         let targets = Tensor::new(targets, device)?.reshape((rows.len(), 1, 1))?;
@@ -110,7 +108,7 @@ impl Qwen2Vl {
         let ids = Tensor::new(ids, device)?;
         let mut x = self.language.embed_tokens.value().detach().index_select(&ids, 0)?;
         for (i, layer) in self.language.layers.iter().enumerate() {
-            x = layer.forward(&x, &angles, |h| {
+            x = layer.forward(&x, &angles, Product::RowByRow, |h| {
                 let [keys, values] = &cache.layers[i];
                 keys.scatter_set(&targets, &h.k.contiguous()?, 0)?;
                 values.scatter_set(&targets, &h.v.contiguous()?, 0)?;
@@ -118,7 +116,7 @@ impl Qwen2Vl {
                 cached_attention(&h.q, keys, values, &sequences)
             })?;
         }
-        self.language.logits(&self.language.normalize(&x)?)?.to_dtype(DType::F32)
+        self.language.logits(&x, Product::RowByRow)
     }
 }
 

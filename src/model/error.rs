@@ -46,8 +46,8 @@ pub enum ModelError {
         field: &'static str,
         /// The value in the file.
         found: String,
-        /// The value of a Qwen2-VL.
-        expected: &'static str,
+        /// The value of a known family.
+        expected: String,
     },
     /// A field of `config.json` is absent, of the wrong type, out of range, or at odds with another.
     #[error(

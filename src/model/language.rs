@@ -1,12 +1,12 @@
-//! Qwen2-VL's language model on a packed token stream.
-//! Not here: images among the tokens (`qwen2_vl`), the vocabulary head's log-probabilities (`ops`).
+//! The language model on a packed token stream: Qwen2's decoder.
+//! Not here: images among the tokens (`network`), the vocabulary head's log-probabilities (`ops`).
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::config::TextConfig;
 use super::linear::Linear;
 use super::parameters::Parameters;
-use crate::ops::{Angles, Parameter, linear, rms_norm, rotary, swiglu};
+use crate::ops::{Angles, Parameter, Product, linear, rms_norm, rotary, swiglu};
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
 #[derive(Debug, Clone)]
@@ -55,13 +55,21 @@ impl LanguageModel {
         rms_norm(hidden, &self.norm, self.config.rms_norm_eps)
     }
 
-    /// Logits of normalised rows `[n, hidden]`: `[n, vocab]`, in the run's dtype.
+    /// Logits of rows `[n, hidden]` that are not normalised yet: `[n, vocab]` f32.
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn logits(&self, normalized: &Tensor) -> Result<Tensor> {
-        linear(normalized, &self.head, None)
+    pub fn logits(&self, hidden: &Tensor, product: Product) -> Result<Tensor> {
+        linear(&self.normalize(hidden)?, &self.head, None, product)?.to_dtype(DType::F32)
     }
+}
+
+/// Numbers that a token keeps in one layer: the input, two norms, attention's and the MLP's outputs and two sums; queries
+/// before and after rotation and attention's result; keys twice and values; gate, up and their product.
+pub(super) fn kept_by_layer(text: &TextConfig) -> usize {
+    let queries = text.num_attention_heads * text.head_dim();
+    let keys = text.num_key_value_heads * text.head_dim();
+    7 * text.hidden_size + 3 * queries + 3 * keys + 3 * text.intermediate_size
 }
 
 /// One decoder layer.
@@ -112,7 +120,8 @@ impl DecoderLayer {
         })
     }
 
-    /// The layer on `[T, hidden]`; `attend` mixes the tokens and returns `[T, heads, head_dim]`.
+    /// The layer on `[T, hidden]`; `attend` mixes the tokens and returns `[T, heads, head_dim]`. Scoring and prefilling
+    /// multiply in blocks; a decoding step goes row by row.
     ///
     /// # Errors
     /// Shapes do not fit, or `attend`'s own.
@@ -120,21 +129,22 @@ impl DecoderLayer {
         &self,
         x: &Tensor,
         angles: &Angles,
+        product: Product,
         attend: impl FnOnce(Qkv) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let tokens = x.dim(0)?;
         let h = rms_norm(x, &self.input_norm, self.eps)?;
         let heads = |projection: &Linear| -> Result<Tensor> {
-            let y = projection.forward(&h)?;
+            let y = projection.forward(&h, product)?;
             let n = y.dim(1)? / self.head_dim;
             y.reshape((tokens, n, self.head_dim))
         };
         let q = rotary(&heads(&self.q)?, angles)?;
         let k = rotary(&heads(&self.k)?, angles)?;
         let h = attend(Qkv { q, k, v: heads(&self.v)? })?.flatten_from(1)?; // [T, heads * head_dim]
-        let x = (x + self.o.forward(&h)?)?;
+        let x = (x + self.o.forward(&h, product)?)?;
         let h = rms_norm(&x, &self.post_norm, self.eps)?;
-        let h = swiglu(&self.gate.forward(&h)?, &self.up.forward(&h)?)?;
-        x + self.down.forward(&h)?
+        let h = swiglu(&self.gate.forward(&h, product)?, &self.up.forward(&h, product)?)?;
+        x + self.down.forward(&h, product)?
     }
 }

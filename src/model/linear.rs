@@ -7,7 +7,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::parameters::Parameters;
-use crate::ops::{Parameter, linear_part};
+use crate::ops::{Parameter, Product, linear_part};
 
 /// `x W^T + b`, with or without the bias.
 #[derive(Debug, Clone)]
@@ -32,15 +32,20 @@ impl Linear {
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.forward_part(x, 0..self.weight.value().dim(0)?)
+    pub fn forward(&self, x: &Tensor, product: Product) -> Result<Tensor> {
+        self.forward_part(x, 0..self.weight.value().dim(0)?, product)
     }
 
     /// The columns `outputs` of [`Self::forward`] alone: one of several maps stacked in one weight.
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn forward_part(&self, x: &Tensor, outputs: Range<usize>) -> Result<Tensor> {
-        linear_part(x, &self.weight, self.bias.as_ref(), outputs)
+    pub fn forward_part(
+        &self,
+        x: &Tensor,
+        outputs: Range<usize>,
+        product: Product,
+    ) -> Result<Tensor> {
+        linear_part(x, &self.weight, self.bias.as_ref(), outputs, product)
     }
 }

@@ -1,11 +1,13 @@
-//! Qwen2-VL on a packed token stream, and its files.
+//! A vision-language model on a packed token stream, and its files.
 //!
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
 //! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
-//! ([`device`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream ([`packed`]), running in stages
-//! ([`stages`]), the towers ([`vision`], [`language`], with their [`angles`]), the model
-//! ([`qwen2_vl`]), decoding over a cache ([`decoding`]), all of it together ([`mod@open`]).
-//! Not here: images and text (`processor`), the arithmetic's single operations (`ops`).
+//! ([`device`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
+//! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision tower
+//! ([`qwen2_vl`]) with their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
+//! cache ([`decoding`]), all of it together ([`mod@open`]).
+//! Not here: images and text (`processor`), the arithmetic's single operations (`ops`). Which family a
+//! model belongs to is known here and there, and nowhere else.
 
 pub mod error;
 mod fields;
@@ -31,12 +33,16 @@ pub mod stages;
 
 pub mod angles;
 
-pub mod vision;
-
 pub mod language;
 
 pub mod qwen2_vl;
 
+pub mod family;
+
+mod network;
+
 pub mod decoding;
 
 pub mod open;
+
+pub use self::network::{Backward, Model};

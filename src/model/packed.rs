@@ -1,14 +1,14 @@
 //! Prompts and their completions laid out as one packed token stream.
-//! Not here: tokenising and images (`processor`), the model that reads the stream (`qwen2_vl`).
+//! Not here: tokenising and images (`processor`), the model that reads the stream (`network`).
 
 use candle_core::{Result, bail};
 
 use crate::ops::Segments;
-use crate::processor::Prompt;
+use crate::processor::{ImagePatches, Prompt};
 
 /// A prompt with the completions that are scored under it.
 #[derive(Debug, Clone)]
-pub struct Group<'a> {
+pub struct PackedGroup<'a> {
     /// The prompt, computed once however many completions follow.
     pub prompt: &'a Prompt,
     /// Token ids of each completion, at least one token each.
@@ -26,7 +26,7 @@ pub struct Packed {
     pub input_ids: Vec<u32>,
     /// `[T]` temporal, row and column positions.
     pub positions: Vec<[u32; 3]>,
-    /// Who sees whom.
+    /// Which rows attend to which.
     pub segments: Segments,
     /// `[patches, patch_dim]` of all images, one after the other.
     pub pixel_values: Vec<f32>,
@@ -45,7 +45,7 @@ impl Packed {
     ///
     /// # Errors
     /// A prompt or completion without a token, or a number of image tokens that its images do not fill.
-    pub fn new(groups: &[Group], image_token_id: u32, merge: usize) -> Result<Self> {
+    pub fn new(groups: &[PackedGroup]) -> Result<Self> {
         let lens: Vec<(usize, Vec<usize>)> = groups
             .iter()
             .map(|g| {
@@ -65,7 +65,7 @@ impl Packed {
             targets: Vec::new(),
         };
         for group in groups {
-            packed.push_prompt(group.prompt, image_token_id, merge)?;
+            packed.push_prompt(group.prompt)?;
             let last = packed.input_ids.len() as u32 - 1;
             for completion in &group.completions {
                 packed.push_completion(completion, last, group.prompt.next_position)?;
@@ -76,10 +76,10 @@ impl Packed {
 
     /// Scores the prompts' own tokens too, after the completions': every token but each prompt's first one, and but
     /// the image tokens, which are no text.
-    pub fn score_prompts(&mut self, groups: &[Group], image_token_id: u32) {
+    pub fn score_prompts(&mut self, groups: &[PackedGroup]) {
         let mut first_row = 0;
         for group in groups {
-            for (row, token) in prompt_targets(group.prompt, image_token_id) {
+            for (row, token) in prompt_targets(group.prompt) {
                 self.scored_rows.push(first_row + row);
                 self.targets.push(token);
             }
@@ -88,28 +88,23 @@ impl Packed {
         }
     }
 
-    fn push_prompt(&mut self, prompt: &Prompt, image_token_id: u32, merge: usize) -> Result<()> {
-        let first = self.input_ids.len();
+    fn push_prompt(&mut self, prompt: &Prompt) -> Result<()> {
+        let first = self.input_ids.len() as u32;
         if prompt.positions.len() != prompt.input_ids.len() {
             let (positions, tokens) = (prompt.positions.len(), prompt.input_ids.len());
             bail!("a prompt has {positions} positions for {tokens} tokens");
         }
+        let tokens = prompt.image_rows.len();
+        let embeddings: usize = prompt.images.iter().map(ImagePatches::n_tokens).sum();
+        if tokens != embeddings {
+            bail!("a prompt has {tokens} image tokens, its images give {embeddings} embeddings");
+        }
         self.input_ids.extend(&prompt.input_ids);
         self.positions.extend(&prompt.positions);
-        let before = self.image_rows.len();
-        let rows = first..self.input_ids.len();
-        self.image_rows.extend(
-            rows.filter(|&row| self.input_ids[row] == image_token_id).map(|row| row as u32),
-        );
-        let mut embeddings = 0;
+        self.image_rows.extend(prompt.image_rows.iter().map(|row| first + row));
         for image in &prompt.images {
             self.pixel_values.extend(&image.pixel_values);
             self.grids.push(image.grid_thw);
-            embeddings += image.grid_thw.iter().product::<usize>() / (merge * merge);
-        }
-        let tokens = self.image_rows.len() - before;
-        if tokens != embeddings {
-            bail!("a prompt has {tokens} image tokens, its images give {embeddings} embeddings");
         }
         Ok(())
     }
@@ -137,18 +132,14 @@ impl Packed {
 }
 
 /// Tokens of a prompt that can be taught, each with the row that predicts it.
-pub fn prompt_targets(
-    prompt: &Prompt,
-    image_token_id: u32,
-) -> impl Iterator<Item = (u32, u32)> + '_ {
+pub fn prompt_targets(prompt: &Prompt) -> impl Iterator<Item = (u32, u32)> {
     let next = prompt.input_ids.iter().copied().skip(1);
-    (0..).zip(next).filter(move |(_, token)| *token != image_token_id)
+    (0..).zip(next).filter(|(row, _)| prompt.image_rows.binary_search(&(row + 1)).is_err())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processor::ImagePatches;
 
     const IMAGE: u32 = 9;
 
@@ -158,6 +149,11 @@ mod tests {
             positions: (0..ids.len() as u32).map(|i| [i; 3]).collect(),
             next_position: ids.len() as u32,
             images,
+            image_rows: (0..)
+                .zip(ids)
+                .filter(|(_, id)| **id == IMAGE)
+                .map(|(row, _)| row)
+                .collect(),
             text: String::new(),
         }
     }
@@ -166,7 +162,7 @@ mod tests {
     fn a_first_token_is_predicted_from_the_prompt_and_a_last_token_is_not_fed() {
         let prompt = prompt(&[5, 6, 7], vec![]);
         let completions: Vec<&[u32]> = vec![&[1, 2, 3], &[4]];
-        let packed = Packed::new(&[Group { prompt: &prompt, completions }], IMAGE, 2).unwrap();
+        let packed = Packed::new(&[PackedGroup { prompt: &prompt, completions }]).unwrap();
         assert_eq!(packed.input_ids, [5, 6, 7, 1, 2]);
         assert_eq!(packed.scored_rows, [2, 3, 4, 2]);
         assert_eq!(packed.targets, [1, 2, 3, 4]);
@@ -175,30 +171,30 @@ mod tests {
 
     #[test]
     fn prompts_own_tokens_are_scored_behind_the_completions_without_image_tokens() {
-        let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4] };
+        let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4], merge_size: 2 };
         let seen = prompt(&[1, IMAGE, IMAGE, 2], vec![image]);
         let read = prompt(&[5, 6, 7], vec![]);
         let groups = [
-            Group { prompt: &seen, completions: vec![&[3, 4][..]] },
-            Group { prompt: &read, completions: vec![&[8][..]] },
+            PackedGroup { prompt: &seen, completions: vec![&[3, 4][..]] },
+            PackedGroup { prompt: &read, completions: vec![&[8][..]] },
         ];
-        let mut packed = Packed::new(&groups, IMAGE, 2).unwrap();
+        let mut packed = Packed::new(&groups).unwrap();
         assert_eq!(packed.input_ids, [1, IMAGE, IMAGE, 2, 3, 5, 6, 7]);
         let n_completion = packed.targets.len();
-        packed.score_prompts(&groups, IMAGE);
+        packed.score_prompts(&groups);
         assert_eq!(packed.scored_rows[n_completion..], [2, 5, 6]);
         assert_eq!(packed.targets[n_completion..], [2, 6, 7]);
     }
 
     #[test]
     fn image_rows_are_found_and_counted() {
-        let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4] };
+        let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4], merge_size: 2 };
         let good = prompt(&[1, IMAGE, IMAGE, 2], vec![image.clone()]);
-        let group = |prompt| Group { prompt, completions: vec![&[1][..]] };
-        let packed = Packed::new(&[group(&good), group(&good)], IMAGE, 2).unwrap();
+        let group = |prompt| PackedGroup { prompt, completions: vec![&[1][..]] };
+        let packed = Packed::new(&[group(&good), group(&good)]).unwrap();
         assert_eq!(packed.image_rows, [1, 2, 5, 6]);
         let bad = prompt(&[1, IMAGE, 2], vec![image]);
-        let error = Packed::new(&[group(&bad)], IMAGE, 2).unwrap_err().to_string();
+        let error = Packed::new(&[group(&bad)]).unwrap_err().to_string();
         assert!(error.contains("1 image tokens, its images give 2"), "{error}");
     }
 }

@@ -1,267 +1,236 @@
-//! Qwen2-VL on a packed token stream: scoring, scoring with a way back, and decoding over a cache.
-//! Not here: the towers' layers (`vision`, `language`), sampling and continuous batching (`rollout`).
+//! What is Qwen2-VL's own: its vision tower, which makes patches into embeddings that stand among the
+//! language model's tokens, with the tower's sizes, its parameters and what it keeps.
+//! Not here: cutting images into patches (`processor`), the decoder (`language`), the operations (`ops`).
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 
-use super::angles::language_angles;
-use super::config::Qwen2VlConfig;
-use super::language::{LanguageModel, Qkv};
-use super::packed::Packed;
-use super::parameters::{ParameterGroup, Parameters};
-use super::stages::{Inference, Keep, Stages, Tape};
-use super::vision::VisionTower;
-use crate::ops::{Angles, Parameter, TokenLogprob, segment_attention, token_logprob};
+use super::angles::vision_angles;
+use super::config::{VisionConfig, push_with_bias};
+use super::error::ModelError;
+use super::fields::Section;
+use super::linear::Linear;
+use super::parameters::Parameters;
+use super::stages::{Keep, Stages};
+use crate::ops::{
+    Angles, Parameter, Product, Segments, layer_norm, quick_gelu, rotary, segment_attention,
+};
 
-/// The model; cheap to clone, its parameters are shared.
-#[derive(Debug, Clone)]
-pub struct Qwen2Vl {
-    config: Qwen2VlConfig,
-    pub(super) vision: VisionTower,
-    pub(super) language: LanguageModel,
-    parameters: Parameters,
-    dtype: DType,
-    device: Device,
+/// Epsilon of every LayerNorm in the tower; the configuration file does not carry it.
+const EPS: f64 = 1e-6;
+
+/// The tower's sizes, from `vision_config`.
+///
+/// # Errors
+/// A field is missing, of the wrong type or at odds with another.
+pub(super) fn read_vision(
+    vision: &Section,
+    text_hidden: usize,
+) -> std::result::Result<VisionConfig, ModelError> {
+    vision.require_word("hidden_act", "quick_gelu")?;
+    let embed_dim = vision.size("embed_dim", None)?;
+    let hub_channels = vision.factor("in_chans", 3)?;
+    let config = VisionConfig {
+        depth: vision.layers("depth")?,
+        embed_dim,
+        mlp_hidden: embed_dim * vision.factor("mlp_ratio", 4)?,
+        num_heads: vision.size("num_heads", None)?,
+        in_channels: vision.factor("in_channels", hub_channels)?,
+        patch_size: vision.factor("patch_size", 14)?,
+        temporal_patch_size: vision.factor("temporal_patch_size", 2)?,
+        spatial_merge_size: vision.factor("spatial_merge_size", 2)?,
+    };
+    // Two coordinates turn, each in pairs.
+    if !embed_dim.is_multiple_of(4 * config.num_heads) {
+        let expected = format!("a multiple of 4 * num_heads = {}", 4 * config.num_heads);
+        return Err(vision.wrong("embed_dim", &expected));
+    }
+    if vision.size("hidden_size", Some(text_hidden))? != text_hidden {
+        let expected = format!("the language model's hidden_size = {text_hidden}");
+        return Err(vision.wrong("hidden_size", &expected));
+    }
+    Ok(config)
 }
 
-impl Qwen2Vl {
-    /// Builds the model over `parameters`; the run's dtype and device are theirs.
+/// The tower's parameters, in the order of the hub's module tree.
+pub(super) fn vision_shapes(
+    vision: &VisionConfig,
+    text_hidden: usize,
+) -> Vec<(String, Vec<usize>)> {
+    let (width, merged) = (vision.embed_dim, vision.merged_dim());
+    let patch = vision.patch_size;
+    let mut shapes = vec![(
+        "visual.patch_embed.proj.weight".to_owned(),
+        vec![width, vision.in_channels, vision.temporal_patch_size, patch, patch],
+    )];
+    for block in 0..vision.depth {
+        let prefix = format!("visual.blocks.{block}");
+        for norm in ["norm1", "norm2"] {
+            push_with_bias(&mut shapes, &format!("{prefix}.{norm}"), &[width]);
+        }
+        push_with_bias(&mut shapes, &format!("{prefix}.attn.qkv"), &[3 * width, width]);
+        push_with_bias(&mut shapes, &format!("{prefix}.attn.proj"), &[width, width]);
+        push_with_bias(&mut shapes, &format!("{prefix}.mlp.fc1"), &[vision.mlp_hidden, width]);
+        push_with_bias(&mut shapes, &format!("{prefix}.mlp.fc2"), &[width, vision.mlp_hidden]);
+    }
+    push_with_bias(&mut shapes, "visual.merger.ln_q", &[width]);
+    push_with_bias(&mut shapes, "visual.merger.mlp.0", &[merged, merged]);
+    push_with_bias(&mut shapes, "visual.merger.mlp.2", &[text_hidden, merged]);
+    shapes
+}
+
+/// Numbers that a patch keeps in one block: the input, two norms, attention's and the MLP's outputs and two sums; queries
+/// and keys before and after rotation, values, attention's result; the MLP's first map and its activation.
+pub(super) fn kept_by_block(vision: &VisionConfig) -> usize {
+    13 * vision.embed_dim + 2 * vision.mlp_hidden
+}
+
+/// Numbers that a patch keeps where patches are merged: input and norm, the first map and its activation, the second map.
+pub(super) fn kept_by_merger(vision: &VisionConfig, text_hidden: usize) -> usize {
+    4 * vision.embed_dim + text_hidden / vision.spatial_merge_size.pow(2)
+}
+
+/// LayerNorm with its parameters.
+#[derive(Debug, Clone)]
+struct LayerNorm {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl LayerNorm {
+    fn load(parameters: &Parameters, name: &str) -> Result<Self> {
+        let weight = parameters.get(&format!("{name}.weight"))?;
+        Ok(Self { weight, bias: parameters.get(&format!("{name}.bias"))? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        layer_norm(x, &self.weight, &self.bias, EPS)
+    }
+}
+
+/// The vision tower.
+#[derive(Debug, Clone)]
+pub struct VisionTower {
+    config: VisionConfig,
+    patch_embed: Linear,
+    blocks: Vec<Block>,
+    merger: Merger,
+}
+
+impl VisionTower {
+    /// Takes its parameters by their hub names.
     ///
     /// # Errors
     /// A parameter is missing.
-    pub fn new(config: &Qwen2VlConfig, parameters: Parameters) -> Result<Self> {
-        let language = LanguageModel::new(&config.text, &parameters)?;
-        let table = language.embed_tokens.value();
-        let (dtype, device) = (table.dtype(), table.device().clone());
-        let vision = VisionTower::new(&config.vision, &parameters)?;
-        Ok(Self { config: config.clone(), vision, language, parameters, dtype, device })
+    pub fn new(config: &VisionConfig, parameters: &Parameters) -> Result<Self> {
+        let block = |i| Block::new(config, parameters, i);
+        Ok(Self {
+            config: config.clone(),
+            patch_embed: Linear::load(parameters, "visual.patch_embed.proj")?,
+            blocks: (0..config.depth).map(block).collect::<Result<_>>()?,
+            merger: Merger {
+                norm: LayerNorm::load(parameters, "visual.merger.ln_q")?,
+                first: Linear::load(parameters, "visual.merger.mlp.0")?,
+                second: Linear::load(parameters, "visual.merger.mlp.2")?,
+                width: config.merged_dim(),
+            },
+        })
     }
 
-    /// The same model on the same storage, nothing trainable: for rollouts and evaluation.
+    /// Embeds the patches of all images of a stream.
     ///
-    /// # Errors
-    /// None in practice; the parameters are those it was built from.
-    pub fn detached(&self) -> Result<Self> {
-        Self::new(&self.config, self.parameters.detached())
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Qwen2VlConfig {
-        &self.config
-    }
-
-    /// The parameters.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    /// Where the parameters are.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The run's dtype.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// M-RoPE angles of the language model at these positions.
-    ///
-    /// # Errors
-    /// The tensor cannot be made.
-    pub fn angles(&self, positions: &[[u32; 3]]) -> Result<Angles> {
-        let text = &self.config.text;
-        language_angles(positions, text.mrope_section, text.rope_theta, self.dtype, &self.device)
-    }
-
-    /// Embeddings of all images of a stream, `[image tokens, hidden]`; `None` where it has no image.
+    /// - `patches`: `[patches, channels * frames * side * side]` in the run's dtype, images one after
+    ///   the other; `grids`: frames, rows and columns of patches per image
+    /// - returns `[patches / merge^2, hidden]`
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn embed_images<'m>(
+    pub fn forward<'m>(
         &'m self,
         stages: &mut impl Stages<'m>,
-        packed: &Packed,
-    ) -> Result<Option<Tensor>> {
-        if packed.grids.is_empty() {
-            return Ok(None);
-        }
-        let width = self.config.vision.patch_dim();
-        let shape = (packed.pixel_values.len() / width, width);
-        let patches = Tensor::from_slice(&packed.pixel_values, shape, &self.device)?;
-        let patches = patches.to_dtype(self.dtype)?; // pixels are f32, the tower may not be
-        self.vision.forward(stages, &patches, &packed.grids).map(Some)
-    }
-
-    /// Token embeddings with the images' in their places, `[T, hidden]`, detached.
-    ///
-    /// # Errors
-    /// The number of image rows and embeddings differ.
-    pub fn embed_tokens(&self, packed: &Packed, images: Option<&Tensor>) -> Result<Tensor> {
-        let ids = Tensor::new(packed.input_ids.as_slice(), &self.device)?;
-        let text = self.language.embed_tokens.value().detach().index_select(&ids, 0)?;
-        let Some(images) = images else { return Ok(text) };
-        if images.dim(0)? != packed.image_rows.len() {
-            let (rows, got) = (packed.image_rows.len(), images.dim(0)?);
-            bail!("{got} image embeddings for {rows} image tokens");
-        }
-        let tokens = packed.len() as u32;
-        let mut order: Vec<u32> = (0..tokens).collect();
-        for (i, &row) in packed.image_rows.iter().enumerate() {
-            order[row as usize] = tokens + i as u32;
-        }
-        let order = Tensor::new(order, &self.device)?;
-        Tensor::cat(&[&text, &images.detach()], 0)?.index_select(&order, 0)
-    }
-
-    /// Runs the decoder layers over embeddings `[T, hidden]`; not yet normalised.
-    ///
-    /// # Errors
-    /// Shapes do not fit.
-    pub fn decoder_layers<'m>(
-        &'m self,
-        stages: &mut impl Stages<'m>,
-        packed: &Packed,
-        embeddings: &Tensor,
+        patches: &Tensor,
+        grids: &[[usize; 3]],
     ) -> Result<Tensor> {
-        let context = Arc::new((self.angles(&packed.positions)?, packed.segments.clone()));
-        let mut x = embeddings.clone();
-        for layer in &self.language.layers {
+        let config = &self.config;
+        let (dtype, device) = (patches.dtype(), patches.device());
+        let merge = config.spatial_merge_size;
+        let angles = vision_angles(grids, merge, config.head_dim(), dtype, device)?;
+        // A frame attends to itself alone, as in the reference.
+        let frames: Vec<usize> = grids.iter().flat_map(|g| vec![g[1] * g[2]; g[0]]).collect();
+        let context = Arc::new((angles, Segments::separate(&frames)?));
+        let [mut x] = stages.apply([patches], Keep::AsSet, |[patches]| {
+            Ok([self.patch_embed.forward(patches, Product::Blocked)?])
+        })?;
+        for block in &self.blocks {
             let context = context.clone();
             [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
-                let (angles, segments) = &*context;
-                let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, segments);
-                Ok([layer.forward(x, angles, attend)?])
+                Ok([block.forward(x, &context.0, &context.1)?])
             })?;
         }
-        Ok(x)
+        let [merged] = stages.apply([&x], Keep::AsSet, |[x]| Ok([self.merger.forward(x)?]))?;
+        Ok(merged)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    heads: usize,
+}
+
+impl Block {
+    fn new(config: &VisionConfig, parameters: &Parameters, i: usize) -> Result<Self> {
+        let name = |name: &str| format!("visual.blocks.{i}.{name}");
+        let norm = |of: &str| LayerNorm::load(parameters, &name(of));
+        let linear = |of: &str| Linear::load(parameters, &name(of));
+        Ok(Self {
+            norm1: norm("norm1")?,
+            qkv: linear("attn.qkv")?,
+            proj: linear("attn.proj")?,
+            norm2: norm("norm2")?,
+            fc1: linear("mlp.fc1")?,
+            fc2: linear("mlp.fc2")?,
+            heads: config.num_heads,
+        })
     }
 
-    /// The final norm over hidden rows `[n, hidden]`.
-    ///
-    /// # Errors
-    /// Shapes do not fit.
-    pub fn normalize(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.language.normalize(hidden)
-    }
-
-    /// Logits of every row of the stream, `[T, vocab]` f32: for looking at, not for training.
-    ///
-    /// # Errors
-    /// Shapes do not fit.
-    pub fn logits(&self, packed: &Packed) -> Result<Tensor> {
-        let images = self.embed_images(&mut Inference, packed)?;
-        let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let hidden = self.decoder_layers(&mut Inference, packed, &embeddings)?;
-        self.language.logits(&self.language.normalize(&hidden)?)?.to_dtype(DType::F32)
-    }
-
-    /// Log-probabilities and entropies of the stream's scored tokens at `temperature`.
-    ///
-    /// # Errors
-    /// Shapes do not fit.
-    pub fn score(&self, packed: &Packed, temperature: f64) -> Result<TokenLogprob> {
-        let images = self.embed_images(&mut Inference, packed)?;
-        let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        self.score_embeddings(&mut Inference, packed, &embeddings, temperature)
-    }
-
-    /// [`Self::score`] with a way back to the parameters; `recompute` is activation checkpointing.
-    ///
-    /// # Errors
-    /// Shapes do not fit.
-    pub fn score_taped(
-        &self,
-        packed: &Packed,
-        temperature: f64,
-        recompute: bool,
-    ) -> Result<(TokenLogprob, Backward<'_>)> {
-        let trains_vision = self.parameters.trains(ParameterGroup::Vision);
-        let mut vision = Tape::new(&self.parameters, recompute);
-        let images = if trains_vision {
-            self.embed_images(&mut vision, packed)?
-        } else {
-            self.embed_images(&mut Inference, packed)?
+    fn forward(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
+        let (patches, width) = x.dims2()?;
+        let heads = (patches, self.heads, width / self.heads);
+        let h = self.norm1.forward(x)?;
+        let part = |i: usize| {
+            let columns = i * width..(i + 1) * width;
+            self.qkv.forward_part(&h, columns, Product::Blocked)?.reshape(heads)
         };
-        let mut language = Tape::new(&self.parameters, recompute);
-        let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let scored = self.score_embeddings(&mut language, packed, &embeddings, temperature)?;
-        let vision = images.filter(|_| trains_vision).map(|images| (vision, images));
-        let (logp, places) = (scored.logp.clone(), Places::of(packed));
-        let embed_tokens = self.language.embed_tokens.clone();
-        Ok((scored, Backward { vision, language, embeddings, logp, embed_tokens, places }))
-    }
-
-    fn score_embeddings<'m>(
-        &'m self,
-        stages: &mut impl Stages<'m>,
-        packed: &Packed,
-        embeddings: &Tensor,
-        temperature: f64,
-    ) -> Result<TokenLogprob> {
-        let hidden = self.decoder_layers(stages, packed, embeddings)?;
-        let rows = Tensor::new(packed.scored_rows.as_slice(), &self.device)?;
-        let targets = Tensor::new(packed.targets.as_slice(), &self.device)?;
-        let [logp, entropy] = stages.apply([&hidden], Keep::Always, move |[hidden]| {
-            let normalized = self.language.normalize(&hidden.index_select(&rows, 0)?)?;
-            let scored = token_logprob(&normalized, &self.language.head, &targets, temperature)?;
-            Ok([scored.logp, scored.entropy])
-        })?;
-        Ok(TokenLogprob { logp, entropy })
+        let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
+        let h = segment_attention(&q, &k, &v, segments)?.reshape((patches, width))?;
+        let x = (x + self.proj.forward(&h, Product::Blocked)?)?;
+        let h = self.norm2.forward(&x)?;
+        let h = quick_gelu(&self.fc1.forward(&h, Product::Blocked)?)?;
+        x + self.fc2.forward(&h, Product::Blocked)?
     }
 }
 
-/// Which rows of a stream are text, and which are images.
-struct Places {
-    text_rows: Vec<u32>,
-    text_ids: Vec<u32>,
-    image_rows: Vec<u32>,
+#[derive(Debug, Clone)]
+struct Merger {
+    norm: LayerNorm,
+    first: Linear,
+    second: Linear,
+    width: usize,
 }
 
-impl Places {
-    fn of(packed: &Packed) -> Self {
-        let mut is_image = vec![false; packed.len()];
-        packed.image_rows.iter().for_each(|&row| is_image[row as usize] = true);
-        let text_rows: Vec<u32> =
-            (0..packed.len() as u32).filter(|&row| !is_image[row as usize]).collect();
-        let text_ids = text_rows.iter().map(|&row| packed.input_ids[row as usize]).collect();
-        Self { text_rows, text_ids, image_rows: packed.image_rows.clone() }
-    }
-}
-
-/// The way back from log-probabilities to every trained parameter.
-pub struct Backward<'m> {
-    /// The tower's tape and what it gave, where it is trained and there are images.
-    vision: Option<(Tape<'m>, Tensor)>,
-    language: Tape<'m>,
-    /// What the language model's tape began with, and what it ended with.
-    embeddings: Tensor,
-    logp: Tensor,
-    embed_tokens: Parameter,
-    places: Places,
-}
-
-impl Backward<'_> {
-    /// Adds the gradients of `sum(gradient * logp)` to the parameters' buffers.
-    ///
-    /// - `gradient`: `[N]`, the loss's gradient with respect to each log-probability
-    ///
-    /// # Errors
-    /// Shapes do not fit.
-    pub fn run(self, gradient: &Tensor) -> Result<()> {
-        let mut gradients = self.language.backward(&[(&self.logp, gradient)])?;
-        let Some(embeddings) = gradients.take(&self.embeddings) else { return Ok(()) };
-        let device = embeddings.device();
-        if self.embed_tokens.is_trainable() {
-            let rows = Tensor::new(self.places.text_rows.as_slice(), device)?;
-            let ids = Tensor::new(self.places.text_ids.as_slice(), device)?;
-            self.embed_tokens.accumulate_rows(&ids, &embeddings.index_select(&rows, 0)?)?;
-        }
-        if let Some((vision, images)) = self.vision {
-            let rows = Tensor::new(self.places.image_rows.as_slice(), device)?;
-            vision.backward(&[(&images, &embeddings.index_select(&rows, 0)?)])?;
-        }
-        Ok(())
+impl Merger {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let h = self.norm.forward(x)?;
+        let windows = h.elem_count() / self.width;
+        let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
+        let h = self.first.forward(&h, Product::Blocked)?.gelu_erf()?;
+        self.second.forward(&h, Product::Blocked)
     }
 }

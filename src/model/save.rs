@@ -19,7 +19,7 @@ use super::fields::read_object;
 use super::files::ModelFiles;
 use super::weights::{INDEX_FILE, SINGLE_FILE};
 
-/// Everything beside the tensors that a Qwen2-VL folder may hold.
+/// Everything beside the tensors that a model folder may hold.
 pub(super) const SIDE_FILES: [&str; 13] = [
     "config.json",
     "generation_config.json",
@@ -250,13 +250,13 @@ fn write_file(path: &Path, contents: &[u8]) -> Result<(), ModelError> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::config::Qwen2VlConfig;
+    use super::super::config::ModelConfig;
     use super::super::test_checkpoint::{config_json, files, folder, golden, tensors};
     use super::super::weights;
     use super::*;
 
     fn in_hub_order(files: &ModelFiles, dtype: DType) -> Vec<(String, Tensor)> {
-        let config = Qwen2VlConfig::load(files).unwrap();
+        let config = ModelConfig::load(files).unwrap();
         let loaded = weights::load(files, &config, dtype, &Device::Cpu).unwrap();
         loaded.into_iter().map(|(parameter, tensor)| (parameter.name, tensor)).collect()
     }

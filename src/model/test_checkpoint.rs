@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use super::config::Qwen2VlConfig;
+use super::config::ModelConfig;
 use super::files::ModelFiles;
 
 /// A stored tensor: number type, shape, bytes.
@@ -35,7 +35,7 @@ pub(super) fn config_json() -> Value {
 pub(super) fn tensors(config: &Value) -> BTreeMap<String, Stored> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-    let config = Qwen2VlConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap();
+    let config = ModelConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap();
     let shapes = config.parameter_shapes().into_iter().enumerate();
     let stored = shapes.map(|(tensor_idx, parameter)| {
         let count = parameter.elem_count();

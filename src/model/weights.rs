@@ -1,6 +1,6 @@
 //! Reading a checkpoint's tensors: every parameter of the model, once, of the right shape.
 //! Not here: one file's header and numbers (`shard`); writing (`save`); what a parameter is for
-//! (`language`, `vision`).
+//! (`language`, and the tower in the file of its family).
 //!
 //! `model.safetensors` is read where it exists, else the shards that `model.safetensors.index.json`
 //! lists, as transformers does. Names may be spelt either way (`names`). A checkpoint with a tied
@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::config::Qwen2VlConfig;
+use super::config::ModelConfig;
 use super::error::ModelError;
 use super::fields::read_object;
 use super::files::ModelFiles;
@@ -57,7 +57,7 @@ struct Place {
 /// file and the tensor.
 pub fn load(
     files: &ModelFiles,
-    config: &Qwen2VlConfig,
+    config: &ModelConfig,
     dtype: DType,
     device: &Device,
 ) -> Result<Vec<(ParameterShape, Tensor)>, ModelError> {
@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     fn load_as(files: &ModelFiles, dtype: DType) -> Result<BTreeMap<String, Tensor>, ModelError> {
-        let loaded = load(files, &Qwen2VlConfig::load(files)?, dtype, &Device::Cpu)?;
+        let loaded = load(files, &ModelConfig::load(files)?, dtype, &Device::Cpu)?;
         Ok(loaded.into_iter().map(|(parameter, tensor)| (parameter.name, tensor)).collect())
     }
 

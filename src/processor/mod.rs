@@ -26,8 +26,8 @@ pub use self::image::decode_image;
 pub use self::patches::ImagePatches;
 use self::patches::{MERGE_SIZE, Patcher};
 use self::positions::mrope_positions;
-pub use self::text::SpecialTokens;
 use self::text::TextCodec;
+pub use self::text::{MARKERS, PADS, SpecialTokens};
 use crate::model::files::ModelFiles;
 
 /// One prompt, ready for the model.
@@ -42,6 +42,8 @@ pub struct Prompt {
     pub next_position: u32,
     /// The images, in the order of their pads.
     pub images: Vec<ImagePatches>,
+    /// Rows of `input_ids` that stand for the images' tokens, ascending.
+    pub image_rows: Vec<u32>,
     /// The rendered chat, with one image pad per image.
     pub text: String,
 }
@@ -109,7 +111,9 @@ impl Processor {
         let grids: Vec<[usize; 3]> = images.iter().map(|image| image.grid_thw).collect();
         let (positions, next_position) =
             mrope_positions(&input_ids, special.image_pad, &grids, MERGE_SIZE)?;
-        Ok(Prompt { input_ids, positions, next_position, images, text })
+        let rows = (0..).zip(&input_ids).filter(|(_, id)| **id == special.image_pad);
+        let image_rows = rows.map(|(row, _)| row).collect();
+        Ok(Prompt { input_ids, positions, next_position, images, image_rows, text })
     }
 
     /// One image resized, normalised and cut into patches.

@@ -9,18 +9,20 @@ use super::resize::{PixelLimits, resize_bicubic, smart_resize};
 use super::{ProcessorError, json};
 use crate::model::files::ModelFiles;
 
-/// Patches of a side that the vision tower merges into one token, in every Qwen2-VL.
-pub const MERGE_SIZE: usize = 2;
+/// Patches of a side that the vision tower merges into one token, in every model that is known.
+pub(super) const MERGE_SIZE: usize = 2;
 
 /// One image, ready for the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImagePatches {
     /// `[patches, 3 * frames * patch_size^2]`, normalised. Rows go through the grid by blocks of
-    /// [`MERGE_SIZE`] x [`MERGE_SIZE`], so that a token's patches stand together; columns by
-    /// channel, frame, y, x.
+    /// `merge_size` x `merge_size`, so that a token's patches stand together; columns by channel,
+    /// frame, y, x.
     pub pixel_values: Vec<f32>,
     /// Patches in time, down and across.
     pub grid_thw: [usize; 3],
+    /// Patches of a side that become one token.
+    pub merge_size: usize,
 }
 
 impl ImagePatches {
@@ -31,7 +33,7 @@ impl ImagePatches {
 
     /// How many tokens the image takes in the prompt.
     pub fn n_tokens(&self) -> usize {
-        self.n_patches() / (MERGE_SIZE * MERGE_SIZE)
+        self.n_patches() / (self.merge_size * self.merge_size)
     }
 }
 
@@ -213,7 +215,7 @@ impl Patcher {
                 }
             }
         });
-        ImagePatches { pixel_values, grid_thw: [1, grid[0], grid[1]] }
+        ImagePatches { pixel_values, grid_thw: [1, grid[0], grid[1]], merge_size: MERGE_SIZE }
     }
 }
 

@@ -11,7 +11,7 @@ use super::decoder::{CompletionId, Decoder};
 use super::host_decoder::HostDecoder;
 use super::sampler::{Sampler, Suppressed};
 use super::schedule::{Arrived, Next, Schedule};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
@@ -73,7 +73,7 @@ pub enum Event {
 /// # Errors
 /// Settings that cannot work, or the model's own.
 pub fn generate(
-    model: &Qwen2Vl,
+    model: &Model,
     requests: Vec<Request>,
     settings: &GenerationSettings,
     on_tokens: &mut dyn FnMut(usize),
@@ -107,7 +107,7 @@ pub fn generate(
 /// # Errors
 /// Settings that cannot work, or the model's own.
 pub fn generate_each(
-    model: &Qwen2Vl,
+    model: &Model,
     requests: &mut dyn Iterator<Item = Request<'_>>,
     settings: &GenerationSettings,
     on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
@@ -270,6 +270,7 @@ mod tests {
                 positions: Vec::new(),
                 next_position: request as u32,
                 images: Vec::new(),
+                image_rows: Vec::new(),
                 text: String::new(),
             };
             let ids = (0..completions.len()).map(|completion| CompletionId { request, completion });

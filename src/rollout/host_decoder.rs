@@ -11,15 +11,14 @@ use rayon::prelude::*;
 use super::decoder::{Admission, CompletionId, Decoder, Row, Token};
 use super::engine::GenerationSettings;
 use super::sampler::{Sampled, Sampler, Suppressed};
+use crate::model::Model;
 use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
-use crate::model::qwen2_vl::Qwen2Vl;
-use crate::ops::{MAX_ROWS_ONE_BY_ONE, has_kernels};
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
 /// Decodes with the model's own operations, a row of logits at a time.
 pub(super) struct HostDecoder<'a> {
-    model: &'a Qwen2Vl,
+    model: &'a Model,
     draw: Draw<'a>,
     max_new_tokens: usize,
     cache: SuffixCache,
@@ -60,7 +59,7 @@ impl<'a> HostDecoder<'a> {
     ///
     /// # Errors
     /// There is no memory for the slots.
-    pub(super) fn new(model: &'a Qwen2Vl, settings: &'a GenerationSettings) -> Result<Self> {
+    pub(super) fn new(model: &'a Model, settings: &'a GenerationSettings) -> Result<Self> {
         let GenerationSettings { sampler, suppressed, max_new_tokens, max_batch, .. } = settings;
         Ok(Self {
             model,
@@ -72,11 +71,6 @@ impl<'a> HostDecoder<'a> {
             tokens: Vec::new(),
         })
     }
-}
-
-/// As many rows as are multiplied at a time: the CPU's kernels treat so many by themselves and no more.
-fn rows_at_a_time(model: &Qwen2Vl) -> usize {
-    if has_kernels(model.device(), model.dtype()) { MAX_ROWS_ONE_BY_ONE } else { usize::MAX }
 }
 
 impl Decoder for HostDecoder<'_> {
@@ -111,14 +105,15 @@ impl Decoder for HostDecoder<'_> {
         if self.rows.len() != rows.len() {
             bail!("a step of {} completions, {} of them begun", rows.len(), self.rows.len());
         }
-        for rows in self.rows.chunks_mut(rows_at_a_time(self.model)) {
-            let sampled = next_tokens(self.model, &self.cache, rows, self.draw)?;
-            for (row, sampled) in rows.iter_mut().zip(sampled) {
-                row.row.len += 1;
-                row.row.position += 1;
-                row.push(sampled, self.draw);
-                self.tokens.push(Token { id: row.id, sampled });
-            }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let sampled = next_tokens(self.model, &self.cache, &self.rows, self.draw)?;
+        for (row, sampled) in self.rows.iter_mut().zip(sampled) {
+            row.row.len += 1;
+            row.row.position += 1;
+            row.push(sampled, self.draw);
+            self.tokens.push(Token { id: row.id, sampled });
         }
         Ok(())
     }
@@ -130,7 +125,7 @@ impl Decoder for HostDecoder<'_> {
 
 /// The next token of every row.
 fn next_tokens(
-    model: &Qwen2Vl,
+    model: &Model,
     cache: &SuffixCache,
     rows: &[HostRow],
     draw: Draw,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::engine::{Completion, GenerationSettings, Request, generate};
 use super::sampler::{Sampler, Suppressed};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 use crate::processor::{Processor, Prompt};
 use crate::rng::{Purpose, Stream};
 
@@ -48,21 +48,20 @@ pub struct SingleSettings {
 /// # Errors
 /// The prompt leaves no room for `max_new_tokens`, or the model's own.
 pub fn answer(
-    model: &Qwen2Vl,
+    model: &Model,
     processor: &Processor,
     prompt: &Prompt,
     settings: &SingleSettings,
 ) -> Result<Completion, SingleError> {
-    let text = &model.config().text;
     let (n_prompt, n_new) = (prompt.input_ids.len(), settings.max_new_tokens);
-    let limit = text.max_position_embeddings;
+    let limit = model.max_positions();
     if n_prompt.saturating_add(n_new) > limit {
         return Err(SingleError::TooLong { n_prompt, n_new, limit });
     }
     let markers = if settings.sampler.is_greedy() {
         Vec::new()
     } else {
-        processor.never_sampled(text.vocab_size)
+        processor.never_sampled(model.vocab_size())
     };
     let generation = GenerationSettings {
         sampler: settings.sampler.clone(),

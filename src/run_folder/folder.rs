@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
 use super::identity::{Difference, require_same};
+use crate::ops;
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -53,7 +54,7 @@ impl RunFolder {
             return Err(RunFolderError::NotAFolder { path: path.to_owned() });
         }
         if let Some(found) = sign_of_a_run(path) {
-            // A run that is going on is the more urgent news.
+            // That a run is going on is reported first, if one is.
             if path.join(LOCK).exists() {
                 lock(path)?;
             }
@@ -75,7 +76,7 @@ impl RunFolder {
     /// the given one; so it does, with a warning, where their last bits move.
     ///
     /// - `resolved_config`: as of [`RunFolder::create`]; [`stored_config`] is what the run began with
-    /// - `has_kernels`: as of [`crate::ops::has_kernels`], of the run's device and number format
+    /// - `runs_on`: the path of the run's device and number format
     ///
     /// # Errors
     /// There is no run, another process uses it, it cannot be read, or its configuration differs;
@@ -83,13 +84,12 @@ impl RunFolder {
     pub fn reopen(
         path: &Path,
         resolved_config: &str,
-        has_kernels: bool,
+        runs_on: ops::Path,
     ) -> Result<Self, RunFolderError> {
         let stored = stored_config(path)?;
         let lock = lock(path)?;
         let configs = [stored.as_str(), resolved_config];
-        for Difference { key, stored, given } in
-            require_same(&path.join(CONFIG), configs, has_kernels)?
+        for Difference { key, stored, given } in require_same(&path.join(CONFIG), configs, runs_on)?
         {
             tracing::warn!(
                 "{key} was {stored} and is {given}: from here on the run's last bits are not those of a run that kept it"

@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::error::RunFolderError;
+use crate::ops;
 
 /// Keys that decide how fast a run is, what it keeps and what it reports.
 const CHANGE_NO_NUMBER: [&str; 10] = [
@@ -38,14 +39,16 @@ enum Change {
 }
 
 impl Change {
-    fn of(key: &str, has_kernels: bool) -> Self {
+    fn of(key: &str, runs_on: ops::Path) -> Self {
         let is_among = |keys: &[&str]| {
             keys.iter().any(|named| match named.strip_suffix('*') {
                 Some(prefix) => key.starts_with(prefix),
                 None => key == *named,
             })
         };
-        if is_among(&CHANGE_NO_NUMBER) || (has_kernels && is_among(&CHANGE_NEIGHBOURS)) {
+        if is_among(&CHANGE_NO_NUMBER)
+            || (runs_on.keeps_rows_apart() && is_among(&CHANGE_NEIGHBOURS))
+        {
             Self::NoNumber
         } else if is_among(&CHANGE_LAST_BITS) {
             Self::LastBits
@@ -58,28 +61,31 @@ impl Change {
 /// A resolved configuration without the keys that change no number: two runs with the same one compute the same, to the
 /// bit.
 ///
-/// - `has_kernels`: as of [`crate::ops::has_kernels`]
+/// - `runs_on`: the path of the runs' device and number format
 ///
 /// # Errors
 /// It is not TOML.
-pub fn decisive_config(resolved_config: &str, has_kernels: bool) -> Result<String, RunFolderError> {
+pub fn decisive_config(
+    resolved_config: &str,
+    runs_on: ops::Path,
+) -> Result<String, RunFolderError> {
     let parsed = resolved_config.parse::<Table>().map_err(|error| RunFolderError::Config {
         place: "the given configuration".to_owned(),
         found: error.message().to_owned(),
         hint: "resolve it first",
     })?;
-    Ok(decisive_keys("", parsed, has_kernels).to_string())
+    Ok(decisive_keys("", parsed, runs_on).to_string())
 }
 
-fn decisive_keys(prefix: &str, table: Table, has_kernels: bool) -> Table {
+fn decisive_keys(prefix: &str, table: Table, runs_on: ops::Path) -> Table {
     let kept = table.into_iter().filter_map(|(name, value)| {
         let key = format!("{prefix}{name}");
         match value {
             Value::Table(table) => {
-                let table = decisive_keys(&format!("{key}."), table, has_kernels);
+                let table = decisive_keys(&format!("{key}."), table, runs_on);
                 Some((name, Value::Table(table)))
             }
-            value => (Change::of(&key, has_kernels) != Change::NoNumber).then_some((name, value)),
+            value => (Change::of(&key, runs_on) != Change::NoNumber).then_some((name, value)),
         }
     });
     kept.collect()
@@ -88,14 +94,14 @@ fn decisive_keys(prefix: &str, table: Table, has_kernels: bool) -> Table {
 /// Refuses a configuration that would change the numbers of the run stored at `path`; returns the differences that move
 /// their last bits.
 ///
-/// - `has_kernels`: as of [`crate::ops::has_kernels`]
+/// - `runs_on`: the path of the runs' device and number format
 ///
 /// # Errors
 /// Either is not TOML, or they differ; the error names the first key.
 pub(super) fn require_same(
     path: &Path,
     [stored, given]: [&str; 2],
-    has_kernels: bool,
+    runs_on: ops::Path,
 ) -> Result<Vec<Difference>, RunFolderError> {
     let parse = |text: &str, place: String, hint| {
         text.parse::<Table>().map_err(|error| RunFolderError::Config {
@@ -109,7 +115,7 @@ pub(super) fn require_same(
     let given = parse(given, "the given configuration".to_owned(), "resolve it first")?;
     let mut last_bits = Vec::new();
     for difference in differences("", &stored, &given) {
-        match Change::of(&difference.key, has_kernels) {
+        match Change::of(&difference.key, runs_on) {
             Change::NoNumber => {}
             Change::LastBits => last_bits.push(difference),
             Change::Numbers => {
@@ -162,16 +168,16 @@ mod tests {
     }
 
     /// Whether another value of the key makes another run.
-    fn is_decisive(key: &str, has_kernels: bool) -> bool {
-        let decisive = |value| decisive_config(&config(key, value), has_kernels).unwrap();
+    fn is_decisive(key: &str, runs_on: ops::Path) -> bool {
+        let decisive = |value| decisive_config(&config(key, value), runs_on).unwrap();
         decisive(1) != decisive(2)
     }
 
     /// What resuming with another value of the key gives: the keys that move last bits, or the one that is refused.
-    fn resumed(key: &str, has_kernels: bool) -> Result<Vec<String>, String> {
+    fn resumed(key: &str, runs_on: ops::Path) -> Result<Vec<String>, String> {
         let configs = [config(key, 1), config(key, 2)];
         let configs = configs.each_ref().map(String::as_str);
-        match require_same(Path::new("config.toml"), configs, has_kernels) {
+        match require_same(Path::new("config.toml"), configs, runs_on) {
             Ok(differences) => Ok(differences.into_iter().map(|d| d.key).collect()),
             Err(RunFolderError::ConfigDiffers { key, stored, given, .. }) => {
                 assert_eq!([stored, given], ["1", "2"]);
@@ -184,9 +190,9 @@ mod tests {
     #[test]
     fn speed_and_reports_make_no_other_run() {
         for key in ["data.workers", "model.activation_checkpointing", "train.warn_duplicates"] {
-            for has_kernels in [true, false] {
-                assert!(!is_decisive(key, has_kernels), "{key}");
-                assert_eq!(resumed(key, has_kernels), Ok(Vec::new()));
+            for runs_on in [ops::Path::Cpu, ops::Path::Plain] {
+                assert!(!is_decisive(key, runs_on), "{key}");
+                assert_eq!(resumed(key, runs_on), Ok(Vec::new()));
             }
         }
     }
@@ -194,27 +200,27 @@ mod tests {
     #[test]
     fn how_many_decode_at_a_time_decides_numbers_where_no_kernel_treats_each_by_itself() {
         for key in ["rollout.max_batch", "eval.max_batch"] {
-            assert!(!is_decisive(key, true), "{key}");
-            assert_eq!(resumed(key, true), Ok(Vec::new()));
-            assert!(is_decisive(key, false), "{key}");
-            assert_eq!(resumed(key, false), Err(key.to_owned()));
+            assert!(!is_decisive(key, ops::Path::Cpu), "{key}");
+            assert_eq!(resumed(key, ops::Path::Cpu), Ok(Vec::new()));
+            assert!(is_decisive(key, ops::Path::Plain), "{key}");
+            assert_eq!(resumed(key, ops::Path::Plain), Err(key.to_owned()));
         }
     }
 
     #[test]
     fn micro_batches_belong_to_a_runs_identity_and_may_change_when_it_is_resumed() {
         let key = "train.tokens_per_micro_batch";
-        for has_kernels in [true, false] {
-            assert!(is_decisive(key, has_kernels));
-            assert_eq!(resumed(key, has_kernels), Ok(vec![key.to_owned()]));
+        for runs_on in [ops::Path::Cpu, ops::Path::Plain] {
+            assert!(is_decisive(key, runs_on));
+            assert_eq!(resumed(key, runs_on), Ok(vec![key.to_owned()]));
         }
     }
 
     #[test]
     fn everything_else_makes_another_run() {
         for key in ["train.seed", "rollout.max_new_tokens", "optim.lr", "trainer.keep"] {
-            assert!(is_decisive(key, true), "{key}");
-            assert_eq!(resumed(key, true), Err(key.to_owned()));
+            assert!(is_decisive(key, ops::Path::Cpu), "{key}");
+            assert_eq!(resumed(key, ops::Path::Cpu), Err(key.to_owned()));
         }
     }
 

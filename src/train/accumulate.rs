@@ -8,8 +8,8 @@ use super::ranks::Ranks;
 use crate::grpo::objective::{
     KlTerm, Objective, ObjectiveSettings, ScoredTokens, UpdateTotals, objective, token_weights,
 };
-use crate::model::packed::{Group, Packed};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
+use crate::model::packed::{Packed, PackedGroup};
 use crate::processor::Prompt;
 
 /// A completion as the policy learns from it.
@@ -17,7 +17,7 @@ use crate::processor::Prompt;
 pub struct TrainedCompletion<'a> {
     /// Its tokens.
     pub token_ids: &'a [u32],
-    /// Log-probability of each token when it was drawn, nats; empty where nobody drew it.
+    /// Log-probability of each token when it was drawn, nats; empty where it was not sampled.
     pub sampled_logps: &'a [f32],
     /// Eq. (2).
     pub advantage: f64,
@@ -50,13 +50,17 @@ pub struct ScoringSettings {
 /// # Errors
 /// The model's own.
 pub fn token_logps(
-    model: &Qwen2Vl,
+    model: &Model,
     groups: &[TrainedGroup],
     settings: ScoringSettings,
 ) -> Result<Vec<Tensor>> {
     batches_of(groups, settings.tokens_per_micro_batch)
         .iter()
-        .map(|parts| Ok(model.score(&pack(model, groups, parts)?, settings.temperature)?.logp))
+        .map(|parts| {
+            Ok(model
+                .token_logps(&Packed::new(&groups_of(groups, parts))?, settings.temperature)?
+                .logp)
+        })
         .collect()
 }
 
@@ -146,7 +150,7 @@ pub fn count(groups: &[TrainedGroup], ranks: &dyn Ranks) -> Result<UpdateTotals>
 /// # Errors
 /// The model's own, or anchors that do not fit the groups.
 pub fn accumulate(
-    model: &Qwen2Vl,
+    model: &Model,
     groups: &[TrainedGroup],
     anchors: Anchors,
     totals: UpdateTotals,
@@ -157,8 +161,9 @@ pub fn accumulate(
     anchors.check(batches.len())?;
     let mut sums = ObjectiveSums::default();
     for (i, parts) in batches.iter().enumerate() {
-        let packed = pack(model, groups, parts)?;
-        let (scored, back) = model.score_taped(&packed, scoring.temperature, scoring.recompute)?;
+        let packed = Packed::new(&groups_of(groups, parts))?;
+        let (scored, back) =
+            model.token_logps_taped(&packed, scoring.temperature, scoring.recompute)?;
         let logp = Var::from_tensor(&scored.logp)?;
         let old = anchors.old.map_or(&scored.logp, |old| &old[i]);
         let tokens = Tokens::of(groups, parts);
@@ -275,18 +280,12 @@ pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part
     micro_batches(&lens, budget)
 }
 
-fn pack(model: &Qwen2Vl, groups: &[TrainedGroup], parts: &[Part]) -> Result<Packed> {
-    let config = model.config();
-    let groups = groups_of(groups, parts);
-    Packed::new(&groups, config.image_token_id, config.vision.spatial_merge_size)
-}
-
 /// The groups of a micro-batch, as the packed stream lays them out.
-pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<Group<'a>> {
+pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<PackedGroup<'a>> {
     let group = |part: &Part| {
         let group = &groups[part.group];
         let completions = &group.completions[part.completions.clone()];
-        Group {
+        PackedGroup {
             prompt: group.prompt,
             completions: completions.iter().map(|c| c.token_ids).collect(),
         }
@@ -302,7 +301,7 @@ struct Tokens {
     masked: Vec<bool>,
     /// `[N]`
     advantages: Vec<f32>,
-    /// `[N]`, or empty where nobody drew the tokens.
+    /// `[N]`, or empty where the tokens were not sampled.
     sampled_logps: Vec<f32>,
 }
 

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::OnStage;
 use super::accumulate::{Anchors, ScoringSettings, TrainedGroup, token_logps};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 
 /// [`Anchors`] of every mini-batch of a batch.
 #[derive(Debug, Default)]
@@ -26,14 +26,14 @@ impl BatchAnchors {
     /// The models' own.
     pub(super) fn compute(
         mini_batches: &[Vec<TrainedGroup>],
-        (reference, old): (Option<&Qwen2Vl>, Option<&Qwen2Vl>),
+        (reference, old): (Option<&Model>, Option<&Model>),
         settings: ScoringSettings,
         on_stage: &mut OnStage,
     ) -> Result<Self> {
-        let score = |model: &Qwen2Vl| -> Result<Vec<Vec<Tensor>>> {
+        let score = |model: &Model| -> Result<Vec<Vec<Tensor>>> {
             mini_batches.iter().map(|groups| token_logps(model, groups, settings)).collect()
         };
-        let mut staged = |stage, model: Option<&Qwen2Vl>| {
+        let mut staged = |stage, model: Option<&Model>| {
             let Some(model) = model else { return Ok(None) };
             on_stage(stage, 0);
             score(model).map(Some)

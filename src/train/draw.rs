@@ -11,7 +11,7 @@ use super::error::TrainError;
 use super::prompt_sampler::{Draw, ForeignState, Outcome, PromptSampler};
 use crate::config::{DataConfig, OnBadRow};
 use crate::data::{Questions, Sample};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 use crate::prefetch::Prefetch;
 use crate::processor::{Processor, Prompt};
 
@@ -159,9 +159,9 @@ impl DrawnQuestions {
 pub fn check_lengths(
     questions: &[Question],
     n_new: usize,
-    model: &Qwen2Vl,
+    model: &Model,
 ) -> Result<(), TrainError> {
-    let limit = model.config().text.max_position_embeddings;
+    let limit = model.max_positions();
     for question in questions {
         let n_prompt = question.prompt.input_ids.len();
         if n_prompt + n_new > limit {

@@ -6,14 +6,14 @@ use candle_core::Tensor;
 use super::error::TrainError;
 use super::ranks::Ranks;
 use super::step::{Optimizer, StepReport, Stepped};
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 
 /// The policy with everything that moves it.
 pub(super) struct Policy {
     /// The model that is trained.
-    pub(super) model: Qwen2Vl,
+    pub(super) model: Model,
     /// The same storage without gradients: it samples, and scores for the old policy.
-    pub(super) sampling: Qwen2Vl,
+    pub(super) sampling: Model,
     pub(super) optimizer: Optimizer,
     /// Finished updates.
     pub(super) update: u64,
@@ -26,7 +26,7 @@ impl Policy {
     /// # Errors
     /// A rank cannot be reached.
     pub(super) fn new(
-        model: Qwen2Vl,
+        model: Model,
         optimizer: Optimizer,
         update: u64,
         ranks: Box<dyn Ranks>,

@@ -4,16 +4,16 @@
 use super::error::TrainError;
 use super::setup::Setup;
 use crate::grpo::kl_schedule::KlSchedule;
+use crate::model::Model;
 use crate::model::open::open;
 use crate::model::parameters::Trained;
-use crate::model::qwen2_vl::Qwen2Vl;
 
 /// A run's reference, with the weights that it owns.
 pub enum Reference {
     /// The KL weight is zero throughout: nothing is compared.
     None,
     /// A copy of the model that the run began from, which never moves.
-    Copy(Box<Qwen2Vl>),
+    Copy(Box<Model>),
 }
 
 impl Reference {
@@ -30,7 +30,7 @@ impl Reference {
     }
 
     /// What gives the reference's log-probabilities.
-    pub fn model(&self) -> Option<&Qwen2Vl> {
+    pub fn model(&self) -> Option<&Model> {
         match self {
             Self::None => None,
             Self::Copy(model) => Some(model),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::health::Health;
+use super::health::{Health, off_policy};
 use super::plan::plan_opened;
 use super::policy::Policy;
 use super::ranks::Solo;
@@ -16,12 +16,13 @@ use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
 use super::update::TrainedBatch;
 use crate::config::RunConfig;
+use crate::data::configured::warn_of_rows;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
-use crate::ops::has_kernels;
+use crate::ops;
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
 use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
@@ -68,6 +69,7 @@ struct Evaluation {
 impl Evaluation {
     fn open(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
         let asked = evaluation_questions(config)?;
+        warn_of_rows(&asked.questions.dataset);
         let processor = asked.processor(&setup.files)?;
         Ok(Self { asked, processor })
     }
@@ -104,12 +106,15 @@ impl<'a> Run<'a> {
         display.between("opening the model and the data", "");
         let config = resolved(config)?;
         let mut setup = Setup::open(&config)?;
+        if let Some(off_policy) = off_policy(&config) {
+            display.warn(&off_policy);
+        }
         if let Some(shortage) = plan_opened(&config, &setup)?.shortage() {
             display.warn(&shortage);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
-        let has_kernels = has_kernels(&setup.device, setup.dtype);
-        let reopen = || RunFolder::reopen(&options.out, &toml, has_kernels);
+        let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
+        let reopen = || RunFolder::reopen(&options.out, &toml, runs_on);
         let resumed = options.resume.then(reopen).transpose()?;
         let checkpoint = resumed.as_ref().map(checkpoint::latest).transpose()?.flatten();
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
@@ -119,7 +124,7 @@ impl<'a> Run<'a> {
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
         let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
-        let vocab_size = policy.model.config().text.vocab_size;
+        let vocab_size = policy.model.vocab_size();
         let trainer = setup.open_trainer(&config, vocab_size)?;
         let folder = match resumed {
             Some(folder) => folder,

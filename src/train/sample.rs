@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::draw::Question;
-use crate::model::qwen2_vl::Qwen2Vl;
+use crate::model::Model;
 use crate::rng::Purpose;
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
 
@@ -24,7 +24,7 @@ pub struct RolloutNames {
 /// # Errors
 /// The model's own.
 pub fn sample(
-    policy: &Qwen2Vl,
+    policy: &Model,
     questions: &[Question],
     settings: &GenerationSettings,
     names: RolloutNames,

@@ -20,10 +20,10 @@ use super::supervised_update::SupervisedTrainer;
 use super::update::GrpoTrainer;
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
-use crate::data::configured::{training_questions, training_rows, warn_of_left_out};
+use crate::data::configured::{training_questions, training_rows, warn_of_rows};
+use crate::model::Model;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
-use crate::model::qwen2_vl::Qwen2Vl;
 use crate::model::{device, source};
 use crate::processor::Processor;
 use crate::reward::{Scorer, check_solutions};
@@ -69,7 +69,7 @@ impl Setup {
     /// The policy and its optimiser, fresh or from a checkpoint, from which drawing goes on too.
     ///
     /// # Errors
-    /// The files are not those of a Qwen2-VL, or the checkpoint's state is not this run's.
+    /// The files are not those of a known model, or the checkpoint's state is not this run's.
     pub(super) fn open_policy(
         &mut self,
         config: &RunConfig,
@@ -93,7 +93,7 @@ impl Setup {
     }
 
     /// The model to train, from `files`: the run's own, or a checkpoint's.
-    fn open_model(&self, config: &RunConfig, files: &ModelFiles) -> Result<Qwen2Vl, TrainError> {
+    fn open_model(&self, config: &RunConfig, files: &ModelFiles) -> Result<Model, TrainError> {
         Ok(open(files, self.dtype, &self.device, trained(config))?)
     }
 
@@ -134,7 +134,7 @@ pub(super) enum Trainer {
 fn questions(config: &RunConfig) -> Result<(Questions, usize), TrainError> {
     let data = &config.data;
     let dataset = training_rows(config)?;
-    warn_of_left_out(&dataset);
+    warn_of_rows(&dataset);
     if data.on_bad_row == OnBadRow::Fail {
         dataset.check_images()?;
     }

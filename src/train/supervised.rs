@@ -8,8 +8,8 @@ use candle_core::{DType, Result, Tensor};
 
 use super::accumulate::{ScoringSettings, TrainedGroup, batches_of, groups_of};
 use super::ranks::Ranks;
+use crate::model::Model;
 use crate::model::packed::{Packed, prompt_targets};
-use crate::model::qwen2_vl::Qwen2Vl;
 
 /// Sums over the tokens of an update, over all ranks.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -38,27 +38,25 @@ pub enum Taught {
 /// # Errors
 /// The model's own.
 pub fn accumulate_supervised(
-    model: &Qwen2Vl,
+    model: &Model,
     groups: &[TrainedGroup],
     taught: Taught,
     settings: ScoringSettings,
     ranks: &dyn Ranks,
 ) -> Result<SupervisedSums> {
-    let config = model.config();
-    let (image, merge) = (config.image_token_id, config.vision.spatial_merge_size);
-    let mut n_tokens = [n_taught(groups, taught, image) as f64];
+    let mut n_tokens = [n_taught(groups, taught) as f64];
     ranks.sum(&mut n_tokens)?;
     let [n_tokens] = n_tokens;
     let mut sums = SupervisedSums { n_tokens, ..SupervisedSums::default() };
     let weight = 1.0 / n_tokens;
     for parts in batches_of(groups, settings.tokens_per_micro_batch) {
         let groups = groups_of(groups, &parts);
-        let mut packed = Packed::new(&groups, image, merge)?;
+        let mut packed = Packed::new(&groups)?;
         if taught == Taught::PromptAndCompletion {
-            packed.score_prompts(&groups, image);
+            packed.score_prompts(&groups);
         }
         let (scored, back) =
-            model.score_taped(&packed, settings.temperature, settings.recompute)?;
+            model.token_logps_taped(&packed, settings.temperature, settings.recompute)?;
         let total = |x: &Tensor| x.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
         sums.loss -= weight * total(&scored.logp)?;
         sums.entropy += total(&scored.entropy)?;
@@ -78,13 +76,13 @@ impl SupervisedSums {
     }
 }
 
-fn n_taught(groups: &[TrainedGroup], taught: Taught, image_token_id: u32) -> usize {
+fn n_taught(groups: &[TrainedGroup], taught: Taught) -> usize {
     let of = |group: &TrainedGroup| {
         let completions: usize = group.completions.iter().map(|c| c.token_ids.len()).sum();
         completions
             + match taught {
                 Taught::Completion => 0,
-                Taught::PromptAndCompletion => prompt_targets(group.prompt, image_token_id).count(),
+                Taught::PromptAndCompletion => prompt_targets(group.prompt).count(),
             }
     };
     groups.iter().map(of).sum()

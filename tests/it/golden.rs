@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
-use othink::model::config::Qwen2VlConfig;
+use othink::model::Model;
 use othink::model::files::ModelFiles;
 use othink::model::open::open;
 use othink::model::parameters::Trained;
-use othink::model::qwen2_vl::Qwen2Vl;
 use othink::processor::{Processor, Prompt, decode_image, parse_chat};
 use serde_json::Value;
 
@@ -37,12 +36,8 @@ pub(crate) fn files(name: &str) -> ModelFiles {
 }
 
 /// The policy or the reference checkpoint on [`device`], everything trainable, in f32.
-pub(crate) fn model(name: &str) -> Qwen2Vl {
+pub(crate) fn model(name: &str) -> Model {
     open(&files(name), DType::F32, &device(), Trained::All).unwrap()
-}
-
-pub(crate) fn config() -> Qwen2VlConfig {
-    Qwen2VlConfig::load(&files("policy")).unwrap()
 }
 
 impl Golden {

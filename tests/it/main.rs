@@ -7,6 +7,7 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots like this")]
 
 mod cli;
+mod components;
 mod datasets;
 mod early_end;
 mod examples;
@@ -20,6 +21,7 @@ mod out_files;
 mod parity;
 mod plan;
 mod progress;
+mod ranks;
 mod replay;
 mod report;
 mod rollouts;

@@ -4,14 +4,15 @@
 use std::borrow::Cow;
 
 use candle_core::{D, Result, Tensor};
-use othink::model::packed::{Group, Packed};
+use othink::model::packed::{Packed, PackedGroup};
 use othink::model::stages::{Inference, Keep, Stages};
+use othink::ops::TokenLogprob;
 use othink::processor::Prompt;
 use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
 
-use crate::golden::{Golden, assert_parity, config, ids, model};
+use crate::golden::{Golden, assert_parity, ids, model};
 
 /// Runs stages and keeps what they return.
 #[derive(Default)]
@@ -31,9 +32,9 @@ impl<'m> Stages<'m> for Recorder {
 }
 
 fn pack(prompts: &[&Prompt]) -> Packed {
-    let groups: Vec<Group> =
-        prompts.iter().map(|&prompt| Group { prompt, completions: vec![] }).collect();
-    Packed::new(&groups, config().image_token_id, 2).unwrap()
+    let groups: Vec<PackedGroup> =
+        prompts.iter().map(|&prompt| PackedGroup { prompt, completions: vec![] }).collect();
+    Packed::new(&groups).unwrap()
 }
 
 #[test]
@@ -96,6 +97,29 @@ fn prompts_packed_together_equal_transformers_padded_batches() {
         for (i, prompt) in prompts.iter().enumerate() {
             end += prompt.input_ids.len();
             assert_parity(&logits.get(end - 1).unwrap(), &theirs.get(i).unwrap(), name);
+        }
+    }
+}
+
+/// Streams of fewer than 64 rows among them: the reference and the old policy are scored without a tape, and before the
+/// first step their ratio and KL term must be exactly one and zero.
+#[test]
+fn scores_have_the_same_bits_with_and_without_a_tape() {
+    let golden = Golden::open();
+    let model = model("policy");
+    let detached = model.detached().unwrap();
+    for name in ["text", "tiny", "one"] {
+        let prompt = &golden.prompt(name);
+        let answer = ids(&golden.index["cases"][name]["greedy32"]["ids"]);
+        let group = PackedGroup { prompt, completions: vec![&answer[..5], &answer[..3]] };
+        let packed = Packed::new(&[group]).unwrap();
+        let bits = |scored: &TokenLogprob| {
+            [&scored.logp, &scored.entropy].map(|x| x.to_vec1::<f32>().unwrap())
+        };
+        let untaped = bits(&detached.token_logps(&packed, 0.7).unwrap());
+        for recompute in [false, true] {
+            let (taped, _) = model.token_logps_taped(&packed, 0.7, recompute).unwrap();
+            assert_eq!(bits(&taped), untaped, "{name}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use candle_core::{Device, Tensor};
-use othink::model::config::Qwen2VlConfig;
+use othink::model::config::ModelConfig;
 use othink::model::files::{BuiltinFile, ModelFiles};
 use othink::model::parameters::ParameterShape;
 use othink::model::source::TINY;
@@ -66,7 +66,7 @@ fn wider_model(folder: &Path) {
     let text: &'static [u8] = config.to_string().into_bytes().leak();
     std::fs::write(folder.join("config.json"), text).unwrap();
     let file = vec![BuiltinFile { name: "config.json", bytes: text }].leak();
-    let shapes = Qwen2VlConfig::load(&ModelFiles::Builtin(file)).unwrap().parameter_shapes();
+    let shapes = ModelConfig::load(&ModelFiles::Builtin(file)).unwrap().parameter_shapes();
     let weights: HashMap<String, Tensor> = shapes
         .into_iter()
         .map(|ParameterShape { name, dims, .. }| {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use othink::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
+use othink::model::Model;
 use othink::model::open::open;
 use othink::model::parameters::{ParameterGroup, Trained};
-use othink::model::qwen2_vl::Qwen2Vl;
 use othink::optim::adamw::AdamWSettings;
 use othink::optim::lr_schedule::{Decay, LrSchedule};
 use othink::processor::Prompt;
@@ -26,14 +26,14 @@ use crate::golden::{
 };
 
 /// The recorded GRPO batch: 2 prompts with 4 completions each.
-struct Batch {
+pub(crate) struct Batch {
     prompts: Vec<Prompt>,
     completions: Vec<Vec<u32>>,
     advantages: Vec<f64>,
 }
 
 impl Batch {
-    fn load(golden: &Golden) -> Self {
+    pub(crate) fn load(golden: &Golden) -> Self {
         let grpo = &golden.index["grpo"];
         let prompts = ["one", "two"].map(|name| golden.prompt(name)).to_vec();
         let rows = grpo["completion_ids"].as_array().unwrap();
@@ -50,7 +50,7 @@ impl Batch {
         }
     }
 
-    fn groups(&self) -> Vec<TrainedGroup<'_>> {
+    pub(crate) fn groups(&self) -> Vec<TrainedGroup<'_>> {
         self.prompts
             .iter()
             .enumerate()
@@ -90,20 +90,22 @@ impl Batch {
     }
 }
 
-const SCORING: ScoringSettings =
+pub(crate) const SCORING: ScoringSettings =
     ScoringSettings { temperature: 1.0, tokens_per_micro_batch: 10_000, recompute: false };
 
-const OBJECTIVE: ObjectiveSettings = ObjectiveSettings {
+pub(crate) const OBJECTIVE: ObjectiveSettings = ObjectiveSettings {
     ratio_level: RatioLevel::Token,
     normalizer: Normalizer::CompletionMean,
     clip_range: ClipRange { low: 0.2, high: 0.2 },
     log_ratio_limit: 20.0,
 };
 
-fn gradients(model: &Qwen2Vl) -> BTreeMap<String, Tensor> {
+fn gradients(model: &Model) -> BTreeMap<String, Tensor> {
     let all = model.parameters().trained();
-    all.map(|p| (p.name().to_owned(), p.take_gradient().unwrap_or_else(|| panic!("{}", p.name()))))
-        .collect()
+    all.map(|p| {
+        (p.name().to_owned(), p.take_gradient().unwrap().unwrap_or_else(|| panic!("{}", p.name())))
+    })
+    .collect()
 }
 
 fn norm(x: &Tensor) -> f64 {
@@ -146,7 +148,7 @@ fn log_probabilities_of_policy_and_reference_equal_transformers() {
 fn run_objective(
     golden: &Golden,
     batch: &Batch,
-    model: &Qwen2Vl,
+    model: &Model,
     (is_off, beta): (bool, f64),
     scoring: ScoringSettings,
     groups: &[TrainedGroup],
@@ -338,7 +340,7 @@ fn supervised_groups<'a>(prompts: &'a [Prompt], answers: &'a [Vec<u32>]) -> Vec<
     prompts.iter().zip(answers).map(group).collect()
 }
 
-fn teach(model: &Qwen2Vl, groups: &[TrainedGroup], taught: Taught) -> SupervisedSums {
+fn teach(model: &Model, groups: &[TrainedGroup], taught: Taught) -> SupervisedSums {
     accumulate_supervised(model, groups, taught, SCORING, &Solo).unwrap()
 }
 
@@ -379,7 +381,7 @@ fn three_adamw_steps_equal_torch() {
             clip_norm: 1.0,
             decay_vectors: key.ends_with("decay=all"),
         };
-        let loss = |model: &Qwen2Vl| {
+        let loss = |model: &Model| {
             if key.starts_with("sft") {
                 teach(model, &supervised, Taught::Completion).loss
             } else {

@@ -4,8 +4,9 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::path::Path;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
+use super::real::{Real, slice_of, vectorized, with_slice};
 
 /// Elements per parallel task.
 const CHUNK: usize = 1 << 14;
@@ -21,10 +22,10 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.dims() != up.dims() {
         bail!("swiglu: gate is {:?}, up is {:?}", gate.dims(), up.dims());
     }
-    if !has_kernel(gate) {
-        return plain::swiglu(gate, up);
+    match Path::of(gate) {
+        Path::Cpu => gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu),
+        Path::Plain => plain::swiglu(gate, up),
     }
-    gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
 }
 
 /// `x / (1 + exp(-1.702 x))`, the GELU approximation of CLIP and Qwen2-VL's vision tower.
@@ -34,10 +35,10 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// The dtype is not a float.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    if !has_kernel(x) {
-        return plain::quick_gelu(x);
+    match Path::of(x) {
+        Path::Cpu => x.contiguous()?.apply_op1(QuickGelu),
+        Path::Plain => plain::quick_gelu(x),
     }
-    x.contiguous()?.apply_op1(QuickGelu)
 }
 
 #[inline(always)]

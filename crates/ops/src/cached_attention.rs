@@ -6,8 +6,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::matmul::dot;
+use super::path::Path;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
+use super::real::{Real, slice_of, vectorized, with_slice};
 
 /// What one sequence sees.
 #[derive(Debug, Clone)]
@@ -49,11 +50,13 @@ pub fn cached_attention(
     if sequences.iter().any(|s| s.suffix_start + s.suffix_len > rows) {
         bail!("cached_attention: a sequence reaches beyond the cache of {rows} rows");
     }
-    if !has_kernel(q) {
-        return plain_cached_attention(q, keys, values, sequences);
+    match Path::of(q) {
+        Path::Cpu => {
+            let op = Cached { sequences, heads, kv_heads, head_dim };
+            q.contiguous()?.apply_op3_no_bwd(keys, values, &op)
+        }
+        Path::Plain => plain_cached_attention(q, keys, values, sequences),
     }
-    let op = Cached { sequences, heads, kv_heads, head_dim };
-    q.contiguous()?.apply_op3_no_bwd(keys, values, &op)
 }
 
 fn plain_cached_attention(

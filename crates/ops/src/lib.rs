@@ -2,8 +2,8 @@
 //!
 //! On CPU tensors of f32 and f64 an operation runs its own threaded kernel with its own backward pass;
 //! everywhere else (CUDA, bf16, f16) it runs its [`plain`] composition of candle's differentiable
-//! primitives, which is also what its kernel is tested against. Which of the two is decided here and
-//! nowhere above.
+//! primitives, which is also what its kernel is tested against. Which of the two is decided by [`Path`],
+//! and nowhere else.
 //!
 //! A crate of its own, compiled as one unit: a kernel's loop is vector code only where all that it calls is inlined
 //! into it, iterators of the standard library included, and the program is built without link-time optimisation.
@@ -15,11 +15,14 @@
 
 mod activation;
 mod cached_attention;
+mod gradients;
 mod linear;
 mod matmul;
 mod norm;
 mod parameter;
+mod path;
 pub mod plain;
+mod plain_head;
 mod real;
 mod rotary;
 mod row_product;
@@ -29,10 +32,11 @@ mod token_logprob;
 
 pub use activation::{quick_gelu, swiglu};
 pub use cached_attention::{CachedSequence, cached_attention};
-pub use linear::{MAX_ROWS_ONE_BY_ONE, linear, linear_part};
+pub use gradients::GradientArena;
+pub use linear::{Product, linear, linear_part};
 pub use norm::{layer_norm, rms_norm};
 pub use parameter::Parameter;
-pub use real::has_kernels;
+pub use path::Path;
 pub use rotary::{Angles, rotary};
 pub use segment_attention::segment_attention;
 pub use segments::{Family, Segments, Visibility};

@@ -7,12 +7,19 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 
 use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
 use super::parameter::Parameter;
+use super::path::Path;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, with_slice};
+use super::real::{Real, slice_of, with_slice};
 
-/// At most so many untracked rows are multiplied one by one (`matmul_by_rows`): a decoding step's
-/// results then do not depend on which sequences share the step.
-pub const MAX_ROWS_ONE_BY_ONE: usize = 64;
+/// How the rows of a product are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Product {
+    /// In blocks, the fastest way for many rows. The last bits of a row may depend on how many there are.
+    Blocked,
+    /// Each row by itself, so that a decoding step's results do not depend on which sequences share the
+    /// step. The plain path has no such product: there it is as `Blocked`.
+    RowByRow,
+}
 
 /// `x W^T + b`.
 ///
@@ -23,8 +30,13 @@ pub const MAX_ROWS_ONE_BY_ONE: usize = 64;
 ///
 /// # Errors
 /// Shapes or dtypes do not fit.
-pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Result<Tensor> {
-    linear_part(x, weight, bias, 0..weight.value().dim(0)?)
+pub fn linear(
+    x: &Tensor,
+    weight: &Parameter,
+    bias: Option<&Parameter>,
+    product: Product,
+) -> Result<Tensor> {
+    linear_part(x, weight, bias, 0..weight.value().dim(0)?, product)
 }
 
 /// [`linear()`] with a range of the weight's rows alone: one of several maps stacked in one weight.
@@ -36,6 +48,7 @@ pub fn linear_part(
     weight: &Parameter,
     bias: Option<&Parameter>,
     outputs: Range<usize>,
+    product: Product,
 ) -> Result<Tensor> {
     let (_, inner) = x.dims2()?;
     let (rows, expected) = weight.matrix_dims()?;
@@ -45,19 +58,23 @@ pub fn linear_part(
             "linear {name}: input has {inner} columns, weight is [{rows}, {expected}], rows {outputs:?}"
         );
     }
-    if !has_kernel(x) {
-        let part = |x: &Parameter| x.value().narrow(0, outputs.start, outputs.len());
-        let weight = part(weight)?.reshape((outputs.len(), inner))?;
-        return plain::linear(x, &weight, bias.map(part).transpose()?.as_ref());
+    match Path::of(x) {
+        Path::Cpu => {
+            let (weight, bias) = (weight.clone(), bias.cloned());
+            x.contiguous()?.apply_op1(Linear { weight, bias, product, outputs })
+        }
+        Path::Plain => {
+            let part = |x: &Parameter| x.value().narrow(0, outputs.start, outputs.len());
+            let weight = part(weight)?.reshape((outputs.len(), inner))?;
+            plain::linear(x, &weight, bias.map(part).transpose()?.as_ref())
+        }
     }
-    let (weight, bias) = (weight.clone(), bias.cloned());
-    x.contiguous()?.apply_op1(Linear { weight, bias, one_by_one: !x.track_op(), outputs })
 }
 
 struct Linear {
     weight: Parameter,
     bias: Option<Parameter>,
-    one_by_one: bool,
+    product: Product,
     /// The weight's rows that are used.
     outputs: Range<usize>,
 }
@@ -67,12 +84,14 @@ impl Linear {
         let n = self.outputs.len();
         let mut out = self.weight.with_value(|w: &[R]| {
             let w = &w[self.outputs.start * inner..self.outputs.end * inner];
-            if self.one_by_one && rows <= MAX_ROWS_ONE_BY_ONE {
-                return Ok(matmul_by_rows(x, w, rows, inner));
-            }
             let mut out = vec![R::ZERO; rows * n];
-            let (x, w) = (Matrix::new(x, rows, inner), Matrix::new(w, n, inner).t());
-            matmul((&mut out, n), Store::Overwrite, R::ONE, x, w, Threads::All);
+            match self.product {
+                Product::Blocked => {
+                    let (x, w) = (Matrix::new(x, rows, inner), Matrix::new(w, n, inner).t());
+                    matmul((&mut out, n), Store::Overwrite, R::ONE, x, w, Threads::All);
+                }
+                Product::RowByRow => matmul_by_rows(&mut out, x, w, inner),
+            }
             Ok(out)
         })?;
         if let Some(bias) = &self.bias {

@@ -124,42 +124,51 @@ pub(crate) fn matmul<R: Real>(
 const LANES: usize = 16;
 /// Weight rows per task of [`matmul_by_rows`].
 const TASK: usize = 64;
+/// Rows of `x` that meet the weights together: more would not stay in a core's cache.
+const ROWS_AT_ONCE: usize = 64;
 
-/// `out[i, o] = x[i] . w[o]` for `x [rows, inner]` and `w [outputs, inner]`, both dense.
+/// `out[i, o] = x[i] . w[o]` for `x [rows, inner]`, `w [outputs, inner]` and `out [rows, outputs]`, all dense.
 ///
 /// Every product is summed in one fixed order, whatever `rows` is and however the work is split, so
 /// a row's result does not depend on which other rows are computed with it. For few rows it also
 /// beats a blocked product, because the weights are read once and packed never.
-pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usize) -> Vec<R> {
+pub(crate) fn matmul_by_rows<R: Real>(out: &mut [R], x: &[R], w: &[R], inner: usize) {
     let outputs = w.len().checked_div(inner).unwrap_or(0);
-    if rows == 0 || outputs == 0 {
-        return Vec::new();
+    if outputs == 0 {
+        return;
     }
-    let mut transposed = vec![R::ZERO; outputs * rows]; // [outputs, rows]: each task owns whole rows
-    transposed.par_chunks_mut(TASK * rows).enumerate().for_each(|(i, chunk)| {
-        let n = chunk.len() / rows;
-        let weights = &w[i * TASK * inner..(i * TASK + n) * inner];
-        R::multiply_rows(chunk, x, weights, rows);
-    });
-    let mut out = vec![R::ZERO; rows * outputs];
+    let chunks = out.chunks_mut(ROWS_AT_ONCE * outputs).zip(x.chunks(ROWS_AT_ONCE * inner));
+    for (out, x) in chunks {
+        let rows = x.len() / inner;
+        let mut transposed = vec![R::ZERO; outputs * rows]; // [outputs, rows]: each task owns whole rows
+        transposed.par_chunks_mut(TASK * rows).enumerate().for_each(|(i, chunk)| {
+            let n = chunk.len() / rows;
+            let weights = &w[i * TASK * inner..(i * TASK + n) * inner];
+            R::multiply_rows(chunk, x, weights, rows);
+        });
+        transpose(out, &transposed, rows);
+    }
+}
+
+/// `out [rows, columns]` from its transpose.
+fn transpose<R: Real>(out: &mut [R], transposed: &[R], rows: usize) {
     // Blocks of columns, so that a thread reads what it writes from a stretch that fits its cache.
-    let columns = 4096;
-    let mut parts: Vec<Vec<&mut [R]>> =
-        (0..outputs.div_ceil(columns)).map(|_| Vec::new()).collect();
-    for row in out.chunks_mut(outputs) {
-        for (part, stretch) in parts.iter_mut().zip(row.chunks_mut(columns)) {
+    let block = 4096;
+    let columns = out.len() / rows;
+    let mut parts: Vec<Vec<&mut [R]>> = (0..columns.div_ceil(block)).map(|_| Vec::new()).collect();
+    for row in out.chunks_mut(columns) {
+        for (part, stretch) in parts.iter_mut().zip(row.chunks_mut(block)) {
             part.push(stretch);
         }
     }
     parts.par_iter_mut().enumerate().for_each(|(i, part)| {
         for (row, stretch) in part.iter_mut().enumerate() {
-            let first = i * columns * rows + row;
+            let first = i * block * rows + row;
             for (y, x) in stretch.iter_mut().zip(transposed[first..].iter().step_by(rows)) {
                 *y = *x;
             }
         }
     });
-    out
 }
 
 /// The sum of the lanes, by halves.
@@ -246,15 +255,21 @@ mod tests {
 
     #[test]
     fn product_by_rows_is_right_and_ignores_its_neighbours() {
-        let (inner, outputs) = (37, 70);
-        let w = numbers(outputs * inner, 3);
-        let x = numbers(9 * inner, 4);
+        // More rows than go through the weights together.
+        let (rows, inner, outputs) = (ROWS_AT_ONCE + 9, 37, 70);
+        let (x, w) = (numbers(rows * inner, 4), numbers(outputs * inner, 3));
         let w_t: Vec<f64> =
             (0..inner * outputs).map(|i| w[(i % outputs) * inner + i / outputs]).collect();
-        let all = matmul_by_rows(&x, &w, 9, inner);
-        assert_close(&all, &naive(&x, &w_t, 9, inner, outputs));
-        for i in 0..9 {
-            let alone = matmul_by_rows(&x[i * inner..(i + 1) * inner], &w, 1, inner);
+        let mut all = vec![0.0; rows * outputs];
+        matmul_by_rows(&mut all, &x, &w, inner);
+        assert_close(&all, &naive(&x, &w_t, rows, inner, outputs));
+
+        let [x, w] = [x, w].map(|x| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>());
+        let mut all = vec![0.0; rows * outputs];
+        matmul_by_rows(&mut all, &x, &w, inner);
+        for i in [0, 1, 5, rows - 1] {
+            let mut alone = vec![0.0; outputs];
+            matmul_by_rows(&mut alone, &x[i * inner..(i + 1) * inner], &w, inner);
             assert_eq!(alone, all[i * outputs..(i + 1) * outputs], "row {i}");
         }
     }

@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use super::linear::sum_rows;
 use super::matmul::{dot, sum_lanes};
 use super::parameter::Parameter;
+use super::path::Path;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
+use super::real::{Real, slice_of, vectorized, with_slice};
 
 /// Rows per parallel task.
 const ROWS: usize = 32;
@@ -21,10 +22,10 @@ const ROWS: usize = 32;
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
-    if !has_kernel(x) {
-        return plain::rms_norm(x, weight.value(), eps);
+    match Path::of(x) {
+        Path::Cpu => x.contiguous()?.apply_op1(Norm { weight: weight.clone(), bias: None, eps }),
+        Path::Plain => plain::rms_norm(x, weight.value(), eps),
     }
-    x.contiguous()?.apply_op1(Norm { weight: weight.clone(), bias: None, eps })
 }
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` (Ba et al. 2016), statistics in f32.
@@ -35,10 +36,13 @@ pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, eps: f64) -> Result<Tensor> {
-    if !has_kernel(x) {
-        return plain::layer_norm(x, weight.value(), bias.value(), eps);
+    match Path::of(x) {
+        Path::Cpu => {
+            let norm = Norm { weight: weight.clone(), bias: Some(bias.clone()), eps };
+            x.contiguous()?.apply_op1(norm)
+        }
+        Path::Plain => plain::layer_norm(x, weight.value(), bias.value(), eps),
     }
-    x.contiguous()?.apply_op1(Norm { weight: weight.clone(), bias: Some(bias.clone()), eps })
 }
 
 /// Both norms; a LayerNorm is the one with a bias, and the one that centres.

@@ -122,25 +122,25 @@ pub fn segment_attention(
     v: &Tensor,
     segments: &Segments,
 ) -> Result<Tensor> {
-    let mut outputs = Vec::with_capacity(segments.families().len());
-    for family in segments.families() {
-        let (rows, n) = (family.rows(), family.len());
-        let mut mask = vec![f32::NEG_INFINITY; n * n];
-        for i in 0..n {
-            let own = segments.own_rows(family, family.start + i);
-            if i >= family.prompt_len {
-                mask[i * n..i * n + family.prompt_len].fill(0.0);
-            }
-            mask[i * n + own.start - family.start..i * n + own.end - family.start].fill(0.0);
-        }
-        let mask = Tensor::from_vec(mask, (n, n), q.device())?;
-        let part = |x: &Tensor| x.narrow(0, rows.start, n);
-        outputs.push(attention(&part(q)?, &part(k)?, &part(v)?, Some(&mask))?);
-    }
-    Tensor::cat(&outputs, 0)
+    let masks = segments.masks(q.device())?;
+    let outputs = segments.families().iter().zip(masks.iter()).map(|(family, mask)| {
+        let part = |x: &Tensor| x.narrow(0, family.start, family.len());
+        attention(&part(q)?, &part(k)?, &part(v)?, mask.as_ref())
+    });
+    Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 0)
 }
 
-/// See [`super::token_logprob()`]: `[N]` log-probabilities in f32 (f64 for f64) at `temperature`.
+/// Log-probabilities of every token of the vocabulary at `temperature`, `[N, vocab]` in f32 (f64 for f64).
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn log_probabilities(hidden: &Tensor, weight: &Tensor, temperature: f64) -> Result<Tensor> {
+    let logits = (linear(hidden, weight, None)?.to_dtype(wide(hidden.dtype()))? / temperature)?;
+    log_softmax(&logits, D::Minus1)
+}
+
+/// See [`super::token_logprob()`]: `[N]` log-probabilities in f32 (f64 for f64) at `temperature`, all
+/// rows at once.
 ///
 /// # Errors
 /// Shapes or dtypes do not fit.
@@ -150,6 +150,13 @@ pub fn token_logprob(
     targets: &Tensor,
     temperature: f64,
 ) -> Result<Tensor> {
-    let logits = (linear(hidden, weight, None)?.to_dtype(wide(hidden.dtype()))? / temperature)?;
-    log_softmax(&logits, D::Minus1)?.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
+    gather(&log_probabilities(hidden, weight, temperature)?, targets)
+}
+
+/// The element `targets[i]` of each row `i`.
+///
+/// # Errors
+/// Shapes do not fit.
+pub fn gather(rows: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    rows.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)
 }

@@ -2,7 +2,7 @@
 //! Not here: bf16 and f16, which run through the plain compositions.
 
 use super::row_product::RowProduct;
-use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
 
 /// f32 for training, f64 for checking gradients by finite differences.
 pub(crate) trait Real: WithDType {
@@ -132,16 +132,6 @@ pub(crate) fn vectorized<O>(run: impl FnMut() -> O) -> O {
         }
     }
     pulp::Arch::new().dispatch(Loop(run))
-}
-
-/// Whether the CPU kernels run on such tensors: on the CPU, in f32 or f64. Elsewhere the plain compositions do.
-pub fn has_kernels(device: &Device, dtype: DType) -> bool {
-    device.is_cpu() && matches!(dtype, DType::F32 | DType::F64)
-}
-
-/// [`has_kernels`] for a tensor.
-pub(crate) fn has_kernel(x: &Tensor) -> bool {
-    has_kernels(x.device(), x.dtype())
 }
 
 /// The elements of a contiguous tensor's storage.

@@ -1,11 +1,12 @@
 //! Rotary position embedding, rotate-half form, on packed heads, with its gradient.
-//! Not here: which angles a token gets (`model::positions`).
+//! Not here: which position a token has (`processor::positions`), which angles that makes (`model::angles`).
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::path::Path;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
+use super::real::{Real, slice_of, vectorized, with_slice};
 
 /// Cosines and sines of every token's angles.
 #[derive(Debug, Clone)]
@@ -39,10 +40,10 @@ pub fn rotary(x: &Tensor, angles: &Angles) -> Result<Tensor> {
     if angles.cos.dims() != [tokens, head_dim / 2] {
         bail!("rotary: angles {:?} do not fit {:?}", angles.cos.dims(), x.dims());
     }
-    if !has_kernel(x) {
-        return plain::rotary(x, &angles.cos, &angles.sin);
+    match Path::of(x) {
+        Path::Cpu => x.contiguous()?.apply_op1(Rotary { angles: angles.clone(), inverse: false }),
+        Path::Plain => plain::rotary(x, &angles.cos, &angles.sin),
     }
-    x.contiguous()?.apply_op1(Rotary { angles: angles.clone(), inverse: false })
 }
 
 struct Rotary {

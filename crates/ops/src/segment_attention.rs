@@ -1,10 +1,11 @@
-//! Attention within the segments of a packed stream, streaming over blocks of keys, with its gradients.
+//! Attention within the segments of a packed stream, on the CPU streaming over blocks of keys, with its gradients.
 //! Not here: which token sees which (`segments`), attention over a cache (`cached_attention`).
 //!
 //! Longer than most because forward and backward share their masks and blocks. Blocks of queries meet
 //! blocks of keys as in `FlashAttention` (Dao et al. 2022, 2023): a running
 //! maximum and sum per query, and in the backward pass the weights anew from the saved log-sum-exp.
-//! One task is one family and one query head; no task ever holds a family-squared matrix.
+//! One task is one family and one query head; no task ever holds a family-squared matrix. The plain composition does,
+//! for all heads of a family at a time, and keeps it for its backward pass.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -13,8 +14,9 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, b
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, Store, Threads, dot, matmul};
+use super::path::Path;
 use super::plain;
-use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
+use super::real::{Real, slice_of, vectorized, with_slice};
 use super::segments::{Family, Segments};
 
 /// Queries per block.
@@ -46,12 +48,14 @@ pub fn segment_attention(
     if kv_heads == 0 || heads % kv_heads != 0 {
         bail!("segment_attention: {heads} heads cannot share {kv_heads} key-value heads");
     }
-    if !has_kernel(q) {
-        return plain::segment_attention(q, k, v, segments);
+    match Path::of(q) {
+        Path::Cpu => {
+            let shape = HeadShape { heads, kv_heads, head_dim };
+            let op = Attention { segments: segments.clone(), shape, logsumexp: OnceLock::new() };
+            q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+        }
+        Path::Plain => plain::segment_attention(q, k, v, segments),
     }
-    let shape = HeadShape { heads, kv_heads, head_dim };
-    let op = Attention { segments: segments.clone(), shape, logsumexp: OnceLock::new() };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,10 @@
 //! Which tokens of a packed stream see which: prompts with their completions, or separate images.
 //! Not here: the attention itself (`segment_attention`).
 
-use candle_core::{Result, bail};
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Device, Result, Tensor, bail};
 
 /// A prompt and the completions that follow it in the stream, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +54,20 @@ pub enum Visibility {
 }
 
 /// The segments of one packed stream: checked once, trusted by every operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Segments {
     families: Vec<Family>,
     visibility: Visibility,
     len: usize,
+    /// Shared by clones, so that all layers of a stream use one.
+    on_device: Arc<Mutex<Option<OnDevice>>>,
+}
+
+/// What the plain path reads of the segments: on a device, made when it is first asked for.
+#[derive(Debug, Clone)]
+struct OnDevice {
+    device: Device,
+    masks: Arc<[Option<Tensor>]>,
 }
 
 impl Segments {
@@ -77,7 +88,8 @@ impl Segments {
             start += family.len();
             checked.push(family);
         }
-        Ok(Self { families: checked, visibility: Visibility::Causal, len: start })
+        let on_device = Arc::default();
+        Ok(Self { families: checked, visibility: Visibility::Causal, len: start, on_device })
     }
 
     /// Separate segments that each see all of themselves: images in the vision tower.
@@ -107,6 +119,39 @@ impl Segments {
     /// Whether the stream has no token.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Per family, what is added to the score of each of its tokens (rows) for each of its tokens
+    /// (columns): `[n, n]` f32, minus infinity where the one does not see the other; `None` where every
+    /// token sees all of them. Made once, and anew for another device.
+    ///
+    /// # Errors
+    /// A mask cannot be allocated.
+    pub(super) fn masks(&self, device: &Device) -> Result<Arc<[Option<Tensor>]>> {
+        let mut on_device = self.on_device.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = on_device.as_ref().filter(|made| made.device.same_device(device)) {
+            return Ok(made.masks.clone());
+        }
+        let masks = self.families.iter().map(|family| self.mask(family, device));
+        let masks: Arc<[Option<Tensor>]> = masks.collect::<Result<_>>()?;
+        *on_device = Some(OnDevice { device: device.clone(), masks: masks.clone() });
+        Ok(masks)
+    }
+
+    fn mask(&self, family: &Family, device: &Device) -> Result<Option<Tensor>> {
+        if self.visibility == Visibility::Full && family.completion_lens.is_empty() {
+            return Ok(None);
+        }
+        let n = family.len();
+        let mut mask = vec![f32::NEG_INFINITY; n * n];
+        for i in 0..n {
+            let own = self.own_rows(family, family.start + i);
+            if i >= family.prompt_len {
+                mask[i * n..i * n + family.prompt_len].fill(0.0);
+            }
+            mask[i * n + own.start - family.start..i * n + own.end - family.start].fill(0.0);
+        }
+        Tensor::from_vec(mask, (n, n), device).map(Some)
     }
 
     /// The rows of its own segment that the token at `row` of `family` sees.
@@ -144,6 +189,24 @@ mod tests {
     fn an_image_sees_all_of_itself() {
         let segments = Segments::separate(&[4, 3]).unwrap();
         assert_eq!(segments.own_rows(&segments.families()[1], 5), 4..7);
+    }
+
+    #[test]
+    fn masks_are_made_once_for_a_stream_and_all_its_clones() {
+        let segments = Segments::prompts(&[(2, vec![1, 1]), (1, vec![])]).unwrap();
+        let masks = segments.clone().masks(&Device::Cpu).unwrap();
+        let again = segments.masks(&Device::Cpu).unwrap();
+        assert!(Arc::ptr_eq(&masks, &again));
+        let no = f32::NEG_INFINITY;
+        let expected = [[0., no, no, no], [0., 0., no, no], [0., 0., 0., no], [0., 0., no, 0.]];
+        assert_eq!(masks[0].as_ref().unwrap().to_vec2::<f32>().unwrap(), expected);
+        assert_eq!(masks[1].as_ref().unwrap().dims(), [1, 1]);
+    }
+
+    #[test]
+    fn an_image_needs_no_mask() {
+        let masks = Segments::separate(&[4, 3]).unwrap().masks(&Device::Cpu).unwrap();
+        assert!(masks.len() == 2 && masks.iter().all(Option::is_none));
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn gradients(
     let mut all: Vec<Tensor> = inputs.iter().map(|v| store.remove(v).unwrap()).collect();
     for parameter in &parameters {
         parameter.collect(&mut store)?;
-        all.push(parameter.take_gradient().unwrap());
+        all.push(parameter.take_gradient().unwrap().unwrap());
     }
     Ok((y.detach(), all))
 }
@@ -111,7 +111,7 @@ fn check(op: Operation, plain: Composition, inputs: &[Tensor], parameters: &[Ten
 #[test]
 fn linear_has_the_right_value_and_gradients() {
     check(
-        &|x, p| linear(&x[0], &p[0], Some(&p[1])),
+        &|x, p| linear(&x[0], &p[0], Some(&p[1]), Product::Blocked),
         &|x, p| plain::linear(&x[0], &p[0], Some(&p[1])),
         &[numbers(&[5, 7], 1)],
         &[numbers(&[4, 7], 2), numbers(&[4], 3)],
@@ -122,8 +122,8 @@ fn linear_has_the_right_value_and_gradients() {
 fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient() {
     check(
         &|x, p| {
-            let high = linear_part(&x[0], &p[0], Some(&p[1]), 3..6)?;
-            linear_part(&x[0], &p[0], Some(&p[1]), 0..3)? * high
+            let part = |rows| linear_part(&x[0], &p[0], Some(&p[1]), rows, Product::RowByRow);
+            part(0..3)? * part(3..6)?
         },
         &|x, p| {
             let y = plain::linear(&x[0], &p[0], Some(&p[1]))?;
@@ -253,6 +253,30 @@ fn token_logprob_does_not_depend_on_its_chunks() {
 }
 
 #[test]
+fn the_plain_head_gives_what_its_composition_over_all_rows_gives() {
+    // 2^23 words make a chunk of 2 rows.
+    let weight = numbers(&[1 << 23, 1], 17).to_dtype(DType::BF16).unwrap();
+    let hidden = [numbers(&[3, 1], 18).to_dtype(DType::BF16).unwrap()];
+    let targets = Tensor::new(&[8_000_000u32, 3, 3], &Device::Cpu).unwrap();
+    let weights = std::slice::from_ref(&weight);
+    let chunks = |x: &[Tensor], p: &[Parameter]| token_logprob(&x[0], &p[0], &targets, 0.7);
+    let ours = gradients(&|x, p| Ok(chunks(x, p)?.logp), &hidden, weights).unwrap();
+    let whole =
+        |x: &[Tensor], p: &[Parameter]| plain::token_logprob(&x[0], p[0].value(), &targets, 0.7);
+    let theirs = gradients(&whole, &hidden, weights).unwrap();
+    assert_eq!(largest_difference(&ours.0, &theirs.0), 0.0);
+    assert_eq!(largest_difference(&ours.1[0], &theirs.1[0]), 0.0, "gradient of hidden");
+    // Chunks add up in f32, all rows at once are summed and then rounded to bf16.
+    let difference = largest_difference(&ours.1[1], &theirs.1[1]);
+    assert!(difference < 4e-3, "gradient of the weight: {difference}");
+    let log = f64::from(1 << 23).ln();
+    let entropy = chunks(&hidden, &[Parameter::frozen("head", &weight)]).unwrap().entropy;
+    for entropy in entropy.to_vec1::<f32>().unwrap() {
+        assert!((0.9 * log..log).contains(&f64::from(entropy)), "{entropy}");
+    }
+}
+
+#[test]
 fn entropy_of_equal_logits_is_the_logarithm_of_the_vocabulary() {
     let head =
         Parameter::frozen("head", &Tensor::zeros((50, 3), DType::F32, &Device::Cpu).unwrap());
@@ -278,10 +302,22 @@ fn a_target_beyond_the_vocabulary_is_refused() {
 fn a_frozen_parameter_gathers_no_gradient() {
     let x = Var::from_tensor(&numbers(&[5, 7], 1)).unwrap();
     let weight = Parameter::frozen("w", &numbers(&[4, 7], 2));
-    let y = linear(&x, &weight, None).unwrap();
+    let y = linear(&x, &weight, None, Product::Blocked).unwrap();
     let store = scalar(&y).unwrap().backward().unwrap();
     assert!(store.get(&x).is_some());
-    assert!(weight.take_gradient().is_none());
+    assert!(weight.take_gradient().unwrap().is_none());
+}
+
+#[test]
+fn a_row_multiplied_by_itself_is_the_same_among_others() {
+    let weight = Parameter::frozen("w", &numbers(&[33, 70], 2).to_dtype(DType::F32).unwrap());
+    let x = numbers(&[90, 70], 1).to_dtype(DType::F32).unwrap();
+    let product = |x: &Tensor| linear(x, &weight, None, Product::RowByRow).unwrap();
+    let all = product(&x);
+    for row in [0, 70, 89] {
+        let alone = product(&x.narrow(0, row, 1).unwrap());
+        assert_eq!(largest_difference(&alone, &all.narrow(0, row, 1).unwrap()), 0.0);
+    }
 }
 
 #[test]
@@ -289,17 +325,17 @@ fn gradients_of_several_backward_passes_add_up() {
     let weight = Parameter::trainable("w", &numbers(&[4, 7], 2)).unwrap();
     let run = |seed| {
         let x = Var::from_tensor(&numbers(&[5, 7], seed)).unwrap();
-        scalar(&linear(&x, &weight, None).unwrap()).unwrap().backward().unwrap();
+        scalar(&linear(&x, &weight, None, Product::Blocked).unwrap()).unwrap().backward().unwrap();
     };
     run(1);
-    let first = weight.take_gradient().unwrap();
+    let first = weight.take_gradient().unwrap().unwrap();
     run(2);
-    let second = weight.take_gradient().unwrap();
+    let second = weight.take_gradient().unwrap().unwrap();
     run(1);
     run(2);
-    let both = weight.take_gradient().unwrap();
+    let both = weight.take_gradient().unwrap().unwrap();
     assert!(largest_difference(&both, &(first + second).unwrap()) < 1e-12);
-    assert!(weight.take_gradient().is_none());
+    assert!(weight.take_gradient().unwrap().is_none());
 }
 
 #[test]
@@ -310,7 +346,7 @@ fn rows_added_to_a_table_follow_their_ids() {
         let ids = Tensor::new(&[2u32, 0, 2], &Device::Cpu).unwrap();
         let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [10.0, 20.0]], &Device::Cpu).unwrap();
         table.accumulate_rows(&ids, &rows).unwrap();
-        let sum = table.take_gradient().unwrap();
+        let sum = table.take_gradient().unwrap().unwrap();
         assert_eq!(sum.to_vec2::<f32>().unwrap(), [[3.0, 4.0], [0.0, 0.0], [11.0, 22.0]]);
     }
 }

@@ -8,11 +8,12 @@ use rayon::prelude::*;
 
 use super::matmul::{Matrix, Store, Threads, matmul, sum_lanes};
 use super::parameter::Parameter;
-use super::plain;
-use super::real::{Real, has_kernel, slice_of, vectorized, with_slice};
+use super::path::Path;
+use super::plain_head;
+use super::real::{Real, slice_of, vectorized, with_slice};
 
 /// Logits held at once, in elements: 64 MiB of f32.
-const MAX_LOGITS: usize = 1 << 24;
+pub(super) const MAX_LOGITS: usize = 1 << 24;
 
 /// What [`token_logprob`] returns.
 #[derive(Debug, Clone)]
@@ -25,8 +26,8 @@ pub struct TokenLogprob {
 
 /// `log softmax(hidden W^T / temperature)[target]` for every row, and the entropy of that softmax.
 ///
-/// Rows are taken in chunks; the backward pass computes each chunk's logits anew, so that no
-/// `[N, vocab]` matrix outlives a chunk. Softmax statistics are taken in f32 or wider.
+/// Rows are taken in chunks; the backward pass computes each chunk's logits anew, so that on every path no
+/// `[N, vocab]` matrix is ever held. Softmax statistics are taken in f32 or wider.
 ///
 /// - `hidden`: `[N, hidden]` in the run's dtype; `weight`: `[vocab, hidden]`
 /// - `targets`: `[N]` u32, below `vocab`; `temperature` > 0
@@ -48,42 +49,30 @@ pub fn token_logprob(
             "token_logprob: hidden {h:?}, targets {t:?} and weight [{vocab}, {expected}] do not fit"
         );
     }
-    if !has_kernel(hidden) {
-        return plain_with_entropy(hidden, weight.value(), targets, temperature);
+    match Path::of(hidden) {
+        Path::Cpu => kernel(hidden, weight, targets, temperature),
+        Path::Plain => plain_head::token_logprob(hidden, weight, targets, temperature),
     }
-    let ids = targets.to_vec1::<u32>()?;
-    if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
-        bail!("token_logprob: target {id} is beyond the vocabulary of {vocab}");
-    }
-    let rows_seen = Arc::new(OnceLock::new());
-    let head =
-        Head { weight: weight.clone(), vocab, targets: ids, temperature, seen: rows_seen.clone() };
-    let logp = hidden.contiguous()?.apply_op1(head)?;
-    let Some(RowStatistics { entropy, .. }) = rows_seen.get() else {
-        bail!("token_logprob: no forward pass")
-    };
-    let entropy = Tensor::new(entropy.as_slice(), hidden.device())?.to_dtype(logp.dtype())?;
-    Ok(TokenLogprob { logp, entropy })
 }
 
-fn plain_with_entropy(
+fn kernel(
     hidden: &Tensor,
-    weight: &Tensor,
+    weight: &Parameter,
     targets: &Tensor,
     temperature: f64,
 ) -> Result<TokenLogprob> {
-    let logp = plain::token_logprob(hidden, weight, targets, temperature)?;
-    let (hidden, weight) = (hidden.detach(), weight.detach());
-    let rows = hidden.dim(0)?;
-    let chunk = (MAX_LOGITS / weight.dim(0)?).max(1);
-    let mut entropy = Vec::new();
-    for start in (0..rows).step_by(chunk) {
-        let part = hidden.narrow(0, start, chunk.min(rows - start))?;
-        let logits = (plain::linear(&part, &weight, None)?.to_dtype(logp.dtype())? / temperature)?;
-        let all = candle_nn::ops::log_softmax(&logits, 1)?;
-        entropy.push((all.exp()? * all)?.sum(1)?.neg()?);
+    let vocab = weight.value().dim(0)?;
+    let targets = targets.to_vec1::<u32>()?;
+    if let Some(id) = targets.iter().find(|&&id| id as usize >= vocab) {
+        bail!("token_logprob: target {id} is beyond the vocabulary of {vocab}");
     }
-    let entropy = if entropy.is_empty() { logp.detach() } else { Tensor::cat(&entropy, 0)? };
+    let seen = Arc::new(OnceLock::new());
+    let head = Head { weight: weight.clone(), vocab, targets, temperature, seen: seen.clone() };
+    let logp = hidden.contiguous()?.apply_op1(head)?;
+    let Some(RowStatistics { entropy, .. }) = seen.get() else {
+        bail!("token_logprob: no forward pass")
+    };
+    let entropy = Tensor::new(entropy.as_slice(), hidden.device())?.to_dtype(logp.dtype())?;
     Ok(TokenLogprob { logp, entropy })
 }
 

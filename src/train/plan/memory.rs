@@ -1,9 +1,9 @@
 //! What a run holds at its peak, part by part.
 //!
-//! The parts follow the code: what each layer's tape keeps is counted from its operations (`model::language`,
-//! `model::vision`), one layer's gradients come on top while it is walked back, and the head keeps a chunk of logits
-//! (`ops::token_logprob`). A test holds the sum against measured peaks on the CPU. On CUDA, where compositions of candle's
-//! operations keep more, it has not been held against anything yet.
+//! The parts follow the code: what each layer's tape keeps is counted where the layer stands (`model`), one layer's
+//! gradients come on top while it is walked back, and the head holds a chunk of logits (`ops::token_logprob`). A test holds
+//! the sum against measured peaks on the CPU. On CUDA, where compositions of candle's operations keep more, it has not been
+//! held against anything yet.
 //! Not here: what is computed (`workload`).
 
 use candle_core::DType;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::workload::{Stream, Workload};
 use crate::config::{Method, RunConfig};
-use crate::model::config::Qwen2VlConfig;
+use crate::model::config::ModelConfig;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::run_folder::metrics::resident_bytes;
 use crate::train::settings::{kl_schedule, trained};
@@ -53,7 +53,7 @@ pub struct Memory {
 impl Memory {
     pub(super) fn of(
         config: &RunConfig,
-        model: &Qwen2VlConfig,
+        model: &ModelConfig,
         work: &Workload,
         dtype: DType,
     ) -> Self {
@@ -90,24 +90,21 @@ impl Memory {
 }
 
 /// Numbers in the tensors that are wanted.
-pub(super) fn parameters(
-    model: &Qwen2VlConfig,
-    is_wanted: impl Fn(&ParameterShape) -> bool,
-) -> u64 {
+pub(super) fn parameters(model: &ModelConfig, is_wanted: impl Fn(&ParameterShape) -> bool) -> u64 {
     let shapes = model.parameter_shapes().into_iter();
     shapes.filter(is_wanted).map(|parameter| parameter.elem_count() as u64).sum()
 }
 
 /// Parameters that are trained.
-pub(super) fn trained_parameters(config: &RunConfig, model: &Qwen2VlConfig) -> u64 {
+pub(super) fn trained_parameters(config: &RunConfig, model: &ModelConfig) -> u64 {
     let trained = trained(config);
     parameters(model, |parameter| trained.contains(parameter.group))
 }
 
 /// Elements that a stream's tape holds when the backward pass begins, and one layer's gradients.
-fn activations(config: &RunConfig, model: &Qwen2VlConfig, stream: &Stream) -> u64 {
-    let layer = language_layer(model) * stream.tokens as u64;
-    let block = vision_block(model) * stream.patches as u64;
+fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 {
+    let layer = (model.kept_by_layer() * stream.tokens) as u64;
+    let block = (model.kept_by_block() * stream.patches) as u64;
     let hidden = model.text.hidden_size as u64 * stream.tokens as u64;
     let patch = model.vision.embed_dim as u64 * stream.patches as u64;
     let (layers, blocks) = (model.text.num_hidden_layers as u64, model.vision.depth as u64);
@@ -118,41 +115,20 @@ fn activations(config: &RunConfig, model: &Qwen2VlConfig, stream: &Stream) -> u6
     let (language, vision) = if config.model.activation_checkpointing {
         (layers * hidden + layer, blocks * patch + block)
     } else {
-        (layers * layer, blocks * block + merger(model) * stream.patches as u64)
+        (layers * layer, blocks * block + (model.kept_by_merger() * stream.patches) as u64)
     };
     let vision = if trains_vision { vision } else { 2 * block };
     patches + language + vision + head + layer.max(block)
 }
 
-/// Elements a token of the language model keeps in one layer: the input, two norms, attention's and the MLP's outputs and
-/// two sums; queries before and after rotation and attention's result; keys twice and values; gate, up and their product.
-fn language_layer(model: &Qwen2VlConfig) -> u64 {
-    let text = &model.text;
-    let queries = text.num_attention_heads * text.head_dim();
-    let keys = text.num_key_value_heads * text.head_dim();
-    (7 * text.hidden_size + 3 * queries + 3 * keys + 3 * text.intermediate_size) as u64
-}
-
-/// Elements a patch keeps in one block of the vision tower: as a language layer, with as many keys as queries and one
-/// activation in the MLP.
-fn vision_block(model: &Qwen2VlConfig) -> u64 {
-    (13 * model.vision.embed_dim + 2 * model.vision.mlp_hidden) as u64
-}
-
-/// Elements a patch keeps where patches are merged: input and norm, the first map and its activation, the second map.
-fn merger(model: &Qwen2VlConfig) -> u64 {
-    let merged = model.vision.spatial_merge_size.pow(2);
-    (4 * model.vision.embed_dim + model.text.hidden_size / merged) as u64
-}
-
 /// Elements that rollouts hold: suffixes of all places, prompts under way, and logits of a step.
-fn rollout(config: &RunConfig, model: &Qwen2VlConfig, work: &Workload) -> u64 {
+fn rollout(config: &RunConfig, model: &ModelConfig, work: &Workload) -> u64 {
     let text = &model.text;
     let per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
     let places = config.rollout.max_batch.min(work.completions() * config.grpo.mini_batches);
     let prompts = places.div_ceil(work.group_size) + 1;
     let cached = places * work.completion_tokens + prompts * work.prompt_tokens;
-    let vision = vision_block(model) * work.patches as u64;
-    let prefill = (language_layer(model) * work.prompt_tokens as u64).max(vision);
-    (cached * per_token) as u64 + prefill + (2 * places * text.vocab_size) as u64
+    let vision = model.kept_by_block() * work.patches;
+    let prefill = (model.kept_by_layer() * work.prompt_tokens).max(vision);
+    (cached * per_token + prefill + 2 * places * text.vocab_size) as u64
 }

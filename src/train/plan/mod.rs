@@ -22,9 +22,9 @@ use super::settings::{kl_schedule, total_updates};
 use super::setup::{Setup, training_processor};
 use crate::config::{Method, PAPERS_MODEL, RunConfig};
 use crate::data::Dataset;
-use crate::data::configured::{published_rows, rows_at_hand, training_questions};
+use crate::data::configured::{published_rows, rows_at_hand, training_questions, warn_of_rows};
 use crate::hub::{Hub, Repository};
-use crate::model::config::Qwen2VlConfig;
+use crate::model::config::ModelConfig;
 use crate::model::device;
 use crate::model::files::{BuiltinFile, ModelFiles};
 use crate::model::source;
@@ -67,7 +67,7 @@ pub struct Plan {
 impl Plan {
     fn of(
         config: &RunConfig,
-        model: &Qwen2VlConfig,
+        model: &ModelConfig,
         workload: Workload,
         (device, dtype): (&Device, DType),
     ) -> Self {
@@ -112,8 +112,11 @@ pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
     let device = device::device(&config.model.device.to_string())?;
     let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
     let (files, has_processor) = files(&config.model.path)?;
-    let model = Qwen2VlConfig::load(&files)?;
+    let model = ModelConfig::load(&files)?;
     let dataset = rows_at_hand(config)?;
+    if let Some(dataset) = &dataset {
+        warn_of_rows(dataset);
+    }
     let rows = dataset.as_ref().map_or(published_rows(config).unwrap_or(0), Dataset::len);
     let rows = config.data.max_samples.map_or(rows, |max| max.min(rows));
     let at_hand = match dataset {
@@ -136,7 +139,7 @@ pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
 /// # Errors
 /// The model's configuration or a row is not what it should be.
 pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError> {
-    let model = Qwen2VlConfig::load(&setup.files)?;
+    let model = ModelConfig::load(&setup.files)?;
     let at_hand = Some((setup.questions.all(), setup.processor.as_ref()));
     let workload = Workload::of(config, &model, setup.questions.n_rows(), at_hand)?;
     Ok(Plan::of(config, &model, workload, (&setup.device, setup.dtype)))

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::memory::parameters;
 use super::workload::Workload;
 use crate::config::{Method, RunConfig};
-use crate::model::config::Qwen2VlConfig;
+use crate::model::config::ModelConfig;
 use crate::model::parameters::ParameterGroup;
 use crate::train::settings::kl_schedule;
 
@@ -37,7 +37,7 @@ impl Speed {
     ///
     /// # Errors
     /// The device's own.
-    pub fn measure(model: &Qwen2VlConfig, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn measure(model: &ModelConfig, dtype: DType, device: &Device) -> Result<Self> {
         let (inner, outer) = (model.text.hidden_size, model.text.intermediate_size);
         let weight = Tensor::zeros((outer, inner), dtype, device)?;
         let seconds = |rows: usize| -> Result<f64> {
@@ -62,7 +62,7 @@ impl Speed {
 /// Seconds of one update at the longest.
 pub(super) fn seconds_per_update(
     config: &RunConfig,
-    model: &Qwen2VlConfig,
+    model: &ModelConfig,
     work: &Workload,
     speed: Speed,
 ) -> f64 {
@@ -108,7 +108,7 @@ mod tests {
     /// One layer and one block, every width 8. Its language model has 512 parameters in its layer (72 + 36 + 36 for
     /// queries, keys and values, 64, 3 * 96, two norms of 8) and a last norm of 8: 520; its head 16 * 8 = 128; its
     /// vision tower 192 + 600 + 1336 = 2128 (patches, block, merger).
-    fn model(is_tied: bool) -> Qwen2VlConfig {
+    fn model(is_tied: bool) -> ModelConfig {
         let config = json!({
             "architectures": ["Qwen2VLForConditionalGeneration"],
             "model_type": "qwen2_vl",
@@ -124,7 +124,7 @@ mod tests {
         });
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
-        Qwen2VlConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap()
+        ModelConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap()
     }
 
     /// One operation and one byte a second, so that seconds count both.

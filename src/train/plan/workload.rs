@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
-use crate::model::config::Qwen2VlConfig;
+use crate::model::config::ModelConfig;
 use crate::processor::Processor;
 use crate::train::error::TrainError;
 use crate::train::micro_batch::{Part, micro_batches};
@@ -53,7 +53,7 @@ impl Workload {
     /// - `at_hand`: the rows and what makes prompts of them, where both are there to be looked at
     pub(super) fn of(
         config: &RunConfig,
-        model: &Qwen2VlConfig,
+        model: &ModelConfig,
         rows: usize,
         at_hand: Option<(&Questions, &Processor)>,
     ) -> Result<Self, TrainError> {
