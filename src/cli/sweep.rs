@@ -22,6 +22,9 @@ Examples:
   othink sweep --config quickstart.toml --vary reward.alpha=0,0.25,0.5,0.75,1
   othink sweep --config grpo-synth-vc.toml --vary kl.beta=0,0.02,0.04 --seeds 2 --plot beta.svg";
 
+/// The key that `--seeds` sets in every run.
+const SEED: &str = "train.seed";
+
 /// Train and measure a run file with one key at several values: the paper's Figures 4 and 6.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -85,7 +88,12 @@ fn varied(text: &str) -> Result<(String, Vec<String>), UsageError> {
     if values.iter().any(String::is_empty) {
         return refused("an empty value");
     }
-    Ok((key.trim().to_owned(), values))
+    let key = key.trim().to_owned();
+    if key == SEED {
+        let problem = format!("--vary {text}: each value is trained with every seed of --seeds");
+        return Err(UsageError::new(problem, "vary another key; --seeds says how many seeds"));
+    }
+    Ok((key, values))
 }
 
 fn table(key: &str, points: &[SweepPoint]) -> String {
@@ -154,5 +162,6 @@ mod tests {
         assert_eq!((key.as_str(), values.join(" ").as_str()), ("reward.alpha", "0 0.5 1"));
         assert!(varied("reward.alpha").unwrap_err().to_string().contains("no ="));
         assert!(varied("reward.alpha=0,,1").unwrap_err().to_string().contains("an empty value"));
+        assert!(varied("train.seed=1,2").unwrap_err().to_string().contains("--seeds"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{ConfigFile, DeviceChoice, RunConfig};
+use crate::config::{ConfigError, ConfigFile, DeviceChoice, RunConfig};
 
 use crate::data::tasks::resolved;
 use crate::interrupt::Interrupt;
@@ -61,7 +61,7 @@ pub struct Args {
 }
 
 /// What the flags ask for, checked.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct TrainRequest {
     /// The run file with the flags laid over it.
     pub config: RunConfig,
@@ -69,8 +69,8 @@ pub struct TrainRequest {
     pub out: PathBuf,
     /// Continues the run in the folder.
     pub resume: bool,
-    /// No progress.
-    pub quiet: bool,
+    /// What the run file and the flags name although it has no effect.
+    pub unread: Vec<ConfigError>,
 }
 
 /// Runs the command.
@@ -78,13 +78,15 @@ pub struct TrainRequest {
 /// # Errors
 /// The flags, the run file or the data are wrong, or the run fails.
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    if args.dry_run {
-        let json = args.json;
-        return dry_run(&args.config()?, json, printer);
-    }
-    let TrainRequest { config, out, resume, quiet } = args.into_request()?;
-    let mode = if quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
+    let mode = if args.quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
     let mut display = ProgressDisplay::new(mode);
+    if args.dry_run {
+        let (file, overrides) = args.file_and_overrides()?;
+        warn_of_unread(&RunConfig::unread_keys(&file, &overrides)?, &display);
+        return dry_run(&RunConfig::from_file(&file, &overrides)?, args.json, printer);
+    }
+    let TrainRequest { config, out, resume, unread } = args.into_request()?;
+    warn_of_unread(&unread, &display);
     let notes = display.notes();
     let notice = "finishing the update, then saving; press again to stop at once";
     let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
@@ -106,15 +108,16 @@ impl Args {
     /// # Errors
     /// The run file is wrong, `--data` is not there, the folder is in use or cannot be resumed.
     pub fn into_request(self) -> anyhow::Result<TrainRequest> {
-        let config = self.config()?;
-        let file = ConfigFile::find(&self.config, Path::new(""))?;
+        let (file, overrides) = self.file_and_overrides()?;
+        let config = RunConfig::from_file(&file, &overrides)?;
+        let unread = RunConfig::unread_keys(&file, &overrides)?;
         let out = self.out.unwrap_or_else(|| Path::new("runs").join(file.stem()));
         check_out_folder(&out, self.resume)?;
-        Ok(TrainRequest { config, out, resume: self.resume, quiet: self.quiet })
+        Ok(TrainRequest { config, out, resume: self.resume, unread })
     }
 
-    /// The run file with the flags laid over it.
-    fn config(&self) -> anyhow::Result<RunConfig> {
+    /// The run file, and the flags as what is laid over it.
+    fn file_and_overrides(&self) -> anyhow::Result<(ConfigFile, Vec<String>)> {
         let file = ConfigFile::find(&self.config, Path::new(""))?;
         let mut overrides = self.overrides.clone();
         if let Some(device) = self.device {
@@ -126,7 +129,13 @@ impl Args {
         if let Some(template) = &self.template {
             overrides.push(format!("data.template={}", toml::Value::String(template.clone())));
         }
-        Ok(RunConfig::from_file(&file, &overrides)?)
+        Ok((file, overrides))
+    }
+}
+
+fn warn_of_unread(unread: &[ConfigError], display: &ProgressDisplay) {
+    for keys in unread {
+        display.warn(&keys.to_string());
     }
 }
 
@@ -206,7 +215,7 @@ mod tests {
         let request = request(&flags).unwrap();
         assert_eq!(request.config.model.device, DeviceChoice::Cpu);
         assert_eq!(request.out, out);
-        assert!(!request.resume && !request.quiet);
+        assert!(!request.resume);
     }
 
     #[test]

@@ -80,6 +80,16 @@ pub enum ConfigError {
         /// The next move.
         hint: String,
     },
+    /// Keys that change nothing in the run.
+    #[error("{keys}: without effect, as {why}\nhint: {hint}")]
+    Unread {
+        /// Dotted names.
+        keys: String,
+        /// What leaves them unread.
+        why: String,
+        /// What would count.
+        hint: String,
+    },
     /// An override that is not `key=value`.
     #[error("--set {text}: expected section.key=value\nhint: for example --set grpo.group_size=4")]
     MalformedOverride {

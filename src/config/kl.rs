@@ -34,6 +34,17 @@ pub enum KlScheduleKind {
     Zero,
 }
 
+impl KlScheduleKind {
+    /// The name in run files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dynamic => "dynamic",
+            Self::Constant => "constant",
+            Self::Zero => "zero",
+        }
+    }
+}
+
 impl Default for KlConfig {
     fn default() -> Self {
         Self {

@@ -26,6 +26,7 @@ mod rule;
 mod run_config;
 mod sft;
 mod train;
+mod unread;
 mod update_span;
 mod violation;
 

@@ -55,6 +55,19 @@ impl Default for RolloutConfig {
 }
 
 impl RolloutConfig {
+    /// The keys that are set so that completions are drawn from another distribution than the policy's at the
+    /// temperature, whose log-probabilities are trained.
+    pub fn filters(&self) -> Vec<&'static str> {
+        let set = [
+            ("rollout.top_k", self.top_k > 0),
+            ("rollout.top_p", self.top_p < 1.0),
+            ("rollout.min_p", self.min_p > 0.0),
+            ("rollout.repetition_penalty", (self.repetition_penalty - 1.0).abs() > 0.0),
+            ("rollout.min_new_tokens", self.min_new_tokens > 0),
+        ];
+        set.into_iter().filter_map(|(key, is_set)| is_set.then_some(key)).collect()
+    }
+
     pub(super) fn check(&self) -> Result<(), Violation> {
         require(
             self.replay.as_ref().is_none_or(|path| !path.as_os_str().is_empty()),

@@ -68,13 +68,16 @@ pub fn open_options(config: &RunConfig) -> OpenOptions {
     OpenOptions { image_root: data.image_root.clone(), on_bad_row: data.on_bad_row }
 }
 
-/// Rows that were skipped are counted and listed.
-pub fn warn_of_left_out(dataset: &Dataset) {
+/// Rows that were skipped are counted and listed; what is odd about the others is told.
+pub fn warn_of_rows(dataset: &Dataset) {
     let left_out = dataset.left_out();
     if !left_out.is_empty() {
         tracing::warn!(rows = left_out.len(), data = dataset.name(), "bad rows are left out");
         for reason in left_out {
             tracing::warn!("left out: {}", reason.to_string().lines().next().unwrap_or_default());
         }
+    }
+    for remark in dataset.remarks() {
+        tracing::warn!("{}: {remark}", dataset.name());
     }
 }

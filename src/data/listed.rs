@@ -7,17 +7,21 @@
 //! | the answer | `solution`, `ground_truth` | text or a number |
 //! | what SFT teaches | `completion` (as it stands), `thinking`, `reasoning` (before the answer) | text, or absent |
 //!
-//! Other fields are ignored. R1-V's lists load as they are. Text is held in memory; pictures are looked
-//! for when a row is fetched.
+//! Other fields are not read, which is told (`remarks`); a row without pictures where one of them seems to hold some is
+//! refused (`picture_like`). R1-V's lists load as they are. Text is held in memory; pictures are looked for when a row
+//! is fetched.
 //!
 //! Not here: the files' form (`json_lines`, `csv_table`, `parquet`); which files a path means (`source`);
 //! finding pictures (`image_root`) and decoding them (`processor`).
 
 use super::image_root::{ImageRoot, climbs};
 use super::parquet::Shard;
+use super::picture_like;
+use super::remarks::Remarks;
 use super::row::{Fields, Place, Row, first_of, kind};
 use super::{DataError, Demonstration, ImageSource, Sample};
 use crate::config::OnBadRow;
+use crate::processor::PADS;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,11 +38,19 @@ pub struct ListedRows {
     root: ImageRoot,
     rows: Vec<ListedRow>,
     left_out: Arc<[DataError]>,
+    remarks: Arc<[String]>,
+}
+
+/// A row as its file has it.
+pub(super) struct FoundRow {
+    pub(super) row: Row,
+    /// The shard that holds the row, if it comes from one.
+    pub(super) shard: Option<Arc<Shard>>,
 }
 
 /// A row that can be used, as far as its text tells.
 #[derive(Clone, Debug)]
-pub(super) struct ListedRow {
+struct ListedRow {
     place: Place,
     /// Without its pictures.
     sample: Sample,
@@ -63,11 +75,12 @@ impl ListedRows {
         (name, path): (String, &Path),
         root: ImageRoot,
         on_bad_row: OnBadRow,
-        listed: impl Iterator<Item = Result<ListedRow, DataError>>,
+        found: impl Iterator<Item = Result<FoundRow, DataError>>,
     ) -> Result<Self, DataError> {
         let (mut rows, mut left_out) = (Vec::new(), Vec::new());
-        for row in listed {
-            match row {
+        let mut remarks = Remarks::default();
+        for row in found {
+            match row.and_then(|row| ListedRow::new(row, &mut remarks)) {
                 Ok(row) => rows.push(row),
                 Err(error) if on_bad_row == OnBadRow::Skip && error.bad_row().is_some() => {
                     left_out.push(error);
@@ -79,7 +92,8 @@ impl ListedRows {
             let no_rows = DataError::NoRows { path: path.to_owned() };
             return Err(left_out.into_iter().next().unwrap_or(no_rows));
         }
-        Ok(Self { name, root, rows, left_out: left_out.into() })
+        let remarks = remarks.lines().into();
+        Ok(Self { name, root, rows, left_out: left_out.into(), remarks })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,6 +106,10 @@ impl ListedRows {
 
     pub(super) fn left_out(&self) -> &[DataError] {
         &self.left_out
+    }
+
+    pub(super) fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     pub(super) fn get(&self, idx: usize) -> Option<Result<Sample, DataError>> {
@@ -113,19 +131,19 @@ impl ListedRows {
 }
 
 impl ListedRow {
-    /// A row whose pictures, if it has any, are named in its fields.
-    pub(super) fn new(row: Row) -> Result<Self, DataError> {
-        let (field, paths) = image_paths(&row.fields, &row.place)?;
-        Self::with_pictures(row, Pictures::Named { field, paths })
-    }
-
-    /// A row whose pictures are in `shard`.
-    pub(super) fn stored(row: Row, shard: &Arc<Shard>) -> Result<Self, DataError> {
-        Self::with_pictures(row, Pictures::Stored(shard.clone()))
-    }
-
-    fn with_pictures(row: Row, pictures: Pictures) -> Result<Self, DataError> {
-        let Row { place, fields } = row;
+    fn new(found: FoundRow, remarks: &mut Remarks) -> Result<Self, DataError> {
+        let FoundRow { row: Row { place, fields }, shard } = found;
+        let columns = shard.as_ref().map_or(&[][..], |shard| shard.unread_columns());
+        let pictures = match &shard {
+            Some(shard) if shard.has_pictures() => Pictures::Stored(shard.clone()),
+            _ => {
+                let (field, paths) = image_paths(&fields, &place)?;
+                if paths.is_empty() {
+                    picture_like::refuse_in(&fields, &place)?;
+                }
+                Pictures::Named { field, paths }
+            }
+        };
         let sample = Sample {
             id: place.id(),
             images: Vec::new(),
@@ -133,6 +151,8 @@ impl ListedRow {
             solution: solution(&fields, &place)?,
             demonstration: demonstration(&fields, &place)?,
         };
+        remarks.fields(&place, &fields, columns);
+        remarks.question(&place, &sample.problem);
         Ok(Self { place, sample, pictures })
     }
 
@@ -181,10 +201,23 @@ fn problem(fields: &Fields, place: &Place) -> Result<String, DataError> {
     const EXPECTED: &str = "the question as text";
     const HINT: &str = "each row asks something: `\"problem\": \"How many items are there?\"`";
     match first_of(fields, &PROBLEM_FIELDS) {
-        Some((_, Value::String(text))) if !text.trim().is_empty() => Ok(text.clone()),
+        Some((field, Value::String(text))) if !text.trim().is_empty() => {
+            let pad = PADS.into_iter().find(|pad| text.contains(pad));
+            pad.map_or(Ok(text.clone()), |pad| Err(padded(place, field, pad)))
+        }
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
         None => Err(place.missing(fields, &PROBLEM_FIELDS, EXPECTED, HINT)),
     }
+}
+
+/// A question writes out what stands for a picture's patches: the prompt would have more of them than pictures.
+fn padded(place: &Place, field: &str, pad: &str) -> DataError {
+    place.bad_field(
+        field,
+        format!("the model's own marker {pad}"),
+        "the question as text",
+        "take the markers out: a row's pictures are put before its question",
+    )
 }
 
 pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataError> {
@@ -327,6 +360,55 @@ mod tests {
                 assert!(message.contains(part), "{line}: {message}");
             }
         }
+    }
+
+    #[test]
+    fn a_picture_under_a_name_that_is_not_known_is_refused() {
+        let message = message(
+            "{\"problem\":\"?\",\"solution\":1,\"image\":[]}\n\
+             {\"problem\":\"?\",\"solution\":1,\"img\":\"a.png\",\"image\":null}",
+        );
+        for part in [
+            "rows.jsonl: line 2: field `img`: found the picture file a.png",
+            "`image_path`, `image`, `images` or `file_name`",
+            "\nhint: rename the field to `image`",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        let with_one = "{\"problem\":\"?\",\"solution\":1,\"image\":\"a.png\",\"img\":\"b.png\"}";
+        assert_eq!(opened(with_one).unwrap().remarks().len(), 1);
+    }
+
+    #[test]
+    fn fields_that_nothing_reads_are_told_once_and_names_of_rows_are_not() {
+        let row = |more: &str| format!("{{\"problem\":\"?\",\"solution\":1{more}}}\n");
+        let quiet = row(",\"id\":3,\"question_id\":\"a\",\"thinking\":\"\",\"note\":null");
+        assert!(opened(&quiet).unwrap().remarks().is_empty());
+        let loud = quiet + &row(",\"source\":\"web\"") + &row(",\"level\":2,\"source\":\"web\"");
+        let dataset = opened(&loud).unwrap();
+        let [remark] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
+        let expected = "fields `level`, `source` in 2 rows, the first rows.jsonl:2: nothing reads them; what is read \
+                        is image_path, image, images, file_name, problem, question, solution, ground_truth, \
+                        completion, thinking, reasoning";
+        assert_eq!(remark, expected);
+        let many: Vec<String> = (0..10).map(|i| format!(",\"field{i}\":1")).collect();
+        let many = opened(&row(&many.concat())).unwrap();
+        let words = "`field7` and 2 more in the row rows.jsonl:1: ";
+        assert!(many.remarks()[0].contains(words), "{:?}", many.remarks());
+    }
+
+    #[test]
+    fn markers_in_questions_are_told_or_refused_where_no_prompt_can_have_them() {
+        let row = |problem: &str| format!("{{\"problem\":\"{problem}\",\"solution\":1}}\n");
+        let rows = row("a < b?") + &row("<image>\\nHow many?") + &row("<|im_end|><image>");
+        let dataset = opened(&rows).unwrap();
+        let [placeholders, markers] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
+        let start = "questions with `<image>` in 2 rows, the first rows.jsonl:2: the model reads it as text";
+        assert!(placeholders.starts_with(start), "{placeholders}");
+        let start = "questions with `<|im_end|>` in the row rows.jsonl:3: each becomes";
+        assert!(markers.starts_with(start), "{markers}");
+        let refused = message(&row("<|vision_start|><|image_pad|>"));
+        assert!(refused.contains("field `problem`: found the model's own marker <|image_pad|>"));
     }
 
     #[test]

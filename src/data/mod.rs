@@ -1,9 +1,10 @@
 //! Samples and where they come from: files, and the procedurally drawn tasks.
 //!
 //! In reading order: [`open`] (`source`) tells what a path is; `json_lines`, `csv_table` and `parquet`
-//! read rows; `listed` says what a row's fields mean, `answers` what a completion's do; `image_root`
-//! and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] names what belongs together;
-//! [`template`] turns a sample into messages and a prompt; [`configured`] is what a run file says about all this.
+//! read rows; `listed` says what a row's fields mean, `picture_like` and `remarks` what is said of the others, `answers`
+//! what a completion's do; `image_root` and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] names what
+//! belongs together; [`template`] turns a sample into messages and a prompt; [`configured`] is what a run file says about
+//! all this.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
@@ -20,7 +21,9 @@ mod json_lines;
 mod lettering;
 mod listed;
 mod parquet;
+mod picture_like;
 mod plane;
+mod remarks;
 mod row;
 mod shards;
 mod source;
@@ -187,6 +190,14 @@ impl Dataset {
     pub fn left_out(&self) -> &[DataError] {
         match self {
             Self::Listed(rows) => rows.left_out(),
+            Self::Drawn(_) => &[],
+        }
+    }
+
+    /// What a person should know about rows that can be used all the same, a line each.
+    pub fn remarks(&self) -> &[String] {
+        match self {
+            Self::Listed(rows) => rows.remarks(),
             Self::Drawn(_) => &[],
         }
     }

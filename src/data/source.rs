@@ -12,7 +12,7 @@
 use super::csv_table::CsvTable;
 use super::image_root::ImageRoot;
 use super::json_lines::JsonLines;
-use super::listed::{ListedRow, ListedRows};
+use super::listed::{FoundRow, ListedRows};
 use super::parquet::{KeptGroups, Shard};
 use super::row::{Row, file_name};
 use super::shards::{Shards, files_below, is_other_split};
@@ -78,7 +78,7 @@ pub fn open_anywhere(
 /// # Errors
 /// The root is neither a folder nor an archive.
 pub(super) fn open_text(name: &str, text: &'static str, root: &Path) -> Result<Dataset, DataError> {
-    let rows = JsonLines::of_text(Path::new(name), text).map(|row| row.and_then(ListedRow::new));
+    let rows = JsonLines::of_text(Path::new(name), text).map(without_shard);
     let root = ImageRoot::open(root)?;
     let place = (name.to_owned(), Path::new(name));
     ListedRows::collect(place, root, OnBadRow::Fail, rows).map(Dataset::Listed)
@@ -95,31 +95,30 @@ fn open_files(
     ListedRows::collect((name, path), root, options.on_bad_row, rows).map(Dataset::Listed)
 }
 
-type Rows = Box<dyn Iterator<Item = Result<ListedRow, DataError>>>;
+type Rows = Box<dyn Iterator<Item = Result<FoundRow, DataError>>>;
 
 /// The rows of files of the same form, in order.
 fn rows_of(files: &[PathBuf]) -> Result<Rows, DataError> {
-    let named = |row: Result<Row, DataError>| row.and_then(ListedRow::new);
     match files {
-        [file] if has_extension(file, "csv") => Ok(Box::new(CsvTable::open(file)?.map(named))),
-        [file] if !is_parquet(file)? => Ok(Box::new(JsonLines::open(file)?.map(named))),
+        [file] if has_extension(file, "csv") => {
+            Ok(Box::new(CsvTable::open(file)?.map(without_shard)))
+        }
+        [file] if !is_parquet(file)? => Ok(Box::new(JsonLines::open(file)?.map(without_shard))),
         files => {
             let kept = Arc::new(KeptGroups::default());
-            let mut rows: Vec<Result<ListedRow, DataError>> = Vec::new();
+            let mut rows: Vec<Result<FoundRow, DataError>> = Vec::new();
             for file in files {
                 let shard = Shard::open(file, kept.clone())?;
-                rows.extend(shard.rows()?.into_iter().map(|row| {
-                    let row = row?;
-                    if shard.has_pictures() {
-                        ListedRow::stored(row, &shard)
-                    } else {
-                        ListedRow::new(row)
-                    }
-                }));
+                let found = |row| FoundRow { row, shard: Some(shard.clone()) };
+                rows.extend(shard.rows()?.into_iter().map(|row| row.map(found)));
             }
             Ok(Box::new(rows.into_iter()))
         }
     }
+}
+
+fn without_shard(row: Result<Row, DataError>) -> Result<FoundRow, DataError> {
+    row.map(|row| FoundRow { row, shard: None })
 }
 
 /// By the extension; where that says nothing, by the first bytes, since the hub's cache names files by hash.
@@ -226,6 +225,20 @@ mod tests {
         assert!(open("zip").unwrap_err().to_string().contains("named as the image root"));
         assert!(open("cut").unwrap_err().to_string().contains("expected a whole parquet file"));
         assert!(matches!(open("nowhere"), Err(DataError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_picture_folder_whose_list_calls_them_otherwise_is_refused() {
+        let metadata = "file,problem,solution,score\na.png,?,7,0.5\n";
+        let folder = folder(&[("train/metadata.csv", metadata), ("train/a.png", "")]);
+        let open = || open(folder.path(), Some("train"), &OpenOptions::default());
+        let message = open().unwrap_err().to_string();
+        let found = "metadata.csv: row 1: field `file`: found the picture file a.png";
+        assert!(message.contains(found), "{message}");
+        let renamed = metadata.replace("file,", "file_name,");
+        std::fs::write(folder.path().join("train/metadata.csv"), renamed).unwrap();
+        let dataset = open().unwrap();
+        assert!(dataset.remarks()[0].starts_with("fields `score` in the row metadata.csv:1"));
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub fn of_evaluation(
     let rows = fingerprint::of_rows(dataset, n, OnBadRow::Fail)?;
     let sampler = &settings.sampler;
     let (min_pixels, max_pixels) = asked.pixel_limits;
+    // Where no kernel treats every answer by itself, those that decode beside it move its last bits.
+    let runs_on = ops::Path::resolve(model.device, model.dtype);
+    let decisive_batch = (runs_on != ops::Path::Cpu).then_some(settings.max_batch);
     let asked = json!({
         "task": asked.label,
         "task_version": asked.task_version,
@@ -55,6 +58,7 @@ pub fn of_evaluation(
         "repetition_penalty": sampler.repetition_penalty,
         "seed": settings.seed,
         "dtype": model.dtype.as_str(),
+        "max_batch": decisive_batch,
     });
     with_model(asked, model.files)
 }
@@ -112,4 +116,27 @@ fn with_model(identity: Value, files: &ModelFiles) -> Result<Value, ExperimentEr
     let own = if let Value::Object(own) = identity { own } else { Map::new() };
     let model = fingerprint::of_model(files)?;
     Ok(own.into_iter().chain(model).collect::<Map<_, _>>().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::data::tasks::resolved;
+    use crate::eval::questions::evaluation_questions;
+
+    #[test]
+    fn answers_decoded_so_many_at_a_time_are_others_where_no_kernel_treats_each_by_itself() {
+        let files = source::resolve("tiny").unwrap();
+        let identity = |dtype, max_batch| {
+            let changes = [format!("eval.max_batch={max_batch}"), "eval.limit=2".to_owned()];
+            let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+            let asked = evaluation_questions(&resolved(&config).unwrap()).unwrap();
+            let model = MeasuredModel { files: &files, dtype, device: &Device::Cpu };
+            of_evaluation(model, &asked).unwrap()
+        };
+        assert_eq!(identity(DType::F32, 3), identity(DType::F32, 64));
+        assert_ne!(identity(DType::BF16, 3), identity(DType::BF16, 64));
+    }
 }

@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use serde_json::Value;
 
 use super::ExperimentError;
+use crate::data::configured::warn_of_rows;
 use crate::eval::answers_file::AnswersFile;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, Summary, evaluate, summarize};
@@ -62,6 +63,7 @@ pub fn measure(
     display: &ProgressDisplay,
 ) -> Result<Measured, ExperimentError> {
     let EvaluationQuestions { label, questions, settings, .. } = asked;
+    warn_of_rows(&questions.dataset);
     display.between("opening the model", "");
     let processor = asked.processor(model.files)?;
     let opened = open(model.files, model.dtype, model.device, Trained::Nothing)?;

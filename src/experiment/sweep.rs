@@ -52,13 +52,15 @@ impl SweepSettings {
 /// Trains and measures what has not been trained and measured yet. Every run file is checked before the first run.
 ///
 /// # Errors
-/// A run file, a run or an evaluation; what was finished before is kept.
+/// The key changes nothing in a run; or a run file, a run or an evaluation; what was finished before is kept.
 pub fn sweep(
     settings: &SweepSettings,
     store: &RunStore,
 ) -> Result<Outcome<Vec<SweepPoint>>, ExperimentError> {
     for value in &settings.values {
-        evaluation_questions(&resolved(&settings.config(value, 0)?)?)?;
+        let config = settings.config(value, 0)?;
+        config.require_read(&settings.key)?;
+        evaluation_questions(&resolved(&config)?)?;
     }
     let mut points = Vec::new();
     for value in &settings.values {

@@ -26,8 +26,8 @@ pub use self::image::decode_image;
 pub use self::patches::ImagePatches;
 use self::patches::{MERGE_SIZE, Patcher};
 use self::positions::mrope_positions;
-pub use self::text::SpecialTokens;
 use self::text::TextCodec;
+pub use self::text::{MARKERS, PADS, SpecialTokens};
 use crate::model::files::ModelFiles;
 
 /// One prompt, ready for the model.

@@ -9,6 +9,18 @@ use tokenizers::Tokenizer;
 use super::{ProcessorError, json};
 use crate::model::files::ModelFiles;
 
+/// What stands in a prompt for a picture's patches or a video's.
+pub const PADS: [&str; 2] = ["<|image_pad|>", "<|video_pad|>"];
+/// The other markers: where one is written out in a text, the tokenizer makes the model's own token of it.
+pub const MARKERS: [&str; 6] = [
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+];
+
 /// Ids of the tokens that mark images, turns and ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecialTokens {

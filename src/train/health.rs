@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::config::{Method, RunConfig};
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::CompletionRecord;
 
@@ -102,6 +103,20 @@ impl fmt::Display for Warning {
             ),
         }
     }
+}
+
+/// The warning, if completions are sampled from another distribution than the one that is trained.
+pub fn off_policy(config: &RunConfig) -> Option<String> {
+    let filters = config.rollout.filters();
+    let is_off_policy = config.method != Method::Sft && !filters.is_empty();
+    is_off_policy.then(|| {
+        format!(
+            "off-policy by {}: completions are not sampled from the whole distribution, which is what \
+             log-probabilities and their gradient are of, and no ratio corrects for it\n\
+             hint: leave out what is not meant; rollout.temperature counts in both",
+            filters.join(", ")
+        )
+    })
 }
 
 /// Watches a run's updates.
@@ -228,4 +243,33 @@ fn format_only_climb(rewards: &VecDeque<[f64; 2]>) -> Option<Warning> {
     let is_climbing = format[1] - format[0] >= FORMAT_RISE;
     let is_flat = accuracy[1] - accuracy[0] <= ACCURACY_RISE && accuracy[1] < ACCURACY_ENOUGH;
     (is_climbing && is_flat).then_some(Warning::FormatOnly { format, accuracy })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigFile;
+
+    #[test]
+    fn sampling_from_another_distribution_than_the_trained_one_is_told() {
+        let warning = |overrides: &[&str]| {
+            let file = ConfigFile::from_text("run.toml", "[data]\ntask = \"synth-vc\"\n");
+            let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+            off_policy(&RunConfig::from_file(&file, &overrides).unwrap())
+        };
+        assert_eq!(warning(&["rollout.temperature=0.5", "rollout.max_new_tokens=9"]), None);
+        for filter in [
+            "rollout.top_k=1",
+            "rollout.top_p=0.999",
+            "rollout.min_p=0.001",
+            "rollout.repetition_penalty=1.001",
+            "rollout.repetition_penalty=0.999",
+            "rollout.min_new_tokens=1",
+        ] {
+            let (key, _) = filter.split_once('=').unwrap();
+            let told = warning(&[filter]).unwrap();
+            assert!(told.starts_with(&format!("off-policy by {key}: ")), "{told}");
+            assert_eq!(warning(&[filter, "method=sft"]), None);
+        }
+    }
 }

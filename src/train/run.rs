@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::health::Health;
+use super::health::{Health, off_policy};
 use super::plan::plan_opened;
 use super::policy::Policy;
 use super::ranks::Solo;
@@ -16,6 +16,7 @@ use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
 use super::update::TrainedBatch;
 use crate::config::RunConfig;
+use crate::data::configured::warn_of_rows;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
@@ -68,6 +69,7 @@ struct Evaluation {
 impl Evaluation {
     fn open(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
         let asked = evaluation_questions(config)?;
+        warn_of_rows(&asked.questions.dataset);
         let processor = asked.processor(&setup.files)?;
         Ok(Self { asked, processor })
     }
@@ -104,6 +106,9 @@ impl<'a> Run<'a> {
         display.between("opening the model and the data", "");
         let config = resolved(config)?;
         let mut setup = Setup::open(&config)?;
+        if let Some(off_policy) = off_policy(&config) {
+            display.warn(&off_policy);
+        }
         if let Some(shortage) = plan_opened(&config, &setup)?.shortage() {
             display.warn(&shortage);
         }

@@ -209,6 +209,7 @@ pub fn reward_settings(config: &RunConfig) -> RewardSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfigFile;
     use crate::reward::accuracy::ACCURACY;
     use crate::reward::box_iou::BOX_IOU;
     use crate::reward::choice::CHOICE;
@@ -233,5 +234,32 @@ mod tests {
             (&REPETITION_PENALTY, 7.0),
         ];
         assert_eq!(reward_settings(&config).weights, expected);
+    }
+
+    #[test]
+    fn the_kl_weight_hangs_on_the_keys_that_are_said_to_be_read() {
+        let file = ConfigFile::from_text("run.toml", "[data]\ntask = \"synth-vc\"\n");
+        let load = |overrides: &[&str]| {
+            let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+            RunConfig::from_file(&file, &overrides).unwrap()
+        };
+        for method in ["method=grpo-d", "method=grpo", "method=sft"] {
+            for schedule in ["dynamic", "constant", "zero"] {
+                if method == "method=grpo" && schedule == "dynamic" {
+                    continue;
+                }
+                let schedule = format!("kl.schedule={schedule}");
+                let chosen = load(&[method, &schedule]);
+                for changed in
+                    ["kl.beta=0.5", "kl.beta_min=0.01", "kl.beta_max=0.5", "kl.explore=0.1"]
+                {
+                    let other = load(&[method, &schedule, changed]);
+                    let is_moved = kl_schedule(&chosen, 100) != kl_schedule(&other, 100);
+                    let (key, _) = changed.split_once('=').unwrap();
+                    let is_read = chosen.require_read(key).is_ok();
+                    assert_eq!(is_moved, is_read, "{method} {schedule} {changed}");
+                }
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::supervised_update::SupervisedTrainer;
 use super::update::GrpoTrainer;
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
-use crate::data::configured::{training_questions, training_rows, warn_of_left_out};
+use crate::data::configured::{training_questions, training_rows, warn_of_rows};
 use crate::model::Model;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
@@ -134,7 +134,7 @@ pub(super) enum Trainer {
 fn questions(config: &RunConfig) -> Result<(Questions, usize), TrainError> {
     let data = &config.data;
     let dataset = training_rows(config)?;
-    warn_of_left_out(&dataset);
+    warn_of_rows(&dataset);
     if data.on_bad_row == OnBadRow::Fail {
         dataset.check_images()?;
     }

@@ -205,3 +205,23 @@ fn sweep_trains_one_run_for_each_value_and_draws_them() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("reward.alpha"));
 }
+
+#[test]
+fn sweep_of_a_key_that_has_no_effect_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (vary, set, why) in [
+        ("kl.beta=0,0.02", "kl.schedule=dynamic", "kl.schedule = \"dynamic\" does not read it"),
+        ("kl.beta_max=0,0.02", "kl.schedule=constant", "kl.schedule = \"constant\" does not"),
+        ("rollout.top_k=0,5", "method=sft", "method = \"sft\" samples no completions"),
+        ("sft.target=auto,solution", "method=grpo-d", "method = \"grpo-d\" teaches no answers"),
+    ] {
+        let words = ["sweep", "--config", "quickstart.toml", "--vary", vary, "--set", set];
+        let refused = othink(folder.path(), &words).output().unwrap();
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{message}");
+        let (key, _) = vary.split_once('=').unwrap();
+        let start = format!("error: {key}: without effect, as {why}");
+        assert!(message.starts_with(&start) && message.contains("\nhint: "), "{message}");
+    }
+    assert!(walk(folder.path()).is_empty());
+}

@@ -20,6 +20,7 @@ mod out_files;
 mod parity;
 mod plan;
 mod progress;
+mod ranks;
 mod replay;
 mod report;
 mod rollouts;

@@ -26,14 +26,14 @@ use crate::golden::{
 };
 
 /// The recorded GRPO batch: 2 prompts with 4 completions each.
-struct Batch {
+pub(crate) struct Batch {
     prompts: Vec<Prompt>,
     completions: Vec<Vec<u32>>,
     advantages: Vec<f64>,
 }
 
 impl Batch {
-    fn load(golden: &Golden) -> Self {
+    pub(crate) fn load(golden: &Golden) -> Self {
         let grpo = &golden.index["grpo"];
         let prompts = ["one", "two"].map(|name| golden.prompt(name)).to_vec();
         let rows = grpo["completion_ids"].as_array().unwrap();
@@ -50,7 +50,7 @@ impl Batch {
         }
     }
 
-    fn groups(&self) -> Vec<TrainedGroup<'_>> {
+    pub(crate) fn groups(&self) -> Vec<TrainedGroup<'_>> {
         self.prompts
             .iter()
             .enumerate()
@@ -90,10 +90,10 @@ impl Batch {
     }
 }
 
-const SCORING: ScoringSettings =
+pub(crate) const SCORING: ScoringSettings =
     ScoringSettings { temperature: 1.0, tokens_per_micro_batch: 10_000, recompute: false };
 
-const OBJECTIVE: ObjectiveSettings = ObjectiveSettings {
+pub(crate) const OBJECTIVE: ObjectiveSettings = ObjectiveSettings {
     ratio_level: RatioLevel::Token,
     normalizer: Normalizer::CompletionMean,
     clip_range: ClipRange { low: 0.2, high: 0.2 },

@@ -3,6 +3,7 @@
 
 use crate::data::DataError;
 use crate::data::listed::{DEMONSTRATION_FIELDS, IMAGE_FIELDS, PROBLEM_FIELDS, SOLUTION_FIELDS};
+use crate::data::remarks::is_unread;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
@@ -14,6 +15,8 @@ pub(super) struct Columns {
     pub(super) text: Vec<TextColumn>,
     /// Read when a row is fetched.
     pub(super) pictures: Option<PictureColumn>,
+    /// The names of the others, but for names of rows.
+    pub(super) unread: Vec<String>,
 }
 
 /// A column of text, numbers or lists of text.
@@ -55,8 +58,22 @@ impl Columns {
                 None => text.extend(found.paths(name)?),
             }
         }
-        Ok(Self { text, pictures })
+        let all = found.schema.root_schema().get_fields().iter().map(|column| column.name());
+        let unread = all.filter(|name| is_unread(name)).map(str::to_owned).collect();
+        Ok(Self { text, pictures, unread })
     }
+
+    /// Whether a column of pictures or of their paths is among those that are read.
+    pub(super) fn has_pictures(&self) -> bool {
+        let is_of_pictures = |column: &TextColumn| IMAGE_FIELDS.contains(&column.name.as_str());
+        self.pictures.is_some() || self.text.iter().any(is_of_pictures)
+    }
+}
+
+/// The leaf columns below a column.
+pub(super) fn leaves(schema: &SchemaDescriptor, name: &str) -> Vec<usize> {
+    let is_below = |leaf: &usize| schema.get_column_root(*leaf).name() == name;
+    (0..schema.num_columns()).filter(is_below).collect()
 }
 
 struct Finder<'file> {
@@ -66,11 +83,8 @@ struct Finder<'file> {
 }
 
 impl Finder<'_> {
-    /// The leaf columns below a column.
     fn leaves(&self, name: &str) -> Vec<usize> {
-        (0..self.schema.num_columns())
-            .filter(|&leaf| self.schema.get_column_root(leaf).name() == name)
-            .collect()
+        leaves(self.schema, name)
     }
 
     fn require(&self, names: &[&str]) -> Result<(), DataError> {

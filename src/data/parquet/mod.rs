@@ -11,6 +11,7 @@ mod columns;
 mod kept_groups;
 mod slots;
 mod stored;
+mod unread;
 
 pub(super) use kept_groups::KeptGroups;
 
@@ -62,7 +63,9 @@ impl Shard {
                     bad(path, &ParquetError::General(found))
                 })?;
         }
-        Ok(Arc::new(Self { path: path.into(), metadata, columns, first_rows, n_rows, kept }))
+        let shard = Self { path: path.into(), metadata, columns, first_rows, n_rows, kept };
+        shard.refuse_hidden_pictures()?;
+        Ok(Arc::new(shard))
     }
 
     /// Whether the rows' pictures are in this file, rather than named by it.

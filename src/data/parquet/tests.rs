@@ -176,3 +176,50 @@ fn a_column_that_no_row_can_use_is_refused_even_where_bad_rows_are_skipped() {
         }
     }
 }
+
+/// A file of one row: a question, an answer, and columns by name, marked as text or not, with their bytes.
+fn one_row(columns: &[(&str, &[u8])]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.parquet");
+    let columns =
+        [&[("problem (UTF8)", &b"?"[..]), ("solution (UTF8)", &b"7"[..])], columns].concat();
+    let fields: Vec<String> =
+        columns.iter().map(|(field, _)| format!("required binary {field};")).collect();
+    let schema = parse_message_type(&format!("message rows {{ {} }}", fields.join(" "))).unwrap();
+    let file = File::create(&path).unwrap();
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for (_, bytes) in columns {
+        let mut column = group.next_column().unwrap().unwrap();
+        let value = ByteArray::from(bytes.to_vec());
+        column.typed::<ByteArrayType>().write_batch(&[value], None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    (folder, path)
+}
+
+#[test]
+fn a_column_that_nothing_reads_is_told_or_refused_where_it_holds_the_pictures() {
+    let read = |columns: &[(&str, &[u8])]| {
+        let (_folder, path) = one_row(columns);
+        open(&path, None, &OpenOptions::default())
+    };
+    for (column, bytes, found) in [
+        ("img (UTF8)", &b"a1"[..], "column `img`: found text"),
+        ("source (UTF8)", b"a/b.png", "column `source`: found the picture file a/b.png"),
+        ("jpg", b"\xff\xd8", "column `jpg`: found bytes"),
+    ] {
+        let message = read(&[(column, bytes)]).unwrap_err().to_string();
+        assert!(message.contains(found) && message.contains("`file_name`"), "{message}");
+    }
+    let columns: [(&str, &[u8]); 4] =
+        [("id (UTF8)", b"3"), ("level (UTF8)", b"hard"), ("img (UTF8)", b"a1"), ("image", b"\xff")];
+    assert!(read(&[("id (UTF8)", b"a.png")]).unwrap().remarks().is_empty());
+    let dataset = read(&columns).unwrap();
+    let [remark] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
+    let start = "fields `img`, `level` in the row train.parquet:1: ";
+    assert!(remark.starts_with(start), "{remark}");
+}

@@ -22,7 +22,7 @@ use super::settings::{kl_schedule, total_updates};
 use super::setup::{Setup, training_processor};
 use crate::config::{Method, PAPERS_MODEL, RunConfig};
 use crate::data::Dataset;
-use crate::data::configured::{published_rows, rows_at_hand, training_questions};
+use crate::data::configured::{published_rows, rows_at_hand, training_questions, warn_of_rows};
 use crate::hub::{Hub, Repository};
 use crate::model::config::ModelConfig;
 use crate::model::device;
@@ -114,6 +114,9 @@ pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
     let (files, has_processor) = files(&config.model.path)?;
     let model = ModelConfig::load(&files)?;
     let dataset = rows_at_hand(config)?;
+    if let Some(dataset) = &dataset {
+        warn_of_rows(dataset);
+    }
     let rows = dataset.as_ref().map_or(published_rows(config).unwrap_or(0), Dataset::len);
     let rows = config.data.max_samples.map_or(rows, |max| max.min(rows));
     let at_hand = match dataset {

@@ -1,0 +1,151 @@
+//! Whether a field that nothing reads holds a row's pictures: a run without them would teach blindness and say nothing.
+//! Not here: the fields that are read (`listed`), what is told of the others (`remarks`).
+
+use super::row::{Fields, Place};
+use super::{DataError, remarks::unread};
+use serde_json::Value;
+
+/// The fields that hold pictures, as messages list them.
+pub(super) const EXPECTED: &str =
+    "pictures to stand under `image_path`, `image`, `images` or `file_name`";
+const HINT: &str = "rename the field to `image` and let it name picture files; where the row has no picture, take the field \
+                    out or give it another name";
+
+/// How names end that say something about a picture rather than hold it, as `image_id`; an `s` may follow.
+const ABOUT: [&str; 18] = [
+    "id",
+    "size",
+    "shape",
+    "width",
+    "height",
+    "resolution",
+    "caption",
+    "description",
+    "text",
+    "title",
+    "prompt",
+    "label",
+    "tag",
+    "type",
+    "format",
+    "source",
+    "license",
+    "count",
+];
+/// Extensions of picture files.
+const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
+/// How PNG, JPEG, WebP and GIF files begin in base64.
+const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD"];
+/// A longer text is no path.
+const LONGEST_PATH: usize = 300;
+
+/// Refuses a row without pictures in which a field that nothing reads seems to hold them.
+pub(super) fn refuse_in(fields: &Fields, place: &Place) -> Result<(), DataError> {
+    let found = unread(fields).find_map(|(name, value)| Some((name, picture_in(name, value)?)));
+    found.map_or(Ok(()), |(name, found)| Err(place.bad_field(name, found, EXPECTED, HINT)))
+}
+
+/// What in a field seems to be a picture, by its value or by its name; none where nothing does.
+pub(super) fn picture_in(name: &str, value: &Value) -> Option<String> {
+    let by_name = || (is_picture_name(name) && is_text(value)).then(|| "text".to_owned());
+    picture_in_value(value).or_else(by_name)
+}
+
+fn picture_in_value(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => picture_in_text(text),
+        Value::Array(values) => values.iter().find_map(picture_in_value),
+        Value::Object(parts) if parts.get("bytes").is_some_and(|bytes| !bytes.is_null()) => {
+            Some("bytes".to_owned())
+        }
+        Value::Object(parts) => parts.values().find_map(picture_in_value),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+fn picture_in_text(text: &str) -> Option<String> {
+    if text.starts_with("data:image/")
+        || BASE64_STARTS.iter().any(|start| text.starts_with(start)) && !text.contains(' ')
+    {
+        return Some("a picture as base64".to_owned());
+    }
+    let is_path = text.len() <= LONGEST_PATH && !text.contains(char::is_whitespace);
+    let (_, extension) = text.rsplit_once('.').filter(|_| is_path)?;
+    let is_picture = EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension));
+    is_picture.then(|| format!("the picture file {text}"))
+}
+
+/// Words, or a list that begins with them; in a table of text, numbers and truth values are none.
+fn is_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let folded = text.trim().to_lowercase();
+            let is_other = matches!(folded.as_str(), "" | "true" | "false" | "yes" | "no");
+            !is_other && folded.parse::<f64>().is_err()
+        }
+        Value::Array(values) => values.first().is_some_and(Value::is_string),
+        _ => false,
+    }
+}
+
+/// Whether a name is one that people give to pictures: `img`, `image_file`, `Picture 1`.
+fn is_picture_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let mut words = name.split(|c: char| !c.is_alphabetic());
+    let is_about = ABOUT.iter().any(|end| name.trim_end_matches('s').ends_with(end));
+    !is_about
+        && (["image", "img", "picture"].iter().any(|part| name.contains(part))
+            || words.any(|word| matches!(word, "photo" | "photos" | "pic" | "pics")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::listed::IMAGE_FIELDS;
+    use serde_json::json;
+
+    #[test]
+    fn every_field_of_pictures_is_listed() {
+        assert!(IMAGE_FIELDS.iter().all(|field| EXPECTED.contains(&format!("`{field}`"))));
+        assert_eq!(EXPECTED.matches('`').count(), 2 * IMAGE_FIELDS.len());
+    }
+
+    #[test]
+    fn a_name_for_pictures_with_text_in_it_is_one() {
+        let others = json!([7, true, null, [], "", [640, 480], "0.5", "False", {"width": 7}]);
+        for name in
+            ["img", "imgs", "Image", "image_file", "imagePath", "picture", "pic", "photo-1", "img1"]
+        {
+            for text in [json!("a1"), json!(["a1"])] {
+                assert_eq!(picture_in(name, &text).as_deref(), Some("text"), "{name}");
+            }
+            for other in others.as_array().unwrap() {
+                assert_eq!(picture_in(name, other), None, "{name}: {other}");
+            }
+        }
+        for name in ["image_id", "imageIds", "img_captions", "source", "topic", "photon", "usage"] {
+            assert_eq!(picture_in(name, &json!("a1")), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_seen_under_any_name() {
+        for (value, expected) in [
+            (json!("a/b.PNG"), "the picture file a/b.PNG"),
+            (json!("https://x.org/a.jpeg"), "the picture file https://x.org/a.jpeg"),
+            (json!(["a.webp", "b.webp"]), "the picture file a.webp"),
+            (json!("data:image/png;base64,iVBO"), "a picture as base64"),
+            (json!("/9j/4AAQSkZJRg"), "a picture as base64"),
+            (json!({"bytes": "..", "path": null}), "bytes"),
+            (json!({"bytes": null, "path": "a.jpg"}), "the picture file a.jpg"),
+            (json!([{"url": "a.gif"}]), "the picture file a.gif"),
+        ] {
+            assert_eq!(picture_in("source", &value).as_deref(), Some(expected), "{value}");
+        }
+        for value in
+            [json!("train.json"), json!("As shown in 1.png"), json!("png"), json!({"width": 7})]
+        {
+            assert_eq!(picture_in("source", &value), None, "{value}");
+        }
+    }
+}
