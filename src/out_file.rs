@@ -210,12 +210,13 @@ mod tests {
             assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
             let link = folder.path().join("link");
             symlink(&pipe, &link).unwrap();
-            let reader = std::thread::spawn({
-                let pipe = pipe.clone();
-                move || fs::read(pipe).unwrap()
-            });
+            let (sender, received) = std::sync::mpsc::channel();
+            let end = pipe.clone();
+            std::thread::spawn(move || sender.send(fs::read(end)));
             write(&link, b"through").unwrap();
-            assert_eq!(reader.join().unwrap(), b"through");
+            // Where the pipe was replaced, its reader waits for ever.
+            let read = received.recv_timeout(std::time::Duration::from_secs(20));
+            assert_eq!(read.expect("nothing came through").unwrap(), b"through");
             assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
             assert_eq!(names(folder.path()), ["link", "pipe"]);
         }

@@ -48,7 +48,7 @@ impl<J: Send + 'static, R: Send + 'static> Prefetch<J, R> {
             let named = thread::Builder::new().name(format!("prefetch-{worker}"));
             let thread = named.spawn(move || {
                 let mut waiting = receiver.into_iter();
-                // Nobody takes the result any more: the value was dropped.
+                // Sending fails once the value was dropped.
                 while waiting.next().is_some_and(|job| sender.send(run(job)).is_ok()) {}
             })?;
             workers.push(Worker { jobs, results, thread: Some(thread) });

@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub enum ProgressMode {
     /// A bar that is drawn over and over.
     Bar,
-    /// A line per update, and at least one in [`SILENCE`].
+    /// A line per update, and at least one every half minute.
     Lines,
     /// Warnings alone.
     Quiet,
@@ -282,7 +282,7 @@ impl Lines {
 impl Shown {
     fn line(&mut self, text: &str) {
         self.last_line = Instant::now();
-        // Nobody reads along any more: no reason to stop a run, and nowhere to say so.
+        // Standard error is closed: no reason to stop a run, and nowhere to report it.
         writeln!(self.writer, "{text}").and_then(|()| self.writer.flush()).unwrap_or_default();
     }
 

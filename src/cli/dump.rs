@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 use crate::model::Model;
-use crate::model::packed::{Group, Packed};
+use crate::model::packed::{Packed, PackedGroup};
 use crate::out_file;
 use crate::processor::Prompt;
 use crate::rollout::engine::Completion;
@@ -59,7 +59,7 @@ fn tensors(
     prompt: &Prompt,
     completion: &Completion,
 ) -> TensorResult<HashMap<&'static str, Tensor>> {
-    let group = Group { prompt, completions: Vec::new() };
+    let group = PackedGroup { prompt, completions: Vec::new() };
     let packed = Packed::new(&[group])?;
     let logits = model.logits(&packed)?.to_device(&Device::Cpu)?; // [T, vocab]
 

@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::model::{device, source};
 use crate::out_file::Destination;
 use crate::progress::{ProgressDisplay, ProgressMode};
-use crate::reward::Rule;
+use crate::reward::{Component, Rule, component};
 use crate::rollout::sampler::Sampler;
 
 use super::against::{Against, Other};
@@ -76,6 +76,10 @@ pub struct Args {
     /// [default: the task's]
     #[arg(long)]
     rule: Option<Rule>,
+    /// Reward components whose means are reported beside accuracy, parted by commas [default: the
+    /// task's]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = component)]
+    components: Vec<&'static Component>,
     /// Count solutions that answer-tag cannot read, rather than stop at the first
     #[arg(long)]
     allow_unparsable: bool,
@@ -245,6 +249,12 @@ impl Report<'_> {
             ("truncated".to_owned(), percent(summary.truncated_fraction)),
             ("mean length".to_owned(), format!("{:.1} tokens", summary.completion_length)),
         ];
+        for (name, component) in &summary.components {
+            let range = component
+                .ci95
+                .map_or(String::new(), |[low, high]| format!(" (95%: {low:.3} to {high:.3})"));
+            rows.push((name.clone(), format!("{:.3}{range}", component.mean)));
+        }
         if let Some(sampled) = &summary.sampled {
             rows.push(("samples".to_owned(), format!("{} a question", sampled.samples)));
             let pass = sampled.pass_at.iter();
@@ -262,8 +272,9 @@ impl Report<'_> {
             rows.push(("right alone".to_owned(), format!("{first} here, {second} there")));
             rows.push(("McNemar".to_owned(), format!("p = {:.4}", paired.p_value)));
         }
+        let width = rows.iter().map(|(name, _)| name.len()).fold(12, usize::max);
         let lines: Vec<String> =
-            rows.iter().map(|(name, value)| format!("{name:<12} {value}")).collect();
+            rows.iter().map(|(name, value)| format!("{name:<width$} {value}")).collect();
         lines.join("\n")
     }
 }
@@ -317,6 +328,7 @@ impl Args {
                 data: data.transpose()?,
                 split: self.split.clone(),
                 template: self.template.clone(),
+                components: self.components.clone(),
                 limit: self.limit.map(NonZeroUsize::get),
                 max_new_tokens: self.max_new_tokens.map(NonZeroUsize::get),
                 min_pixels: self.min_pixels,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rollout::DEFAULT_MAX_BATCH;
 use super::violation::{Violation, at_least_one, require};
-use crate::reward::Rule;
+use crate::reward::{Component, Rule};
 
 /// `[eval]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -25,6 +25,9 @@ pub struct EvalConfig {
     /// The rule that decides accuracy; without it, the task's own. `answer-tag` is reported beside it.
     #[serde(with = "super::rule", skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
+    /// Reward components whose means are reported beside accuracy; without any, the task's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<&'static Component>,
     /// At most that many questions; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -52,6 +55,7 @@ impl Default for EvalConfig {
             data: None,
             split: "test".to_owned(),
             rule: None, // R1-V: its own rule for each evaluation
+            components: Vec::new(),
             limit: None,
             template: None,
             max_new_tokens: None, // R1-V: 256 for counting, 1024 for geometry

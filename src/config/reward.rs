@@ -11,7 +11,7 @@ use super::violation::{Violation, at_least_one, not_negative, require};
 use crate::reward::format::FORMAT;
 use crate::reward::{COMPONENTS, Component, Rule};
 
-/// `length_buffer` where the run file does not give it, as a part of the limit. DAPO: 4096 of 20480 tokens.
+/// `length_buffer` where the run file does not give it, as a fraction of the limit. DAPO: 4096 of 20480 tokens.
 const BUFFER_PART: usize = 5;
 
 /// A day: a batch of rewards that takes longer is stuck.

@@ -12,7 +12,11 @@ use crate::reward::grading::rule::RULES;
 static NAMES: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| RULES.into_iter().map(Rule::name).collect());
 
-#[expect(clippy::ref_option, reason = "serde hands over the field as it is")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over the field as it is"
+)]
 pub(super) fn serialize<S: Serializer>(
     rule: &Option<Rule>,
     serializer: S,

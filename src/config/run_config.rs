@@ -178,7 +178,7 @@ impl RunConfig {
     }
 }
 
-/// Writes the defaults that hang on what the file says.
+/// Writes the defaults that depend on what the file says.
 fn fill_dependent_defaults(table: &mut Table) {
     let is_grpo = table.get("method").and_then(Value::as_str) == Some("grpo");
     if is_grpo && !contains(table, "kl.schedule") {

@@ -249,6 +249,7 @@ mod tests {
             accuracy: 1.0,
             answer_tag: 1.0,
             format: 0.0,
+            components: [("box_iou".to_owned(), 0.5)].into(),
             reason: "same number".to_owned(),
             is_graded: true,
             n_tokens: 3,

@@ -13,7 +13,7 @@ use crate::data::{Dataset, Questions, Sample};
 use crate::model::Model;
 use crate::prefetch::Prefetch;
 use crate::processor::{Processor, Prompt};
-use crate::reward::Rule;
+use crate::reward::{Component, RewardSettings, Rule};
 use crate::rng::{Purpose, Stream};
 use crate::rollout::engine::{Event, GenerationSettings, Request, generate_each};
 use crate::rollout::sampler::{Sampler, Suppressed};
@@ -32,6 +32,8 @@ pub struct EvalSettings {
     pub max_batch: usize,
     /// The task's own rule, which decides `accuracy`; `answer-tag` is reported beside it.
     pub rule: Rule,
+    /// Components of the reward registry that are reported beside accuracy.
+    pub components: Vec<&'static Component>,
     /// At most that many questions; without it, all.
     pub limit: Option<usize>,
     /// Answers to each question.
@@ -46,6 +48,12 @@ impl EvalSettings {
     /// Questions that are asked of a data set.
     pub fn n_questions(&self, dataset: &Dataset) -> usize {
         self.limit.map_or(dataset.len(), |limit| limit.min(dataset.len()))
+    }
+
+    /// What is measured of an answer: accuracy, the form and the components, as a reward that weighs none of these.
+    pub fn measure(&self) -> RewardSettings {
+        let weights = self.components.iter().map(|component| (*component, 0.0)).collect();
+        RewardSettings { rule: self.rule, weights, ..RewardSettings::default() }
     }
 
     /// Answers that are wanted of them.
@@ -78,6 +86,7 @@ pub fn evaluate(
     answers.retain(|answer| answer.row < n && answer.sample_idx < settings.samples);
     let open = Arc::new(open_questions(n, settings.samples, &answers));
     let n_open: usize = open.iter().map(|(_, samples)| samples.len()).sum();
+    let measure = settings.measure();
     let mut prepared = prepared(model, processor, questions, settings, &open)?;
     // What is being answered, and what went wrong with it: both sides of the generation need them.
     let asked: RefCell<Asked> = RefCell::default();
@@ -105,7 +114,7 @@ pub fn evaluate(
             let (row, samples) = &open[question];
             let text = processor.decode(&sampled.token_ids, true)?;
             let place = (*row, samples[completion]);
-            let answer = Answer::grade(&sample, place, (&sampled, text), settings.rule);
+            let answer = Answer::grade(&sample, place, (&sampled, text), &measure);
             let flow = on_answer(&answer)?;
             answers.push(answer);
             Ok(flow)

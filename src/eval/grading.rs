@@ -56,7 +56,7 @@ pub struct GradingSummary {
     pub accuracy: f64,
     /// Wilson's 95% interval of the accuracy.
     pub ci95: [f64; 2],
-    /// Part of the completions that have the asked-for form.
+    /// Fraction of the completions that have the asked-for form.
     pub format_rate: f64,
     /// Lines without an answer to grade; they score 0.
     pub ungraded: usize,

@@ -18,7 +18,7 @@ pub mod votes;
 pub use answer::Answer;
 pub use ask::{EvalSettings, evaluate};
 pub use questions::{EvaluationQuestions, evaluation_questions};
-pub use summary::{Summary, Tally, accuracy_over_seeds, summarize};
+pub use summary::{ComponentMean, Summary, Tally, accuracy_over_seeds, summarize};
 
 use self::answers_file::AnswersFileError;
 use crate::data::DataError;

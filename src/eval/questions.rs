@@ -13,7 +13,8 @@ use crate::data::{Questions, Split, Template, open_anywhere};
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
 use crate::processor::Processor;
-use crate::reward::{RewardSettings, check_solutions};
+use crate::reward::accuracy::ACCURACY;
+use crate::reward::{GoldKind, RewardSettings, Rule, check_solutions};
 use crate::rollout::sampler::Sampler;
 
 /// What a run measures itself on.
@@ -42,32 +43,43 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     let eval = &config.eval;
     let split: Split = eval.split.parse()?;
     let own = eval.data.clone().map(PathBuf::from);
-    let (label, task_version, dataset) = if let Some(name) = &eval.task {
+    let task = eval.task.as_deref().map(task).transpose()?;
+    let (label, dataset) = if let Some(task) = task {
         // The file that is trained on must not stand in for the task's held-out rows.
         let options = TaskOptions { data: own, ..task_options(config) };
-        let task = task(name)?;
-        (task.name.to_owned(), Some(task.version), task.open(split, &options)?)
+        (task.name.to_owned(), task.open(split, &options)?)
     } else {
         let path = own.unwrap_or_default();
         let rows = open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
-        (path.display().to_string(), None, rows)
+        (path.display().to_string(), rows)
     };
-    // `answer-tag` is reported whatever the task's own rule is; R1-V's rules keep R1-V's blind spots.
-    let listed = dataset.listed_solutions();
-    check_solutions(listed, &RewardSettings::default(), config.data.allow_unparsable)?;
     let template = Template::new(eval.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
     let settings = EvalSettings {
         max_new_tokens: eval.max_new_tokens.unwrap_or(config.rollout.max_new_tokens),
         max_batch: eval.max_batch,
         rule: eval.rule.unwrap_or_default(),
+        components: eval.components.clone(),
         limit: eval.limit,
         samples: 1,
         sampler: Sampler::greedy(),
         seed: config.train.seed,
     };
+    let wanted = wanted(task.map_or(GoldKind::Answer, |task| task.gold), &settings);
+    check_solutions(dataset.listed_solutions(), &wanted, config.data.allow_unparsable)?;
     let questions = Questions { dataset: Arc::new(dataset), template };
     let pixel_limits = (eval.min_pixels, eval.max_pixels);
+    let task_version = task.map(|task| task.version);
     Ok(EvaluationQuestions { label, task_version, split, questions, settings, pixel_limits })
+}
+
+/// What every solution is to be read as: all that is reported. `answer-tag` is reported whatever the task's own rule is,
+/// for R1-V's rules keep R1-V's blind spots; rows that hold no answers need not be read by it.
+fn wanted(gold: GoldKind, settings: &EvalSettings) -> RewardSettings {
+    let mut wanted = RewardSettings { rule: Rule::AnswerTag, ..settings.measure() };
+    if gold != GoldKind::Answer {
+        wanted.weights.push((&ACCURACY, 0.0));
+    }
+    wanted
 }
 
 impl EvaluationQuestions {
@@ -78,5 +90,29 @@ impl EvaluationQuestions {
     pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, EvalError> {
         let (min, max) = self.pixel_limits;
         Ok(Arc::new(Processor::load(files)?.with_pixel_limits(min, max)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reward::Golds;
+    use crate::reward::box_iou::BOX_IOU;
+
+    #[test]
+    fn rows_of_boxes_must_be_boxes_and_nothing_that_answer_tag_reads() {
+        let mut config = RunConfig::default();
+        config.eval.task = Some("synth-vc".to_owned());
+        let mut settings = evaluation_questions(&config).unwrap().settings;
+        let usable = |gold, settings: &EvalSettings, solution| {
+            Golds::parse(&wanted(gold, settings), solution).is_ok()
+        };
+        assert!(usable(GoldKind::Answer, &settings, "cat"));
+        assert!(!usable(GoldKind::Answer, &settings, "\\frac{1}{"));
+        settings.components = vec![&BOX_IOU];
+        let labelled = "{\"bbox\": [1, 2, 3, 4], \"label\": \"\\frac{1}{\"}";
+        assert!(usable(GoldKind::Boxes, &settings, labelled));
+        assert!(!usable(GoldKind::Answer, &settings, labelled));
+        assert!(!usable(GoldKind::Boxes, &settings, "cat"));
     }
 }

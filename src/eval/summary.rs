@@ -2,7 +2,7 @@
 //! question come to.
 //! Not here: asking (`ask`), one answer (`answer`), the arithmetic of votes (`votes`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Summary {
     pub rule: String,
     /// Right answers by that rule, over all answers to all questions.
     pub correct: usize,
-    /// The part of the answers that is right.
+    /// The fraction of the answers that is right.
     pub accuracy: f64,
     /// The accuracy's 95% interval: Wilson's, or over the questions' own means where each was asked several times.
     pub ci95: [f64; 2],
@@ -30,9 +30,12 @@ pub struct Summary {
     pub answer_tag: Tally,
     /// Completions without an answer that the task's own rule could grade; they count as wrong.
     pub ungraded: usize,
-    /// Part of the completions that have the asked-for form.
+    /// Fraction of the completions that have the asked-for form.
     pub format_rate: f64,
-    /// Part of the completions that the token limit cut off.
+    /// The components of the reward registry that are reported beside accuracy, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, ComponentMean>,
+    /// Fraction of the completions that the token limit cut off.
     pub truncated_fraction: f64,
     /// Mean length of a completion, tokens.
     pub completion_length: f64,
@@ -46,10 +49,20 @@ pub struct Summary {
 pub struct Tally {
     /// Right answers.
     pub correct: usize,
-    /// The part of the answers that is right.
+    /// The fraction of the answers that is right.
     pub accuracy: f64,
     /// The accuracy's 95% interval.
     pub ci95: [f64; 2],
+}
+
+/// A reward component over all answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ComponentMean {
+    /// The mean over all answers to all questions.
+    pub mean: f64,
+    /// The mean's 95% interval over questions; none of one question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci95: Option<[f64; 2]>,
 }
 
 /// What several answers a question come to, by the task's own rule.
@@ -119,10 +132,28 @@ pub fn summarize(task: &str, rule: Rule, answers: &[Answer]) -> Summary {
         answer_tag: Tally::of(&questions, |answer| answer.answer_tag >= 1.0),
         ungraded: answers.iter().filter(|answer| !answer.is_graded).count(),
         format_rate: mean(&|answer| answer.format),
+        components: components(&questions),
         truncated_fraction: mean(&|answer| f64::from(answer.is_truncated)),
         completion_length: mean(&|answer| answer.n_tokens as f64),
         sampled: sampled(&questions),
     }
+}
+
+/// The means of the components that every answer has.
+fn components(questions: &[Vec<&Answer>]) -> BTreeMap<String, ComponentMean> {
+    let names = questions.iter().flatten().flat_map(|answer| answer.components.keys());
+    let names: BTreeSet<&String> = names.collect();
+    let mean_of = |name: &String| {
+        let of = |answers: &Vec<&Answer>| {
+            let values = answers.iter().filter_map(|answer| answer.components.get(name));
+            values.sum::<f64>() / answers.len() as f64
+        };
+        // Every question has as many answers as the others.
+        let means: Vec<f64> = questions.iter().map(of).collect();
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        ComponentMean { mean, ci95: mean95(&means) }
+    };
+    names.into_iter().map(|name| (name.clone(), mean_of(name))).collect()
 }
 
 fn sampled(questions: &[Vec<&Answer>]) -> Option<SampledSummary> {
@@ -161,6 +192,7 @@ pub(crate) fn test_summary(correct: usize, n: usize) -> Summary {
         answer_tag: tally,
         ungraded: 0,
         format_rate: 1.0,
+        components: BTreeMap::new(),
         truncated_fraction: 0.0,
         completion_length: 20.0,
         sampled: None,
@@ -184,6 +216,7 @@ mod tests {
             accuracy: f64::from(is_right),
             answer_tag: f64::from(is_right),
             format: 1.0,
+            components: BTreeMap::new(),
             reason: String::new(),
             is_graded: true,
             n_tokens: 3,

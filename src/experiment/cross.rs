@@ -111,27 +111,6 @@ pub struct Cell {
     pub gain_over_sft: Option<f64>,
 }
 
-/// The built-in run file of a method on a task.
-///
-/// # Errors
-/// There is no such task.
-pub fn run_file(task_name: &str, method: Method) -> Result<&'static str, ExperimentError> {
-    Ok(match (task(task_name)?.name, method) {
-        ("vc", Method::Grpo) => "clevr.toml",
-        ("vc", Method::GrpoD) => "grpo-d-clevr.toml",
-        ("vc", Method::Sft) => "sft-clevr.toml",
-        ("gr", Method::Grpo) => "geoqa.toml",
-        ("gr", Method::GrpoD) => "grpo-d-geoqa.toml",
-        ("gr", Method::Sft) => "sft-geoqa.toml",
-        ("synth-gr", Method::Grpo) => "grpo-synth-gr.toml",
-        ("synth-gr", Method::GrpoD) => "grpo-d-synth-gr.toml",
-        ("synth-gr", Method::Sft) => "sft-synth-gr.toml",
-        (_, Method::Grpo) => "grpo-synth-vc.toml",
-        (_, Method::GrpoD) => "quickstart.toml",
-        (_, Method::Sft) => "sft-synth-vc.toml",
-    })
-}
-
 /// Trains and tests what has not been trained and tested yet. Every run file and all data are looked at before the first
 /// run.
 ///
@@ -226,7 +205,7 @@ fn compare(
 impl CrossSettings {
     /// The run file of a method on a task, with overrides and seed laid over it.
     fn config(&self, train: &str, method: Method, seed: u64) -> Result<RunConfig, ExperimentError> {
-        let file = ConfigFile::find(run_file(train, method)?, Path::new(""))?;
+        let file = ConfigFile::find(task(train)?.run_files.of(method), Path::new(""))?;
         let mut overrides = self.overrides.clone();
         if let Some(data) = self.data_of(train)? {
             overrides.push(format!("data.train={}", toml::Value::String(data)));
@@ -278,7 +257,10 @@ impl CrossSettings {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::data::tasks::{TASKS, Task};
     use crate::eval::summary::test_summary;
 
     /// The paper's Table 1, visual counting: 42.5, 68.5, 64.5 and 76.5% of R1-V's 200 questions.
@@ -312,12 +294,14 @@ mod tests {
 
     #[test]
     fn every_task_and_method_has_a_run_file_of_its_own_with_the_tasks_data() {
-        for name in ["synth-vc", "synth-gr", "vc", "gr"] {
-            let load = |method| RunConfig::load(run_file(name, method).unwrap(), &[]).unwrap();
+        let mut run_files = BTreeSet::new();
+        for Task { name, run_files: own, .. } in TASKS {
+            let load = |method| RunConfig::load(own.of(method), &[]).unwrap();
             let base = load(Contender::Base.method());
             for method in [Method::Sft, Method::Grpo, Method::GrpoD] {
                 let config = load(method);
-                assert_eq!((config.method, config.data.task.as_deref()), (method, Some(name)));
+                assert_eq!((config.method, config.data.task.as_deref()), (method, Some(*name)));
+                assert!(run_files.insert(own.of(method)), "{name}, {method:?}: another's run file");
                 // `open` looks at the rows and the questions of one of them for all.
                 assert_eq!(config.data, base.data, "{name}, {method:?}");
                 assert_eq!(config.eval.max_batch, base.eval.max_batch, "{name}, {method:?}");

@@ -47,6 +47,7 @@ pub fn of_evaluation(
         "template": asked.questions.template.question("{problem}"),
         "rule": with_version(settings.rule),
         "second_rule": with_version(Rule::AnswerTag),
+        "components": settings.components,
         "max_new_tokens": settings.max_new_tokens,
         "min_pixels": min_pixels,
         "max_pixels": max_pixels,

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 /// The system refuses the handlers or the thread.
 pub(super) fn listen(on_signal: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM])?;
-    // Linux alone says so without unsafe code; elsewhere nothing is taken for ignored.
+    // Only Linux tells this without unsafe code; elsewhere no signal is taken for ignored.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     if !is_ignored(&status, SIGHUP) {
         signals.add_signal(SIGHUP)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::network::Model;
-use super::packed::{Group, Packed};
+use super::packed::{Packed, PackedGroup};
 use super::stages::Inference;
 use crate::ops::{CachedSequence, Product, cached_attention, segment_attention};
 use crate::processor::Prompt;
@@ -56,7 +56,7 @@ impl Model {
     /// # Errors
     /// Shapes do not fit.
     pub fn prefill(&self, prompt: &Prompt) -> Result<Prefilled> {
-        let group = Group { prompt, completions: Vec::new() };
+        let group = PackedGroup { prompt, completions: Vec::new() };
         let packed = Packed::new(&[group])?;
         let images = self.embed_images(&mut Inference, &packed)?;
         let mut x = self.embed_tokens(&packed, images.as_ref())?;

@@ -172,17 +172,17 @@ impl Model {
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn score(&self, packed: &Packed, temperature: f64) -> Result<TokenLogprob> {
+    pub fn token_logps(&self, packed: &Packed, temperature: f64) -> Result<TokenLogprob> {
         let images = self.embed_images(&mut Inference, packed)?;
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        self.score_embeddings(&mut Inference, packed, &embeddings, temperature)
+        self.logps_of_embeddings(&mut Inference, packed, &embeddings, temperature)
     }
 
-    /// [`Self::score`] with a way back to the parameters; `recompute` is activation checkpointing.
+    /// [`Self::token_logps`] with a way back to the parameters; `recompute` is activation checkpointing.
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn score_taped(
+    pub fn token_logps_taped(
         &self,
         packed: &Packed,
         temperature: f64,
@@ -197,14 +197,14 @@ impl Model {
         };
         let mut language = Tape::new(&self.parameters, recompute);
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let scored = self.score_embeddings(&mut language, packed, &embeddings, temperature)?;
+        let scored = self.logps_of_embeddings(&mut language, packed, &embeddings, temperature)?;
         let vision = images.filter(|_| trains_vision).map(|images| (vision, images));
-        let (logp, places) = (scored.logp.clone(), Places::of(packed));
+        let (logp, stream_rows) = (scored.logp.clone(), StreamRows::of(packed));
         let embed_tokens = self.language.embed_tokens.clone();
-        Ok((scored, Backward { vision, language, embeddings, logp, embed_tokens, places }))
+        Ok((scored, Backward { vision, language, embeddings, logp, embed_tokens, stream_rows }))
     }
 
-    fn score_embeddings<'m>(
+    fn logps_of_embeddings<'m>(
         &'m self,
         stages: &mut impl Stages<'m>,
         packed: &Packed,
@@ -224,13 +224,13 @@ impl Model {
 }
 
 /// Which rows of a stream are text, and which are images.
-struct Places {
+struct StreamRows {
     text_rows: Vec<u32>,
     text_ids: Vec<u32>,
     image_rows: Vec<u32>,
 }
 
-impl Places {
+impl StreamRows {
     fn of(packed: &Packed) -> Self {
         let mut is_image = vec![false; packed.len()];
         packed.image_rows.iter().for_each(|&row| is_image[row as usize] = true);
@@ -250,7 +250,7 @@ pub struct Backward<'m> {
     embeddings: Tensor,
     logp: Tensor,
     embed_tokens: Parameter,
-    places: Places,
+    stream_rows: StreamRows,
 }
 
 impl Backward<'_> {
@@ -265,12 +265,12 @@ impl Backward<'_> {
         let Some(embeddings) = gradients.take(&self.embeddings) else { return Ok(()) };
         let device = embeddings.device();
         if self.embed_tokens.is_trainable() {
-            let rows = Tensor::new(self.places.text_rows.as_slice(), device)?;
-            let ids = Tensor::new(self.places.text_ids.as_slice(), device)?;
+            let rows = Tensor::new(self.stream_rows.text_rows.as_slice(), device)?;
+            let ids = Tensor::new(self.stream_rows.text_ids.as_slice(), device)?;
             self.embed_tokens.accumulate_rows(&ids, &embeddings.index_select(&rows, 0)?)?;
         }
         if let Some((vision, images)) = self.vision {
-            let rows = Tensor::new(self.places.image_rows.as_slice(), device)?;
+            let rows = Tensor::new(self.stream_rows.image_rows.as_slice(), device)?;
             vision.backward(&[(&images, &embeddings.index_select(&rows, 0)?)])?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::processor::{ImagePatches, Prompt};
 
 /// A prompt with the completions that are scored under it.
 #[derive(Debug, Clone)]
-pub struct Group<'a> {
+pub struct PackedGroup<'a> {
     /// The prompt, computed once however many completions follow.
     pub prompt: &'a Prompt,
     /// Token ids of each completion, at least one token each.
@@ -26,7 +26,7 @@ pub struct Packed {
     pub input_ids: Vec<u32>,
     /// `[T]` temporal, row and column positions.
     pub positions: Vec<[u32; 3]>,
-    /// Who sees whom.
+    /// Which rows attend to which.
     pub segments: Segments,
     /// `[patches, patch_dim]` of all images, one after the other.
     pub pixel_values: Vec<f32>,
@@ -45,7 +45,7 @@ impl Packed {
     ///
     /// # Errors
     /// A prompt or completion without a token, or a number of image tokens that its images do not fill.
-    pub fn new(groups: &[Group]) -> Result<Self> {
+    pub fn new(groups: &[PackedGroup]) -> Result<Self> {
         let lens: Vec<(usize, Vec<usize>)> = groups
             .iter()
             .map(|g| {
@@ -76,7 +76,7 @@ impl Packed {
 
     /// Scores the prompts' own tokens too, after the completions': every token but each prompt's first one, and but
     /// the image tokens, which are no text.
-    pub fn score_prompts(&mut self, groups: &[Group]) {
+    pub fn score_prompts(&mut self, groups: &[PackedGroup]) {
         let mut first_row = 0;
         for group in groups {
             for (row, token) in prompt_targets(group.prompt) {
@@ -162,7 +162,7 @@ mod tests {
     fn a_first_token_is_predicted_from_the_prompt_and_a_last_token_is_not_fed() {
         let prompt = prompt(&[5, 6, 7], vec![]);
         let completions: Vec<&[u32]> = vec![&[1, 2, 3], &[4]];
-        let packed = Packed::new(&[Group { prompt: &prompt, completions }]).unwrap();
+        let packed = Packed::new(&[PackedGroup { prompt: &prompt, completions }]).unwrap();
         assert_eq!(packed.input_ids, [5, 6, 7, 1, 2]);
         assert_eq!(packed.scored_rows, [2, 3, 4, 2]);
         assert_eq!(packed.targets, [1, 2, 3, 4]);
@@ -175,8 +175,8 @@ mod tests {
         let seen = prompt(&[1, IMAGE, IMAGE, 2], vec![image]);
         let read = prompt(&[5, 6, 7], vec![]);
         let groups = [
-            Group { prompt: &seen, completions: vec![&[3, 4][..]] },
-            Group { prompt: &read, completions: vec![&[8][..]] },
+            PackedGroup { prompt: &seen, completions: vec![&[3, 4][..]] },
+            PackedGroup { prompt: &read, completions: vec![&[8][..]] },
         ];
         let mut packed = Packed::new(&groups).unwrap();
         assert_eq!(packed.input_ids, [1, IMAGE, IMAGE, 2, 3, 5, 6, 7]);
@@ -190,7 +190,7 @@ mod tests {
     fn image_rows_are_found_and_counted() {
         let image = ImagePatches { pixel_values: vec![0.0; 8], grid_thw: [1, 2, 4], merge_size: 2 };
         let good = prompt(&[1, IMAGE, IMAGE, 2], vec![image.clone()]);
-        let group = |prompt| Group { prompt, completions: vec![&[1][..]] };
+        let group = |prompt| PackedGroup { prompt, completions: vec![&[1][..]] };
         let packed = Packed::new(&[group(&good), group(&good)]).unwrap();
         assert_eq!(packed.image_rows, [1, 2, 5, 6]);
         let bad = prompt(&[1, IMAGE, 2], vec![image]);

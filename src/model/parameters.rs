@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::ops::Parameter;
+use crate::ops::{GradientArena, Parameter};
 
 /// A part of a model that is trained or frozen as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct Parameters {
     in_hub_order: Vec<Member>,
     /// Where each one stands.
     by_name: BTreeMap<String, usize>,
+    /// The gradients of the trained ones, in the same order; none where none is trained.
+    gradients: Option<GradientArena>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,12 +79,15 @@ impl Parameters {
     /// # Errors
     /// A trainable copy cannot be allocated.
     pub fn new(tensors: Vec<(ParameterShape, Tensor)>, trained: Trained) -> Result<Self> {
-        let mut parameters = Self::default();
+        let mut parameters = Self { gradients: arena(&tensors, trained)?, ..Self::default() };
+        let mut start = 0;
         for (ParameterShape { name, group, .. }, value) in tensors {
-            let parameter = if trained.contains(group) {
-                Parameter::trainable(&name, &value)?
-            } else {
-                Parameter::frozen(&name, &value)
+            let parameter = match &parameters.gradients {
+                Some(arena) if trained.contains(group) => {
+                    start += value.elem_count();
+                    Parameter::trainable_in(&name, &value, arena, start - value.elem_count())?
+                }
+                _ => Parameter::frozen(&name, &value),
             };
             parameters.by_name.insert(name, parameters.in_hub_order.len());
             parameters.in_hub_order.push(Member { parameter, group });
@@ -95,7 +100,7 @@ impl Parameters {
     pub fn detached(&self) -> Self {
         let detach = |member: &Member| Member { parameter: member.parameter.detached(), ..*member };
         let in_hub_order = self.in_hub_order.iter().map(detach).collect();
-        Self { in_hub_order, by_name: self.by_name.clone() }
+        Self { in_hub_order, by_name: self.by_name.clone(), gradients: None }
     }
 
     /// The parameter of that name, if the model has it.
@@ -125,11 +130,28 @@ impl Parameters {
         by_name.filter(|parameter| parameter.is_trainable())
     }
 
+    /// The gradients of all trained parameters in one row of numbers, with zeros where nothing arrived.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn whole_gradient(&self) -> Result<Option<&Tensor>> {
+        self.trained().try_for_each(Parameter::complete_gradient)?;
+        Ok(self.gradients.as_ref().map(GradientArena::numbers))
+    }
+
     /// Whether any parameter of a group is trained.
     pub fn trains(&self, group: ParameterGroup) -> bool {
         let mut of_group = self.in_hub_order.iter().filter(|member| member.group == group);
         of_group.any(|member| member.parameter.is_trainable())
     }
+}
+
+/// Room for the gradients of the tensors that are trained; none where none is.
+fn arena(tensors: &[(ParameterShape, Tensor)], trained: Trained) -> Result<Option<GradientArena>> {
+    let trained = || tensors.iter().filter(|(shape, _)| trained.contains(shape.group));
+    let Some((_, first)) = trained().next() else { return Ok(None) };
+    let n = trained().map(|(_, value)| value.elem_count()).sum();
+    GradientArena::new(n, first.dtype(), first.device()).map(Some)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub struct AdamW {
 #[derive(Clone, Debug)]
 struct State {
     moments: Moments,
-    /// Steps that the parameter has made; the bias correction hangs on it. Fewer than the optimiser's where no gradient
+    /// Steps that the parameter has made; the bias correction depends on it. Fewer than the optimiser's where no gradient
     /// arrived, as in torch.
     n_steps: u64,
 }

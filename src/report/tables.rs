@@ -81,7 +81,7 @@ pub fn runs_table(runs: &[RecordedRun]) -> Table {
     table
 }
 
-/// `30`, or `12 of 30` of a run that is not finished. The length of a run given in epochs hangs on its data.
+/// `30`, or `12 of 30` of a run that is not finished. The length of a run given in epochs depends on its data.
 fn progress(run: &RecordedRun) -> String {
     let done = run.n_updates();
     match run.config.train.updates {

@@ -76,7 +76,7 @@ pub enum UnusableGold {
     /// Another component finds nothing in it.
     #[error(
         "found the solution {solution:?}, expected {expected} for the reward component {component}\n\
-         hint: correct the solution, leave the row out, or take {component} out of [reward.weights]"
+         hint: correct the solution, leave the row out, or take {component} out of [reward.weights] (--components of eval)"
     )]
     Component {
         /// The component.
@@ -110,7 +110,7 @@ impl Golds {
     /// Reads a solution, bare or in `<answer>` tags of its own, for the components that count or are recorded.
     ///
     /// # Errors
-    /// One of them cannot use it: no completion could earn anything there. The rule's opinion is not asked where
+    /// One of them cannot use it: no completion could earn anything there. The rule is not asked where
     /// accuracy weighs 0.
     pub fn parse(settings: &RewardSettings, solution: &str) -> Result<Self, UnusableGold> {
         let (golds, unusable) = Self::read(settings, solution);

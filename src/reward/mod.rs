@@ -1,10 +1,10 @@
 //! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components beside them.
 //!
 //! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
-//! asked-for form. [`component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
+//! asked-for form. [`mod@component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
 //! component has the file of its name, where it is declared once: [`mod@accuracy`], [`mod@format`], [`mod@choice`],
 //! [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`].
-//! [`registry`] lists and sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`] puts both
+//! [`registry`] lists them, [`total`] sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`] puts both
 //! together for the trainer; [`solutions`] looks at a data set before anything is computed.
 //!
 //! A new component is a file with its declaration, a line in [`registry::COMPONENTS`] and a paragraph in
@@ -28,6 +28,7 @@ pub mod scorer;
 pub mod set_match;
 pub mod settings;
 pub mod solutions;
+pub mod total;
 
 #[doc(inline)]
 pub use othink_grading as grading;
@@ -37,27 +38,11 @@ pub use grading::{Explanation, GoldAnswer, Reason, Rule, UnparsableGold, Verdict
 pub use component::{Component, ScoredText};
 pub use external::{ExternalCommand, ExternalError};
 pub use gold::{Gold, GoldKind, Golds, UnusableGold};
-pub use registry::{COMPONENTS, score_group};
-pub use scorer::{Group, Scorer};
+pub use registry::{COMPONENTS, UnknownComponent, component};
+pub use scorer::{ScoredGroup, Scorer};
 pub use settings::RewardSettings;
 pub use solutions::{UnusableSolution, check_solutions};
+pub use total::{Reward, reward_of, score_group};
 
 /// The name of a custom reward among the components.
 pub const EXTERNAL: &str = "command";
-
-/// The reward of one completion, by component.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reward {
-    /// `R_acc`: 1 if the answer is right, else 0.
-    pub accuracy: f64,
-    /// `R_format`: 1 if the whole completion has the asked-for form, else 0.
-    pub format: f64,
-    /// The further components by name, unweighted, in the order of the run file; a custom reward last, as [`EXTERNAL`].
-    pub components: Vec<(&'static str, f64)>,
-    /// The weighted sum of them all, what training maximises; `accuracy + alpha * format` in the paper.
-    pub total: f64,
-    /// The answer that was found in the completion, for people to read.
-    pub answer: Option<String>,
-    /// Why `accuracy` is what it is.
-    pub reason: Reason,
-}

@@ -5,8 +5,8 @@ use super::Reward;
 use super::component::ScoredText;
 use super::external::{ExternalError, ExternalRequest, ExternalReward};
 use super::gold::Golds;
-use super::registry::score_group;
 use super::settings::RewardSettings;
+use super::total::score_group;
 
 /// Settings with the command of a custom reward, if there is one, running.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Scorer {
 
 /// A prompt's completions and what they are scored against.
 #[derive(Clone, Copy, Debug)]
-pub struct Group<'a> {
+pub struct ScoredGroup<'a> {
     /// What names the prompt to a custom reward.
     pub prompt_id: &'a str,
     /// The sample's question.
@@ -51,7 +51,7 @@ impl Scorer {
     ///
     /// # Errors
     /// The command fails; what stands in a completion never does.
-    pub fn score(&mut self, groups: &[Group]) -> Result<Vec<Vec<Reward>>, ExternalError> {
+    pub fn score(&mut self, groups: &[ScoredGroup]) -> Result<Vec<Vec<Reward>>, ExternalError> {
         let mut rewards: Vec<Vec<Reward>> = groups
             .iter()
             .map(|group| score_group(&self.settings, group.gold, group.completions))
@@ -67,8 +67,8 @@ impl Scorer {
     }
 }
 
-fn requests_of<'a>(group: &Group<'a>) -> impl Iterator<Item = ExternalRequest<'a>> {
-    let Group { prompt_id, problem, gold, completions } = *group;
+fn requests_of<'a>(group: &ScoredGroup<'a>) -> impl Iterator<Item = ExternalRequest<'a>> {
+    let ScoredGroup { prompt_id, problem, gold, completions } = *group;
     completions.iter().map(move |completion| ExternalRequest {
         completion: completion.text,
         solution: gold.solution(),
@@ -96,7 +96,8 @@ mod tests {
         let mut scorer = Scorer::new(settings).unwrap();
         let gold = Golds::parse(scorer.settings(), "B").unwrap();
         let completions = [text("<answer>B</answer>"), text("<answer>A</answer>")];
-        let group = Group { prompt_id: "1", problem: "?", gold: &gold, completions: &completions };
+        let group =
+            ScoredGroup { prompt_id: "1", problem: "?", gold: &gold, completions: &completions };
         let rewards = scorer.score(&[group]).unwrap();
         assert_eq!(rewards, [score_group(scorer.settings(), &gold, &completions)]);
         assert_eq!((rewards[0][0].total, rewards[0][1].total), (1.5, 0.0));
@@ -122,7 +123,8 @@ mod tests {
         let gold = Golds::parse(scorer.settings(), "7").unwrap();
         let (first, second) =
             ([text("<answer>7</answer>")], [text(""), text("<answer>7</answer>")]);
-        let group = |completions| Group { prompt_id: "1", problem: "?", gold: &gold, completions };
+        let group =
+            |completions| ScoredGroup { prompt_id: "1", problem: "?", gold: &gold, completions };
         let rewards = scorer.score(&[group(&first), group(&second)]).unwrap();
         let totals: Vec<f64> = rewards.iter().flatten().map(|reward| reward.total).collect();
         // accuracy + 0.5 * id

@@ -54,7 +54,7 @@ impl RunFolder {
             return Err(RunFolderError::NotAFolder { path: path.to_owned() });
         }
         if let Some(found) = sign_of_a_run(path) {
-            // A run that is going on is the more urgent news.
+            // That a run is going on is reported first, if one is.
             if path.join(LOCK).exists() {
                 lock(path)?;
             }

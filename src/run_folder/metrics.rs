@@ -35,11 +35,11 @@ pub struct UpdateMetrics {
     /// Means of the run file's further reward components, by name, before they are weighted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reward_components: BTreeMap<String, f64>,
-    /// Part of the completions without an answer that could be graded, 0 to 1; their accuracy is 0.
+    /// Fraction of the completions without an answer that could be graded, 0 to 1; their accuracy is 0.
     pub ungraded_fraction: Option<f64>,
     /// Mean over completions of the mean k3 estimate of their tokens, Eq. (5), nats.
     pub kl: Option<f64>,
-    /// Part of the tokens whose ratio was clipped to effect, 0 to 1.
+    /// Fraction of the tokens whose ratio was clipped to effect, 0 to 1.
     pub clip_fraction: Option<f64>,
     /// Mean entropy of the distribution that a token was drawn from, nats.
     pub entropy: Option<f64>,
@@ -52,9 +52,9 @@ pub struct UpdateMetrics {
     pub logp_mismatch_mean: Option<f64>,
     /// Mean length of a completion, tokens.
     pub completion_length: f64,
-    /// Part of the completions that the token limit cut off, 0 to 1.
+    /// Fraction of the completions that the token limit cut off, 0 to 1.
     pub truncated_fraction: Option<f64>,
-    /// Part of the groups whose completions all have the same reward, 0 to 1.
+    /// Fraction of the groups whose completions all have the same reward, 0 to 1.
     pub zero_signal_fraction: Option<f64>,
     /// Norm of the whole gradient before clipping.
     pub grad_norm: f64,

@@ -142,7 +142,9 @@ fn evaluation_scalars(record: &EvaluationRecord) -> Vec<(String, f64)> {
         ("completions/mean_length", summary.completion_length),
         ("completions/clipped_ratio", summary.truncated_fraction),
     ];
-    named.into_iter().map(|(name, x)| (format!("eval/{name}"), x)).collect()
+    let components = summary.components.iter();
+    let components = components.map(|(name, component)| (name.as_str(), component.mean));
+    named.into_iter().chain(components).map(|(name, x)| (format!("eval/{name}"), x)).collect()
 }
 
 /// A framed `Event`: `wall_time` (field 1), `step` (2) and what happened.
@@ -237,6 +239,7 @@ mod tests {
             answer_tag: Tally { correct: 24, accuracy: 0.48, ci95: [0.25, 0.75] },
             ungraded: 1,
             format_rate: 0.96,
+            components: [].into(),
             truncated_fraction: 0.0,
             completion_length: 21.0,
             sampled: None,

@@ -9,7 +9,7 @@ use crate::grpo::objective::{
     KlTerm, Objective, ObjectiveSettings, ScoredTokens, UpdateTotals, objective, token_weights,
 };
 use crate::model::Model;
-use crate::model::packed::{Group, Packed};
+use crate::model::packed::{Packed, PackedGroup};
 use crate::processor::Prompt;
 
 /// A completion as the policy learns from it.
@@ -17,7 +17,7 @@ use crate::processor::Prompt;
 pub struct TrainedCompletion<'a> {
     /// Its tokens.
     pub token_ids: &'a [u32],
-    /// Log-probability of each token when it was drawn, nats; empty where nobody drew it.
+    /// Log-probability of each token when it was drawn, nats; empty where it was not sampled.
     pub sampled_logps: &'a [f32],
     /// Eq. (2).
     pub advantage: f64,
@@ -57,7 +57,9 @@ pub fn token_logps(
     batches_of(groups, settings.tokens_per_micro_batch)
         .iter()
         .map(|parts| {
-            Ok(model.score(&Packed::new(&groups_of(groups, parts))?, settings.temperature)?.logp)
+            Ok(model
+                .token_logps(&Packed::new(&groups_of(groups, parts))?, settings.temperature)?
+                .logp)
         })
         .collect()
 }
@@ -160,7 +162,8 @@ pub fn accumulate(
     let mut sums = ObjectiveSums::default();
     for (i, parts) in batches.iter().enumerate() {
         let packed = Packed::new(&groups_of(groups, parts))?;
-        let (scored, back) = model.score_taped(&packed, scoring.temperature, scoring.recompute)?;
+        let (scored, back) =
+            model.token_logps_taped(&packed, scoring.temperature, scoring.recompute)?;
         let logp = Var::from_tensor(&scored.logp)?;
         let old = anchors.old.map_or(&scored.logp, |old| &old[i]);
         let tokens = Tokens::of(groups, parts);
@@ -278,11 +281,11 @@ pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part
 }
 
 /// The groups of a micro-batch, as the packed stream lays them out.
-pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<Group<'a>> {
+pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<PackedGroup<'a>> {
     let group = |part: &Part| {
         let group = &groups[part.group];
         let completions = &group.completions[part.completions.clone()];
-        Group {
+        PackedGroup {
             prompt: group.prompt,
             completions: completions.iter().map(|c| c.token_ids).collect(),
         }
@@ -298,7 +301,7 @@ struct Tokens {
     masked: Vec<bool>,
     /// `[N]`
     advantages: Vec<f32>,
-    /// `[N]`, or empty where nobody drew the tokens.
+    /// `[N]`, or empty where the tokens were not sampled.
     sampled_logps: Vec<f32>,
 }
 

@@ -25,9 +25,9 @@ const FIRST_PAUSE: u64 = 10;
 pub struct Thresholds {
     /// Updates in a row in which no group had a signal; 0 never warns.
     pub silent_updates: usize,
-    /// Part of a batch's completions that repeat another of their group, 0 to 1; 1 never warns.
+    /// Fraction of a batch's completions that repeat another of their group, 0 to 1; 1 never warns.
     pub duplicate_fraction: f64,
-    /// Part of a batch's completions that were cut off, 0 to 1; 1 never warns.
+    /// Fraction of a batch's completions that were cut off, 0 to 1; 1 never warns.
     pub truncated_fraction: f64,
 }
 
@@ -44,12 +44,12 @@ pub enum Warning {
     },
     /// Completions of a group repeat each other.
     Duplicates {
-        /// Part of the batch's completions that do.
+        /// Fraction of the batch's completions that do.
         fraction: f64,
     },
     /// Completions are cut off by the token limit.
     Truncated {
-        /// Part of the batch's completions that are.
+        /// Fraction of the batch's completions that are.
         fraction: f64,
     },
     /// The format reward climbs and the accuracy reward does not.
@@ -212,7 +212,7 @@ impl Alarm {
     }
 }
 
-/// The part of the completions whose text is also that of another one of their group, 0 to 1.
+/// The fraction of the completions whose text is also that of another one of their group, 0 to 1.
 ///
 /// - `completions`: group after group, each in the order of its indices
 pub fn duplicate_fraction(completions: &[CompletionRecord]) -> f64 {

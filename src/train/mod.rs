@@ -50,5 +50,5 @@ pub mod supervised;
 
 pub mod health;
 
-/// Hears of an update which stage begins (with 0), and of a rollout how many tokens each step has made.
+/// Called with the stage of an update that begins (and 0), and in a rollout with the tokens that each step has made.
 type OnStage<'a> = dyn FnMut(&'static str, usize) + 'a;

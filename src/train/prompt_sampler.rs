@@ -40,7 +40,7 @@ pub trait PromptSampler {
     /// The next `n` rows.
     fn next(&mut self, n: usize) -> Vec<Draw>;
 
-    /// Hears what became of rows drawn earlier, batch by batch in the order of draws.
+    /// Takes what became of rows drawn earlier, batch by batch in the order of draws.
     fn observe(&mut self, outcomes: &[Outcome]);
 
     /// All that it needs to go on after an interruption.

@@ -6,7 +6,7 @@ use super::error::TrainError;
 use super::prompt_sampler::Outcome;
 use crate::grpo::advantage::Estimator;
 use crate::processor::Processor;
-use crate::reward::{ExternalError, Golds, Group, Reward, ScoredText, Scorer};
+use crate::reward::{ExternalError, Golds, Reward, ScoredGroup, ScoredText, Scorer};
 use crate::rollout::engine::Completion;
 
 /// A completion with everything that is known of it before the policy moves.
@@ -97,11 +97,11 @@ fn rewards(
             texts.map(|(text, n_tokens)| ScoredText { text, n_tokens }).collect()
         })
         .collect();
-    let groups: Vec<Group> = questions
+    let groups: Vec<ScoredGroup> = questions
         .iter()
         .zip(&golds)
         .zip(&texts)
-        .map(|((question, gold), completions)| Group {
+        .map(|((question, gold), completions)| ScoredGroup {
             prompt_id: &question.sample.id,
             problem: &question.sample.problem,
             gold,

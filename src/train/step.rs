@@ -101,9 +101,13 @@ impl Optimizer {
     /// # Errors
     /// Shapes do not fit.
     pub fn step(&mut self, parameters: &Parameters, s: u64, ranks: &dyn Ranks) -> Result<Stepped> {
-        let gradients: Vec<(&Parameter, Tensor)> =
-            parameters.trained().filter_map(|p| Some((p, p.take_gradient()?))).collect();
-        ranks.sum_tensors(&gradients.iter().map(|(_, g)| g.clone()).collect::<Vec<_>>())?;
+        let gradients = summed_gradients(parameters, ranks)?;
+        let stepped = self.step_along(gradients, s);
+        parameters.trained().for_each(Parameter::clear_gradient);
+        stepped
+    }
+
+    fn step_along(&mut self, gradients: Vec<(&Parameter, Tensor)>, s: u64) -> Result<Stepped> {
         let norm: GradNorm = grad_norm(gradients.iter().map(|(p, g)| (p.name(), g)))?;
         if !norm.non_finite.is_empty() || !norm.norm.is_finite() {
             return Ok(Stepped::NonFinite(norm));
@@ -124,6 +128,23 @@ impl Optimizer {
         }
         Ok(Stepped::Done(StepReport { lr, grad_norm: norm.norm }))
     }
+}
+
+/// The gradients of the parameters that any rank has one for, added up over the ranks.
+///
+/// As in torch, a parameter that no gradient reached is left alone: it neither decays nor counts a step.
+fn summed_gradients<'a>(
+    parameters: &'a Parameters,
+    ranks: &dyn Ranks,
+) -> Result<Vec<(&'a Parameter, Tensor)>> {
+    let has_gradient = |p: &Parameter| f64::from(u8::from(p.gradient().is_some()));
+    let mut n_ranks: Vec<f64> = parameters.trained().map(has_gradient).collect();
+    ranks.sum(&mut n_ranks)?;
+    if let Some(whole) = parameters.whole_gradient()? {
+        ranks.sum_tensors(std::slice::from_ref(whole))?;
+    }
+    let reached = parameters.trained().zip(n_ranks).filter(|(_, n_ranks)| *n_ranks > 0.0);
+    Ok(reached.filter_map(|(p, _)| Some((p, p.gradient()?))).collect())
 }
 
 /// What the optimiser moves of each trained parameter: its master weights where it has any, else itself.

@@ -225,3 +225,19 @@ fn sweep_of_a_key_that_has_no_effect_is_refused() {
     }
     assert!(walk(folder.path()).is_empty());
 }
+
+#[test]
+fn unknown_task_of_a_cross_evaluation_is_code_2_and_nothing_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    for (train, test) in [("cats", "vc"), ("synth-vc,cats", "vc"), ("synth-vc", "cats")] {
+        let tasks = ["--train", train, "--test", test];
+        let output =
+            othink(folder.path(), &[&["cross-eval"], &tasks[..]].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{tasks:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        let expected = "unknown task `cats`, expected one of synth-vc, synth-gr, vc, superclevr, \
+                        gr, geoqa\nhint: ";
+        assert!(message.contains(expected), "{tasks:?}: {message}");
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "something was written");
+}

@@ -7,6 +7,7 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots like this")]
 
 mod cli;
+mod components;
 mod datasets;
 mod early_end;
 mod examples;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use candle_core::{D, Result, Tensor};
-use othink::model::packed::{Group, Packed};
+use othink::model::packed::{Packed, PackedGroup};
 use othink::model::stages::{Inference, Keep, Stages};
 use othink::ops::TokenLogprob;
 use othink::processor::Prompt;
@@ -32,8 +32,8 @@ impl<'m> Stages<'m> for Recorder {
 }
 
 fn pack(prompts: &[&Prompt]) -> Packed {
-    let groups: Vec<Group> =
-        prompts.iter().map(|&prompt| Group { prompt, completions: vec![] }).collect();
+    let groups: Vec<PackedGroup> =
+        prompts.iter().map(|&prompt| PackedGroup { prompt, completions: vec![] }).collect();
     Packed::new(&groups).unwrap()
 }
 
@@ -111,14 +111,14 @@ fn scores_have_the_same_bits_with_and_without_a_tape() {
     for name in ["text", "tiny", "one"] {
         let prompt = &golden.prompt(name);
         let answer = ids(&golden.index["cases"][name]["greedy32"]["ids"]);
-        let group = Group { prompt, completions: vec![&answer[..5], &answer[..3]] };
+        let group = PackedGroup { prompt, completions: vec![&answer[..5], &answer[..3]] };
         let packed = Packed::new(&[group]).unwrap();
         let bits = |scored: &TokenLogprob| {
             [&scored.logp, &scored.entropy].map(|x| x.to_vec1::<f32>().unwrap())
         };
-        let untaped = bits(&detached.score(&packed, 0.7).unwrap());
+        let untaped = bits(&detached.token_logps(&packed, 0.7).unwrap());
         for recompute in [false, true] {
-            let (taped, _) = model.score_taped(&packed, 0.7, recompute).unwrap();
+            let (taped, _) = model.token_logps_taped(&packed, 0.7, recompute).unwrap();
             assert_eq!(bits(&taped), untaped, "{name}");
         }
     }

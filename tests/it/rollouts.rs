@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use candle_core::DType;
 use othink::model::open::open;
-use othink::model::packed::{Group, Packed};
+use othink::model::packed::{Packed, PackedGroup};
 use othink::model::parameters::Trained;
 use othink::processor::Prompt;
 use othink::rng::{Purpose, Stream};
@@ -127,7 +127,7 @@ fn tokens_are_drawn_from_the_models_logits_by_the_numbers_named_after_them() {
         whole.input_ids.extend(token_ids);
         let positions = (0..token_ids.len() as u32).map(|n| [prompt.next_position + n; 3]);
         whole.positions.extend(positions);
-        let group = Group { prompt: &whole, completions: Vec::new() };
+        let group = PackedGroup { prompt: &whole, completions: Vec::new() };
         let packed = Packed::new(&[group]).unwrap();
         let logits = model.logits(&packed).unwrap().to_vec2::<f32>().unwrap();
         for (n, (&token, logp)) in token_ids.iter().zip(logps).enumerate() {

@@ -102,8 +102,10 @@ pub(crate) const OBJECTIVE: ObjectiveSettings = ObjectiveSettings {
 
 fn gradients(model: &Model) -> BTreeMap<String, Tensor> {
     let all = model.parameters().trained();
-    all.map(|p| (p.name().to_owned(), p.take_gradient().unwrap_or_else(|| panic!("{}", p.name()))))
-        .collect()
+    all.map(|p| {
+        (p.name().to_owned(), p.take_gradient().unwrap().unwrap_or_else(|| panic!("{}", p.name())))
+    })
+    .collect()
 }
 
 fn norm(x: &Tensor) -> f64 {

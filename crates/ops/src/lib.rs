@@ -15,6 +15,7 @@
 
 mod activation;
 mod cached_attention;
+mod gradients;
 mod linear;
 mod matmul;
 mod norm;
@@ -31,6 +32,7 @@ mod token_logprob;
 
 pub use activation::{quick_gelu, swiglu};
 pub use cached_attention::{CachedSequence, cached_attention};
+pub use gradients::GradientArena;
 pub use linear::{Product, linear, linear_part};
 pub use norm::{layer_norm, rms_norm};
 pub use parameter::Parameter;

@@ -1,20 +1,38 @@
 //! `synth-vc` and `synth-gr`: twins of the published tasks whose rows are drawn, for the tiny model.
 //! Not here: what is drawn (`synth_vc`, `synth_gr`).
 
-use super::{Protocol, Source, Task};
+use super::{Protocol, RunFiles, Source, Task};
 use crate::data::DrawnTask;
-use crate::reward::Rule;
+use crate::reward::{GoldKind, Rule};
 
-pub(super) fn task(drawn: DrawnTask) -> Task {
+pub(super) static SYNTH_VC: Task = task(
+    DrawnTask::VisualCounting,
+    RunFiles { sft: "sft-synth-vc.toml", grpo: "grpo-synth-vc.toml", grpo_d: "quickstart.toml" },
+);
+
+pub(super) static SYNTH_GR: Task = task(
+    DrawnTask::GeometryReasoning,
+    RunFiles {
+        sft: "sft-synth-gr.toml",
+        grpo: "grpo-synth-gr.toml",
+        grpo_d: "grpo-d-synth-gr.toml",
+    },
+);
+
+const fn task(drawn: DrawnTask, run_files: RunFiles) -> Task {
     Task {
         name: drawn.name(),
+        aliases: &[],
         version: 1,
         base_model: "tiny",
+        run_files,
         training_template: "short",
+        gold: GoldKind::Answer,
         reward_rule: Rule::AnswerTag,
         evaluation: Protocol {
             template: "short",
             rule: Rule::AnswerTag,
+            components: &[],
             max_new_tokens: 64,
             min_pixels: None,
             max_pixels: None,

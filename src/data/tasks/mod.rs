@@ -1,5 +1,5 @@
-//! Tasks: what belongs together in one place and under one name: data, templates, reward rule, and how answers
-//! are asked for and judged.
+//! Tasks: what belongs together in one place and under one name: data and what its solutions are, run files, templates,
+//! reward rule, how answers are asked for and what is measured of them.
 //!
 //! | task | also | training rows | test rows | shifted rows |
 //! |---|---|---|---|---|
@@ -26,26 +26,55 @@ pub use resolve::resolved;
 
 use super::source::{NO_ROWS, open_text};
 use super::{DataError, Dataset, DrawnRows, DrawnTask, OpenOptions, Split, open, open_anywhere};
+use crate::config::Method;
 use crate::hub::{Hub, Repository, RepositoryKind};
-use crate::reward::Rule;
+use crate::reward::{Component, GoldKind, Rule};
 use std::path::{Path, PathBuf};
 
 /// What a name of a task stands for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Task {
-    /// The task's name; aliases resolve to it.
+    /// The task's name.
     pub name: &'static str,
+    /// Other names that stand for it.
+    pub aliases: &'static [&'static str],
     /// Raised whenever a figure that is measured under this name could change.
     pub version: u32,
     /// The model that is post-trained on it: a hub id, or `tiny`.
     pub base_model: &'static str,
+    /// The built-in run files that train on it.
+    pub run_files: RunFiles,
     /// The name of the template for training.
     pub training_template: &'static str,
+    /// What the solutions of its rows are.
+    pub gold: GoldKind,
     /// The rule behind the accuracy reward.
     pub reward_rule: Rule,
     /// How answers are asked for and judged.
     pub evaluation: Protocol,
     source: Source,
+}
+
+/// The names of a task's built-in run files, one a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunFiles {
+    /// Supervised fine-tuning.
+    pub sft: &'static str,
+    /// GRPO.
+    pub grpo: &'static str,
+    /// GRPO-D.
+    pub grpo_d: &'static str,
+}
+
+impl RunFiles {
+    /// The run file of a method.
+    pub fn of(self, method: Method) -> &'static str {
+        match method {
+            Method::Sft => self.sft,
+            Method::Grpo => self.grpo,
+            Method::GrpoD => self.grpo_d,
+        }
+    }
 }
 
 /// How a task's answers are asked for and judged; decoding is greedy.
@@ -56,6 +85,8 @@ pub struct Protocol {
     /// The rule that decides whether an answer is right: R1-V's, so that figures compare with those
     /// published.
     pub rule: Rule,
+    /// Components of the reward registry whose means are reported beside accuracy.
+    pub components: &'static [&'static Component],
     /// The longest completion.
     pub max_new_tokens: usize,
     /// Pictures with fewer pixels are enlarged; without it, the checkpoint says.
@@ -106,30 +137,23 @@ impl Default for TaskOptions {
     }
 }
 
-/// Names and aliases, in the order in which they are listed.
-const TASKS: [(&str, &[&str]); 4] =
-    [("synth-vc", &[]), ("synth-gr", &[]), ("vc", &["superclevr"]), ("gr", &["geoqa"])];
+/// All tasks, in the order in which they are listed.
+pub static TASKS: [&Task; 4] =
+    [&drawn::SYNTH_VC, &drawn::SYNTH_GR, &counting::COUNTING, &geometry::GEOMETRY];
 
 /// The task of this name or alias.
 ///
 /// # Errors
 /// There is none; the error lists those there are.
-pub fn task(name: &str) -> Result<Task, DataError> {
-    let known = TASKS.iter().find(|(task, aliases)| *task == name || aliases.contains(&name));
-    match known.map(|(task, _)| *task) {
-        Some("synth-vc") => Ok(drawn::task(DrawnTask::VisualCounting)),
-        Some("synth-gr") => Ok(drawn::task(DrawnTask::GeometryReasoning)),
-        Some("vc") => Ok(counting::task()),
-        Some("gr") => Ok(geometry::task()),
-        _ => Err(unknown(name)),
-    }
+pub fn task(name: &str) -> Result<&'static Task, DataError> {
+    let known = TASKS.into_iter().find(|task| task.name == name || task.aliases.contains(&name));
+    known.ok_or_else(|| unknown(name))
 }
 
 fn unknown(name: &str) -> DataError {
     let known: Vec<&str> = TASKS
         .iter()
-        .flat_map(|(task, aliases)| std::iter::once(task).chain(*aliases))
-        .copied()
+        .flat_map(|task| std::iter::once(task.name).chain(task.aliases.iter().copied()))
         .collect();
     let folded = name.to_lowercase().replace('_', "-");
     let near = known.iter().find(|task| **task == folded || folded.ends_with(*task));
@@ -289,11 +313,20 @@ mod tests {
 
     #[test]
     fn templates_of_every_task_exist() {
-        for (name, _) in TASKS {
-            let task = task(name).unwrap();
+        for task in TASKS {
+            let name = task.name;
             for template in [task.training_template, task.evaluation.template] {
                 assert!(Template::new(template).is_ok(), "{name}: {template}");
             }
+        }
+    }
+
+    #[test]
+    fn what_rows_hold_beside_answers_is_reported() {
+        for Task { name, gold, evaluation, .. } in TASKS {
+            let is_reported =
+                evaluation.components.iter().any(|reported| reported.gold == Some(*gold));
+            assert!(*gold == GoldKind::Answer || is_reported, "{name}");
         }
     }
 

@@ -26,6 +26,9 @@ pub fn resolved(config: &RunConfig) -> Result<RunConfig, DataError> {
         eval.task = Some(measured.name.to_owned());
         eval.template.get_or_insert_with(|| protocol.template.to_owned());
         eval.rule.get_or_insert(protocol.rule);
+        if eval.components.is_empty() {
+            eval.components = protocol.components.to_vec();
+        }
         eval.max_new_tokens.get_or_insert(protocol.max_new_tokens);
         eval.min_pixels = eval.min_pixels.or(protocol.min_pixels);
         eval.max_pixels = eval.max_pixels.or(protocol.max_pixels);

@@ -1,0 +1,255 @@
+//! Where gradients are gathered: those of all trained parameters stand in one row of numbers, in a fixed order, so that it
+//! can be added up over processes in one piece.
+//! Not here: which operation adds what (`parameter`, `linear`, ...), the optimiser that reads them (`optim`).
+
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail,
+};
+use rayon::prelude::*;
+
+use super::matmul::{Matrix, Store, Threads, matmul};
+use super::path::Path;
+use super::real::{Real, slice_of};
+
+/// Room for the gradients of several parameters, one after the other.
+#[derive(Debug, Clone)]
+pub struct GradientArena {
+    /// `[n]`, f32 or f64.
+    numbers: Tensor,
+}
+
+impl GradientArena {
+    /// Room for `n` numbers: f64 for parameters in f64, f32 for all others.
+    ///
+    /// # Errors
+    /// It cannot be allocated.
+    pub fn new(n: usize, parameters: DType, device: &Device) -> Result<Self> {
+        let dtype = if parameters == DType::F64 { DType::F64 } else { DType::F32 };
+        Ok(Self { numbers: Tensor::zeros(n, dtype, device)? })
+    }
+
+    /// All of them, `[n]`: what is written there is every parameter's gradient.
+    pub fn numbers(&self) -> &Tensor {
+        &self.numbers
+    }
+
+    /// The buffer of a parameter of this shape whose first number is `start`.
+    pub(super) fn buffer(&self, start: usize, shape: &Shape) -> Result<GradientBuffer> {
+        let sum = self.numbers.narrow(0, start, shape.elem_count())?.reshape(shape)?;
+        Ok(GradientBuffer { sum, has_arrived: false })
+    }
+}
+
+/// The buffer of one parameter's gradient.
+#[derive(Debug)]
+pub(super) struct GradientBuffer {
+    /// The parameter's shape; a view of the arena.
+    sum: Tensor,
+    /// Whether `sum` holds a gradient; what it holds otherwise is an earlier one.
+    has_arrived: bool,
+}
+
+/// The product `a^T b`, which is added to some rows of a gradient.
+#[derive(Clone, Copy)]
+pub(super) struct Outer<'a, R> {
+    /// `[rows, m]`, dense.
+    pub(super) a: &'a [R],
+    /// `[rows, n]`, dense.
+    pub(super) b: &'a [R],
+    pub(super) rows: usize,
+    pub(super) m: usize,
+    /// Numbers in a row of the gradient.
+    pub(super) n: usize,
+    /// The first of the gradient's `m` rows that are meant.
+    pub(super) first: usize,
+}
+
+impl GradientBuffer {
+    /// What has been gathered, as a view; `None` where nothing arrived.
+    pub(super) fn gathered(&self) -> Option<Tensor> {
+        self.has_arrived.then(|| self.sum.clone())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.has_arrived = false;
+    }
+
+    /// Makes a gradient of zeros, where nothing arrived.
+    pub(super) fn fill_with_zeros(&mut self) -> Result<()> {
+        if self.has_arrived {
+            return Ok(());
+        }
+        match Path::of(&self.sum) {
+            Path::Cpu => self.sum.inplace_op1(&Zero)?,
+            Path::Plain => self.set(&self.sum.zeros_like()?)?,
+        }
+        self.has_arrived = true;
+        Ok(())
+    }
+
+    /// Adds a gradient of the same shape.
+    pub(super) fn add(&mut self, gradient: &Tensor) -> Result<()> {
+        let gradient = gradient.detach().to_dtype(self.sum.dtype())?.contiguous()?;
+        match (Path::of(&self.sum), self.has_arrived) {
+            (_, false) => self.set(&gradient)?,
+            (Path::Cpu, true) => self.sum.inplace_op2(&gradient, &AddInPlace)?,
+            (Path::Plain, true) => self.set(&(&self.sum + &gradient)?)?,
+        }
+        self.has_arrived = true;
+        Ok(())
+    }
+
+    /// Adds a product; the buffer is the CPU path's.
+    pub(super) fn add_outer<R: Real>(&mut self, outer: Outer<R>) -> Result<()> {
+        self.sum.inplace_op1(&AddOuter { outer, has_arrived: self.has_arrived })?;
+        self.has_arrived = true;
+        Ok(())
+    }
+
+    /// Adds `gradient[i]` to row `ids[i]`, in the order of `ids`.
+    pub(super) fn add_rows(&mut self, ids: &Tensor, gradient: &Tensor) -> Result<()> {
+        let gradient = gradient.detach().to_dtype(self.sum.dtype())?.contiguous()?;
+        self.fill_with_zeros()?;
+        match Path::of(&self.sum) {
+            Path::Cpu => {
+                let ids = ids.to_vec1::<u32>()?;
+                self.sum.inplace_op2(&gradient, &AddRows { ids: &ids })
+            }
+            Path::Plain => self.set(&self.sum.index_add(ids, &gradient, 0)?),
+        }
+    }
+
+    /// Overwrites the buffer; flattened, because a scalar has no dimension to write along.
+    fn set(&self, gradient: &Tensor) -> Result<()> {
+        self.sum.flatten_all()?.slice_set(&gradient.flatten_all()?, 0, 0)
+    }
+}
+
+/// The elements of a contiguous storage that an in-place operation may change.
+fn slice_mut<'a, R: Real>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [R]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a gradient buffer is not contiguous")
+    };
+    // candle hands out mutable slices per variant only.
+    let data: &mut dyn std::any::Any = match storage {
+        CpuStorage::F32(data) => data,
+        CpuStorage::F64(data) => data,
+        _ => bail!("a gradient buffer is neither f32 nor f64"),
+    };
+    match data.downcast_mut::<Vec<R>>() {
+        Some(data) => Ok(&mut data[start..end]),
+        None => bail!("a gradient buffer has another dtype than its parameter"),
+    }
+}
+
+struct AddInPlace;
+
+impl AddInPlace {
+    fn run<R: Real>(dst: &mut [R], src: &[R]) {
+        dst.par_chunks_mut(1 << 16).zip(src.par_chunks(1 << 16)).for_each(|(dst, src)| {
+            for (d, s) in dst.iter_mut().zip(src) {
+                *d += *s;
+            }
+        });
+    }
+}
+
+impl InplaceOp2 for AddInPlace {
+    fn name(&self) -> &'static str {
+        "add_in_place"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &mut CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<()> {
+        match s2 {
+            CpuStorage::F32(_) => Self::run::<f32>(slice_mut(s1, l1)?, slice_of(s2, l2)?),
+            _ => Self::run::<f64>(slice_mut(s1, l1)?, slice_of(s2, l2)?),
+        }
+        Ok(())
+    }
+}
+
+struct AddOuter<'a, R> {
+    outer: Outer<'a, R>,
+    has_arrived: bool,
+}
+
+impl<R: Real> InplaceOp1 for AddOuter<'_, R> {
+    fn name(&self) -> &'static str {
+        "add_outer"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Outer { a, b, rows, m, n, first } = self.outer;
+        let sum = slice_mut::<R>(storage, layout)?;
+        if !self.has_arrived && m * n < sum.len() {
+            sum.fill(R::ZERO);
+        }
+        let sum = &mut sum[first * n..(first + m) * n];
+        let store = if self.has_arrived { Store::Add } else { Store::Overwrite };
+        let (a, b) = (Matrix::new(a, rows, m).t(), Matrix::new(b, rows, n));
+        matmul((sum, n), store, R::ONE, a, b, Threads::All);
+        Ok(())
+    }
+}
+
+/// Overwrites with zeros.
+struct Zero;
+
+impl InplaceOp1 for Zero {
+    fn name(&self) -> &'static str {
+        "zero"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        match storage {
+            CpuStorage::F32(_) => slice_mut::<f32>(storage, layout)?.fill(0.0),
+            _ => slice_mut::<f64>(storage, layout)?.fill(0.0),
+        }
+        Ok(())
+    }
+}
+
+struct AddRows<'a> {
+    ids: &'a [u32],
+}
+
+impl AddRows<'_> {
+    fn run<R: Real>(&self, sum: &mut [R], rows: &[R]) -> Result<()> {
+        let width = if self.ids.is_empty() { return Ok(()) } else { rows.len() / self.ids.len() };
+        for (&id, row) in self.ids.iter().zip(rows.chunks_exact(width)) {
+            let start = id as usize * width;
+            let Some(target) = sum.get_mut(start..start + width) else {
+                bail!("row {id} is beyond the table");
+            };
+            for (t, r) in target.iter_mut().zip(row) {
+                *t += *r;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for AddRows<'_> {
+    fn name(&self) -> &'static str {
+        "add_rows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &mut CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<()> {
+        match s2 {
+            CpuStorage::F32(_) => self.run::<f32>(slice_mut(s1, l1)?, slice_of(s2, l2)?),
+            _ => self.run::<f64>(slice_mut(s1, l1)?, slice_of(s2, l2)?),
+        }
+    }
+}
