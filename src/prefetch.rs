@@ -15,6 +15,8 @@ pub struct Prefetch<J, R> {
     workers: Vec<Worker<J, R>>,
     n_submitted: usize,
     n_taken: usize,
+    #[cfg(test)]
+    ahead: usize,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,19 @@ impl<J: Send + 'static, R: Send + 'static> Prefetch<J, R> {
             })?;
             workers.push(Worker { jobs, results, thread: Some(thread) });
         }
-        Ok(Self { workers, n_submitted: 0, n_taken: 0 })
+        Ok(Self {
+            workers,
+            n_submitted: 0,
+            n_taken: 0,
+            #[cfg(test)]
+            ahead,
+        })
+    }
+
+    /// How many workers there are, and how many results wait at most.
+    #[cfg(test)]
+    pub(crate) fn bounds(&self) -> [usize; 2] {
+        [self.workers.len(), self.ahead]
     }
 
     /// Adds a job behind those that wait.

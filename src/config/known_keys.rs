@@ -141,7 +141,12 @@ impl<'de> Deserializer<'de> for FieldProbe {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use toml::{Table, Value};
+
     use super::*;
+    use crate::config::ConfigFile;
 
     #[test]
     fn every_section_of_the_run_file_has_keys() {
@@ -150,6 +155,47 @@ mod tests {
         for section in sections.chain(&SUBSECTIONS) {
             let keys = of_section(section).unwrap_or_default();
             assert!(!keys.is_empty(), "[{section}] has no keys here: add it to `of_section`");
+        }
+    }
+
+    /// Every value of a table by its dotted key; a list counts as one.
+    fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
+        let leaf = |(name, value): (&String, &Value)| match value {
+            Value::Table(inner) => leaves(&format!("{prefix}{name}."), inner),
+            value => vec![(format!("{prefix}{name}"), value.clone())],
+        };
+        table.iter().flat_map(leaf).collect()
+    }
+
+    #[test]
+    fn the_example_with_every_key_has_every_key_at_a_value_of_its_own() {
+        let text = include_str!("every_key.toml");
+        let written = leaves("", &text.parse().unwrap());
+        let named: BTreeSet<&str> = written.iter().map(|(key, _)| key.as_str()).collect();
+        // A run has one length.
+        let expected = all_in_sections().chain(["method".to_owned()]);
+        let expected: Vec<String> = expected
+            .filter(|key| key != "train.epochs" && !SUBSECTIONS.contains(&key.as_str()))
+            .collect();
+        for key in &expected {
+            assert!(named.contains(key.as_str()), "{key} is not in every_key.toml");
+        }
+        assert_eq!(named.len(), expected.len());
+
+        let config = RunConfig::from_file(&ConfigFile::from_text("every_key.toml", text), &[]);
+        let resolved = config.unwrap().resolved_toml().unwrap();
+        let mut loaded = leaves("", &resolved.parse().unwrap());
+        loaded.sort_by(|left, right| left.0.cmp(&right.0));
+        let mut sorted = written.clone();
+        sorted.sort_by(|left, right| left.0.cmp(&right.0));
+        assert_eq!(loaded, sorted, "what is loaded is what is written");
+
+        let default = RunConfig::default().resolved_toml().unwrap();
+        let default = leaves("", &default.parse().unwrap());
+        for (key, value) in &written {
+            assert!(!default.contains(&(key.clone(), value.clone())), "{key} is at its default");
+            let same = written.iter().filter(|(_, other)| other == value).count();
+            assert!(value.is_bool() || same == 1, "{value} stands at {key} and elsewhere");
         }
     }
 

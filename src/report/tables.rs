@@ -9,7 +9,8 @@ use super::recorded_run::RecordedRun;
 use super::seeds::{Estimate, SeedGroup, accuracy};
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::EvaluationRecord;
-use crate::train::health::{Health, Thresholds};
+use crate::train::health::Health;
+use crate::train::settings::thresholds;
 
 /// Settings that have columns of their own.
 const OWN_COLUMNS: [&str; 4] = ["method", "data.task", "data.train", "train.updates"];
@@ -198,12 +199,7 @@ pub fn timing_table(runs: &[RecordedRun]) -> Table {
 
 /// Goes through a run again with the watch that its trainer had.
 pub fn health_notes(run: &RecordedRun) -> HealthNotes {
-    let train = &run.config.train;
-    let mut health = Health::new(Thresholds {
-        silent_updates: train.warn_after_silent_updates,
-        duplicate_fraction: train.warn_duplicate_fraction,
-        truncated_fraction: train.warn_truncated_fraction,
-    });
+    let mut health = Health::new(thresholds(&run.config));
     let mut notes = Vec::new();
     let mut later = &run.completions[..];
     for line in &run.metrics {

@@ -22,7 +22,7 @@ pub struct Recording {
 }
 
 /// What the run that takes the completions has room for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordingLimits {
     /// Token ids are below it.
     pub vocab_size: usize,

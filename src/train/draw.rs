@@ -80,6 +80,11 @@ impl DrawnQuestions {
         &self.questions
     }
 
+    #[cfg(test)]
+    pub(super) fn bounds(&self) -> [usize; 2] {
+        self.prefetch.bounds()
+    }
+
     /// The next `n` questions. A bad row that may be skipped is replaced by the next draw, so that a batch is whole.
     ///
     /// # Errors

@@ -250,6 +250,153 @@ mod tests {
     use super::*;
     use crate::config::ConfigFile;
 
+    const NEVER: Thresholds =
+        Thresholds { silent_updates: 0, duplicate_fraction: 1.0, truncated_fraction: 1.0 };
+
+    fn line(update: u64, change: impl Fn(&mut UpdateMetrics)) -> UpdateMetrics {
+        let mut line = UpdateMetrics { update, ..UpdateMetrics::default() };
+        change(&mut line);
+        line
+    }
+
+    const NONE: [u64; 0] = [];
+
+    /// The updates among the first `n` at which there is a warning, each update changed alike.
+    fn warned_at(
+        thresholds: Thresholds,
+        n: u64,
+        change: impl Fn(u64, &mut UpdateMetrics),
+    ) -> Vec<u64> {
+        let mut health = Health::new(thresholds);
+        let mut observe = |update| health.observe(&line(update, |line| change(update, line)), &[]);
+        (1..=n).filter(|&update| !observe(update).is_empty()).collect()
+    }
+
+    fn completion(prompt_id: &str, completion_idx: usize, text: &str) -> CompletionRecord {
+        let record = serde_json::json!({
+            "update": 1, "prompt_id": prompt_id, "completion_idx": completion_idx, "problem": "?",
+            "solution": "4", "completion": text, "answer": null, "accuracy_reward": 0.0,
+            "format_reward": 0.0, "reward": 0.0, "advantage": 0.0, "n_tokens": 1, "is_truncated": false,
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn updates_without_a_signal_are_warned_of_once_there_are_enough_in_a_row() {
+        let thresholds = Thresholds { silent_updates: 3, ..NEVER };
+        let silent = |line: &mut UpdateMetrics| line.zero_signal_fraction = Some(1.0);
+        let mut health = Health::new(thresholds);
+        for update in 1..=2 {
+            assert_eq!(health.observe(&line(update, silent), &[]), []);
+        }
+        let third = line(3, |line| (silent(line), line.reward = Some(0.5)).0);
+        let expected = Warning::Silent { updates: 3, reward: Some(0.5) };
+        assert_eq!(health.observe(&third, &[]), [expected]);
+
+        let with_signal_at_3 = |update, line: &mut UpdateMetrics| {
+            line.zero_signal_fraction = Some(if update == 3 { 0.99 } else { 1.0 });
+        };
+        assert_eq!(warned_at(thresholds, 5, with_signal_at_3), NONE);
+        assert_eq!(warned_at(thresholds, 6, with_signal_at_3), [6]);
+        assert_eq!(warned_at(NEVER, 30, |_, line| silent(line)), NONE);
+        assert_eq!(warned_at(thresholds, 30, |_, _| {}), NONE, "supervised training has no groups");
+    }
+
+    #[test]
+    fn a_warning_is_repeated_after_pauses_that_double() {
+        let thresholds = Thresholds { truncated_fraction: 0.5, ..NEVER };
+        let cut_off = |_, line: &mut UpdateMetrics| line.truncated_fraction = Some(0.75);
+        assert_eq!(warned_at(thresholds, 75, cut_off), [1, 11, 31, 71]);
+    }
+
+    #[test]
+    fn completions_cut_off_are_warned_of_above_the_threshold() {
+        let thresholds = Thresholds { truncated_fraction: 0.5, ..NEVER };
+        let mut health = Health::new(thresholds);
+        assert_eq!(health.observe(&line(1, |line| line.truncated_fraction = Some(0.5)), &[]), []);
+        let above = line(2, |line| line.truncated_fraction = Some(0.51));
+        assert_eq!(health.observe(&above, &[]), [Warning::Truncated { fraction: 0.51 }]);
+    }
+
+    #[test]
+    fn completions_that_repeat_another_of_their_group_are_warned_of_above_the_threshold() {
+        // Two of "a" are the same; "b" repeats a text of "a" and, drawn again, one of itself, which do not count.
+        let completions = [
+            completion("a", 0, "x"),
+            completion("a", 1, "y"),
+            completion("a", 2, "x"),
+            completion("b", 0, "y"),
+            completion("b", 1, "z"),
+            completion("b", 0, "z"),
+            completion("b", 1, "w"),
+            completion("b", 2, "v"),
+        ];
+        assert!((duplicate_fraction(&completions) - 0.25).abs() < 1e-12);
+        assert!(duplicate_fraction(&[]).abs() < 1e-12);
+        let observe = |duplicate_fraction| {
+            Health::new(Thresholds { duplicate_fraction, ..NEVER })
+                .observe(&line(1, |_| {}), &completions)
+        };
+        assert_eq!(observe(0.25), []);
+        assert_eq!(observe(0.24), [Warning::Duplicates { fraction: 0.25 }]);
+    }
+
+    /// Warned at, where format and accuracy have one value for the first `before` updates and another from there on.
+    fn climb(before: u64, format: [f64; 2], accuracy: [f64; 2]) -> Vec<u64> {
+        let value = |values: [f64; 2], update| Some(values[usize::from(update > before)]);
+        warned_at(NEVER, 40, |update, line| {
+            line.format_reward = value(format, update);
+            line.accuracy_reward = value(accuracy, update);
+        })
+    }
+
+    #[test]
+    fn a_format_reward_that_climbs_alone_is_warned_of_when_two_windows_are_full() {
+        assert_eq!(climb(20, [0.125, 0.375], [0.5, 0.5]), [40]);
+        assert_eq!(climb(20, [0.125, 0.25], [0.5, 0.5]), NONE, "too small a rise");
+        assert_eq!(climb(20, [0.375, 0.125], [0.5, 0.5]), NONE, "a fall");
+        assert_eq!(climb(20, [0.125, 0.375], [0.5, 0.515]), [40], "accuracy is flat");
+        assert_eq!(climb(20, [0.125, 0.375], [0.5, 0.53]), NONE, "accuracy rises too");
+        assert_eq!(climb(20, [0.125, 0.375], [0.75, 0.5]), [40], "accuracy falls");
+        assert_eq!(climb(20, [0.125, 0.375], [0.89, 0.89]), [40]);
+        assert_eq!(climb(20, [0.125, 0.375], [0.9, 0.9]), NONE, "accuracy has no room");
+        // A rise of 0.25 in the first window's middle: means of 0.25 and 0.375.
+        assert_eq!(climb(10, [0.125, 0.375], [0.5, 0.5]), NONE);
+    }
+
+    #[test]
+    fn windows_slide_and_hold_the_last_forty_updates() {
+        // The rise at 30 is between the windows when the 50th update comes, and at no other time.
+        let late = |update, line: &mut UpdateMetrics| {
+            line.format_reward = Some(if update > 30 { 0.33 } else { 0.125 });
+            line.accuracy_reward = Some(0.5);
+        };
+        assert_eq!(warned_at(NEVER, 80, late), [50]);
+        let mut health = Health::new(NEVER);
+        let mut observe = |update| health.observe(&line(update, |line| late(update, line)), &[]);
+        let warning = (1..=50).flat_map(&mut observe).next();
+        let Some(Warning::FormatOnly { format, accuracy }) = warning else { panic!("{warning:?}") };
+        for (found, expected) in format.into_iter().chain(accuracy).zip([0.125, 0.33, 0.5, 0.5]) {
+            assert!((found - expected).abs() < 1e-12, "{format:?} {accuracy:?}");
+        }
+    }
+
+    #[test]
+    fn every_warning_says_what_was_seen_and_what_to_try() {
+        for (warning, seen) in [
+            (Warning::Silent { updates: 7, reward: Some(0.25) }, "for 7 updates in a row"),
+            (Warning::Duplicates { fraction: 0.61 }, "61% of the completions repeat"),
+            (Warning::Truncated { fraction: 0.62 }, "62% of the completions were cut off"),
+            (
+                Warning::FormatOnly { format: [0.1, 0.4], accuracy: [0.5, 0.51] },
+                "over 20 updates the format reward rose from 0.10 to 0.40 while accuracy stayed at 0.51 (before: 0.50)",
+            ),
+        ] {
+            let text = warning.to_string();
+            assert!(text.contains(seen) && text.contains("\nhint: "), "{text}");
+        }
+    }
+
     #[test]
     fn sampling_from_another_distribution_than_the_trained_one_is_told() {
         let warning = |overrides: &[&str]| {

@@ -50,5 +50,8 @@ pub mod supervised;
 
 pub mod health;
 
+#[cfg(test)]
+mod test_run_file;
+
 /// Called with the stage of an update that begins (and 0), and in a rollout with the tokens that each step has made.
 type OnStage<'a> = dyn FnMut(&'static str, usize) + 'a;

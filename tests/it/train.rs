@@ -19,8 +19,8 @@ const TIMED: [&str; 7] = [
     "peak_bytes",
 ];
 
-/// A short run on the micro checkpoint. Random weights earn nothing, so the KL term, a large rate and a
-/// changed reference are what moves them.
+/// A short run on the micro checkpoint. Random weights answer nothing; what they can learn is to come to an end, for a
+/// completion that is cut off costs 1.
 pub(crate) fn config(folder: &Path, method: &str) -> PathBuf {
     let model = crate::golden::folder().join("policy").display().to_string();
     let text = format!(
@@ -28,7 +28,7 @@ pub(crate) fn config(folder: &Path, method: &str) -> PathBuf {
          [model]\npath = \"{model}\"\n\
          [data]\ntask = \"synth-vc\"\n\
          [grpo]\ngroup_size = 3\nprompts_per_update = 2\nupdates_per_rollout = 2\nmini_batches = 2\n\
-         [kl]\nbeta = 1.0\n\
+         [reward.weights]\nlength_penalty = 1.0\n\
          [rollout]\nmax_new_tokens = 8\n\
          [optim]\nlr = 1e-2\n\
          [train]\nupdates = 6\ncheckpoint_every = 2\nkeep = 9\n"
@@ -72,12 +72,10 @@ pub(crate) fn assert_same_run(a: &Path, b: &Path) {
 
 /// As [`assert_same_run`], without some fields of `metrics.jsonl`.
 pub(crate) fn assert_same_run_but(fields: &[&str], a: &Path, b: &Path) {
-    for name in [
-        "completions.jsonl",
-        "checkpoints/step-000006/model.safetensors",
-        "checkpoints/step-000006/trainer/optimizer.safetensors",
-        "checkpoints/step-000006/trainer/progress.json",
-    ] {
+    let last = last_checkpoint(a);
+    let of_last = ["model.safetensors", "trainer/optimizer.safetensors", "trainer/progress.json"];
+    let of_last = of_last.map(|name| format!("{last}/{name}"));
+    for name in of_last.iter().map(String::as_str).chain(["completions.jsonl"]) {
         let (ours, theirs) = (std::fs::read(a.join(name)), std::fs::read(b.join(name)));
         assert!(ours.unwrap() == theirs.unwrap(), "{name} differs");
     }
@@ -85,28 +83,142 @@ pub(crate) fn assert_same_run_but(fields: &[&str], a: &Path, b: &Path) {
     assert_eq!(metrics(a), metrics(b));
 }
 
+/// The newest checkpoint of a run's folder.
+fn last_checkpoint(run: &Path) -> String {
+    let names = std::fs::read_dir(run.join("checkpoints")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    format!("checkpoints/{}", names.max().unwrap())
+}
+
+/// Kills a run that has far to go, once its metrics have more lines than `n`, at whatever it is doing.
+#[cfg(unix)]
+fn kill_beyond(n: usize, mut command: Command, run: &Path) {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_mins(2);
+    let n_lines = || {
+        std::fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+    };
+    while n_lines() <= n {
+        assert!(Instant::now() < deadline, "no update was made");
+        assert!(child.try_wait().unwrap().is_none(), "the run ended by itself");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9), "the run ended before it was killed");
+}
+
+#[cfg(unix)]
 #[test]
-fn a_killed_and_resumed_run_equals_one_that_never_stopped() {
+fn a_run_that_is_killed_again_and_again_equals_one_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
+    let more = ["--set", "train.updates=30", "--set", "train.checkpoint_every=4"];
     for method in ["grpo-d", "sft"] {
         let config = config(folder.path(), method);
         let whole = folder.path().join(format!("{method}-whole"));
         let killed = folder.path().join(format!("{method}-killed"));
-        succeed(train(&config, &whole, &[]));
-
-        let mut child = train(&config, &killed, &["--quiet"]).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_mins(2);
-        // Killed at any moment after the first checkpoint, most likely inside an update.
-        while !killed.join("checkpoints/step-000002").exists() {
-            assert!(Instant::now() < deadline, "no checkpoint appeared");
-            assert!(child.try_wait().unwrap().is_none_or(|status| status.success()));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        succeed(train(&config, &killed, &["--resume"]));
+        succeed(train(&config, &whole, &more));
+        let resume = [&more[..], &["--resume"]].concat();
+        // Before the first checkpoint, and twice between later ones, each time at what comes after an update.
+        kill_beyond(0, train(&config, &killed, &more), &killed);
+        kill_beyond(6, train(&config, &killed, &resume), &killed);
+        kill_beyond(13, train(&config, &killed, &resume), &killed);
+        succeed(train(&config, &killed, &resume));
         assert_same_run(&whole, &killed);
     }
+}
+
+/// The largest change of a parameter between two folders with a model.
+fn largest_move(from: &Path, to: &Path) -> f32 {
+    let load = |folder: &Path| {
+        let path = folder.join("model.safetensors");
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+    };
+    let (before, after) = (load(from), load(to));
+    let moved = after.iter().map(|(name, tensor)| {
+        let change = (tensor - &before[name]).unwrap().abs().unwrap().flatten_all().unwrap();
+        change.max(0).unwrap().to_scalar::<f32>().unwrap()
+    });
+    moved.fold(0.0, f32::max)
+}
+
+#[test]
+fn rewards_that_differ_move_the_policy_and_equal_ones_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let base = crate::golden::folder().join("policy");
+    // No KL term, which moves the policy too once it has left the reference.
+    let once = ["--set", "train.updates=1", "--set", "kl.schedule=zero", "--set"];
+    let run = |name: &str, weight: &str| {
+        let out = folder.path().join(name);
+        succeed(train(&config, &out, &[&once[..], &[weight]].concat()));
+        let metrics = lines(&out.join("metrics.jsonl")).remove(0);
+        (metrics, largest_move(&base, &out.join(last_checkpoint(&out))))
+    };
+    let (metrics, moved) = run("differ", "reward.weights.length_penalty=1");
+    assert!(metrics["zero_signal_fraction"].as_f64() < Some(1.0), "{metrics}");
+    assert!(metrics["grad_norm"].as_f64() > Some(1.0), "{metrics}");
+    // AdamW's first step is the rate, 1e-2, wherever there is a gradient.
+    assert!((moved - 1e-2).abs() < 1e-4, "{moved}");
+    let (metrics, moved) = run("equal", "reward.weights.length_penalty=0");
+    assert_eq!(metrics["zero_signal_fraction"], 1.0, "{metrics}");
+    assert_eq!((metrics["grad_norm"].as_f64(), moved), (Some(0.0), 0.0), "{metrics}");
+}
+
+/// A run's checkpoints and the updates after which it measured itself.
+fn saved_and_measured(run: &Path) -> (Vec<String>, Vec<u64>) {
+    let names = std::fs::read_dir(run.join("checkpoints")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    let path = run.join("evaluations.jsonl");
+    let evaluations = if path.exists() { lines(&path) } else { Vec::new() };
+    (names, evaluations.iter().map(|line| line["update"].as_u64().unwrap()).collect())
+}
+
+#[test]
+fn a_run_saves_and_measures_itself_when_its_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, method: &str, changes: &[&str]| {
+        let (config, out) = (config(folder.path(), method), folder.path().join(name));
+        let mut command = train(&config, &out, &[]);
+        for change in ["eval.limit=1", "eval.max_new_tokens=2"].iter().chain(changes) {
+            command.args(["--set", change]);
+        }
+        succeed(command);
+        let (saved, measured) = saved_and_measured(&out);
+        let optimizer = out.join("checkpoints").join(saved.last().unwrap()).join("trainer");
+        (saved.join(" "), measured, optimizer.join("optimizer.safetensors").exists())
+    };
+    let (saved, measured, has_optimizer) = run(
+        "often",
+        "sft",
+        &[
+            "train.updates=7",
+            "train.checkpoint_every=3",
+            "train.keep=2",
+            "train.eval_every=2",
+            "eval.before_training=true",
+        ],
+    );
+    assert_eq!((saved.as_str(), measured), ("step-000006 step-000007", vec![0, 2, 4, 6]));
+    assert!(has_optimizer);
+    let (saved, measured, has_optimizer) = run(
+        "seldom",
+        "sft",
+        &[
+            "train.updates=5",
+            "train.checkpoint_every=0",
+            "train.save_optimizer=false",
+            "eval.after_training=true",
+        ],
+    );
+    assert_eq!((saved.as_str(), measured), ("step-000005", vec![5]));
+    assert!(!has_optimizer);
+    // Batches of rollouts end at 2, 4 and 6: what is due at 3 comes after 4.
+    let changes = ["train.checkpoint_every=3", "train.eval_every=5"];
+    let (saved, measured, _) = run("batches", "grpo-d", &changes);
+    assert_eq!((saved.as_str(), measured), ("step-000004 step-000006", vec![6]));
 }
 
 #[test]
@@ -199,12 +311,13 @@ fn components_and_a_custom_reward_are_weighed_recorded_and_summed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "grpo-d");
     let mut text = std::fs::read_to_string(&config).unwrap();
-    text.push_str("[reward.weights]\nrepetition_penalty = 0.5\nlength_penalty = 0\n");
     let args = format!("args = [\"-c\", {QUARTER:?}]\n");
     text.extend(["[reward.command]\nprogram = \"sh\"\nweight = 2\n", &args]);
     std::fs::write(&config, text).unwrap();
     let out = folder.path().join("run");
-    succeed(train(&config, &out, &["--set", "train.updates=2"]));
+    let weights = ["reward.weights.repetition_penalty=0.5", "reward.weights.length_penalty=0"];
+    let more = ["--set", "train.updates=2", "--set", weights[0], "--set", weights[1]];
+    succeed(train(&config, &out, &more));
     let completions = lines(&out.join("completions.jsonl"));
     assert_eq!(completions.len(), 12);
     for line in &completions {
