@@ -57,18 +57,19 @@ fn questions_of_the_same_name_and_number_are_told_apart() {
     let root = folder.path();
     write_rows(&root.join("a"), "test.jsonl", &wrong());
     write_rows(&root.join("b"), "test.jsonl", &said(&root.join("a")));
+    // Whether any answer is right.
     let measure = |data: &str| {
         let data = format!("synth-vc={data}/test.jsonl");
         let words =
             ["cross-eval", "--train", "synth-vc", "--test", "synth-vc", "--methods", "base"];
         let output = done(root, &[&words[..], &["--data", &data, "--json"]].concat());
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        report["cells"][0]["accuracy"].as_f64().unwrap()
+        report["cells"][0]["accuracy"].as_f64().unwrap() > 0.0
     };
     let n_files = || std::fs::read_dir(root.join("runs/experiments/answers")).unwrap().count();
-    assert_eq!(measure("a"), 0.0);
-    assert!(measure("b") > 0.0, "that is the accuracy of a");
-    assert_eq!((measure("a"), n_files()), (0.0, 2), "what was asked is not asked again");
+    assert!(!measure("a"));
+    assert!(measure("b"), "that is the accuracy of a");
+    assert_eq!((measure("a"), n_files()), (false, 2), "what was asked is not asked again");
 
     let ask = ["eval", "--task", "synth-vc", "--data", "b/test.jsonl", "--against", "a/said.jsonl"];
     let refused = othink(root, &ask).output().unwrap();

@@ -17,7 +17,7 @@ const IGNORED: &str = "--ignore-signal=HUP";
 
 /// A run that would go on for minutes and saves at no update of its own accord.
 fn long_run(folder: &Path, signals: &str, out: &str) -> Child {
-    let model = format!("model.path={:?}", crate::golden::folder().join("policy"));
+    let model = format!("model.path='{}'", crate::golden::folder().join("policy").display());
     let mut words = vec!["train", "--config", "quickstart.toml", "--out", out, "--set", &model];
     for change in [
         "train.updates=5000",
