@@ -184,9 +184,15 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let is_file = message(resolve_among(file.to_str().unwrap(), FAKE, no_hub));
         assert!(is_file.contains("it is a file, expected a folder"), "{is_file}");
-        for spec in
-            ["no-such-model", "./org/model", "/org/model", "a/b/c", "../model", "~/model", ""]
-        {
+        for spec in [
+            "no-such-model",
+            "./org/model",
+            "/org/model",
+            "a/b/c",
+            "../no-such-model",
+            "~/model",
+            "",
+        ] {
             let nowhere = message(resolve_among(spec, FAKE, no_hub));
             assert!(nowhere.contains("no such folder, and not a hub id"), "{nowhere}");
         }
