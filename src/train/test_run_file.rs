@@ -2,7 +2,7 @@
 //!
 //! Every section is taken apart without `..` and every part is used: a new key does not compile, or warns, until it is
 //! looked for here. Values are those of `config/every_key.toml`, which differ from each other and from the defaults.
-//! Keys of yes and no are tried both ways, one at a time.
+//! Keys of yes and no are tried both ways, one at a time. Longer than most because every key has its line.
 //!
 //! Not here: what the values do (each stage's own tests); keys that decide when a run writes, which `tests/it/train`
 //! watches.

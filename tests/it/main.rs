@@ -28,6 +28,7 @@ mod rollouts;
 #[cfg(target_os = "linux")]
 mod signals;
 mod tidy;
+mod told;
 mod train;
 mod trainer_golden;
 mod training_parity;

@@ -1,0 +1,115 @@
+//! What a run says about itself: keys and rows that change nothing, numbers that are none, a reward that fails.
+//! Not here: mistakes that keep it from starting (`wrong_input`, `cli`).
+
+use std::process::Command;
+
+use candle_core::Device;
+
+use crate::train::{config, lines, succeed, train};
+
+/// A command that succeeds and warns of these things alone, of each once.
+fn warns(command: Command, expected: &[&str]) {
+    let told = String::from_utf8(succeed(command).stderr).unwrap();
+    for start in expected {
+        assert_eq!(told.matches(start).count(), 1, "{start}: {told}");
+    }
+    let kinds = ["without effect", "off-policy", "nothing reads", "questions with"];
+    let n_told: usize = kinds.iter().map(|kind| told.matches(kind).count()).sum();
+    assert_eq!(n_told, expected.len(), "{told}");
+}
+
+#[test]
+fn what_has_no_effect_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "{\"problem\":\"<image>How many?\",\"solution\":3,\"topic\":\"a\"}\n".repeat(4);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["rows.jsonl", "asked.jsonl"] {
+        std::fs::write(path(name), &rows).unwrap();
+    }
+    let (data, asked) = (path("rows.jsonl"), format!("eval.data={}", path("asked.jsonl")));
+    let more = ["--data", &data, "--set", &asked, "--set", "eval.before_training=true"];
+    let more = [
+        &more[..],
+        &["--set", "rollout.top_k=5", "--set", "train.updates=2", "--set", "kl.beta=1"],
+    ]
+    .concat();
+    let config = config(folder.path(), "grpo-d");
+    let of_key = "warning: kl.beta: without effect, as kl.schedule = \"dynamic\" does not read it";
+    let of_sampling = "warning: off-policy by rollout.top_k: ";
+    let of_rows = [
+        "rows.jsonl: fields `topic` in 4 rows, the first rows.jsonl:1: nothing reads them",
+        "rows.jsonl: questions with `<image>` in 4 rows, the first rows.jsonl:1: ",
+    ];
+    let of_asked = of_rows.map(|line| line.replace("rows.jsonl", "asked.jsonl"));
+    let of_asked = [of_asked[0].as_str(), of_asked[1].as_str()];
+    let run = train(&config, &folder.path().join("run"), &more);
+    warns(run, &[&[of_key, of_sampling][..], &of_rows, &of_asked].concat());
+    let plan = train(&config, &folder.path().join("plan"), &[&more[..], &["--dry-run"]].concat());
+    warns(plan, &[&[of_key][..], &of_rows].concat());
+    let mut eval = Command::new(env!("CARGO_BIN_EXE_othink"));
+    let model = crate::golden::folder().join("policy").display().to_string();
+    eval.args(["eval", "--model", &model, "--data", &path("asked.jsonl"), "--max-new-tokens", "2"]);
+    warns(eval, &of_asked);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let out = folder.path().join("run");
+    // A rate this large overflows the weights within a few updates.
+    let more = ["--set", "optim.lr=1e38", "--set", "train.checkpoint_every=1"];
+    let output = train(&config, &out, &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("expected a finite number"), "{message}");
+    assert!(message.contains("synth-vc/train/"), "{message}");
+    let last = lines(&out.join("metrics.jsonl")).len();
+    assert!((1..6).contains(&last), "{last}");
+    assert!(out.join(format!("checkpoints/step-{last:06}/trainer/manifest.json")).is_file());
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_named_with_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(crate::golden::folder().join("policy")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    // Logits, and with them the loss, are large but finite; image tokens are so small that the slope of their norm,
+    // on the way back, makes more of that than f32 can hold.
+    let weights = model.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&weights, &Device::Cpu).unwrap();
+    for (name, factor) in [
+        ("model.norm.weight", 3e36),
+        ("visual.merger.mlp.2.weight", 1e-6),
+        ("visual.merger.mlp.2.bias", 1e-6),
+    ] {
+        let scaled = (&tensors[name] * factor).unwrap();
+        tensors.insert(name.to_owned(), scaled);
+    }
+    candle_core::safetensors::save(&tensors, &weights).unwrap();
+    let config = config(folder.path(), "sft");
+    let path = format!("model.path={}", model.display());
+    let more = ["--set", &path, "--set", "sft.target=solution"];
+    let output = train(&config, &folder.path().join("run"), &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    let named = "update 1: the gradient of visual.merger.mlp.2.weight is -inf, expected a finite";
+    assert!(message.contains(named), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_custom_reward_that_fails_ends_the_run_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let out = folder.path().join("run");
+    let command = ["--set", "reward.command.program=false"];
+    let output = train(&config, &out, &command).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("false") && message.contains("hint: "), "{message}");
+}
