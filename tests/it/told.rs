@@ -113,3 +113,22 @@ fn a_custom_reward_that_fails_ends_the_run_and_is_named() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("false") && message.contains("hint: "), "{message}");
 }
+
+#[test]
+fn a_solution_that_the_rule_cannot_read_is_refused_by_row_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let rows = "{\"problem\": \"?\", \"solution\": \"7\"}\n{\"problem\": \"?\", \"solution\": \"seven\"}\n";
+    std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
+    let data = format!("data.train={:?}", folder.path().join("rows.jsonl"));
+    let more = ["--set", &data, "--set", "reward.rule=r1v-superclevr", "--set", "train.updates=1"];
+    let output = train(&config, &folder.path().join("refused"), &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("sample rows.jsonl:2: found the solution \"seven\""), "{message}");
+    assert!(!folder.path().join("refused").exists());
+    let counted = [&more[..], &["--set", "data.allow_unparsable=true"]].concat();
+    let output = succeed(train(&config, &folder.path().join("counted"), &counted));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("rows.jsonl:2"), "{message}");
+}
