@@ -176,3 +176,87 @@ pub fn check_lengths(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::prompt_sampler::Epochs;
+    use super::*;
+    use crate::data::{OpenOptions, Template, open};
+    use crate::model::files::ModelFiles;
+
+    /// Rows in their order; a bad one names a picture that is not there.
+    fn drawn(folder: &Path, are_bad: &[bool], on_bad_row: OnBadRow) -> DrawnQuestions {
+        let path = folder.join("rows.jsonl");
+        let row = |is_bad: &bool| match is_bad {
+            true => "{\"problem\": \"?\", \"solution\": \"1\", \"image\": \"none.png\"}\n",
+            false => "{\"problem\": \"?\", \"solution\": \"1\"}\n",
+        };
+        std::fs::write(&path, are_bad.iter().map(row).collect::<String>()).unwrap();
+        let options = OpenOptions { on_bad_row, ..OpenOptions::default() };
+        let dataset = Arc::new(open(&path, None, &options).unwrap());
+        let questions = Questions { dataset, template: Template::new("plain").unwrap() };
+        let files = ModelFiles::Folder("tests/golden/micro/policy".into());
+        let sampler = Box::new(Epochs::new(1, are_bad.len(), false));
+        let data = DataConfig { on_bad_row, ..DataConfig::default() };
+        let processor = Arc::new(Processor::load(&files).unwrap());
+        DrawnQuestions::new(questions, processor, (sampler, are_bad.len()), &data).unwrap()
+    }
+
+    /// Row and number of each draw of a batch.
+    fn draws(batch: &Batch) -> Vec<(usize, u64)> {
+        batch.questions.iter().map(|q| (q.draw.row, q.draw.number)).collect()
+    }
+
+    #[test]
+    fn a_bad_row_that_may_be_skipped_is_told_and_replaced_by_the_next_draw() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut drawn = drawn(folder.path(), &[false, true, false, false], OnBadRow::Skip);
+        let batch = drawn.take(3).unwrap();
+        assert_eq!(draws(&batch), [(0, 0), (2, 2), (3, 3)]);
+        assert_eq!(batch.skipped.len(), 1);
+        assert!(batch.skipped[0].contains("rows.jsonl: line 2"), "{}", batch.skipped[0]);
+        assert_eq!(draws(&drawn.take(3).unwrap()), [(0, 4), (2, 6), (3, 7)]);
+    }
+
+    #[test]
+    fn a_bad_row_that_may_not_be_skipped_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut drawn = drawn(folder.path(), &[false, true], OnBadRow::Fail);
+        assert_eq!(draws(&drawn.take(1).unwrap()), [(0, 0)]);
+        let error = drawn.take(1).err().unwrap();
+        assert!(error.to_string().contains("rows.jsonl: line 2"), "{error}");
+    }
+
+    #[test]
+    fn rows_that_are_all_bad_end_the_run_and_a_bad_one_among_good_ones_never_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut all_bad = drawn(folder.path(), &[true; 3], OnBadRow::Skip);
+        let error = all_bad.take(1).err().unwrap();
+        assert!(matches!(error, TrainError::NoUsableRow { n_rows: 3, .. }), "{error}");
+        let mut half_bad = drawn(folder.path(), &[false, true], OnBadRow::Skip);
+        for _ in 0..3 {
+            let batch = half_bad.take(8).unwrap();
+            assert_eq!((batch.questions.len(), batch.questions[7].draw.row), (8, 0));
+        }
+    }
+
+    #[test]
+    fn drawing_goes_on_from_a_saved_state_with_what_was_drawn_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = [false; 5];
+        let mut whole = drawn(folder.path(), &rows, OnBadRow::Fail);
+        whole.take(2).unwrap();
+        let state = whole.state();
+        assert_eq!(state["pending"].as_array().unwrap().len(), 2);
+        let mut resumed = drawn(folder.path(), &rows, OnBadRow::Fail);
+        resumed.restore(&state).unwrap();
+        assert_eq!(resumed.state(), state);
+        for _ in 0..3 {
+            assert_eq!(draws(&resumed.take(2).unwrap()), draws(&whole.take(2).unwrap()));
+        }
+        let foreign = json!({ "sampler": { "n_drawn": 3 } });
+        assert!(drawn(folder.path(), &rows, OnBadRow::Fail).restore(&foreign).is_err());
+    }
+}

@@ -2,17 +2,20 @@
 //! Not here: greedy decoding against transformers (`parity`), the sampler's arithmetic (`rollout`).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use candle_core::DType;
+use othink::data::{OpenOptions, Questions, Template, open as open_rows};
 use othink::model::open::open;
 use othink::model::packed::{Packed, PackedGroup};
 use othink::model::parameters::Trained;
-use othink::processor::Prompt;
+use othink::processor::{Processor, Prompt};
 use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
 
-use crate::golden::{Golden, device, files, model};
+use crate::golden::{Golden, device, files, ids, model};
+use crate::train::{lines, succeed, train};
 
 const GROUP_SIZE: u32 = 4;
 
@@ -140,4 +143,68 @@ fn tokens_are_drawn_from_the_models_logits_by_the_numbers_named_after_them() {
             assert!((drawn.logp - logp).abs() < 1e-3, "{} {logp}", drawn.logp);
         }
     }
+}
+
+/// Rewards are equal and there is no KL term, so that the policy stays where it was and both batches can be drawn again.
+const UNMOVED: &str = r#"
+method = "grpo-d"
+[model]
+path = "tests/golden/micro/policy"
+[data]
+train = "tests/golden/trainer/rows.jsonl"
+image_root = "tests/golden/micro/images"
+template = "plain"
+max_pixels = 6272
+shuffle = false
+[grpo]
+group_size = 3
+prompts_per_update = 2
+[kl]
+schedule = "zero"
+[rollout]
+temperature = 1.2
+max_new_tokens = 8
+[train]
+updates = 2
+seed = 77
+"#;
+
+#[test]
+fn a_runs_completions_are_drawn_from_the_streams_of_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("run.toml");
+    std::fs::write(&config, UNMOVED).unwrap();
+    let out = folder.path().join("run");
+    succeed(train(&config, &out, &[]));
+    let recorded = lines(&out.join("completions.jsonl"));
+
+    let images = OpenOptions {
+        image_root: Some("tests/golden/micro/images".into()),
+        ..OpenOptions::default()
+    };
+    let rows = open_rows("tests/golden/trainer/rows.jsonl".as_ref(), None, &images).unwrap();
+    let questions =
+        Questions { dataset: Arc::new(rows), template: Template::new("plain").unwrap() };
+    let processor = Processor::load(&files("policy")).unwrap();
+    let processor = processor.with_pixel_limits(Some(3136), Some(6272)).unwrap();
+    let stop_ids = processor.special().stop_ids.clone();
+    let settings = GenerationSettings {
+        sampler: Sampler { temperature: 1.2, ..Sampler::default() },
+        suppressed: Suppressed::new(&processor.never_sampled(512), &stop_ids, 0),
+        max_new_tokens: 8,
+        stop_ids,
+        max_batch: 64,
+    };
+    // Two updates of two prompts: rows 1 to 4 of the file are the run's draws 0 to 3.
+    let request = |draw: u32| {
+        let (_, prompt) = questions.prompt(&processor, draw as usize).unwrap();
+        let stream = |i| Stream::new(77, Purpose::Rollout, draw / 2, draw, i);
+        Request { prompt: Cow::Owned(prompt), streams: (0..3).map(stream).collect() }
+    };
+    let model = model("policy").detached().unwrap();
+    let requests = (0..4).map(request).collect();
+    let drawn = generate(&model, requests, &settings, &mut |_| {}).unwrap();
+    let drawn: Vec<Vec<u32>> = drawn.into_iter().flatten().map(|c| c.token_ids).collect();
+    let recorded: Vec<Vec<u32>> = recorded.iter().map(|line| ids(&line["token_ids"])).collect();
+    assert_eq!(recorded, drawn);
 }
