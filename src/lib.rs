@@ -1,7 +1,6 @@
 //! Post-training of vision-language models by reinforcement learning with verifiable rewards (GRPO-D).
 //!
-//! Modules in reading order; data flows one way, down this list. `ops`, `model`, `rng` and `prefetch` may be
-//! used by everything below `processor`, `hub` by `data` and `model`; nothing sees [`cli`].
+//! Modules in reading order. ARCHITECTURE.md has the table of which module may use which; no other module uses [`cli`].
 
 pub mod config;
 

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     allocator::keep_freed_memory();
     let command = std::thread::Builder::new().name("othink".to_owned()).stack_size(STACK_BYTES);
     let status = match command.spawn(cli::main) {
-        // A panic has printed its message on standard error already.
+        // A panic prints its own message on standard error.
         Ok(handle) => handle.join().unwrap_or(ExitStatus::Failed),
         Err(problem) => {
             let problem = anyhow::Error::new(problem);

@@ -1,4 +1,4 @@
-//! `eval --against`: the other side of a comparison, and the comparison.
+//! `eval --against`: what a model is compared with, and the comparison.
 //! Not here: its arithmetic (`eval::paired`), asking a model (`eval`).
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::failure::UsageError;
 /// What a model's answers are compared with.
 pub(super) struct Other {
     name: String,
-    /// Read from a file; a model is yet to be asked.
+    /// The answers that were read from a file; `None` for a model, which must still be asked.
     answers: Option<Vec<Answer>>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Against {
 }
 
 impl Other {
-    /// A file of answers, or a model that is at hand.
+    /// Opens a file of answers, or a model.
     ///
     /// # Errors
     /// The file holds something else, or there is no such model.
@@ -41,7 +41,7 @@ impl Other {
         Ok(Self { name: against.to_owned(), answers })
     }
 
-    /// Compares answers with the other's; none where asking it was interrupted.
+    /// Compares answers with the other's; `None` if asking the other model was interrupted.
     ///
     /// # Errors
     /// The model cannot be asked, or the two have no question in common.

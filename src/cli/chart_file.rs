@@ -11,7 +11,7 @@ use crate::report::chart::Chart;
 use super::failure::UsageError;
 use super::out_file::check_out_file;
 
-/// Checks, before anything is computed, that the chart will have a place and a form.
+/// Checks, before anything is computed, that the chart's path can be written and that its extension is known.
 ///
 /// # Errors
 /// The extension is neither .svg nor .png, or the path cannot be a file.
@@ -27,7 +27,7 @@ pub(super) fn check_chart_file(flag: &str, path: &Path) -> Result<(), UsageError
 /// Writes a chart.
 ///
 /// # Errors
-/// It cannot be drawn, or the file not be written.
+/// The chart cannot be drawn, or the file cannot be written.
 pub(super) fn write_chart(path: &Path, chart: &Chart) -> anyhow::Result<()> {
     let bytes = if is_svg(path) { chart.svg()?.into_bytes() } else { chart.png()? };
     out_file::write(path, &bytes).with_context(|| format!("cannot write {}", path.display()))

@@ -66,7 +66,7 @@ struct Report<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// A flag, a run file, a run or an evaluation; what was finished is kept.
+/// A flag or a run file is wrong, or a run or an evaluation fails; what was finished before is kept.
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let store = args.store.open()?;
     let settings = args.settings()?;

@@ -12,7 +12,7 @@ use crate::out_file;
 use crate::processor::Prompt;
 use crate::rollout::engine::Completion;
 
-/// Why there is no file of tensors.
+/// Why the file of tensors was not written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DumpError {
     /// The tensor library.
@@ -28,7 +28,7 @@ pub(super) enum DumpError {
     },
 }
 
-/// Writes the tensors of an answer as safetensors where `path` leads.
+/// Writes the tensors of an answer as safetensors to `path`.
 ///
 /// | tensor | shape | type |
 /// |---|---|---|

@@ -76,8 +76,8 @@ pub struct Args {
     /// [default: the task's]
     #[arg(long)]
     rule: Option<Rule>,
-    /// Reward components whose means are reported beside accuracy, parted by commas [default: the
-    /// task's]
+    /// Reward components whose means are reported beside accuracy, separated by commas
+    /// [default: the task's]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = component)]
     components: Vec<&'static Component>,
     /// Count solutions that answer-tag cannot read, rather than stop at the first
@@ -104,13 +104,13 @@ pub struct Args {
 /// What the flags ask for, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalRequest {
-    /// What is asked, as a run file would say it.
+    /// The evaluation, as a run file would configure it.
     pub config: RunConfig,
     /// A model folder, a hub id or `tiny`.
     pub model: String,
     /// A model or a file of answers to compare with.
     pub against: Option<String>,
-    /// The rule that decides accuracy; without it, the task says.
+    /// The rule that decides accuracy; without it, the task's.
     pub rule: Option<Rule>,
     /// Answers to each question.
     pub samples: usize,
@@ -141,7 +141,7 @@ struct Report<'a> {
 /// The flags, the model or the data are wrong, or the evaluation fails.
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let request = args.into_request()?;
-    // Whatever can be wrong with the other side is wrong before anything is asked.
+    // A wrong `--against` is reported before any question is asked.
     let other = request.against.as_deref().map(Other::open).transpose()?;
     let asker = Asker::open(&request)?;
     let Some((answers, summary)) = asker.ask(&request.model, request.out.as_deref())? else {
@@ -167,7 +167,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
-/// Questions that models are asked.
+/// The questions, and where and how models are asked them.
 struct Asker {
     asked: EvaluationQuestions,
     device: Device,
@@ -195,7 +195,7 @@ impl Asker {
         Ok(Self { asked, device, dtype, interrupt, display })
     }
 
-    /// A model's answers; none where it was interrupted.
+    /// A model's answers; `None` if interrupted.
     fn ask(
         &self,
         model: &str,
@@ -313,7 +313,7 @@ impl Args {
         })
     }
 
-    /// What is asked, as a run file's sections would say it.
+    /// The evaluation, as the sections of a run file would configure it.
     fn config(&self) -> anyhow::Result<RunConfig> {
         let data = self.data.as_deref().map(|data| {
             let path = data.to_str().map(str::to_owned);

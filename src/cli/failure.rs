@@ -1,8 +1,8 @@
-//! Errors at the end of their way: what they mean for the exit code and how they are printed.
+//! Errors that end a command: their exit codes, and how they are printed.
 //! Not here: the messages themselves (each module's error enum).
 //!
-//! The exit code says whose move it is. The outermost error of a chain that the table knows decides;
-//! one that only passes another on is asked for that one.
+//! The exit code says whether the user's input must change. The outermost error of a chain that is in
+//! the table decides; an error that only wraps another counts as that one.
 //!
 //! | error | 2: the input must change | 1: something failed on the way |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | report | folders and records of runs | drawing |
 //! | anything else | | all |
 //!
-//! A path is at fault where there is no such file, it may not be read, or it is no file of text.
+//! A path is at fault if there is no such file, permission to read it is missing, or it is not a text file.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -49,13 +49,13 @@ pub struct UsageError {
 }
 
 impl UsageError {
-    /// What is wrong (flag, found, expected), and the next move.
+    /// What is wrong (flag, found, expected), and what to do.
     pub fn new(problem: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { problem: problem.into(), hint: hint.into() }
     }
 }
 
-/// The exit code of an error, by the table above; 0 where the reader of standard output went away.
+/// The exit code of an error, by the table above; 0 if the reader closed standard output.
 pub fn exit_status_of(error: &anyhow::Error) -> ExitStatus {
     let is_closed_pipe = |cause: &(dyn Error + 'static)| {
         matches!(cause.downcast_ref(), Some(PrintError::ClosedPipe))
@@ -69,7 +69,7 @@ pub fn exit_status_of(error: &anyhow::Error) -> ExitStatus {
     }
 }
 
-/// Whether the user's input is at fault; none for an error of another kind.
+/// Whether the user's input is at fault; `None` for an error that is not in the table.
 fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
     if cause.is::<ConfigError>() || cause.is::<UsageError>() || cause.is::<UnknownChoice>() {
         return Some(true);
@@ -108,7 +108,7 @@ fn data_blames_input(error: &DataError) -> bool {
     }
 }
 
-/// A name, a token, an address or a cache that another one would mend; not a disk or a network that fails.
+/// Whether another name, token, address or cache would help; a disk or a network that fails is no wrong input.
 fn hub_blames_input(error: &HubError) -> bool {
     !matches!(
         error,
@@ -191,7 +191,7 @@ fn grading_blames_input(error: &GradingError) -> bool {
     }
 }
 
-/// Whether another path would have helped, rather than another disk.
+/// Whether the path is at fault, rather than the disk.
 fn is_wrong_path(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -206,7 +206,7 @@ fn is_wrong_path(error: &io::Error) -> bool {
 /// Prints an error on standard error: what was attempted, why it failed, and the hints last.
 pub fn report_error(error: &anyhow::Error) {
     let text = render(error, uses_color());
-    // Where standard error is closed as well, there is nobody left to tell.
+    // If standard error is closed too, the message cannot be shown anywhere.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
@@ -232,7 +232,7 @@ fn render(error: &anyhow::Error, uses_color: bool) -> String {
                 hints.push(hint.to_owned());
             }
         }
-        // A transparent or quoting error says what its cause says; once is enough.
+        // A transparent error, or one that quotes its cause, repeats the cause's text: it is printed once.
         if body.is_empty() || shown.contains(&body) {
             continue;
         }

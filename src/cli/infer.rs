@@ -243,10 +243,10 @@ impl InferRequest {
 }
 
 impl Args {
-    /// Brings the flags into the form in which no two of them can disagree.
+    /// Turns the flags into a request in which no two of them can contradict each other.
     ///
     /// # Errors
-    /// There is no question, the least pixels are more than the most, or `--dump` cannot be a file.
+    /// There is no question, `--min-pixels` is above `--max-pixels`, or `--dump` cannot be a file.
     pub fn into_request(self) -> Result<InferRequest, UsageError> {
         let question = match (self.messages, self.prompt) {
             (Some(chat), _) => Question::Chat(chat),

@@ -1,5 +1,5 @@
 //! Logs on standard error: warnings, or what `OTHINK_LOG` asks for.
-//! Not here: results (`printer`), progress (`train`).
+//! Not here: results (`printer`), progress (`progress`).
 
 use tracing_subscriber::EnvFilter;
 
@@ -26,7 +26,7 @@ pub(super) fn install() -> Result<(), UsageError> {
         .with_writer(std::io::stderr)
         .with_ansi(uses_color())
         .with_target(false)
-        // The report of a line that cannot be written would be a panic: its terminal has gone.
+        // If the terminal is closed, reporting a line that could not be written would panic.
         .log_internal_errors(false)
         .without_time();
     if subscriber.try_init().is_err() {

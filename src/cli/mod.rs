@@ -98,11 +98,11 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     }
 }
 
-/// Prints what clap has to say: help and version on standard output, wrong usage on standard error.
+/// Prints clap's message: help and version on standard output, wrong usage on standard error.
 fn usage_or_help(error: &clap::Error) -> ExitStatus {
     let is_help = error.exit_code() == 0;
     match error.print() {
-        // A reader that has gone away has seen all it wanted.
+        // A reader that closes standard output early is no failure.
         Err(problem) if problem.kind() != std::io::ErrorKind::BrokenPipe => ExitStatus::Failed,
         Ok(()) | Err(_) if is_help => ExitStatus::Done,
         Ok(()) | Err(_) => ExitStatus::Usage,

@@ -1,15 +1,15 @@
 //! Flags that name a file to write, checked before the command begins to compute.
-//! Not here: writing it (`crate::out_file`); the run's folder (`train`).
+//! Not here: writing it (`crate::out_file`); the run's folder (`run_folder`).
 
 use std::path::Path;
 
 use super::failure::UsageError;
 use crate::out_file::Destination;
 
-/// Checks that `path` leads to what can be written; nothing is created.
+/// Checks that the file or device that `path` leads to can be written; nothing is created.
 ///
 /// # Errors
-/// It leads to a folder, nowhere, or to a file whose own folder is not there.
+/// `path` leads to a folder, follows a broken chain of links, or names a file in a folder that does not exist.
 pub(super) fn check_out_file(flag: &str, path: &Path) -> Result<(), UsageError> {
     let name = path.display();
     let file = match Destination::of(path) {

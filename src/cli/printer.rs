@@ -1,5 +1,5 @@
 //! Standard output: results, for people or as one JSON object.
-//! Not here: progress and logs, which belong on standard error (`train`, `logging`).
+//! Not here: progress and logs, which belong on standard error (`progress`, `logging`).
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrintError {
-    /// The reader has gone away, as `head` does; the command ends quietly.
+    /// The reader closed standard output, as `head` does; the command ends without a message.
     #[error("standard output is closed")]
     ClosedPipe,
     /// Any other failure of the output.
@@ -55,7 +55,7 @@ impl Printer {
     /// Prints text and a line end.
     ///
     /// # Errors
-    /// The reader has gone away, or the output cannot be written.
+    /// Standard output is closed, or cannot be written.
     pub fn line(&mut self, text: impl Display) -> Result<(), PrintError> {
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)

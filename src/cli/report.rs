@@ -1,5 +1,5 @@
 //! `othink report`: from folders of runs to a page and to charts.
-//! Not here: what stands on them (`report`).
+//! Not here: their contents (`report`).
 
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,7 @@ impl Args {
     }
 }
 
-/// Writes the charts under their names; the paths of the files.
+/// Writes the charts under their names; returns the paths of the files.
 fn write_plots(folder: &Path, charts: &[NamedChart]) -> anyhow::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("creating the folder {}", folder.display()))?;

@@ -1,4 +1,4 @@
-//! Flags that every experiment of several runs has: where runs are kept, how many seeds, what is laid over the run files.
+//! Flags that every experiment of several runs has: where runs are kept, how many seeds, overrides of the run files.
 //! Not here: the experiments (`experiment`).
 
 use std::num::NonZeroU64;
@@ -31,10 +31,11 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The folder of runs, once the flags are known to be good; Ctrl-C and the like save and end what is under way.
+    /// Checks the flags and opens the folder of runs. From here on Ctrl-C, SIGTERM and SIGHUP save the current run or
+    /// evaluation and end the command.
     ///
     /// # Errors
-    /// The plot cannot be a file, or the system refuses the handlers of signals.
+    /// The plot cannot be a file, or the signal handlers cannot be installed.
     pub(super) fn open(&self) -> anyhow::Result<RunStore> {
         if let Some(plot) = &self.plot {
             check_chart_file("--plot", plot)?;

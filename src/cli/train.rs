@@ -63,13 +63,13 @@ pub struct Args {
 /// What the flags ask for, checked.
 #[derive(Debug)]
 pub struct TrainRequest {
-    /// The run file with the flags laid over it.
+    /// The run file with the flags applied to it.
     pub config: RunConfig,
     /// The run's folder: new or empty, or with `resume` one that exists.
     pub out: PathBuf,
     /// Continues the run in the folder.
     pub resume: bool,
-    /// What the run file and the flags name although it has no effect.
+    /// Keys that the run file or the flags set although they have no effect.
     pub unread: Vec<ConfigError>,
 }
 
@@ -103,7 +103,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
 }
 
 impl Args {
-    /// Loads the run file, lays the flags over it, chooses and checks the run's folder.
+    /// Loads the run file, applies the flags to it, chooses and checks the run's folder.
     ///
     /// # Errors
     /// The run file is wrong, `--data` is not there, the folder is in use or cannot be resumed.
@@ -116,7 +116,7 @@ impl Args {
         Ok(TrainRequest { config, out, resume: self.resume, unread })
     }
 
-    /// The run file, and the flags as what is laid over it.
+    /// The run file, and the flags as overrides of it.
     fn file_and_overrides(&self) -> anyhow::Result<(ConfigFile, Vec<String>)> {
         let file = ConfigFile::find(&self.config, Path::new(""))?;
         let mut overrides = self.overrides.clone();
@@ -151,8 +151,8 @@ fn dry_run(config: &RunConfig, json: bool, printer: &mut Printer) -> anyhow::Res
     Ok(ExitStatus::Done)
 }
 
-/// What `--data` stands for. A file is always what is trained on; a folder is where the images of
-/// a file lie that the run file trains on, else where the task's data lies.
+/// The override that `--data` stands for. A file holds the training rows. A folder holds the images of
+/// `data.train`, if the run file sets that key, else the task's data.
 fn data_override(data: &Path, file: &ConfigFile, overrides: &[String]) -> anyhow::Result<String> {
     let Some(path) = data.to_str() else {
         let problem = format!("--data {}: the path is not UTF-8", data.display());

@@ -28,9 +28,9 @@ pub struct DataConfig {
     pub min_pixels: usize,
     /// Images with more pixels are shrunk.
     pub max_pixels: usize,
-    /// What a row that cannot be used does.
+    /// What happens at a row that cannot be used.
     pub on_bad_row: OnBadRow,
-    /// Counts solutions that the reward's rule cannot read, rather than refuse them; no completion is right there.
+    /// Counts solutions that the reward's rule cannot read, rather than refuse them; no completion can be right for one.
     pub allow_unparsable: bool,
     /// Side of the images that the synthetic tasks draw, in pixels.
     pub image_size: u32,
@@ -48,7 +48,7 @@ pub struct DataConfig {
     pub prefetch: usize,
 }
 
-/// What a row that cannot be used does.
+/// What happens at a row that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRow {

@@ -90,7 +90,7 @@ fn entries_of(table: &DeTable<'_>, text: &str) -> Vec<Entry> {
     entries
 }
 
-/// Adds what stands inside a table, and inside its tables: a run file is never deeper than the parser allows.
+/// Adds the entries of a table and, recursively, of the tables in it; the parser limits the depth.
 fn add_entries(prefix: &str, table: &Spanned<DeValue<'_>>, text: &str, entries: &mut Vec<Entry>) {
     let Some(inner) = table.get_ref().as_table() else { return };
     for (name, value) in inner {

@@ -39,7 +39,7 @@ pub enum ConfigError {
         place: String,
         /// What the parser says.
         problem: String,
-        /// The next move.
+        /// What to do.
         hint: String,
     },
     /// A section or key that does not exist.
@@ -63,7 +63,7 @@ pub enum ConfigError {
         key: String,
         /// What was found and what was expected.
         problem: String,
-        /// The next move.
+        /// What to do.
         hint: String,
     },
     /// A value outside its range, or in conflict with another.
@@ -77,7 +77,7 @@ pub enum ConfigError {
         found: String,
         /// The rule it breaks.
         expected: String,
-        /// The next move.
+        /// What to do.
         hint: String,
     },
     /// Keys that change nothing in the run.
@@ -85,9 +85,9 @@ pub enum ConfigError {
     Unread {
         /// Dotted names.
         keys: String,
-        /// What leaves them unread.
+        /// Why they are not read.
         why: String,
-        /// What would count.
+        /// What to set instead.
         hint: String,
     },
     /// An override that is not `key=value`.

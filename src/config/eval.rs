@@ -11,7 +11,7 @@ use crate::reward::{Component, Rule};
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// A task by name; without it, the one that is trained.
+    /// A task by name; without it, the task that is trained on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// A file of samples, or a folder that holds one, in place of the task's own rows.
@@ -31,16 +31,17 @@ pub struct EvalConfig {
     /// At most that many questions; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// An answer of that many tokens is cut off; without it, the task says how many.
+    /// An answer of that many tokens is cut off; without it, the task's limit, else `rollout.max_new_tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
-    /// Images with fewer pixels are enlarged; without it, the task or the checkpoint says.
+    /// Images with fewer pixels are enlarged; without it, the task's limit, else the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_pixels: Option<usize>,
-    /// Images with more pixels are shrunk; without it, the task or the checkpoint says.
+    /// Images with more pixels are shrunk; without it, the task's limit, else the checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<usize>,
-    /// Sequences decoded at a time; what `rollout.max_batch` changes for completions, it changes for answers.
+    /// Sequences decoded at a time. As `rollout.max_batch`, it changes speed and memory, and in 16 bits and on a GPU also
+    /// the last bits of the logits, and so some answers.
     pub max_batch: usize,
     /// Measures before the first update.
     pub before_training: bool,

@@ -53,7 +53,7 @@ impl ConfigFile {
         &self.text
     }
 
-    /// The name without folder and extension: what a run is called that is given no other name.
+    /// The name without folder and extension: the default name of a run.
     pub fn stem(&self) -> &str {
         Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("run")
     }

@@ -11,12 +11,12 @@ use super::violation::{Violation, at_least_one, positive, require};
 pub struct GrpoConfig {
     /// Completions drawn for each prompt, G.
     pub group_size: usize,
-    /// Prompts behind one optimiser step.
+    /// Prompts per optimiser step.
     pub prompts_per_update: usize,
     /// Optimiser steps taken on one batch of rollouts; above 1 the ratio to the policy that drew
     /// them leaves 1 and the clip range takes effect. A multiple of `mini_batches`.
     pub updates_per_rollout: usize,
-    /// Parts into which a batch of rollouts is cut, one optimiser step on each: rollouts are drawn
+    /// Mini-batches that a batch of rollouts is cut into, one optimiser step on each: rollouts are drawn
     /// for `prompts_per_update * mini_batches` prompts at a time.
     pub mini_batches: usize,
     /// The ratio is clipped below at `1 - clip_low`.
@@ -45,7 +45,7 @@ impl Default for GrpoConfig {
 }
 
 impl GrpoConfig {
-    /// Prompts for which completions are drawn at a time.
+    /// Prompts in a batch of rollouts.
     pub fn prompts_per_rollout(&self) -> usize {
         self.prompts_per_update.saturating_mul(self.mini_batches)
     }

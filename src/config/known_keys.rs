@@ -1,5 +1,5 @@
-//! The run file's sections and keys, read off the structs themselves so that no list can fall
-//! behind, and the key a mistyped one was meant to be.
+//! The run file's sections and keys, taken from the structs so that the list is always complete, and
+//! the key that a mistyped one most likely means.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ pub(super) fn is_known(key: &str) -> bool {
     }
 }
 
-/// The dotted key that an unknown one was most likely meant to be.
+/// The dotted key that an unknown one most likely means.
 pub(super) fn meant_by(key: &str) -> Option<String> {
     let Some((section, name)) = key.rsplit_once('.') else {
         let elsewhere = all_in_sections().find(|known| known.ends_with(&format!(".{key}")));
@@ -95,8 +95,8 @@ fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     T::deserialize(FieldProbe).err().map_or(&[], |found| found.0)
 }
 
-/// Offers a struct nothing; the derived code names its fields when it asks, and the "error" that
-/// answers carries them back.
+/// A deserialiser without data: the derived code passes it the names of a struct's fields, and it
+/// returns them in its error.
 struct FieldProbe;
 
 /// The fields that were asked for.
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Every value of a table by its dotted key; a list counts as one.
+    /// Every value of a table by its dotted key; a list counts as one value.
     fn leaves(prefix: &str, table: &Table) -> Vec<(String, Value)> {
         let leaf = |(name, value): (&String, &Value)| match value {
             Value::Table(inner) => leaves(&format!("{prefix}{name}."), inner),
@@ -172,7 +172,7 @@ mod tests {
         let text = include_str!("every_key.toml");
         let written = leaves("", &text.parse().unwrap());
         let named: BTreeSet<&str> = written.iter().map(|(key, _)| key.as_str()).collect();
-        // A run has one length.
+        // `train.updates` excludes `train.epochs`.
         let expected = all_in_sections().chain(["method".to_owned()]);
         let expected: Vec<String> = expected
             .filter(|key| key != "train.epochs" && !SUBSECTIONS.contains(&key.as_str()))

@@ -2,7 +2,7 @@
 //!
 //! [`RunConfig`] and one struct per section, each with its defaults beside their sources; finding
 //! the file ([`ConfigFile`]); `--set` overrides; validation, once, with messages that name file,
-//! line and key. What comes out can be trusted by everything below.
+//! line and key. Other modules rely on the values without checking them again.
 //! Not here: what the values do (each module below takes the plain numbers it needs), nor the
 //! command line's own flags (`cli`).
 

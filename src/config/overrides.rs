@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::known_keys;
 use super::run_config::RunConfig;
 
-/// A run file has one of the two: an override of either takes the other's place.
+/// A run file has at most one of the two: an override of one removes the other.
 const EXCLUSIVE: [&str; 2] = ["train.updates", "train.epochs"];
 
 /// One override: a known key and a value of its type.

@@ -65,7 +65,7 @@ pub struct RewardCommand {
     pub program: String,
     /// Its arguments, exactly as they stand here.
     pub args: Vec<String>,
-    /// What its score counts in the sum; 0 records it without counting it.
+    /// Weight of its score in the sum; 0 records it without counting it.
     pub weight: f64,
     /// Seconds from the first completion of a batch to its last score; the first batch includes the program's start.
     pub timeout_s: f64,

@@ -30,7 +30,7 @@ pub struct RolloutConfig {
     /// No stop token before that many tokens.
     pub min_new_tokens: usize,
     /// Sequences decoded at a time. Changes speed and memory, and never the completions where the CPU's kernels run; in
-    /// 16 bits and on a GPU it moves the last bits of the logits, and so some completions.
+    /// 16 bits and on a GPU it changes the last bits of the logits, and so some completions.
     pub max_batch: usize,
     /// Takes the completions from this file, a run's `completions.jsonl` with token ids, instead of sampling them.
     /// Relative paths start at the working folder.
@@ -55,8 +55,8 @@ impl Default for RolloutConfig {
 }
 
 impl RolloutConfig {
-    /// The keys that are set so that completions are drawn from another distribution than the policy's at the
-    /// temperature, whose log-probabilities are trained.
+    /// The keys whose values make completions come from another distribution than the one that is trained, the policy's
+    /// at `temperature`.
     pub fn filters(&self) -> Vec<&'static str> {
         let set = [
             ("rollout.top_k", self.top_k > 0),

@@ -1,5 +1,5 @@
 //! `[sft]`: what supervised fine-tuning teaches.
-//! Not here: the loss (`train::supervised_step`), where data holds reasoning (`data`).
+//! Not here: the loss (`train::supervised`), where data holds reasoning (`data`).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SftConfig {
-    /// What of a row is taught.
+    /// Which fields of a row are taught.
     pub target: SftTarget,
     /// Takes the loss over the prompt's text as well as over the answer, as R1-V's script does; image tokens are
     /// never taught.
     pub train_on_prompt: bool, // false: the answer alone, as is usual
 }
 
-/// What of a row supervised fine-tuning teaches.
+/// Which fields of a row supervised fine-tuning teaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SftTarget {
@@ -23,6 +23,6 @@ pub enum SftTarget {
     Auto,
     /// The reasoning with the solution; a row without reasoning is an error.
     Reasoning,
-    /// The solution alone, even where there is a reasoning.
+    /// The solution alone, even where there is reasoning.
     Solution,
 }

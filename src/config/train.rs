@@ -21,7 +21,7 @@ pub struct TrainConfig {
     /// Every random number of the run is a function of it.
     pub seed: u64,
     /// Packed tokens of one forward and backward pass, at most (one sample may be longer).
-    /// Changes speed and memory, never the gradient.
+    /// Changes speed and memory, and the gradient by rounding alone.
     pub tokens_per_micro_batch: usize,
     /// Updates between checkpoints; 0 writes one at the end alone.
     pub checkpoint_every: usize,
@@ -34,11 +34,11 @@ pub struct TrainConfig {
     /// Writes every completion's tokens into `completions.jsonl`, so that `rollout.replay` can take them from there:
     /// 4.8 bytes a token in Qwen2-VL's vocabulary, as measured on its tokenizer's golden cases.
     pub record_token_ids: bool,
-    /// Warns once no group has had a signal for that many updates in a row; 0 is never.
+    /// Warns once no group has had unequal rewards for that many updates in a row; 0 is never.
     pub warn_after_silent_updates: usize,
-    /// Warns where more than this part of a batch's completions repeat another of their group.
+    /// Warns where more than this fraction of a batch's completions repeat another of their group.
     pub warn_duplicate_fraction: f64,
-    /// Warns where more than this part of a batch's completions were cut off.
+    /// Warns where more than this fraction of a batch's completions were cut off.
     pub warn_truncated_fraction: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Keys that change nothing beside what else is chosen: which, why, and what would count instead.
+//! Keys that have no effect together with the other settings: which, why, and what to set instead.
 //! Not here: keys that do not exist (`known_keys`), values out of range (each section's `check`).
 
 use toml::{Table, Value};
@@ -24,7 +24,7 @@ enum Condition {
     ReusesRollouts,
     /// Weights decay.
     Decays,
-    /// Completions are sampled, or an evaluation takes their limit for its own.
+    /// Completions are sampled, or an evaluation uses their limit.
     LimitsCompletions,
     /// The reward has the component of this name.
     HasComponent(&'static str),
@@ -35,8 +35,8 @@ use Condition::{
     Samples, Teaches,
 };
 
-/// Keys, or whole sections, and all that must hold for them to be read; the first that fits a key counts, and a key that
-/// none fits is always read.
+/// Keys, or whole sections, and all that must hold for them to be read; the first entry that matches a key decides, and
+/// a key that no entry matches is always read.
 const READ_WHERE: &[(&str, &[Condition])] = &[
     ("grpo.clip_high", &[Samples, ReusesRollouts]),
     ("grpo.clip_low", &[Samples, ReusesRollouts]),
@@ -84,7 +84,7 @@ impl Condition {
         }
     }
 
-    /// Why a key whose condition this is changes nothing, and what would.
+    /// Why a key has no effect while this condition does not hold, and what to set instead.
     fn explain(self, config: &RunConfig) -> (String, String) {
         let method = format!("method = \"{}\"", config.method.name());
         let kl = format!("kl.schedule = \"{}\"", config.kl.schedule.name());
@@ -123,7 +123,7 @@ impl Condition {
 }
 
 impl RunConfig {
-    /// Refuses a key that changes nothing in this run.
+    /// Refuses a key that has no effect in this run.
     ///
     /// # Errors
     /// The method, a schedule or another key leaves it unread.
@@ -131,8 +131,8 @@ impl RunConfig {
         self.unmet(key).map_or(Ok(()), |condition| Err(self.unread(&[key], condition)))
     }
 
-    /// What a run file and its overrides name by themselves although it changes nothing, an error for each reason. A
-    /// file that names every key, as a run's folder has it, means none in particular.
+    /// Keys without effect that a run file or its overrides set, an error for each reason. A resolved file, as in a
+    /// run's folder, sets every key and is not searched.
     ///
     /// # Errors
     /// Those of [`RunConfig::from_file`].
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// What is chosen, keys that are read then, and keys that are not.
+    /// Settings, keys that are read under them, and keys that are not.
     const CASES: [[&str; 3]; 8] = [
         [
             "method=grpo-d",

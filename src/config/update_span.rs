@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub enum UpdateSpan {
     /// That many updates.
     Updates(usize),
-    /// That part of all updates, 0.0 to 1.0.
+    /// That fraction of all updates, 0.0 to 1.0.
     Fraction(f64),
 }
 
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for UpdateSpan {
     }
 }
 
-/// Tells whole numbers from decimal ones, which `#[serde(untagged)]` would, but without saying
+/// Tells whole numbers from decimal ones. `#[serde(untagged)]` would too, but its error does not say
 /// what was expected.
 struct UpdateSpanVisitor;
 

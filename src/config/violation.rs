@@ -13,7 +13,7 @@ pub(super) struct Violation {
     pub(super) found: String,
     /// The rule, to be read after "expected".
     pub(super) expected: String,
-    /// The next move.
+    /// What to do.
     pub(super) hint: String,
 }
 

@@ -16,7 +16,7 @@ use super::row::{Fields, Place, Row, kind};
 use serde_json::Value;
 use std::path::Path;
 
-/// A completion with the answer that it is held against.
+/// A completion and the right answer that it is compared with.
 #[derive(Clone, Debug)]
 pub struct ListedCompletion {
     /// The line, from 1.

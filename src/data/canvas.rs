@@ -177,7 +177,7 @@ impl Canvas {
         Some(Self { pixmap, scale: Transform::from_scale(factor, factor) })
     }
 
-    /// Fills an outline; where its curves cross, parts inside an even number of them stay empty.
+    /// Fills an outline; where its curves cross, areas inside an even number of them stay empty.
     pub(super) fn fill(&mut self, outline: Outline, fill: Fill) {
         if let Some(path) = outline.path() {
             self.pixmap.fill_path(&path, &fill.paint(), FillRule::EvenOdd, self.scale, None);

@@ -1,4 +1,4 @@
-//! The rows that a run file names, and the words around them.
+//! The rows that a run file names, and their template.
 //! Not here: what a task stands for (`tasks`), the order of rows (`train`).
 
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub fn training_rows(config: &RunConfig) -> Result<Dataset, DataError> {
     rows_from(config, Hub::from_env)
 }
 
-/// As [`training_rows`], but none where they would have to be fetched.
+/// As [`training_rows`], but `None` if they would have to be fetched.
 ///
 /// # Errors
 /// As [`training_rows`].
@@ -43,7 +43,7 @@ pub fn published_rows(config: &RunConfig) -> Option<usize> {
     task(config.data.task.as_deref()?).ok()?.published_rows()
 }
 
-/// Rows in the words that a run trains on.
+/// Rows with the template that a run trains on.
 ///
 /// # Errors
 /// The template has no place for the question.
@@ -62,13 +62,13 @@ pub fn task_options(config: &RunConfig) -> TaskOptions {
     }
 }
 
-/// How the run file has rows of files read.
+/// How rows of files are read, as the run file says.
 pub fn open_options(config: &RunConfig) -> OpenOptions {
     let data = &config.data;
     OpenOptions { image_root: data.image_root.clone(), on_bad_row: data.on_bad_row }
 }
 
-/// Rows that were skipped are counted and listed; what is odd about the others is told.
+/// Warns of rows that were skipped, counted and listed, and of oddities in the others.
 pub fn warn_of_rows(dataset: &Dataset) {
     let left_out = dataset.left_out();
     if !left_out.is_empty() {

@@ -14,13 +14,13 @@ pub(super) struct CsvTable {
     path: Arc<Path>,
     names: StringRecord,
     reader: Reader<File>,
-    /// The rows read so far: a row may span lines, so that lines would not tell it.
+    /// The rows read so far; not lines, since a row may span several.
     row: usize,
 }
 
 impl CsvTable {
     /// # Errors
-    /// The file cannot be opened, or its first line is no text.
+    /// The file cannot be opened, or its first line is not text.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
         let file = File::open(path)
             .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })?;

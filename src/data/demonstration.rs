@@ -8,19 +8,19 @@ use super::{Sample, gold_answer};
 pub enum Demonstration {
     /// A whole completion, taught as it stands.
     Completion(String),
-    /// What leads to the answer, without it, perhaps in `<think>` tags.
+    /// The reasoning that leads to the answer, without the answer, perhaps in `<think>` tags.
     Reasoning(String),
 }
 
-/// The completion that teaches a sample's answer without a reasoning: `<answer> 7 </answer>`.
+/// The completion that teaches a sample's answer without reasoning: `<answer> 7 </answer>`.
 pub fn bare_answer(sample: &Sample) -> String {
     format!("<answer> {} </answer>", gold_answer(&sample.solution))
 }
 
 /// The completion that supervised training teaches for a sample, if it has a demonstration: a whole one as it
-/// stands; a reasoning as `<think>reasoning</think>`, a line break, `<answer> 7 </answer>`.
+/// stands; reasoning as `<think>reasoning</think>`, a line break, `<answer> 7 </answer>`.
 ///
-/// Tags that stand around a reasoning already are not doubled, and one that holds an `<answer>` is a whole
+/// Tags already around the reasoning are not doubled, and reasoning that holds an `<answer>` counts as a whole
 /// completion. The answer has spaces around it because R1-V's accuracy reward (math-verify) does not see a number
 /// that follows `>` directly.
 pub fn supervised_completion(sample: &Sample) -> Option<String> {

@@ -1,11 +1,11 @@
-//! Rows of the drawn tasks: which random numbers a row is made of, and how many rows there are.
+//! Rows of the drawn tasks: which random stream a row is drawn from, and how many rows there are.
 //!
 //! Not here: what is drawn (`synth_vc`, `synth_gr`).
 
 use super::{DataError, Sample, Split, synth_gr, synth_vc};
 use crate::rng::{Purpose, Stream};
 
-/// The smallest picture that is drawn, pixels a side; less cannot be told apart.
+/// The smallest picture that is drawn, pixels a side; in a smaller one shapes cannot be told apart.
 pub const MIN_IMAGE_SIZE: u32 = 56;
 /// The largest picture that is drawn, pixels a side.
 pub const MAX_IMAGE_SIZE: u32 = 2048;
@@ -74,7 +74,7 @@ impl DrawnRows {
         &self.name
     }
 
-    /// All that decides the rows, but for the program's version of the task.
+    /// All that decides the rows, except the task's version.
     pub fn describe(&self) -> String {
         let Self { name, n_rows, seed, image_size, .. } = self;
         format!("{name}, {n_rows} rows, seed {seed}, {image_size} pixels")
@@ -99,7 +99,7 @@ impl DrawnRows {
         }
     }
 
-    /// The codes are part of what a seed means; they never change.
+    /// The codes must never change: a seed would then give other rows.
     fn stream(&self, row: u32) -> Stream {
         let split = match self.split {
             Split::Train => 0,
@@ -146,7 +146,7 @@ mod tests {
             })
     }
 
-    /// Runs recorded with one version repeat with the next: change these only on purpose.
+    /// A run recorded with one version of the program must repeat with the next: change these only on purpose.
     #[test]
     fn recorded_rows_do_not_change() {
         let mut found = Vec::new();

@@ -142,7 +142,7 @@ pub enum DataError {
     /// The hub does not give what was asked for.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// A task's own data is not to be had.
+    /// A task's own data cannot be obtained.
     #[error(
         "task `{task}`: {source}\nhint: pass what you have with --data, or use `{drawn}`, which needs none"
     )]
@@ -238,7 +238,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// Whether something is only not in the hub's cache, where nothing was to be fetched.
+    /// Whether something is merely missing from the hub's cache while fetching was not allowed.
     pub fn is_not_cached(&self) -> bool {
         match self {
             Self::Hub(source) => matches!(source, HubError::Offline { .. }),
@@ -247,7 +247,7 @@ impl DataError {
         }
     }
 
-    /// The row that alone is to blame, if one is: without it, the rest of its file can be used.
+    /// The row at fault, if it is a single one: without it, the rest of its file can be used.
     pub fn bad_row(&self) -> Option<&Place> {
         match self {
             Self::NotText { place }

@@ -1,8 +1,8 @@
-//! Where the pictures stand that rows name by path: a folder, or an archive of pictures.
+//! The folder or archive that holds the pictures which rows name by path.
 //!
 //! A path is looked for under the root as it stands, then with its leading folders dropped one after
 //! another, so that `./Geo170K/images/test/0.png` is found in an unpacked `images` folder, beside it, and in
-//! the archive of it. The first that is there wins. No path may climb with `..`.
+//! the archive of it. The first that exists is taken. No path may contain `..`.
 //!
 //! Not here: which field names a picture (`listed`); what an archive may hold (`zip`).
 
@@ -86,7 +86,7 @@ pub(super) fn climbs(path: &str) -> bool {
     path.split(['/', '\\']).any(|part| part == "..")
 }
 
-/// What a path may mean, likeliest first: as it stands, then without its leading folders.
+/// The paths that are tried, in order: as it stands, then without its leading folders.
 fn candidates(image: &str) -> Vec<PathBuf> {
     let whole = Path::new(image);
     let parts: Vec<Component> =

@@ -7,8 +7,8 @@
 //! | the answer | `solution`, `ground_truth` | text or a number |
 //! | what SFT teaches | `completion` (as it stands), `thinking`, `reasoning` (before the answer) | text, or absent |
 //!
-//! Other fields are not read, which is told (`remarks`); a row without pictures where one of them seems to hold some is
-//! refused (`picture_like`). R1-V's lists load as they are. Text is held in memory; pictures are looked for when a row
+//! Other fields are not read, and a warning says so (`remarks`); a row without pictures in which one of them seems to hold
+//! some is refused (`picture_like`). R1-V's lists load as they are. Text is held in memory; pictures are looked for when a row
 //! is fetched.
 //!
 //! Not here: the files' form (`json_lines`, `csv_table`, `parquet`); which files a path means (`source`);
@@ -48,7 +48,7 @@ pub(super) struct FoundRow {
     pub(super) shard: Option<Arc<Shard>>,
 }
 
-/// A row that can be used, as far as its text tells.
+/// A row whose text can be used; its pictures have not been looked at.
 #[derive(Clone, Debug)]
 struct ListedRow {
     place: Place,
@@ -210,7 +210,8 @@ fn problem(fields: &Fields, place: &Place) -> Result<String, DataError> {
     }
 }
 
-/// A question writes out what stands for a picture's patches: the prompt would have more of them than pictures.
+/// The error for a question that writes out the token of a picture's patches: the prompt would have more patches than its
+/// pictures.
 fn padded(place: &Place, field: &str, pad: &str) -> DataError {
     place.bad_field(
         field,

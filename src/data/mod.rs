@@ -1,10 +1,10 @@
 //! Samples and where they come from: files, and the procedurally drawn tasks.
 //!
 //! In reading order: [`open`] (`source`) tells what a path is; `json_lines`, `csv_table` and `parquet`
-//! read rows; `listed` says what a row's fields mean, `picture_like` and `remarks` what is said of the others, `answers`
-//! what a completion's do; `image_root` and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] names what
-//! belongs together; [`template`] turns a sample into messages and a prompt; [`configured`] is what a run file says about
-//! all this.
+//! read rows; `listed` says what a row's fields mean, `answers` what a completion's do; `picture_like` and `remarks` check
+//! the other fields; `image_root` and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] collects
+//! everything about a task under one name; [`template`] turns a sample into messages and a prompt; [`configured`] applies
+//! what a run file says about all this.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
@@ -186,7 +186,7 @@ impl Dataset {
         }
     }
 
-    /// Why rows of the files are not among these: empty unless bad rows are skipped.
+    /// Why rows of the files were left out: empty unless bad rows are skipped.
     pub fn left_out(&self) -> &[DataError] {
         match self {
             Self::Listed(rows) => rows.left_out(),
@@ -194,7 +194,7 @@ impl Dataset {
         }
     }
 
-    /// What a person should know about rows that can be used all the same, a line each.
+    /// Warnings about rows that can be used, a line each.
     pub fn remarks(&self) -> &[String] {
         match self {
             Self::Listed(rows) => rows.remarks(),

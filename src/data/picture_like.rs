@@ -1,4 +1,4 @@
-//! Whether a field that nothing reads holds a row's pictures: a run without them would teach blindness and say nothing.
+//! Whether a field that nothing reads holds a row's pictures: without this check a run would silently train without them.
 //! Not here: the fields that are read (`listed`), what is told of the others (`remarks`).
 
 use super::row::{Fields, Place};
@@ -11,7 +11,7 @@ pub(super) const EXPECTED: &str =
 const HINT: &str = "rename the field to `image` and let it name picture files; where the row has no picture, take the field \
                     out or give it another name";
 
-/// How names end that say something about a picture rather than hold it, as `image_id`; an `s` may follow.
+/// Endings of fields that describe a picture rather than hold it, as `image_id`; an `s` may follow.
 const ABOUT: [&str; 18] = [
     "id",
     "size",
@@ -36,7 +36,7 @@ const ABOUT: [&str; 18] = [
 const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
 /// How PNG, JPEG, WebP and GIF files begin in base64.
 const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD"];
-/// A longer text is no path.
+/// A longer text is not taken for a path.
 const LONGEST_PATH: usize = 300;
 
 /// Refuses a row without pictures in which a field that nothing reads seems to hold them.
@@ -75,7 +75,7 @@ fn picture_in_text(text: &str) -> Option<String> {
     is_picture.then(|| format!("the picture file {text}"))
 }
 
-/// Words, or a list that begins with them; in a table of text, numbers and truth values are none.
+/// Text, or a list that begins with text; numbers and truth values written as text, as in CSV, do not count.
 fn is_text(value: &Value) -> bool {
     match value {
         Value::String(text) => {

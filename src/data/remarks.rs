@@ -1,5 +1,5 @@
-//! What a person should know about rows that can be used all the same: fields that nothing reads, and markers that are
-//! written out in questions. Each is told once for a data set.
+//! Warnings about rows that can be used: fields that nothing reads, and image markers that are written out in questions.
+//! Each is given once for a data set.
 //! Not here: rows that cannot be used (`listed`), pictures under a wrong name (`picture_like`).
 
 use super::listed::{DEMONSTRATION_FIELDS, IMAGE_FIELDS, PROBLEM_FIELDS, SOLUTION_FIELDS};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// Where other programs mark a picture's place in the text; to the model it is text like any other.
 const PLACEHOLDER: &str = "<image>";
 
-/// Names of rows: nobody expects them to be read.
+/// Fields that identify rows: they need no warning when nothing reads them.
 const NAMES_OF_ROWS: [&str; 11] = [
     "id",
     "idx",
@@ -26,7 +26,7 @@ const NAMES_OF_ROWS: [&str; 11] = [
     "__index_level_0__",
 ];
 
-/// The most words that one line names.
+/// The most names in one line.
 const MOST_NAMED: usize = 8;
 
 /// What has been seen in the rows so far.
@@ -37,7 +37,7 @@ pub(super) struct Remarks {
     markers: Seen,
 }
 
-/// Words, the first row that has one of them, and how many rows do.
+/// Names, the first row that has one of them, and how many rows do.
 #[derive(Debug, Default)]
 struct Seen {
     words: BTreeSet<String>,
@@ -51,12 +51,12 @@ fn read() -> impl Iterator<Item = &'static str> {
     of_questions.chain(SOLUTION_FIELDS).chain(DEMONSTRATION_FIELDS)
 }
 
-/// Whether nothing reads a field of this name, and it is no name of a row.
+/// Whether nothing reads a field of this name, and it does not identify rows.
 pub(super) fn is_unread(name: &str) -> bool {
     !NAMES_OF_ROWS.contains(&name) && !read().any(|known| known == name)
 }
 
-/// The fields that hold something and are not read, but for names of the row.
+/// The fields that hold something and are not read, except those that identify the row.
 pub(super) fn unread(fields: &Fields) -> impl Iterator<Item = (&str, &Value)> {
     let named = fields.iter().map(|(name, value)| (name.as_str(), value));
     named.filter(|(name, value)| is_unread(name) && !value.is_null())

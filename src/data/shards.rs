@@ -74,7 +74,7 @@ pub(super) fn is_other_split(name: &str, split: Option<&str>) -> bool {
     KNOWN_SPLITS.contains(&name) && split.is_some_and(|split| split != name)
 }
 
-/// Every shard that the names promise is there.
+/// Checks that every shard that the names announce is there.
 fn check_complete(folder: &Path, files: &[PathBuf]) -> Result<(), DataError> {
     let stems: Vec<String> = files.iter().map(|file| stem(file)).collect();
     let numbered: Vec<Numbered> = stems.iter().filter_map(|stem| Numbered::parse(stem)).collect();

@@ -24,7 +24,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a folder without any file of rows is said to hold.
+/// What the error says of a folder without any file of rows.
 pub(super) const NO_ROWS: &str = "no file of rows";
 
 /// How rows are read, whatever their source.
@@ -32,7 +32,7 @@ pub(super) const NO_ROWS: &str = "no file of rows";
 pub struct OpenOptions {
     /// The folder or zip archive that relative picture paths start at; the data file's own folder without it.
     pub image_root: Option<PathBuf>,
-    /// What a row that cannot be used does.
+    /// What happens at a row that cannot be used.
     pub on_bad_row: OnBadRow,
 }
 
@@ -53,7 +53,7 @@ pub fn open(path: &Path, split: Option<&str>, options: &OpenOptions) -> Result<D
     open_files(&files, (name, path), options)
 }
 
-/// As [`open`], but what is no path and has the form of a hub id is a data set of the hub.
+/// As [`open`], but a name that is no path and has the form of a hub id opens a data set of the hub.
 ///
 /// # Errors
 /// Those of [`open`]; or the data set cannot be fetched.
@@ -257,7 +257,7 @@ mod tests {
             dataset.left_out().iter().map(|error| error.bad_row().unwrap().row).collect();
         assert_eq!(lines, [1, 2, 3]);
         assert!(dataset.left_out()[2].to_string().contains("`..` in the path ../a.png"));
-        // Where no row is left, skipping would hide why.
+        // If no row is left, the error says why the first was skipped.
         let error = open(&folder.path().join("b.jsonl"), None, &skipping()).unwrap_err();
         assert!(error.to_string().contains("b.jsonl: line 1: field `solution`"), "{error}");
     }

@@ -18,7 +18,7 @@ use super::{DataError, Dataset, ImageSource, Sample};
 use crate::processor::{Content, Message, Processor, Prompt};
 use std::sync::Arc;
 
-/// The template of data that no task names: R1-V's for training.
+/// The template of data without a task: R1-V's for training.
 pub(crate) const DEFAULT_TEMPLATE: &str = "r1v";
 
 /// Where a template's text takes the question.
@@ -78,12 +78,12 @@ pub fn messages(sample: &Sample, template: &Template) -> Vec<Message> {
     vec![Message { role: "user".to_owned(), content }]
 }
 
-/// What a model is asked: rows, and the words around their questions.
+/// Questions for a model: rows and their template.
 #[derive(Clone, Debug)]
 pub struct Questions {
     /// The rows.
     pub dataset: Arc<Dataset>,
-    /// The words.
+    /// The template.
     pub template: Template,
 }
 
@@ -91,7 +91,7 @@ impl Questions {
     /// A row and its prompt, the pictures loaded.
     ///
     /// # Errors
-    /// There is no such row, a picture cannot be loaded, or the prompt not be encoded; the error names the sample.
+    /// There is no such row, a picture cannot be loaded, or the prompt cannot be encoded; the error names the sample.
     pub fn prompt(&self, processor: &Processor, row: usize) -> Result<(Sample, Prompt), DataError> {
         let sample = self.dataset.get(row)?;
         let encode = || {

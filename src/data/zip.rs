@@ -20,7 +20,7 @@ pub const MAX_ENTRY_BYTES: u64 = 64 << 20;
 /// How many times its packed size a large entry may be. Deflate reaches about 1000 on zeros alone; picture files are
 /// compressed already.
 pub const MAX_RATIO: u64 = 100;
-/// Entries up to this size may have any ratio: they do no harm, and a drawing on white packs well.
+/// Entries up to this size may have any ratio: they cannot fill memory, and a drawing on white compresses well.
 const SMALL_ENTRY_BYTES: u64 = 4 << 20;
 
 /// An archive of pictures.
@@ -89,7 +89,7 @@ impl PictureArchive {
         let reader = entry
             .with_reader(&mut file, ::zip::read::ZipReadOptions::new())
             .map_err(|error| damaged(error.to_string()))?;
-        // One byte more than the header promises is enough to catch it lying.
+        // Reading one byte more than the header announces is enough to detect a wrong size.
         let mut bytes = Vec::with_capacity(size as usize);
         reader
             .take(size + 1)

@@ -88,7 +88,7 @@ impl Answer {
         self.accuracy >= 1.0
     }
 
-    /// Where it belongs among the others.
+    /// Its row, and which of the question's answers it is: the order of answers.
     pub fn place(&self) -> (usize, usize) {
         (self.row, self.sample_idx)
     }

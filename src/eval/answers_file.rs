@@ -3,8 +3,8 @@
 //!
 //! While an evaluation goes on its answers stand in `FILE.partial`, whose first line says which evaluation it is. An
 //! interrupted evaluation is continued from there by the same command. At the end the answers are put in the data's
-//! order, the file takes its own name in one step and the partial one goes. A device or a pipe gets the answers at the
-//! end, and keeps none before.
+//! order, the file appears under its own name by a rename, and the partial one is removed. A device or a pipe gets the
+//! answers at the end; until then none are kept.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -78,10 +78,11 @@ struct PartialFile {
 }
 
 impl AnswersFile {
-    /// A new file, or the partial one that an earlier sitting left; also what that holds. Nothing is written before
-    /// the first answer.
+    /// Begins a new file, or continues the partial one of an interrupted evaluation, whose answers are returned. Nothing
+    /// is written before the first answer.
     ///
-    /// - `identity`: everything that decides the answers, as a JSON object; the same for every sitting
+    /// - `identity`: everything that decides the answers, as a JSON object; an interrupted evaluation and the one that
+    ///   continues it have the same
     ///
     /// # Errors
     /// The partial file is of another evaluation, damaged, or cannot be read.
@@ -142,7 +143,7 @@ impl PartialFile {
     }
 }
 
-/// The partial file, cut to its whole lines, or with its first line if it is new.
+/// Opens the partial file, cut to its whole lines, or with its first line if it is new.
 fn begin(partial: &Path, good_bytes: u64, identity: &str) -> io::Result<File> {
     let mut file = File::options().create(true).append(true).open(partial)?;
     file.set_len(good_bytes)?;

@@ -50,13 +50,13 @@ impl EvalSettings {
         self.limit.map_or(dataset.len(), |limit| limit.min(dataset.len()))
     }
 
-    /// What is measured of an answer: accuracy, the form and the components, as a reward that weighs none of these.
+    /// What is measured of an answer: accuracy, format, and the components, which are recorded with weight 0.
     pub fn measure(&self) -> RewardSettings {
         let weights = self.components.iter().map(|component| (*component, 0.0)).collect();
         RewardSettings { rule: self.rule, weights, ..RewardSettings::default() }
     }
 
-    /// Answers that are wanted of them.
+    /// Answers to these questions.
     pub fn n_answers(&self, dataset: &Dataset) -> usize {
         self.n_questions(dataset) * self.samples
     }
@@ -64,12 +64,12 @@ impl EvalSettings {
 
 /// Asks a model every question that has not been answered yet, as many at a time as `max_batch` lets.
 ///
-/// - `given`: answers of an earlier sitting; answers to questions beyond the limit are left out
+/// - `given`: answers of an interrupted evaluation; answers to questions beyond the limit are left out
 /// - `on_answer` gets each new answer when it ends, in any order; `Break` ends the evaluation there
 /// - returns all answers, in the data's order
 ///
 /// # Errors
-/// See [`EvalError`]. Answers that `on_answer` has had are good whatever happens.
+/// See [`EvalError`]. Answers that were passed to `on_answer` before stay valid.
 pub fn evaluate(
     model: &Model,
     processor: &Arc<Processor>,
@@ -88,7 +88,7 @@ pub fn evaluate(
     let n_open: usize = open.iter().map(|(_, samples)| samples.len()).sum();
     let measure = settings.measure();
     let mut prepared = prepared(model, processor, questions, settings, &open)?;
-    // What is being answered, and what went wrong with it: both sides of the generation need them.
+    // The questions under way and the first error, shared by the iterator of requests and the handler of events.
     let asked: RefCell<Asked> = RefCell::default();
     let failed: RefCell<Option<EvalError>> = RefCell::default();
     let mut requests = std::iter::from_fn(|| match prepared.next()? {
@@ -139,7 +139,7 @@ pub fn evaluate(
 #[derive(Debug, Default)]
 struct Asked {
     n_begun: usize,
-    /// By their requests, which are counted as they began.
+    /// By the number of their request, in the order in which requests began.
     questions: BTreeMap<usize, AskedQuestion>,
 }
 
@@ -159,7 +159,7 @@ impl Asked {
         self.n_begun += 1;
     }
 
-    /// The question that an answer which has ended belongs to, with its row; let go of with its last answer.
+    /// The question to which a finished answer belongs, with its row; it is removed with its last answer.
     fn end_one(&mut self, request: usize) -> Result<(usize, Arc<Sample>), EvalError> {
         let Some(asked) = self.questions.get_mut(&request) else {
             return Err(EvalError::Tensor(candle_core::Error::Msg(format!(

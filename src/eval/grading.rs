@@ -15,12 +15,12 @@ use crate::reward::{GoldAnswer, Rule, UnparsableGold, Verdict};
 /// Lines that are graded at a time, on all threads.
 const BLOCK: usize = 4096;
 
-/// What a solution does that the rule cannot read.
+/// What happens at a solution that the rule cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnparsableGolds {
     /// It is an error.
     Refuse,
-    /// Its line is listed, and nothing is right there.
+    /// Its line is listed, and no completion is right for it.
     Count,
 }
 
@@ -41,7 +41,7 @@ pub struct GradedCompletion {
     pub is_well_formed: bool,
 }
 
-/// What a file comes to.
+/// The result of grading a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GradingSummary {
     /// The rule's name.

@@ -1,8 +1,8 @@
 //! Measuring a model on a task: accuracy and format rate with 95% intervals.
 //!
-//! In reading order: [`questions`] are what a run file measures on; [`ask`] puts the questions, [`answer`] grades what comes back, [`answers_file`] keeps it,
-//! [`summary`] counts it with [`votes`] and [`interval`]; [`paired`] compares two models on the same questions;
-//! [`grading`] is the same for completions on disk.
+//! In reading order: [`questions`] opens the questions that a run file measures on; [`ask`] asks them, [`answer`] grades
+//! an answer, [`answers_file`] keeps it, [`summary`] counts it with [`votes`] and [`interval`]; [`paired`] compares two
+//! models on the same questions; [`grading`] grades completions on disk.
 //! Not here: sampling (`rollout`), the rules (`reward`), what is printed (`cli`).
 
 pub mod answer;

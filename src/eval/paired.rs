@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::answer::Answer;
 
-/// What two models' answers to the same questions come to.
+/// The comparison of two models' answers to the same questions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PairedComparison {
     /// Questions that both answered.
@@ -22,8 +22,8 @@ pub struct PairedComparison {
     pub difference: f64,
     /// Its 95% interval: Agresti and Min (2005), half a question added to each of the four counts.
     pub ci95: [f64; 2],
-    /// `McNemar`'s exact two-sided p-value: how likely such a split of the questions that only one answered right, or
-    /// a more uneven one, were if both models were equally good.
+    /// `McNemar`'s exact two-sided p-value: of the questions that only one model answered right, the probability of a
+    /// split at least as uneven if both models were equally good.
     pub p_value: f64,
 }
 

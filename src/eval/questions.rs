@@ -29,13 +29,13 @@ pub struct EvaluationQuestions {
     pub questions: Questions,
     /// How answers are decoded and judged.
     pub settings: EvalSettings,
-    /// The least and the most pixels of a picture; without them, the checkpoint says.
+    /// The least and the most pixels of a picture; without them, the checkpoint's.
     pub pixel_limits: (Option<usize>, Option<usize>),
 }
 
 /// Opens the questions that a run measures itself on.
 ///
-/// - `config`: with its task's part in it, see [`crate::data::tasks::resolved`]
+/// - `config`: with its task's settings in it, see [`crate::data::tasks::resolved`]
 ///
 /// # Errors
 /// The task or the file is not there or not what it should be.
@@ -45,7 +45,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     let own = eval.data.clone().map(PathBuf::from);
     let task = eval.task.as_deref().map(task).transpose()?;
     let (label, dataset) = if let Some(task) = task {
-        // The file that is trained on must not stand in for the task's held-out rows.
+        // `data.train` must not replace the task's held-out rows.
         let options = TaskOptions { data: own, ..task_options(config) };
         (task.name.to_owned(), task.open(split, &options)?)
     } else {
@@ -72,8 +72,8 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     Ok(EvaluationQuestions { label, task_version, split, questions, settings, pixel_limits })
 }
 
-/// What every solution is to be read as: all that is reported. `answer-tag` is reported whatever the task's own rule is,
-/// for R1-V's rules keep R1-V's blind spots; rows that hold no answers need not be read by it.
+/// The rules and components that every solution must be readable for. `answer-tag` is one of them whatever the task's own
+/// rule is, since R1-V's rules cannot read some right answers; solutions that are not answers need not be readable by it.
 fn wanted(gold: GoldKind, settings: &EvalSettings) -> RewardSettings {
     let mut wanted = RewardSettings { rule: Rule::AnswerTag, ..settings.measure() };
     if gold != GoldKind::Answer {

@@ -1,5 +1,5 @@
-//! What an evaluation found: accuracy by both rules with 95% intervals, format rate, and what several answers a
-//! question come to.
+//! What an evaluation found: accuracy by both rules with 95% intervals, format rate, and pass@k and the majority's answer
+//! where each question was asked several times.
 //! Not here: asking (`ask`), one answer (`answer`), the arithmetic of votes (`votes`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub struct Summary {
     pub truncated_fraction: f64,
     /// Mean length of a completion, tokens.
     pub completion_length: f64,
-    /// What several answers a question come to; none where each question was asked once.
+    /// The results over several answers to each question; `None` where each question was asked once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<SampledSummary>,
 }
@@ -60,12 +60,12 @@ pub struct Tally {
 pub struct ComponentMean {
     /// The mean over all answers to all questions.
     pub mean: f64,
-    /// The mean's 95% interval over questions; none of one question.
+    /// The mean's 95% interval over questions; `None` for a single question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci95: Option<[f64; 2]>,
 }
 
-/// What several answers a question come to, by the task's own rule.
+/// The results over several answers to each question, by the task's own rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampledSummary {
     /// Answers to each question.

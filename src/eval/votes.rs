@@ -1,4 +1,4 @@
-//! Several answers to one question: the chance that one of k is right, and what most of them say.
+//! Several answers to one question: the chance that one of k is right, and the majority's answer.
 //! Not here: sampling them (`ask`), the means over questions (`summary`).
 
 use crate::reward::grading::answer::{compare, read};

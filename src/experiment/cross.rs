@@ -79,7 +79,7 @@ pub struct CrossSettings {
     pub train: Vec<String>,
     /// Tasks to test on, by name.
     pub test: Vec<String>,
-    /// Who takes part.
+    /// The methods that are compared.
     pub contenders: Vec<Contender>,
     /// Seeds of every run.
     pub seeds: Vec<u64>,
@@ -105,17 +105,17 @@ pub struct Cell {
     /// What was found.
     #[serde(flatten)]
     pub found: OverSeeds,
-    /// Relative gain over the base model; none where that got nothing right or took no part.
+    /// Relative gain over the base model; `None` if that got nothing right or is not compared.
     pub gain_over_base: Option<f64>,
     /// Relative gain over supervised fine-tuning.
     pub gain_over_sft: Option<f64>,
 }
 
-/// Trains and tests what has not been trained and tested yet. Every run file and all data are looked at before the first
+/// Trains and tests what has not been trained and tested yet. Every run file and all data are checked before the first
 /// run.
 ///
 /// # Errors
-/// A run file, a run or an evaluation; what was finished before is kept.
+/// A run file is wrong, or a run or an evaluation fails; what was finished before is kept.
 pub fn cross_evaluate(
     settings: &CrossSettings,
     store: &RunStore,
@@ -214,7 +214,7 @@ impl CrossSettings {
         Ok(RunConfig::from_file(&file, &overrides)?)
     }
 
-    /// The questions of every test of what is trained on a task, once its run files and rows are known to be right.
+    /// Checks the run files and the rows of a training task; returns the questions of every test.
     fn open(&self, train: &str) -> Result<Vec<EvaluationQuestions>, ExperimentError> {
         for contender in &self.contenders {
             self.config(train, contender.method(), 0)?;
@@ -227,7 +227,7 @@ impl CrossSettings {
         self.test.iter().map(|test| self.questions(test, &config)).collect()
     }
 
-    /// The questions of a test, drawn as the run draws.
+    /// The questions of a test; drawn ones with the run's settings for drawing.
     fn questions(
         &self,
         test: &str,

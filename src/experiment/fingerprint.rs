@@ -1,8 +1,8 @@
-//! When two texts, two models, two sets of rows are the same: short fingerprints of all that they hold.
+//! Short fingerprints of texts, files, models and rows: the same contents have the same fingerprint.
 //! Not here: what decides an evaluation or a run (`identity`).
 //!
-//! Everything is read in full, the weights too: gigabytes take seconds, and a model that differs in one weight gives
-//! other answers. Where a file lies and when it was written decide nothing.
+//! Files are read in full, the weights too: gigabytes take seconds, and a model that differs in one weight gives other
+//! answers. Pictures in an archive count by the size and the CRC-32 in its directory. Paths and times decide nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,7 +40,7 @@ pub fn of_text(text: &str) -> String {
     short(Sha256::digest(text).as_slice())
 }
 
-/// What a file holds.
+/// The fingerprint of a file's contents.
 ///
 /// # Errors
 /// It cannot be read.
@@ -48,7 +48,7 @@ pub fn of_file(path: &Path) -> std::io::Result<String> {
     Ok(short(&of_contents(File::open(path)?)?))
 }
 
-/// What a model's files hold, by their names: the same wherever they lie.
+/// The fingerprints of a model's files, by their names, independent of their folder.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -67,7 +67,7 @@ pub fn of_model(files: &ModelFiles) -> Result<BTreeMap<String, Value>, ModelErro
     Ok(found)
 }
 
-/// The stop tokens as `generation_config.json` has them; null where it says nothing of them.
+/// The stop tokens as `generation_config.json` has them; null where it has none.
 fn stop_tokens(files: &ModelFiles) -> Result<Value, ModelError> {
     let name = "generation_config.json";
     let failed = |source| ModelError::Read { file: files.describe(name), source };
@@ -77,7 +77,7 @@ fn stop_tokens(files: &ModelFiles) -> Result<Value, ModelError> {
     Ok(config.get("eos_token_id").cloned().unwrap_or_default())
 }
 
-/// What rows hold, in their order.
+/// The fingerprints of rows, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowsFingerprint {
     /// Their identifiers, questions and solutions.
@@ -88,7 +88,7 @@ pub struct RowsFingerprint {
     pub demonstrations: String,
 }
 
-/// The fingerprint of the first `n` rows. Drawn rows are a pure function of what they are described by.
+/// The fingerprints of the first `n` rows. Drawn rows are a pure function of their description, which stands for them.
 ///
 /// - `on_bad_row`: whether a row that cannot be read is an error or one that will be left out
 ///
@@ -140,7 +140,7 @@ fn of_sample(sample: &Sample) -> Result<[Sha; 3], DataError> {
     Ok([texts, pictures.finalize(), demonstration])
 }
 
-/// Each with its length before it, so that nothing moves from one field to the next unseen.
+/// Each field with its length before it, so that text moved from one field to the next changes the hash.
 fn of_fields(fields: &[&str]) -> Sha {
     let mut hash = Sha256::new();
     for field in fields {
@@ -160,7 +160,7 @@ fn of_picture(picture: &ImageSource) -> Result<Sha, DataError> {
                 |source| DataError::Unreadable { path: picture.to_string().into(), source };
             of_contents(bytes.as_ref()).map_err(failed)
         }
-        // The archive's directory has what a look at the bytes would give.
+        // The archive's directory has size and CRC-32, so the bytes are not read.
         ImageSource::Archived { archive, entry_idx } => {
             let (bytes, crc32) = archive.checksum(*entry_idx)?;
             let hash = Sha256::new().chain_update(bytes.to_le_bytes());

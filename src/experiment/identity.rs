@@ -1,5 +1,5 @@
 //! Everything that decides an evaluation's answers, and everything that decides a run's numbers: equal objects, equal
-//! outcomes. What is in files counts by its contents, never by its name.
+//! outcomes. Files count by their contents, never by their names.
 //! Not here: the contents' fingerprints (`fingerprint`); what is done with an identity (`measure`, `runs`).
 
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn of_evaluation(
     let rows = fingerprint::of_rows(dataset, n, OnBadRow::Fail)?;
     let sampler = &settings.sampler;
     let (min_pixels, max_pixels) = asked.pixel_limits;
-    // Where no kernel treats every answer by itself, those that decode beside it move its last bits.
+    // On the plain path the last bits of an answer depend on which others are decoded beside it.
     let runs_on = ops::Path::resolve(model.device, model.dtype);
     let decisive_batch = (runs_on != ops::Path::Cpu).then_some(settings.max_batch);
     let asked = json!({
@@ -66,7 +66,7 @@ pub fn of_evaluation(
 
 /// The identity of a run.
 ///
-/// - `config`: with its task's part in it, see [`crate::data::tasks::resolved`]
+/// - `config`: with its task's settings in it, see [`crate::data::tasks::resolved`]
 ///
 /// # Errors
 /// A file of the base model, a row or a picture cannot be read.
@@ -98,7 +98,7 @@ fn of_file(path: &Path) -> Result<String, ExperimentError> {
     })
 }
 
-/// Which implementation of the operations a run computes with: it decides what some of the run's keys change.
+/// Which implementation of the operations a run computes with: on it depends whether some keys change the run's numbers.
 ///
 /// # Errors
 /// There is no such device.

@@ -1,4 +1,4 @@
-//! One model on one set of questions: what has been answered is read, what has not is asked.
+//! One model on one set of questions: answers that exist are read, missing ones are asked for.
 //! Not here: asking (`eval`), which questions a run file means (`eval::questions`), when two measurements are the same
 //! (`identity`).
 
@@ -33,14 +33,14 @@ pub struct MeasuredModel<'a> {
     pub device: &'a Device,
 }
 
-/// What a measurement has come to.
+/// The outcome of a measurement.
 #[derive(Debug, Clone)]
 pub enum Measured {
     /// Every question was answered.
     Whole {
         /// The answers, in the data's order.
         answers: Vec<Answer>,
-        /// What they come to.
+        /// Their summary.
         summary: Box<Summary>,
     },
     /// Interrupted; with a file, the answers so far are kept and the same call goes on from there.

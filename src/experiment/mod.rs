@@ -1,12 +1,12 @@
 //! Experiments of several runs: train or reuse each, measure or reuse each, compare.
 //!
-//! In reading order: [`fingerprint`] says when two things are the same, [`identity`] when two evaluations or runs are; [`runs`] trains what has not been trained yet,
-//! [`measure`] asks what has not been asked yet; [`seeds`] counts over seeds; [`cross`] is the paper's Table 1 and Figure 7,
-//! [`sweep`] its Figures 4 and 6.
+//! In reading order: [`fingerprint`] says when models, rows or files are the same, [`identity`] when two evaluations or
+//! runs are; [`runs`] trains what has not been trained yet, [`measure`] asks what has not been asked yet; [`seeds`] takes
+//! means over seeds; [`cross`] is the paper's Table 1 and Figure 7, [`sweep`] its Figures 4 and 6.
 //! Not here: a single run (`train`), a single evaluation (`eval`), how results look (`cli`, `report`).
 //!
-//! Everything is kept in one folder of runs. A run and an evaluation are identified by all that decides their outcome, what
-//! stands in files by its contents, so that repeating a command, in whole or in part, computes only what is missing.
+//! Everything is kept in one folder of runs. A run and an evaluation are identified by all that decides their outcome,
+//! files by their contents, so that repeating a command, in whole or in part, computes only what is missing.
 
 pub mod cross;
 pub mod fingerprint;

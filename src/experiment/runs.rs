@@ -34,7 +34,7 @@ pub struct RunStore {
     mode: ProgressMode,
 }
 
-/// Something that Ctrl-C or a signal may have put off: the same command goes on from there.
+/// The outcome of work that Ctrl-C or a signal may interrupt: the same command continues it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<T> {
     /// Done, now or earlier.
@@ -55,7 +55,7 @@ pub struct FinishedRun {
 /// What a model answered to a set of questions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
-    /// What it comes to.
+    /// The summary of its answers.
     pub summary: Summary,
     /// The file of its answers.
     pub answers: PathBuf,
@@ -109,7 +109,7 @@ impl RunStore {
         }
     }
 
-    /// Lets a finished run with a damaged last checkpoint start over where it has no other to go on from.
+    /// Makes a finished run with a damaged last checkpoint start over if it has no other checkpoint to resume from.
     fn ready_to_resume(
         &self,
         config: &RunConfig,
@@ -125,7 +125,7 @@ impl RunStore {
                 self.lines().warn(&warning);
                 Ok(checkpoint::remove_all(&folder)?)
             }
-            // Training names the damage, or whatever else is wrong, when it looks for itself.
+            // Training resumes from the checkpoint, or reports this error, when it opens the folder.
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -180,7 +180,7 @@ impl RunStore {
         self.lines().note(text);
     }
 
-    /// What is shown apart from a run's bar.
+    /// The display for lines that belong to no run's progress bar.
     fn lines(&self) -> ProgressDisplay {
         ProgressDisplay::new(match self.mode {
             ProgressMode::Quiet => ProgressMode::Quiet,

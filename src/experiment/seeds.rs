@@ -1,4 +1,4 @@
-//! One figure over several seeds: its mean and how sure it is.
+//! An accuracy over several seeds: its mean and the 95% interval.
 //! Not here: the figure itself (`eval`).
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct OverSeeds {
     pub ci95: [f64; 2],
     /// The mean by `answer-tag`.
     pub answer_tag: f64,
-    /// The mean part of completions that have the asked-for form.
+    /// The mean fraction of completions that have the asked-for form.
     pub format_rate: f64,
     /// Questions asked of each.
     pub n: usize,

@@ -1,4 +1,4 @@
-//! One key of a run file through several values: the paper's Figure 4 (the format's weight) and Figure 6 (the KL weight).
+//! One key of a run file at several values: the paper's Figure 4 (the format's weight) and Figure 6 (the KL weight).
 //! Not here: how the table and the plot look (`cli`, `report`).
 
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct SweepSettings {
     pub seeds: Vec<u64>,
 }
 
-/// What one value of the key comes to.
+/// The result for one value of the key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SweepPoint {
     /// The value.
@@ -52,7 +52,7 @@ impl SweepSettings {
 /// Trains and measures what has not been trained and measured yet. Every run file is checked before the first run.
 ///
 /// # Errors
-/// The key changes nothing in a run; or a run file, a run or an evaluation; what was finished before is kept.
+/// The key has no effect, a run file is wrong, or a run or an evaluation fails; what was finished before is kept.
 pub fn sweep(
     settings: &SweepSettings,
     store: &RunStore,

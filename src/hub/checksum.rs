@@ -1,7 +1,7 @@
 //! Whether a file is the one that the hub announced: its size, and the checksum in its etag.
 //!
 //! The etag of a file in large-file storage is its SHA-256, that of any other its git blob id, the
-//! SHA-1 of `blob SIZE\0` and the contents. Some mirrors make up etags; then the size must do.
+//! SHA-1 of `blob SIZE\0` and the contents. Some mirrors make up etags; then only the size is compared.
 //! Not here: what is done with a damaged file (`download`).
 
 use std::fs::File;
@@ -50,7 +50,7 @@ pub(super) fn mismatch(file: &File, bytes: u64, etag: &str) -> Result<Option<Mis
     Ok((found != expected).then_some(Mismatch { found, expected }))
 }
 
-/// The checksum's hexadecimal digits, after what `hasher` has taken in already.
+/// The checksum's hexadecimal digits, with the file's contents added to what `hasher` has already.
 fn digest(mut hasher: impl Digest, mut file: &File) -> Result<String> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {

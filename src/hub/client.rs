@@ -13,11 +13,11 @@ use super::folder::is_plain_name;
 use super::repository::Repository;
 use super::settings::{Settings, Token};
 
-/// How long a connection may take to come about, and how long it may then be silent.
+/// How long opening a connection may take, and how long it may then bring no data.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The hub counts requests in windows of five minutes: nobody has to wait longer than that.
+/// The hub counts requests in windows of five minutes, so no wait needs to be longer.
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
 
 /// Redirects to another name on the hub itself, followed one by one.
@@ -32,7 +32,7 @@ pub(crate) struct Patience {
     pub(crate) first_delay: Duration,
 }
 
-/// What went wrong, and whether another try may mend it.
+/// What went wrong, and whether another try may succeed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: HubError,
@@ -84,7 +84,7 @@ impl Patience {
 /// A file as the hub announces it.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteFile {
-    /// Where it is fetched from; the hub sends us on from there.
+    /// Where it is fetched from; the hub may redirect from there.
     pub(super) url: String,
     /// Its name in the repository.
     pub(super) name: String,
@@ -156,8 +156,8 @@ impl Client {
             let request = self.authorized(self.agent.head(&url)).config().max_redirects(0).build();
             let response = self.checked(&url, request.call())?;
             let location = text(&response, header::LOCATION.as_str()).unwrap_or_default();
-            // A path alone is the same file under the repository's new name; an address is where
-            // the contents are stored, and this answer is the one that describes them.
+            // A redirect to a path is the same file under the repository's new name. One to an address
+            // leads to the stored contents, and the headers of this answer describe them.
             if !location.starts_with('/') || location.starts_with("//") {
                 return announced(&response, url, name);
             }
@@ -284,7 +284,7 @@ pub(super) fn text<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a s
     response.headers().get(name)?.to_str().ok()
 }
 
-/// What the hub adds to a status, in brackets; nothing where it adds nothing.
+/// The message that the hub adds to a status, in brackets; empty if there is none.
 fn said(response: &Response<Body>) -> String {
     let said = text(response, "x-error-message").or_else(|| text(response, "x-error-code"));
     said.map_or_else(String::new, |said| format!(" ({said})"))

@@ -21,12 +21,12 @@ use super::error::HubError;
 /// How much is read at a time.
 const BUFFER_BYTES: usize = 1 << 17;
 
-/// Fetches a file's contents into `partial`, going on from what is there; whole and verified after.
+/// Fetches a file's contents into `partial`, resuming from what is there; afterwards the file is whole and verified.
 ///
-/// What arrives damaged is fetched once more from its start.
+/// A file that arrives damaged is fetched once more from its start.
 ///
 /// # Errors
-/// The network, the hub or the disk fails; all but damage leave what has come for the next run.
+/// The network, the hub or the disk fails; unless the file is damaged, the bytes so far are kept for the next attempt.
 pub(super) fn fetch(client: &Client, remote: &RemoteFile, partial: &Path) -> Result<(), HubError> {
     match fetch_once(client, remote, partial) {
         Err(damage @ HubError::Corrupt { .. }) => {
@@ -99,7 +99,7 @@ impl Download<'_> {
             outcome => outcome?,
         };
         if first_byte(&response) != Some(first) {
-            // The server ignores ranges, and begins again; or it answers another question.
+            // The server ignores ranges and sends the whole file, or it sends another range.
             self.restart().map_err(never)?;
             if response.status() != StatusCode::OK {
                 return Err(self.cut("an answer to another range"));
@@ -135,7 +135,7 @@ impl Download<'_> {
         self.file.set_len(0).map_err(HubError::storage(self.path, self.remote.bytes))
     }
 
-    /// What came was not all; the rest may still come.
+    /// The failure of a transfer that was cut short; another try may bring the rest.
     fn cut(&self, reason: &str) -> Failure {
         let bytes = self.bytes().unwrap_or_default();
         let found = format!("{reason} after {bytes} of {} bytes", self.remote.bytes);

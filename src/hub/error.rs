@@ -1,10 +1,10 @@
-//! The ways the hub, the network or the disk can fail a download, each with the next move.
+//! The ways the hub, the network or the disk can fail a download, each with a hint.
 //! Not here: what is wrong inside a file that arrived whole (`model::error`, `data::error`).
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Why files of the hub are not there.
+/// Why files of the hub could not be obtained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -32,7 +32,7 @@ pub enum HubError {
         /// What the system said.
         found: String,
     },
-    /// The hub wants to know who asks, or does not let them.
+    /// The hub asks for a token, or the token gives no access.
     #[error("{url}: access denied: found {status}{found}, expected 200\nhint: {hint}")]
     Denied {
         /// What was asked for.
@@ -66,10 +66,10 @@ pub enum HubError {
         status: u16,
         /// What the hub said.
         found: String,
-        /// The next move.
+        /// What to do.
         hint: &'static str,
     },
-    /// An answer that no hub gives.
+    /// An answer that is not of the hub's protocol.
     #[error(
         "{url}: found {found}, expected {expected}\n\
          hint: HF_ENDPOINT must name a Hugging Face hub or a mirror of it"
@@ -114,7 +114,7 @@ pub enum HubError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The repository does not hold what was wanted of it.
+    /// The repository does not hold what was asked for.
     #[error("{repository}: found {found}, expected {expected}\nhint: {hint}")]
     Contents {
         /// Kind, id and revision.
@@ -123,7 +123,7 @@ pub enum HubError {
         found: String,
         /// What was wanted.
         expected: String,
-        /// The next move.
+        /// What to do.
         hint: &'static str,
     },
 }

@@ -66,12 +66,12 @@ impl Folder {
         self.layout.blob_path(etag)
     }
 
-    /// Lets the file appear under its name: the blob must be whole by now.
+    /// Links the file's name to its blob, which must be whole by now.
     pub(super) fn link(&self, etag: &str, pointer: &Path) -> Result<(), HubError> {
         let blob = self.blob(etag);
         create_parent(pointer)?;
         if pointer.is_symlink() {
-            // It leads to a blob that somebody has removed.
+            // The blob that it leads to has been removed.
             std::fs::remove_file(pointer).map_err(HubError::storage(pointer, 0))?;
         }
         let depth = pointer.strip_prefix(&self.root).map_or(0, |name| name.components().count());
@@ -79,11 +79,11 @@ impl Folder {
         if symlink(&up.join("blobs").join(etag), pointer).is_ok() {
             return Ok(());
         }
-        // A file system without links: Python has the contents stand here twice, too.
+        // On a file system without links the contents are copied, as Python does.
         std::fs::copy(&blob, pointer).map(drop).map_err(HubError::storage(pointer, 0))
     }
 
-    /// Waits until no other process fetches the blob; it is ours until the file is dropped.
+    /// Waits until no other process fetches the blob; the lock is held until the file is dropped.
     pub(super) fn lock(&self, etag: &str) -> Result<File, HubError> {
         let path = self.locks.join(format!("{etag}.lock"));
         create_parent(&path)?;
@@ -98,7 +98,7 @@ impl Folder {
             Ok(()) => Ok(()),
         };
         if let Err(error) = outcome {
-            // Some network disks know no locks; the checksum still guards what is fetched.
+            // Some network file systems have no locks; the checksum still detects a damaged file.
             tracing::debug!(%error, lock = %path.display(), "not locked");
         }
         Ok(file)

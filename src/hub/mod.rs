@@ -96,7 +96,7 @@ impl Hub {
             check_name(repository, name)?;
         }
         if let Err(error) = folder.keep_listing(&info.sha, &names) {
-            // It saves a request later on; whether the cache can be written shows when it must be.
+            // The listing only saves a later request; a cache that cannot be written is an error when a file is fetched.
             tracing::debug!("{}", error.first_line());
         }
         Ok(Listing { repository: repository.clone(), commit: info.sha, names })
@@ -179,7 +179,7 @@ impl Hub {
         Some(Listing { repository: repository.clone(), commit, names })
     }
 
-    /// Brings a file's contents into the cache, whoever else is at it, and its name to the contents.
+    /// Fetches a file's contents into the cache, under a lock, and links its name to them.
     fn fetch_file(&self, folder: &Folder, remote: &RemoteFile) -> Result<PathBuf, HubError> {
         let pointer = folder.snapshot(&remote.commit).join(&remote.name);
         let blob = folder.blob(&remote.etag);
@@ -190,7 +190,7 @@ impl Hub {
         if !is_whole {
             let RemoteFile { name, bytes, .. } = remote;
             tracing::info!(file = name, bytes, url = remote.url, "fetching");
-            // A name that Python's tools for tidying a cache know.
+            // Python's tools for cleaning a cache recognise this name.
             let partial = folder.blob(&format!("{}.incomplete", remote.etag));
             download::fetch(&self.client, remote, &partial)?;
             std::fs::rename(&partial, &blob).map_err(&storage)?;

@@ -99,7 +99,7 @@ impl Hub {
         (is_known_whole && paths.iter().all(|path| path.exists())).then_some(paths)
     }
 
-    /// What the first candidate holds that has parquet files.
+    /// The listing of the first candidate that has parquet files.
     fn online_listing(&self, candidates: &[Repository]) -> Result<Option<Listing>, HubError> {
         for candidate in candidates {
             match self.list(candidate) {

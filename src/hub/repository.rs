@@ -1,5 +1,5 @@
 //! Which repository of the hub is meant: a model or a data set, its id, a revision of it.
-//! Not here: where it lies on this machine (`folder`); what it holds (`listing`).
+//! Not here: where it lies on this machine (`folder`); what it holds (`mod`).
 
 use std::fmt::{Display, Formatter};
 
@@ -54,7 +54,7 @@ impl Repository {
         text.split_once('/').is_some_and(|(org, name)| is_part(org) && is_part(name))
     }
 
-    /// What knows the repository's addresses and the name of its folder.
+    /// hf-hub's object for the repository's addresses and the name of its folder.
     pub(super) fn addresses(&self) -> Repo {
         let kind = match self.kind {
             RepositoryKind::Model => RepoType::Model,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::client::Patience;
 
-/// Where files come from, where they are kept, and in whose name they are asked for.
+/// Where files come from, where they are kept, and the token that requests carry.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The folder that holds `models--*` and `datasets--*`.
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     pub(crate) patience: Patience,
 }
 
-/// What opens private and gated repositories; never printed.
+/// The token for private and gated repositories; never printed.
 #[derive(Clone)]
 pub(crate) struct Token(pub(crate) String);
 

@@ -1,5 +1,5 @@
-//! Splits of data sets, asked for over HTTP: which files are fetched, and when nobody is asked.
-//! Not here: the names of shards (`shards`); the transfer's troubles (`tests`).
+//! Splits of data sets, asked for over HTTP: which files are fetched, and when no request is made.
+//! Not here: the names of shards (`shards`); failing transfers (`tests`).
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ fn split_is_fetched_in_order_and_then_needs_no_request() {
     let n_asked = scene.server.requests().len();
     assert_eq!(n_asked, 1 + 2 * 3, "the list, and three requests for each of two shards");
     assert_eq!(train_of(&scene.hub()).unwrap(), SHARDS);
-    // Python leaves no list behind: the shards' numbers tell that they are all there.
+    // Python writes no listing: the shards' numbers tell that they are all there.
     std::fs::remove_dir_all(scene.cache.path().join("datasets--org--set/listings")).unwrap();
     assert_eq!(train_of(&scene.hub()).unwrap(), SHARDS);
     assert_eq!(train_of(&scene.offline_hub()).unwrap(), SHARDS);

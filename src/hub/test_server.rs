@@ -1,4 +1,4 @@
-//! A hub on this machine that speaks the real one's protocol over HTTP, and misbehaves on demand.
+//! A hub on this machine that speaks the real one's protocol over HTTP, and fails on demand.
 //!
 //! `.safetensors`, `.parquet` and `.zip` files are in large-file storage: the hub answers for them
 //! with a redirect to another host name, `localhost`, which must never see the token.
@@ -105,7 +105,7 @@ impl TestHub {
         }
     }
 
-    /// Has the next `times` answers to such requests go wrong.
+    /// Makes the next `times` answers to such requests go wrong.
     pub(crate) fn fault(&self, method: &'static str, path: &str, fault: Fault, times: usize) {
         self.state.lock().unwrap().faults.push((method, path.to_owned(), fault, times));
     }
@@ -165,7 +165,7 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>) {
     let reply = state.reply(&request);
     state.requests.push(request);
     drop(state);
-    // A client that has seen enough may have hung up.
+    // The client may have closed the connection.
     stream.write_all(&reply).unwrap_or_default();
 }
 

@@ -1,4 +1,4 @@
-//! The client against a hub over HTTP that misbehaves in every way that real ones do.
+//! The client against a hub over HTTP that fails in the ways that real ones do.
 //! Not here: single functions, tested beside their code; splits of data sets (`test_parquet`); which
 //! files a model needs (`model::source`).
 
@@ -48,7 +48,7 @@ impl Scene {
         Hub::new(self.settings())
     }
 
-    /// A client that gives up at the first trouble, as if it had been killed.
+    /// A client that gives up at the first failure, as if it had been killed.
     fn fragile_hub(&self) -> Hub {
         let patience = Patience { n_tries: 1, first_delay: Duration::ZERO };
         Hub::new(Settings { patience, ..self.settings() })
@@ -87,13 +87,13 @@ impl Scene {
         assert!(!self.partial().exists());
     }
 
-    /// Has the contents of the large file arrive wrong.
+    /// Makes the contents of the large file arrive wrong.
     fn storage_fault(&self, fault: Fault, times: usize) {
         self.server.fault("GET", &sha256(&large()), fault, times);
     }
 }
 
-/// 300,000 bytes, no two stretches of them alike.
+/// 300,000 bytes without repetition.
 fn large() -> Vec<u8> {
     (0_u32..75_000).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }

@@ -1,7 +1,7 @@
 //! Case studies, as in the paper's Figure 8: prompts with completions from the beginning and the end of a run.
 //! Not here: how they look (`page`).
 //!
-//! They are chosen without a look at what came out: of the prompts that a run sampled at several updates, those with
+//! They are chosen without regard to the completions: of the prompts that a run sampled at several updates, those with
 //! the most updates between the first and the last time, the earlier prompt first where that is equal. A run
 //! that never came back to a prompt shows the first prompts of its first and of its last update.
 
@@ -49,7 +49,7 @@ pub struct Moment<'a> {
     pub completions: Vec<&'a CompletionRecord>,
 }
 
-/// Where a prompt stands in a run.
+/// A prompt's first and last update in a run.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     /// Place of its first completion in the records.

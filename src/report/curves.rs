@@ -28,7 +28,7 @@ struct Curve {
     y_title: &'static str,
     /// Whether the figure is noisy; a schedule is not.
     is_smoothed: bool,
-    /// Between which values intervals are kept: those that the figure can have.
+    /// The range of values that the figure can have; intervals are cut to it.
     limits: [f64; 2],
     figure: Figure,
 }
@@ -37,7 +37,7 @@ const ANY: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
 const POSITIVE: [f64; 2] = [0.0, f64::INFINITY];
 const PART: [f64; 2] = [0.0, 1.0];
 
-/// In the order of the page: the paper's Figure 5, then what tells how the run fares.
+/// In the order of the page: the paper's Figure 5, then figures of the run's health.
 const CURVES: [Curve; 11] = [
     noisy("accuracy_reward", "Accuracy reward", "mean reward", PART, |line| line.accuracy_reward),
     noisy("format_reward", "Format reward", "mean reward", PART, |line| line.format_reward),
@@ -105,7 +105,7 @@ pub fn charts(groups: &[SeedGroup<'_>], weight: f64) -> Vec<NamedChart> {
         let figure = |line: &UpdateMetrics| line.reward_components.get(name).copied();
         let lines = groups.iter().map(|group| curve_line(group, &figure, ANY, weight)).collect();
         let title = format!("Reward component {name}");
-        // The name becomes a file's: whatever stands in the records, it stays in its folder.
+        // The name becomes a file's name: no character of it may lead out of the folder.
         let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         add(&format!("reward_component_{name}"), &title, "mean reward", lines);
     }

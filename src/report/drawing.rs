@@ -43,12 +43,12 @@ static FONT_FILE: &[u8] = include_bytes!("../../assets/fonts/Roboto-Regular.ttf"
 static HAS_FONT: LazyLock<bool> =
     LazyLock::new(|| register_font(FONT, FontStyle::Normal, FONT_FILE).is_ok());
 
-/// Part of the values' span that is left free at either end of the vertical axis.
+/// Fraction of the values' span that is left free at either end of the vertical axis.
 const MARGIN: f64 = 0.06;
 /// Intervals widen the vertical axis by at most that many times the span of the values themselves; beyond, they
 /// are cut at its ends.
 const INTERVAL_ROOM: f64 = 1.0;
-/// Part of a category's width that its bars take.
+/// Fraction of a category's width that its bars take.
 const BARS_WIDTH: f64 = 0.8;
 
 type Problem = Box<dyn std::error::Error>;
@@ -148,7 +148,7 @@ where
     Ok(())
 }
 
-/// The title, and under it the legend where there is more than one thing to tell apart; where both end.
+/// Draws the title, and under it the legend where there is more than one line or kind of bars; returns where both end.
 fn draw_heading<DB: DrawingBackend>(
     chart: &Chart,
     area: &DrawingArea<DB, Shift>,
@@ -187,8 +187,8 @@ where
     Ok(y + pen.px(12))
 }
 
-/// Places and labels of what there is to tell apart. What a chart has no figures of keeps its place, so that a run has
-/// one colour in all charts, and is left out here.
+/// Indices and labels of the lines or kinds of bars. One without figures is left out, but keeps its index, so that a run
+/// has one colour in all charts.
 fn legend(chart: &Chart) -> Vec<(usize, &str)> {
     let labels: Vec<(bool, &str)> = match &chart.marks {
         Marks::Lines(lines) => {
@@ -330,7 +330,7 @@ fn color(idx: usize) -> RGBColor {
     PALETTE[idx % PALETTE.len()]
 }
 
-/// From the first point to the last, whatever stands at the edge.
+/// From the smallest x to the largest, without a margin.
 fn horizontal_range(lines: &[Line]) -> [f64; 2] {
     let of_points = lines.iter().flat_map(|line| line.points.iter().map(|point| point.x));
     let of_raw = lines.iter().flat_map(|line| line.raw.iter().map(|[x, _]| *x));
@@ -372,10 +372,10 @@ fn ends(numbers: impl Iterator<Item = f64>) -> [f64; 2] {
     numbers.filter(|number| number.is_finite()).fold(None, widen).unwrap_or([0.0, 1.0])
 }
 
-/// A number as short as a reader needs it: four significant digits or more, no trailing zeros.
+/// A number with at least four significant digits, or three and an exponent, and no trailing zeros.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
-    // Below that it is what rounding left of 0 between two ticks.
+    // A smaller number is a tick at 0, up to rounding.
     if size < 1e-12 {
         return "0".to_owned();
     }

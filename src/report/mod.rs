@@ -3,7 +3,7 @@
 //! Reading order: a run's records ([`recorded_run`]), runs of one configuration under several seeds
 //! ([`seeds`]), curves over updates ([`curves`]) made smooth ([`smooth`]) and drawn ([`chart`]),
 //! completions worth reading ([`cases`]), and the page with its tables ([`page`], [`tables`]).
-//! Not here: what is recorded while a run goes on, TensorBoard's files included (`train`); flags (`cli`).
+//! Not here: what is recorded while a run goes on, TensorBoard's files included (`run_folder`); flags (`cli`).
 
 pub mod error;
 

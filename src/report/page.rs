@@ -136,7 +136,7 @@ fn on_page<'a>(rows: Option<&Dataset>, case: Case<'a>) -> Result<CaseOnPage<'a>,
     })
 }
 
-/// The picture as an address that holds it.
+/// The picture as a `data:` address.
 fn data_uri(picture: &RgbImage) -> Result<String, ReportError> {
     let (width, height) = picture.dimensions();
     let longest = width.max(height);

@@ -1,5 +1,5 @@
 //! A run as its folder shows it, finished or not: configuration and records.
-//! Not here: writing any of them (`train::run_folder`, `run_folder::records`).
+//! Not here: writing any of them (`run_folder`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,8 @@ pub struct RecordedRun {
 /// Reads the folders of runs.
 ///
 /// # Errors
-/// A folder is not a run's or is named twice, or a file in it cannot be read. A last line that was never
-/// finished is none: the run was killed, or is going on.
+/// A folder is not a run's or is named twice, or a file in it cannot be read. An unfinished last line is no error: the
+/// run was killed, or is going on.
 pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<RecordedRun>, ReportError> {
     let mut whole_paths: Vec<PathBuf> = Vec::with_capacity(paths.len());
     for path in paths {

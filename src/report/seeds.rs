@@ -59,7 +59,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The same with an interval that keeps to the values that there can be.
+    /// The same with the interval cut to the values that the figure can have.
     #[must_use]
     pub fn within(self, [least, greatest]: [f64; 2]) -> Self {
         let ci95 = self.ci95.map(|interval| interval.map(|end| end.clamp(least, greatest)));

@@ -197,7 +197,7 @@ pub fn timing_table(runs: &[RecordedRun]) -> Table {
     table
 }
 
-/// Goes through a run again with the watch that its trainer had.
+/// Applies the trainer's health checks to a run's records.
 pub fn health_notes(run: &RecordedRun) -> HealthNotes {
     let mut health = Health::new(thresholds(&run.config));
     let mut notes = Vec::new();

@@ -15,7 +15,7 @@ pub(super) struct Columns {
     pub(super) text: Vec<TextColumn>,
     /// Read when a row is fetched.
     pub(super) pictures: Option<PictureColumn>,
-    /// The names of the others, but for names of rows.
+    /// The names of the other columns, except those that identify rows.
     pub(super) unread: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct PictureColumn {
     pub(super) name: String,
     /// The leaf column of the pictures' bytes.
     pub(super) bytes: usize,
-    /// The leaf column of their paths, which count where there are no bytes.
+    /// The leaf column of their paths, which are used where there are no bytes.
     pub(super) path: Option<usize>,
     pub(super) is_list: bool,
 }
@@ -121,7 +121,7 @@ impl Finder<'_> {
         Ok(Some(TextColumn { name: name.to_owned(), leaf: *leaf }))
     }
 
-    /// A column of pictures; none where it holds their paths alone, or is not there.
+    /// A column of pictures; `None` if it holds their paths alone, or does not exist.
     fn pictures(&self, name: &str) -> Result<Option<PictureColumn>, DataError> {
         let leaves = self.leaves(name);
         let is_group = leaves.len() > 1;

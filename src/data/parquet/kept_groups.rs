@@ -16,7 +16,7 @@ const MAX_KEPT_BYTES: usize = 64 << 20;
 type Key = (Arc<Path>, usize);
 type Rows = Arc<Vec<Vec<StoredPicture>>>;
 
-/// At most [`MAX_KEPT_BYTES`] of pictures, the longest unused first to go.
+/// At most [`MAX_KEPT_BYTES`] of pictures; the least recently used group is dropped first.
 #[derive(Default)]
 pub(in crate::data) struct KeptGroups {
     groups: Mutex<VecDeque<Group>>,
@@ -29,7 +29,7 @@ struct Group {
 }
 
 impl KeptGroups {
-    /// The rows of a group of `n_bytes`, from memory if they are there. Nobody waits for another's reading.
+    /// The rows of a group of `n_bytes`, from memory if they are there. The lock is not held while a group is read.
     ///
     /// # Errors
     /// Those of `read`.

@@ -2,8 +2,8 @@
 //!
 //! The footer and the text columns are read when a shard is opened, so that answers can be checked; a row's
 //! pictures when the row is fetched, through a file handle of its own. Read with the column readers of the
-//! `parquet` crate: Arrow's arrays would triple what it costs to build, and their many types (`large_string`,
-//! dictionaries, views) are one in the file.
+//! `parquet` crate: Arrow's arrays would triple its build time, and the many types that they distinguish
+//! (`large_string`, dictionaries, views) are one type in the file.
 //!
 //! Not here: which files make up a split (`shards`); what the fields mean (`listed`).
 
@@ -73,7 +73,7 @@ impl Shard {
         self.columns.pictures.is_some()
     }
 
-    /// The text of every row; a row with text that is none is an error of its own.
+    /// The text of every row; a row whose text is not UTF-8 is an error of its own.
     ///
     /// # Errors
     /// The file cannot be read.

@@ -13,10 +13,10 @@ use parquet::schema::types::ColumnDescriptor;
 use serde_json::{Number, Value};
 use std::str::Utf8Error;
 
-/// A value as JSON would hold it, or text that is none.
+/// A value as JSON would hold it, or bytes that are not UTF-8.
 pub(super) type TextValue = Result<Value, Utf8Error>;
 
-/// The next `n_rows` rows: one slot where the column is no list, one for each element where it is one.
+/// The next `n_rows` rows: one slot for each element of a list column, one for any other.
 pub(super) fn slots<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     column: &ColumnDescriptor,
@@ -33,7 +33,7 @@ pub(super) fn slots<T: DataType>(
         }
         let definition = definitions.get(slot).copied().unwrap_or(column.max_def_level());
         let value = if definition == column.max_def_level() { values.next() } else { None };
-        // Below that level it is the list that is empty or null.
+        // At a lower level the list itself is empty or null.
         if definition >= column.repeated_ancestor_def_level()
             && let Some(row) = rows.last_mut()
         {

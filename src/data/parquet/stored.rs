@@ -86,7 +86,7 @@ impl Shard {
         sizes.map(|size| usize::try_from(size).unwrap_or(usize::MAX)).fold(0, usize::saturating_add)
     }
 
-    /// Whether the page index can lead to a part of the row group.
+    /// Whether the page index cuts the row group into several pages.
     fn is_cut(&self, column: &PictureColumn, group_idx: usize) -> bool {
         let pages = self.metadata.page_index_for_row_group(group_idx);
         pages.page_locations(column.bytes).is_some_and(|pages| pages.len() > 1)

@@ -1,4 +1,4 @@
-//! Parquet files written here: how much is held while rows are fetched, and what is said of files that cannot be read.
+//! Parquet files written here: how much is held while rows are fetched, and messages for files that cannot be read.
 //! Not here: files that Python's `datasets` wrote (`tests/it/datasets.rs`).
 
 use super::*;
@@ -15,14 +15,14 @@ use tempfile::TempDir;
 const SCHEMA: &str = "message rows { \
     required binary problem (UTF8); required binary solution (UTF8); required binary image; }";
 
-/// How a test's file is cut.
+/// How a test's file is cut into row groups and pages.
 struct Layout {
     rows_per_group: usize,
     rows_per_page: usize,
     has_page_index: bool,
 }
 
-/// The picture of a row: its number, over and over.
+/// The picture of a row: its number, repeated.
 fn picture(row: usize, n_bytes: usize) -> Vec<u8> {
     row.to_le_bytes().repeat(n_bytes / 8)
 }

@@ -1,4 +1,4 @@
-//! Columns that nothing reads: whether one of them seems to hold the pictures that a file has nowhere else.
+//! Columns that nothing reads: whether one of them seems to hold pictures in a file without a column of pictures.
 //! Not here: which columns are read (`columns`), what a picture looks like (`picture_like`).
 
 use super::columns::leaves;
@@ -39,7 +39,7 @@ impl Shard {
         Ok(())
     }
 
-    /// The first values of a column; of one with parts, an object of each part's first.
+    /// The first values of a column; of a nested one, an object with the first value of each leaf.
     fn first_values(&self, file: &Arc<File>, name: &str) -> Vec<Value> {
         let schema = self.metadata.file_metadata().schema_descr();
         let leaves = leaves(schema, name);
@@ -54,8 +54,8 @@ impl Shard {
         vec![Value::Object(leaves.iter().map(part).collect())]
     }
 
-    /// The first values of a leaf column of text; none of another, and none where they cannot be read, for nobody
-    /// needs them.
+    /// The first values of a leaf column of text; empty for other types, and for values that cannot be read, which is no
+    /// error here.
     fn first_texts(&self, file: &Arc<File>, leaf: usize) -> Vec<Value> {
         let column = self.metadata.file_metadata().schema_descr().column(leaf);
         if column.physical_type() != PhysicalType::BYTE_ARRAY {
@@ -69,7 +69,7 @@ impl Shard {
     }
 }
 
-/// What stands for bytes that are no text.
+/// A placeholder for bytes that are not text.
 fn bytes() -> Value {
     Value::Object(Fields::from_iter([("bytes".to_owned(), Value::Bool(true))]))
 }

@@ -1,4 +1,4 @@
-//! Exercises about lines that meet and lines that do not.
+//! Exercises about lines: parallels, bisectors, crossings, angles on a line.
 //! Not here: lines at circles (`circles`).
 
 use super::exercise::{Exercise, Named, Value, degrees, whole};

@@ -18,7 +18,7 @@ const LETTER: f64 = 8.0;
 const MARGIN: f64 = 13.0;
 /// A label this far from everything, canvas units, is clear; more is no better.
 const CLEAR: f64 = 2.0;
-/// Nearer than this a label is hard to read, which any other place is better than.
+/// A label nearer than this is hard to read: any other place is better.
 const CROWDED: f64 = 0.6;
 /// The radius of the arc in an angle, canvas units.
 const ARC: f64 = 9.0;
@@ -118,7 +118,7 @@ impl Label {
     }
 }
 
-/// Labels of angles first: they have the least choice.
+/// Places labels of angles first, since they have the fewest places to choose from.
 fn placed_labels(figure: &Figure) -> Vec<Label> {
     let obstacles = obstacles(figure);
     let [low, high] = figure.bounds();
@@ -173,7 +173,7 @@ fn obstacles(figure: &Figure) -> Vec<Point> {
     points
 }
 
-/// Places where the label of a quantity would be understood, with a reluctance to use each.
+/// Places where the label of a quantity would be understood, each with a penalty for using it.
 fn places_at(quantity: Quantity, text: &str) -> Vec<(Point, f64)> {
     match quantity {
         Quantity::Angle { at, from, to } => {
@@ -209,7 +209,7 @@ fn places_at(quantity: Quantity, text: &str) -> Vec<(Point, f64)> {
     }
 }
 
-/// Places around a point, rather on the side that looks away from the figure's middle.
+/// Places around a point, with a preference for the side away from the figure's middle.
 fn places_around(point: Point, middle: Point) -> Vec<(Point, f64)> {
     let inwards = (middle - point) * (1.0 / point.distance(middle).max(1.0));
     let place = |step: i32, reach: f64| {

@@ -9,8 +9,8 @@
 //! | shifted | 3 to 10 | cones, stars, rings | tiles, planks, stripes |
 //!
 //! So always giving the commonest answer earns 1/7, or 1/8 on the shifted split. Questions count
-//! everything (R1-V's sentence), a colour, a shape, a size, or a pair of them; 0 and the counts of
-//! a part come with one to four other items in the scene.
+//! everything (R1-V's sentence), a colour, a shape, a size, or a pair of them; where not everything is
+//! counted, as in every question with the answer 0, the scene has one to four other items.
 //!
 //! `scene` holds what there is and where, `question` what is asked, `render` how it looks.
 

@@ -14,7 +14,7 @@ pub(super) struct Question {
     shape: Option<Shape>,
 }
 
-/// Counts of a part of the items go up to this; larger answers count everything.
+/// The largest answer where only some items are counted; with larger answers everything is.
 const MAX_PART: usize = 5;
 
 impl Question {

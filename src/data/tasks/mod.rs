@@ -1,5 +1,5 @@
-//! Tasks: what belongs together in one place and under one name: data and what its solutions are, run files, templates,
-//! reward rule, how answers are asked for and what is measured of them.
+//! Tasks: everything about a task under one name: data and the kind of its solutions, run files, templates, reward rule,
+//! how answers are asked for, and what is measured.
 //!
 //! | task | also | training rows | test rows | shifted rows |
 //! |---|---|---|---|---|
@@ -15,7 +15,8 @@
 //! geometry, pictures as large as the checkpoint allows. `--template`, `--max-new-tokens` and `--max-pixels` choose
 //! otherwise. A change to any of it raises the task's version.
 //!
-//! One task a file: `counting`, `geometry`, `drawn`; [`resolved`] writes a task's part into a run file. Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
+//! One task a file: `counting`, `geometry`, `drawn`; [`resolved`] writes a task's settings into a run file.
+//! Not here: what a row holds (`listed`, `synth_vc`, `synth_gr`).
 
 mod counting;
 mod drawn;
@@ -31,7 +32,7 @@ use crate::hub::{Hub, Repository, RepositoryKind};
 use crate::reward::{Component, GoldKind, Rule};
 use std::path::{Path, PathBuf};
 
-/// What a name of a task stands for.
+/// A task: all that its name stands for.
 #[derive(Debug)]
 pub struct Task {
     /// The task's name.
@@ -184,7 +185,7 @@ impl Task {
     /// As [`Self::open`], through another hub than the environment's.
     ///
     /// # Errors
-    /// As [`Self::open`]; [`DataError::is_not_cached`] tells what is not at hand from what is wrong.
+    /// As [`Self::open`]; [`DataError::is_not_cached`] tells data that is merely not cached from other errors.
     pub fn open_with(
         &self,
         split: Split,
@@ -239,7 +240,7 @@ impl Published {
         self.listed(&hub.file(&repository, archive)?)
     }
 
-    /// What a path that the user gives for the test split stands for.
+    /// The rows that a path given for the test split stands for.
     fn given_test(
         &self,
         data: &Path,

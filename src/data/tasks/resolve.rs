@@ -1,4 +1,4 @@
-//! The run file with its task's part written out.
+//! The run file with its task's settings written out.
 //! Not here: the run file itself (`config`).
 
 use super::task;
@@ -7,8 +7,8 @@ use crate::data::DataError;
 use crate::data::template::DEFAULT_TEMPLATE;
 use crate::reward::Rule;
 
-/// The run file with its task's part written out: templates, rules and limits that the file leaves to the task. What
-/// comes out decides the run by itself.
+/// The run file with its task's settings written out: templates, rules and limits that the file leaves to the task. The
+/// result decides the run without looking at the task again.
 ///
 /// # Errors
 /// There is no such task.

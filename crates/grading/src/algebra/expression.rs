@@ -1,5 +1,5 @@
 //! What a mathematical answer says, as a tree: what both parsers build and both comparisons read.
-//! Not here: how text becomes a tree (`answer::parse`, `math_verify::latex`); what a tree is worth (`evaluate`,
+//! Not here: how text becomes a tree (`answer::parse`, `math_verify::latex_parser`); what a tree is worth (`evaluate`,
 //! `normal_form`).
 
 use std::fmt;

@@ -458,7 +458,7 @@ mod tests {
     fn opaque_parts_are_equal_by_form_alone() {
         let nested = || root(2).plus(root(3)).square_root();
         assert_eq!(exactly_equal(&nested().times(root(2)), &root(2).times(nested())), Some(true));
-        // The square root of 3 + 2√2 is 1 + √2, which forms do not show.
+        // The square root of 3 + 2√2 is 1 + √2, but their forms differ.
         let denested = Expression::integer(1).plus(root(2));
         let sum = Expression::integer(3).plus(Expression::integer(2).times(root(2)));
         assert_eq!(exactly_equal(&sum.square_root(), &denested), None);

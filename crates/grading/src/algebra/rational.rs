@@ -58,17 +58,17 @@ impl Rational {
         Self::new(numerator, 10i128.checked_pow(fraction.len() as u32)?)
     }
 
-    /// The number above the line.
+    /// The numerator.
     pub fn numerator(self) -> i128 {
         self.numerator
     }
 
-    /// The number below the line, at least 1.
+    /// The denominator, at least 1.
     pub fn denominator(self) -> i128 {
         self.denominator
     }
 
-    /// Whether nothing stands below the line.
+    /// Whether the denominator is 1.
     pub fn is_integer(self) -> bool {
         self.denominator == 1
     }

@@ -77,7 +77,7 @@ impl Parser<'_> {
             .and_then(|number| i8::try_from(number.numerator()).ok())
             .filter(|n| (1..=4).contains(n));
         let Some(exponent) = exponent else {
-            // Leave nothing half read: the caller sees that tokens remain.
+            // Step back, so that the caller sees that tokens remain.
             self.position -=
                 usize::from(has_caret) + usize::from(is_braced) + usize::from(is_negative);
             return None;

@@ -5,7 +5,7 @@ use super::formula::Parser;
 use super::lexer::{Bracket, Kind, Sign};
 use crate::algebra::{Constant, Expression, Function};
 
-/// Letters that stand together are multiplied, up to this many; longer words are none.
+/// Letters that stand together are multiplied, up to this many; longer words are not formulas.
 const MAX_LETTERS: usize = 3;
 
 impl Parser<'_> {

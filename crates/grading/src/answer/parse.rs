@@ -43,7 +43,7 @@ fn is_separator(token: &Token) -> bool {
     }
 }
 
-/// The parts between tokens outside all brackets; none if brackets do not close.
+/// The stretches between separating tokens outside all brackets; none if brackets do not close.
 fn split(tokens: &[Token], separates: impl Fn(&Token) -> bool) -> Option<Vec<&[Token]>> {
     let mut parts = Vec::new();
     let mut depth = 0usize;

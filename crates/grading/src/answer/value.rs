@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::Comparison;
 use crate::algebra::{Decimal, Expression, NormalForm, Rational, evaluate, exactly_equal};
 
-/// The fewest significant digits of a decimal that may stand for an irrational number or an endless fraction.
+/// The fewest significant digits of a decimal that may stand for an irrational number or a fraction without finite decimal.
 pub const MIN_ROUNDED_DIGITS: i32 = 3;
 
 /// The fewest significant digits in which two decimals of different length must agree.
