@@ -1,6 +1,6 @@
 //! Each operation's kernel beside its plain composition, forward and backward, on shapes of Qwen2-VL.
 //!
-//! `cargo bench --bench ops` prints times; compare the two of a group in one run, machines differ.
+//! `cargo bench --bench ops` prints times; compare the two of a group within one run, since machines differ.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run should say so and stop")]
 
 use candle_core::{Device, Result, Tensor, Var};

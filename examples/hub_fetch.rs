@@ -4,7 +4,7 @@
 //!     cargo run --example hub_fetch -- dataset org/name README.md ...
 //!     cargo run --example hub_fetch -- split org/name train
 //!
-//! The environment decides on cache, hub, token and offline work, as for `othink` itself.
+//! The environment decides on cache, hub, token and whether anything is fetched, as for `othink` itself.
 //! `scripts/reference/check_hub_cache.py` compares what this leaves behind with Python's client.
 //! Not here: anything that `othink` needs.
 

@@ -8,7 +8,7 @@
 # benches/results by default. Run from a checkout: the golden files are read from tests/golden.
 #
 # Not run on the GPU: that rollouts are the same bits whatever else is in the batch. cuBLAS chooses its kernels by
-# shape, so there it holds on the CPU alone.
+# shape, so that holds on the CPU alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Plants one mistake after the other into the arithmetic of a run and says which of them no test notices.
+# Changes files in every way that cargo-mutants knows, one change at a time, and lists the changes that no test catches.
 #
 #     scripts/mutants.sh OUT FILE...     OUT: the folder for the lists; FILE: such as src/grpo/kl.rs
 #
-# Needs cargo-mutants (`cargo install cargo-mutants`). A clone beside OUT is changed in place, so that only this crate is
-# built for each mistake, without optimisation: the kernels keep theirs. A mistake that the library's own tests miss is to be
-# tried once more with the whole suite, by hand: `cargo test` after `git apply OUT/mutants.out/diff/...`.
+# Needs cargo-mutants (`cargo install cargo-mutants`). A clone in OUT is changed in place, so that only this crate is
+# built for each mutant, without optimisation (the kernels keep theirs). Only the library's own tests are run; try a mutant
+# that they miss with the whole suite, by hand: `cargo test` after `git apply OUT/mutants.out/diff/...`.
 set -euo pipefail
 out=$1
 shift

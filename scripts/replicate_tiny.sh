@@ -19,11 +19,11 @@ mkdir -p "$out" "$figures"
 cargo build --release --locked --bin othink
 othink=target/release/othink
 start=$(date +%s)
-# An interrupted sitting counts too.
+# The time of interrupted attempts counts too.
 note_time() { echo "$(($(date +%s) - start))" >>"$out/wall_s"; }
 trap note_time EXIT
 
-# Each run measures itself as it goes, for the curves; the tests at its end are asked for separately, of all 500 questions.
+# Each run measures itself during training, for the curves; the test at its end is a separate evaluation of all 500 questions.
 common="--runs $out/runs --seeds $seeds --json
   --set eval.before_training=true --set eval.after_training=true --set eval.limit=100 --set train.eval_every=25"
 

@@ -59,9 +59,9 @@ pub(super) fn write(folder: &Path) -> Outcome<()> {
     Ok(list.flush()?)
 }
 
-/// What a lesson teaches. In every other round it is the asked-for form, thinking and tags; in the rest a plain
-/// sentence, as a chat model answers that was never asked for more. So the model can do both and is settled on
-/// neither, and which of them pays is for reinforcement learning to find out.
+/// The completion that a lesson teaches. In every other round it has the asked-for form, thinking and tags; in the rest
+/// it is a plain sentence, as a chat model would answer. So the model can do both, prefers neither, and learns by
+/// reinforcement which of them is rewarded.
 fn completion(lesson_idx: usize, sample: &Sample) -> Option<String> {
     let per_round: usize = ROUND.iter().map(|(_, n_rows)| n_rows).sum();
     if (lesson_idx / per_round).is_multiple_of(2) {

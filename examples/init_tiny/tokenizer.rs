@@ -17,7 +17,7 @@ use tokenizers::{AddedToken, TokenizerImpl};
 
 use super::Outcome;
 
-/// A tokenizer whose parts are known.
+/// A tokenizer with the type of each of its stages.
 pub(super) type Tokenizer = TokenizerImpl<BPE, NFC, Sequence, ByteLevel, ByteLevel>;
 
 /// In the order of Qwen2-VL's ids.
@@ -38,7 +38,7 @@ const SPECIAL_TOKENS: [&str; 14] = [
     "<|video_pad|>",
 ];
 
-/// Where Qwen2's tokenizer cuts a text before merging: every digit stands alone.
+/// How Qwen2's tokenizer splits a text before merging: every digit stands alone.
 const WORDS: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -88,7 +88,7 @@ pub(super) fn train(texts: &[String]) -> Outcome<Tokenizer> {
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect::<HashSet<char>>())
         .show_progress(false)
         .build();
-    // As often as a chat has them: twice as many texts as chats.
+    // One chat for every two texts, a question and an answer.
     let chats = CHAT_WORDS.iter().cycle().take(CHAT_WORDS.len() * texts.len() / 2);
     tokenizer.train(&mut trainer, texts.iter().map(String::as_str).chain(chats.copied()))?;
     let special = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true).normalized(false));

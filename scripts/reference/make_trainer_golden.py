@@ -312,7 +312,7 @@ def run_sft(config, total, rows, prompts, tokenizer, on_checkpoint):
 
 # ------------------------------------------------------------------------------------------------ everything
 def check_coverage(run, lines, clip_norm):
-    """A golden run in which nothing happens would prove nothing."""
+    """Checks that what the run is to test occurs in it: clipped ratios, a KL term, equal rewards, clipped gradients."""
     def seen(key):
         return {line[key] > 0 for line in lines}
     if "kl" in lines[0]:

@@ -111,8 +111,8 @@ Options:
                               checkpoint's]
       --rule <RULE>           The rule that decides accuracy: answer-tag, r1v-reward, r1v-superclevr
                               or r1v-geoqa [default: the task's]
-      --components <NAMES>    Reward components whose means are reported beside accuracy, parted by
-                              commas [default: the task's]
+      --components <NAMES>    Reward components whose means are reported beside accuracy, separated
+                              by commas [default: the task's]
       --allow-unparsable      Count solutions that answer-tag cannot read, rather than stop at the
                               first
       --max-new-tokens <N>    Cut an answer off at that many tokens [default: the task's]

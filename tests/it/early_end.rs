@@ -1,4 +1,4 @@
-//! Runs that end before their time: a bad row in mid-run, Ctrl-C during an evaluation.
+//! Runs that end early: a bad row in mid-run, Ctrl-C during an evaluation.
 //! Not here: kills and Ctrl-C during an update (`train`).
 
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::train::{assert_same_run, config, lines, succeed, train};
 
-/// Enough rows that the plan of a run does not look at every one, and the picture of the fourth.
+/// So many rows that the plan of a run does not look at every one, and the picture of the fourth.
 fn rows(folder: &Path) -> [PathBuf; 2] {
     let picture = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8, y as u8, 7]));
     let mut rows = String::new();

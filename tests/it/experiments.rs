@@ -116,7 +116,7 @@ fn killed_cross_evaluation_goes_on_and_a_repeated_one_computes_nothing() {
         runs.any(|checkpoint| checkpoint.is_dir())
     };
     killed(path, &[&cross[..], &["cut"]].concat(), has_begun);
-    // The same but for where the answers lie.
+    // The same except for the path of the answers.
     let found = |output: Output| {
         String::from_utf8(output.stdout).unwrap().replace("cut/answers/", "whole/answers/")
     };
@@ -169,7 +169,7 @@ fn a_finished_run_whose_checkpoint_is_damaged_is_trained_on_and_comes_out_the_sa
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(weights(update), bytes).unwrap();
     };
-    // Three are kept: one is damaged, then all; `finished` itself was cut at last.
+    // Three checkpoints are kept: the last one is damaged, then all of them; at the end `finished` itself is emptied.
     for (damaged, said) in [(&[4][..], "using the one before it"), (&[2, 3, 4], "it starts over")] {
         damaged.iter().copied().for_each(damage);
         let output = done(path, &words);

@@ -20,7 +20,7 @@ pub(crate) struct Golden {
     pub(crate) processor: Processor,
 }
 
-/// Below the working folder, which is the package's root for a test, wherever the test was built.
+/// Relative to the working folder, which is the package's root for a test, wherever the test was built.
 pub(crate) fn folder() -> PathBuf {
     std::path::absolute("tests/golden/micro").unwrap()
 }
@@ -100,7 +100,7 @@ pub(crate) fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {
     difference / largest.max(1e-12)
 }
 
-/// f32 arithmetic in another order than torch's: what parity is held to.
+/// The tolerance of all comparisons: f32 arithmetic in another order than torch's.
 pub(crate) const TOLERANCE: f64 = 1e-4;
 
 pub(crate) fn assert_parity(ours: &Tensor, theirs: &Tensor, what: &str) {

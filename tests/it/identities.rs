@@ -1,4 +1,4 @@
-//! The same thing is computed once, and another thing is never taken for it: data, models and runs count by what they hold.
+//! Data, models and runs are identified by their contents: equal ones are computed once, different ones never confused.
 //! Not here: fingerprints of every kind (`experiment::fingerprint`), interruption and repetition (`experiments`).
 
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn wrong() -> Vec<String> {
     vec!["1000".to_owned(); N_ROWS]
 }
 
-/// What the built-in model says to the questions of `folder`.
+/// The built-in model's answers to the questions of `folder`.
 fn said(folder: &Path) -> Vec<String> {
     let eval = ["eval", "--task", "synth-vc", "--data", "test.jsonl", "--out", "said.jsonl"];
     done(folder, &eval);
@@ -76,7 +76,7 @@ fn questions_of_the_same_name_and_number_are_told_apart() {
     assert_eq!(refused.status.code(), Some(2), "the same names are not the same questions");
 }
 
-/// A file, what becomes of it, and the word for it in the message.
+/// A file, how it is edited, and the word for it in the message.
 type Edit = (&'static str, fn(Vec<u8>) -> Vec<u8>, &'static str);
 
 const EDITS: [Edit; 8] = [
@@ -146,7 +146,7 @@ fn an_interrupted_evaluation_goes_on_over_the_same_contents_alone() {
     ] {
         is_refused(&[&cut[..], &[flag, value]].concat(), key);
     }
-    // Rows that are not asked change nothing; the data and the model as they were go on.
+    // Rows beyond the limit change nothing; with data and model as they were, the evaluation is continued.
     done(root, &cut);
     let read = |name: &str| std::fs::read(root.join(name)).unwrap();
     assert!(read("cut.jsonl") == read("whole.jsonl"));

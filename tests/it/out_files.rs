@@ -1,5 +1,5 @@
-//! What becomes of links, pipes and devices that a command is asked to write to.
-//! Not here: the rules for one file (`out_file`), an evaluation that goes on (`experiments`).
+//! Commands that write to links, pipes and devices.
+//! Not here: the rules for one file (`out_file`), an evaluation that is continued (`experiments`).
 
 use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::path::Path;
@@ -52,7 +52,7 @@ fn links_pipes_and_devices_outlive_every_command_that_writes_to_them() {
     std::fs::create_dir(root.join("far")).unwrap();
     for words in COMMANDS {
         let name = words[0];
-        // The ending is what a plot is drawn by.
+        // A plot's format is chosen by the extension.
         let [file, link, pipe] = ["file", "link", "pipe"].map(|kind| format!("{name}-{kind}.svg"));
         symlink(Path::new("far").join(&file), root.join(&link)).unwrap();
         othink(root, &[words, &[link.as_str()]].concat());
@@ -94,7 +94,7 @@ fn an_interrupted_evaluation_is_continued_through_a_link_and_kept_beside_its_fil
     assert_eq!(std::fs::read_to_string(root.join("far/answers.jsonl")).unwrap(), whole);
 }
 
-/// The answers go first, the table after them, as a pipe would have them.
+/// The answers come first, the table after them, as through a pipe.
 #[cfg(target_os = "linux")]
 #[test]
 fn standard_output_takes_the_answers_and_the_table_in_turn() {

@@ -1,4 +1,4 @@
-//! The model against transformers: hidden states, logits, greedy generations.
+//! The model against transformers: hidden states, logits, greedy completions.
 //! Not here: gradients and optimiser steps (`training_parity`), the processor (its own unit tests).
 
 use std::borrow::Cow;
@@ -101,8 +101,8 @@ fn prompts_packed_together_equal_transformers_padded_batches() {
     }
 }
 
-/// Streams of fewer than 64 rows among them: the reference and the old policy are scored without a tape, and before the
-/// first step their ratio and KL term must be exactly one and zero.
+/// Streams of fewer than 64 rows are among them. The reference and the old policy are scored without a tape, and before
+/// the first step the ratio must be exactly one and the KL term exactly zero.
 #[test]
 fn scores_have_the_same_bits_with_and_without_a_tape() {
     let golden = Golden::open();
@@ -148,7 +148,7 @@ fn greedy_generations_equal_transformers() {
     let cases = golden.index["cases"].as_object().unwrap();
     let prompts: Vec<Prompt> = cases.keys().map(|name| golden.prompt(name)).collect();
     let prompts: Vec<&Prompt> = prompts.iter().collect();
-    // Fewer places than prompts: finished ones leave, waiting ones enter.
+    // Fewer slots than prompts: a waiting prompt takes the slot of a finished completion.
     for max_batch in [1, 3, 8] {
         let completions = greedy(&golden, &prompts, max_batch);
         for ((name, case), completion) in cases.iter().zip(&completions) {

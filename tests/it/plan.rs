@@ -1,5 +1,5 @@
 //! The plan of `train --dry-run` against what runs really hold.
-//! Not here: the parts of the plan (unit tests of `train::plan`).
+//! Not here: the terms of the plan (unit tests of `train::plan`).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 fn othink(folder: &Path, words: &[&str]) -> Vec<u8> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
-    // What a developer has in the hub's cache would be looked at.
+    // Otherwise the plan would look into the developer's own hub cache.
     command.args(words).current_dir(folder).env("HF_HOME", "no-such-cache");
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -22,7 +22,7 @@ fn othink(folder: &Path, words: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// Two updates whose completions are all as long as the plan takes them to be.
+/// Two updates whose completions are all as long as the plan assumes.
 const RUN: [&str; 12] = [
     "--set",
     "train.updates=2",
@@ -38,7 +38,7 @@ const RUN: [&str; 12] = [
     "eval.after_training=false",
 ];
 
-/// Peak bytes that the plan promises, and those that the run had.
+/// Peak bytes of the plan, and of the run.
 fn planned_and_measured(folder: &Path, words: &[&str]) -> (f64, f64) {
     let words = [&["train"][..], words, &RUN].concat();
     let plan = othink(folder, &[&words[..], &["--dry-run", "--json"]].concat());
@@ -124,7 +124,7 @@ fn published_run_files_are_planned_without_weights_data_or_network() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
 }
 
-/// Each says so on the line that begins with `# Memory: `.
+/// Each run file states its memory on the line that begins with `# Memory: `.
 #[test]
 fn published_run_files_say_what_their_plan_says() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/configs");

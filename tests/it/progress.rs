@@ -1,4 +1,4 @@
-//! What a run and an evaluation say of themselves while they go on without a terminal.
+//! Progress of a run and of an evaluation without a terminal.
 //! Not here: how lines are made and when they come (`othink::progress`).
 
 use std::io::Write;
@@ -29,7 +29,7 @@ impl Write for Written {
 }
 
 impl Written {
-    /// A display that says what is being done a thousand times a second rather than every half minute.
+    /// A display that shows the current stage a thousand times a second rather than every half minute.
     fn display(&self) -> ProgressDisplay {
         ProgressDisplay::lines(self.clone(), Duration::from_millis(1))
     }

@@ -1,5 +1,5 @@
 //! An update shared by two ranks is the update of one: counts, sums and gradients go through `Ranks`.
-//! Not here: the update itself (`training_parity`); a transport between processes, which there is none of yet.
+//! Not here: the update itself (`training_parity`); a transport between processes (there is none yet).
 
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -15,7 +15,7 @@ use othink::train::step::{Optimizer, OptimizerSettings, StepReport, Stepped};
 use crate::golden::{Golden, model, relative_difference};
 use crate::training_parity::{Batch, OBJECTIVE, SCORING};
 
-/// One of two threads that add up what they have.
+/// One of two threads whose values are summed.
 #[derive(Clone)]
 struct Pair {
     is_first: bool,
@@ -82,7 +82,7 @@ impl Ranks for Pair {
     }
 }
 
-/// One update over some of the recorded batch's groups, and what it left of the parameters.
+/// One update over some of the recorded batch's groups, and the parameters after it.
 struct Updated {
     sums: ObjectiveSums,
     report: StepReport,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::train::{assert_same_run_but, config, lines, succeed, train};
 
-/// With this, sampling would give other completions than the recorded ones; training knows nothing of it.
+/// With this, sampling would give other completions than the recorded ones; training does not use it.
 const OTHERWISE: [&str; 2] = ["--set", "rollout.top_k=2"];
 
-/// Nobody drew the tokens of a replayed run.
+/// A replayed run does not sample, and so has no values for these.
 const MISMATCH: [&str; 2] = ["logp_mismatch_max", "logp_mismatch_mean"];
 
 fn replay(path: &Path) -> String {
@@ -50,7 +50,7 @@ fn a_run_on_its_own_completions_is_the_same_to_the_bit_and_resumes() {
     succeed(train(&config, &second, &resumed));
     assert_same_run_but(&MISMATCH, &first, &second);
 
-    // The file is part of what the run is.
+    // The file belongs to the run's identity.
     let output = train(&config, &second, &["--resume"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).unwrap();

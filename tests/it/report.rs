@@ -1,5 +1,5 @@
 //! `othink report` on folders as runs leave them: finished, killed, damaged, missing.
-//! Not here: what stands on the page and in the charts (`report`).
+//! Not here: the contents of the page and of the charts (`report`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -29,7 +29,7 @@ fn report(folder: &Path, words: &[&str]) -> Output {
     command.arg("report").args(words).current_dir(folder).output().unwrap()
 }
 
-/// Runs a command that must be refused; what it says.
+/// Runs a command that must be refused; returns its message.
 fn refused(folder: &Path, words: &[&str]) -> String {
     let output = report(folder, words);
     assert_eq!(output.status.code(), Some(2), "{words:?}");

@@ -29,13 +29,13 @@ fn settings(golden: &Golden, max_batch: usize) -> GenerationSettings {
     }
 }
 
-/// `n` completions of a prompt, whose random streams are named after its place.
+/// A request for `n` completions of a prompt; their random streams are named after the prompt's index.
 fn request(prompt: &Prompt, place: u32, n: u32) -> Request<'_> {
     let stream = |i| Stream::new(7, Purpose::Rollout, 3, place, i);
     Request { prompt: Cow::Borrowed(prompt), streams: (0..n).map(stream).collect() }
 }
 
-/// A group for each question: a prompt and its place.
+/// A group for each question: a prompt and its index.
 fn sampled(
     golden: &Golden,
     questions: &[(&Prompt, u32)],
@@ -74,7 +74,7 @@ fn completions_of_a_prompt_are_the_same_bits_whatever_else_is_in_the_batch() {
     assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
 }
 
-/// The CPU's kernels compute up to 64 rows of a decoding step each by itself.
+/// The CPU's kernels compute up to 64 rows of a decoding step at a time, each independently of the others.
 #[test]
 fn completions_are_the_same_bits_where_more_decode_at_a_time_than_a_kernel_takes() {
     let golden = Golden::open();
@@ -94,7 +94,7 @@ fn completions_are_the_same_bits_where_more_decode_at_a_time_than_a_kernel_takes
     assert!(few == many, "bits differ");
 }
 
-/// The plain path multiplies all rows at a time; what comes out of it differs by rounding, and so is not compared.
+/// The plain path multiplies all rows at once; completions may differ by rounding, and so are not compared.
 #[test]
 fn the_plain_path_decodes_as_many_rows_at_a_time_as_it_is_told_to() {
     let golden = Golden::open();
@@ -145,7 +145,7 @@ fn tokens_are_drawn_from_the_models_logits_by_the_numbers_named_after_them() {
     }
 }
 
-/// Rewards are equal and there is no KL term, so that the policy stays where it was and both batches can be drawn again.
+/// Rewards are equal and there is no KL term, so that the policy does not change and both batches can be drawn again.
 const UNMOVED: &str = r#"
 method = "grpo-d"
 [model]

@@ -1,4 +1,4 @@
-//! Commands that are asked to end: by Ctrl-C, and by the signals of schedulers, containers and closing terminals.
+//! Commands that receive Ctrl-C, or the signals of schedulers, containers and closing terminals.
 //! Not here: being killed (`train`, `experiments`).
 
 use std::path::Path;
@@ -15,7 +15,7 @@ fn othink(folder: &Path, signals: &str, words: &[&str]) -> Child {
 const HEARD: &str = "--default-signal=HUP";
 const IGNORED: &str = "--ignore-signal=HUP";
 
-/// A run that would go on for minutes and saves at no update of its own accord.
+/// A run that would go on for minutes and reaches no checkpoint before its end.
 fn long_run(folder: &Path, signals: &str, out: &str) -> Child {
     let model = format!("model.path='{}'", crate::golden::folder().join("policy").display());
     let mut words = vec!["train", "--config", "quickstart.toml", "--out", out, "--set", &model];

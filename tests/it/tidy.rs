@@ -172,7 +172,7 @@ fn no_file_is_named_after_nothing() {
 
 #[test]
 fn nothing_is_left_to_be_done_later() {
-    // In two parts, so that this file does not accuse itself.
+    // Each in two pieces, so that this file does not contain them.
     let words =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
     assert_none("finish it or leave it out", &lines_with(&rust_files(), &words));

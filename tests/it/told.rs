@@ -1,4 +1,4 @@
-//! What a run says about itself: keys and rows that change nothing, numbers that are none, a reward that fails.
+//! Warnings and errors of a run: keys without effect, fields that nothing reads, NaN and infinity, a reward that fails.
 //! Not here: mistakes that keep it from starting (`wrong_input`, `cli`).
 
 use std::process::Command;
@@ -78,8 +78,8 @@ fn a_gradient_that_is_not_finite_is_named_with_what_it_holds() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
     }
-    // Logits, and with them the loss, are large but finite; image tokens are so small that the slope of their norm,
-    // on the way back, makes more of that than f32 can hold.
+    // Logits, and with them the loss, are large but finite; image tokens are so small that the gradient through their
+    // norm exceeds what f32 can hold.
     let weights = model.join("model.safetensors");
     let mut tensors = candle_core::safetensors::load(&weights, &Device::Cpu).unwrap();
     for (name, factor) in [

@@ -20,8 +20,8 @@ const TIMED: [&str; 7] = [
     "peak_bytes",
 ];
 
-/// A short run on the micro checkpoint. Random weights answer nothing; what they can learn is to come to an end, for a
-/// completion that is cut off costs 1.
+/// A short run on the micro checkpoint. Random weights answer no question; they can learn to stop, since a truncated
+/// completion costs 1.
 pub(crate) fn config(folder: &Path, method: &str) -> PathBuf {
     let model = crate::golden::folder().join("policy").display().to_string();
     let text = format!(
@@ -120,7 +120,7 @@ fn a_run_that_is_killed_again_and_again_equals_one_that_never_stopped() {
         let killed = folder.path().join(format!("{method}-killed"));
         succeed(train(&config, &whole, &more));
         let resume = [&more[..], &["--resume"]].concat();
-        // Before the first checkpoint, and twice between later ones, each time at what comes after an update.
+        // Before the first checkpoint, and twice between later ones, each time at an arbitrary point after an update.
         kill_beyond(0, train(&config, &killed, &more), &killed);
         kill_beyond(6, train(&config, &killed, &resume), &killed);
         kill_beyond(13, train(&config, &killed, &resume), &killed);
@@ -272,7 +272,7 @@ fn a_bf16_run_moves_and_resumes_like_one_that_never_stopped() {
     assert_same_run(&whole, &halved);
 }
 
-/// Micro-batches move the last bits of a sum; which completions decode beside each other moves them in bf16 alone.
+/// Micro-batches change the last bits of a sum; which completions decode beside each other changes them in bf16 alone.
 #[test]
 fn a_run_is_resumed_with_what_moves_its_last_bits_under_a_warning_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
@@ -377,7 +377,7 @@ fn the_answer_alone_is_taught_unless_the_prompt_is_asked_for_too() {
         succeed(command);
         lines(&out.join("metrics.jsonl"))[0]["loss"].as_f64().unwrap()
     };
-    // The built-in model has learned answers and no prompt: it is surprised by every word of one.
+    // The built-in model was trained on answers alone, so that a prompt's tokens have a high loss.
     let (answer, with_prompt) = (loss("false"), loss("true"));
     assert!(answer < 1.0 && with_prompt > 3.0, "{answer} {with_prompt}");
 }

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::golden::{TOLERANCE, assert_parity};
 
-/// Figures that arithmetic in f32 decides, with what is lost of them near zero; all others are exact.
+/// Figures that are computed in f32, with the absolute tolerance of each; all others must agree to 1e-9.
 const ROUNDED: [(&str, f64); 4] =
     [("loss", 2e-6), ("kl", 1e-7), ("entropy", 0.0), ("grad_norm", 0.0)];
 
-/// What is left of the tolerance for a distance: weights move by a thousandth of their size.
+/// The relative tolerance of a distance: weights move by a thousandth of their size, and rounding is relative to the size.
 const DISTANCE_TOLERANCE: f64 = 1e-3;
 
 fn folder() -> PathBuf {
@@ -31,7 +31,7 @@ fn load(path: &Path) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
 }
 
-/// Trains as the recorded run did; the run's folder.
+/// Trains as the recorded run did, into `out`.
 fn train(recorded: &Value, out: &Path) {
     let config = folder().join(recorded["file"].as_str().unwrap());
     let updates = format!("train.updates={}", recorded["updates"]);

@@ -47,7 +47,7 @@ impl Folder {
         files
     }
 
-    /// Runs a command line that must be refused with code 2, this message and no trace.
+    /// Runs a command line that must be refused with code 2 and this message, and must write nothing.
     fn refuses(&self, line: &str, message: impl IntoData) {
         let before = self.contents();
         Command::new(cargo_bin!("othink"))
