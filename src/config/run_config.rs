@@ -71,8 +71,8 @@ impl Method {
 }
 
 impl RunConfig {
-    /// Finds a run file from the working folder (see [`ConfigFile::find`]), lays the overrides
-    /// (`section.key=value`) over it and validates the outcome.
+    /// Finds a run file from the working folder (see [`ConfigFile::find`]), applies the overrides
+    /// (`section.key=value`) to it and validates the result.
     ///
     /// # Errors
     /// The file is not found, not readable or not TOML; a key is unknown; a value has the wrong

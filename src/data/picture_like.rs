@@ -1,5 +1,5 @@
 //! Whether a field that nothing reads holds a row's pictures: without this check a run would silently train without them.
-//! Not here: the fields that are read (`listed`), what is told of the others (`remarks`).
+//! Not here: the fields that are read (`listed`), warnings about the others (`remarks`).
 
 use super::row::{Fields, Place};
 use super::{DataError, remarks::unread};

@@ -1,7 +1,7 @@
 //! The file of an evaluation's answers, written as they come and whole at the end.
 //! Not here: the answers (`answer`), asking (`ask`).
 //!
-//! While an evaluation goes on its answers stand in `FILE.partial`, whose first line says which evaluation it is. An
+//! During an evaluation its answers are in `FILE.partial`, whose first line says which evaluation it is. An
 //! interrupted evaluation is continued from there by the same command. At the end the answers are put in the data's
 //! order, the file appears under its own name by a rename, and the partial one is removed. A device or a pipe gets the
 //! answers at the end; until then none are kept.

@@ -83,7 +83,7 @@ pub struct CrossSettings {
     pub contenders: Vec<Contender>,
     /// Seeds of every run.
     pub seeds: Vec<u64>,
-    /// `section.key=value`, laid over every run file.
+    /// `section.key=value`, overrides of every run file.
     pub overrides: Vec<String>,
     /// Data given for tasks, by the task's name.
     pub data: BTreeMap<String, PathBuf>,
@@ -203,7 +203,7 @@ fn compare(
 }
 
 impl CrossSettings {
-    /// The run file of a method on a task, with overrides and seed laid over it.
+    /// The run file of a method on a task, with overrides and seed applied to it.
     fn config(&self, train: &str, method: Method, seed: u64) -> Result<RunConfig, ExperimentError> {
         let file = ConfigFile::find(task(train)?.run_files.of(method), Path::new(""))?;
         let mut overrides = self.overrides.clone();

@@ -43,7 +43,7 @@ pub enum Measured {
         /// Their summary.
         summary: Box<Summary>,
     },
-    /// Interrupted; with a file, the answers so far are kept and the same call goes on from there.
+    /// Interrupted; with a file, the answers so far are kept and the same call continues from there.
     Interrupted,
 }
 

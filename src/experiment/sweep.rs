@@ -16,7 +16,7 @@ use crate::model::files::ModelFiles;
 pub struct SweepSettings {
     /// The run file.
     pub file: ConfigFile,
-    /// `section.key=value`, laid over the run file in every run.
+    /// `section.key=value`, overrides of the run file in every run.
     pub overrides: Vec<String>,
     /// The key that is varied.
     pub key: String,

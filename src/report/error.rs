@@ -51,7 +51,7 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    /// Whether other runs, or the same ones mended, would have made a report.
+    /// Whether other runs, or the same ones repaired, would have made a report.
     pub fn blames_input(&self) -> bool {
         matches!(
             self,

@@ -186,7 +186,7 @@ fn stripes(canvas: &mut Canvas, draws: &mut Draws) {
     }
 }
 
-/// Faint scratches and specks on the floor: clutter that nobody takes for an item.
+/// Faint scratches and specks on the floor: clutter that cannot be taken for an item.
 fn scratches(canvas: &mut Canvas, draws: &mut Draws) {
     let ink = Ink::BLACK.with_opacity(0.13);
     for _ in 0..draws.below(7) {

@@ -1,5 +1,5 @@
 //! LaTeX as the tokens of math-verify's grammar (`PS.g4` of `latex2sympy2_extended` 1.11): the longest match wins.
-//! Not here: what may stand beside what (`latex_parser`); mending before (`normalize`).
+//! Not here: what may stand beside what (`latex_parser`); corrections made before (`normalize`).
 
 use super::latex_spellings::{ACCENTS, FUNCTIONS, GREEK, RESERVED, SIGNS, SKIPPED, SYMBOLS};
 

@@ -1,5 +1,5 @@
 //! LaTeX as a value, by the grammar math-verify uses (`PS.g4` of `latex2sympy2_extended` 1.11) and its conversion.
-//! Not here: formulas (`latex_formula`); tokens (`latex_lexer`); mending before (`normalize`).
+//! Not here: formulas (`latex_formula`); tokens (`latex_lexer`); corrections made before (`normalize`).
 //!
 //! Left out, so that they do not parse: matrices, integrals, sums, limits, norms, set operations.
 //! Surprises, kept: two integers side by side are added like a mixed number (`3 4` is 7, `2(3)` is 5), a colon divides,

@@ -1,9 +1,9 @@
-//! What models write instead of LaTeX, mended as math-verify mends it.
+//! What models write instead of LaTeX, corrected as math-verify corrects it.
 //! Not here: the other steps of normalization (`normalize`).
 
 use crate::format::is_python_whitespace;
 
-/// Mends what models write instead of LaTeX: `^(2)`, `sqrt(3)`, `\frac12`, `\sqrt3`, `3/4`.
+/// Corrects what models write instead of LaTeX: `^(2)`, `sqrt(3)`, `\frac12`, `\sqrt3`, `3/4`.
 pub(super) fn mended(text: &str) -> String {
     let text = parentheses_as_braces(text, "^", "^{");
     // Of `\sqrt(3)` this leaves `\\sqrt{3}`, which the parser refuses: the backslash is not part of the pattern.

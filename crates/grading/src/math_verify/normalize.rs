@@ -1,4 +1,4 @@
-//! What math-verify does to LaTeX before it parses it: commands made uniform, units dropped, malformed fractions mended.
+//! What math-verify does to LaTeX before it parses it: commands made uniform, units dropped, malformed fractions corrected.
 //! Not here: boxes (`boxed`); the units (`unit_words`); what is malformed (`malformed`); the grammar (`latex_parser`).
 //!
 //! After `math_normalization.py` of `latex2sympy2_extended` 1.11 (its regular expressions written out), in its order. Left
