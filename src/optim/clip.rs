@@ -85,10 +85,7 @@ pub fn grad_norm<'a>(grads: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> 
 
 /// The first element that is a NaN or an infinity; none where the squares alone are too large.
 fn first_non_finite(grad: &Tensor) -> Result<Option<f64>> {
-    let flat = grad.detach().flatten_all()?;
-    let n = flat.elem_count();
-    for start in (0..n).step_by(DEVICE_CHUNK) {
-        let chunk = flat.narrow(0, start, DEVICE_CHUNK.min(n - start))?;
+    for chunk in chunks(&grad.detach().flatten_all()?, DEVICE_CHUNK)? {
         let values = chunk.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         if let Some(found) = values.into_iter().find(|x| !x.is_finite()) {
             return Ok(Some(found));
@@ -105,7 +102,6 @@ fn sum_of_squares(grad: &Tensor) -> Result<Tensor> {
         let range = layout.start_offset()..layout.start_offset() + layout.shape().elem_count();
         match &*storage {
             Storage::Cpu(CpuStorage::F32(data)) => Some(sum_of_squares_cpu(&data[range])),
-            Storage::Cpu(CpuStorage::F64(data)) => Some(sum_of_squares_cpu(&data[range])),
             _ => None,
         }
     };
@@ -117,26 +113,30 @@ fn sum_of_squares(grad: &Tensor) -> Result<Tensor> {
 
 /// The plain composition, for devices and dtypes without a loop of their own; a `[n]` tensor in.
 fn sum_of_squares_device(flat: &Tensor) -> Result<Tensor> {
-    let n = flat.elem_count();
     let mut sum = Tensor::zeros((), DType::F64, flat.device())?;
-    for start in (0..n).step_by(DEVICE_CHUNK) {
-        let chunk = flat.narrow(0, start, DEVICE_CHUNK.min(n - start))?;
+    for chunk in chunks(flat, DEVICE_CHUNK)? {
         sum = (sum + chunk.to_dtype(DType::F64)?.sqr()?.sum_all()?)?;
     }
     Ok(sum)
 }
 
+/// A `[n]` tensor in pieces of `len` elements, the last of what is left.
+fn chunks(flat: &Tensor, len: usize) -> Result<Vec<Tensor>> {
+    let n = flat.elem_count();
+    (0..n).step_by(len).map(|start| flat.narrow(0, start, len.min(n - start))).collect()
+}
+
 /// Adds squares in f64: within a chunk in `LANES` running sums, then lane by lane, then chunk by chunk.
-fn sum_of_squares_cpu<T: Copy + Into<f64> + Sync>(data: &[T]) -> f64 {
+fn sum_of_squares_cpu(data: &[f32]) -> f64 {
     let chunk_sums: Vec<f64> =
         data.par_chunks(CHUNK).map(|chunk| pulp::Arch::new().dispatch(ChunkSum(chunk))).collect();
     chunk_sums.iter().sum()
 }
 
 /// The loop over one chunk, a type of its own because a closure would not be compiled for the vector width.
-struct ChunkSum<'a, T>(&'a [T]);
+struct ChunkSum<'a>(&'a [f32]);
 
-impl<T: Copy + Into<f64>> pulp::NullaryFnOnce for ChunkSum<'_, T> {
+impl pulp::NullaryFnOnce for ChunkSum<'_> {
     type Output = f64;
 
     #[inline(always)]
@@ -145,12 +145,12 @@ impl<T: Copy + Into<f64>> pulp::NullaryFnOnce for ChunkSum<'_, T> {
         let (groups, rest) = self.0.as_chunks::<LANES>();
         for group in groups {
             for lane in 0..LANES {
-                let x: f64 = group[lane].into();
+                let x = f64::from(group[lane]);
                 lanes[lane] += x * x;
             }
         }
         for (lane, &x) in lanes.iter_mut().zip(rest) {
-            let x: f64 = x.into();
+            let x = f64::from(x);
             *lane += x * x;
         }
         lanes.iter().sum()
@@ -257,6 +257,16 @@ mod tests {
             let found = norm_of(&[("a", grad.clone())]).norm;
             assert!((found / plain - 1.0).abs() < 1e-12, "{found} != {plain}");
         }
+    }
+
+    #[test]
+    fn pieces_of_a_tensor_hold_every_element_once() {
+        let pieces = |n: usize| -> Vec<Vec<f32>> {
+            let flat = Tensor::arange(0.0f32, n as f32, &Device::Cpu).unwrap();
+            chunks(&flat, 2).unwrap().iter().map(|chunk| chunk.to_vec1().unwrap()).collect()
+        };
+        assert_eq!(pieces(5), [vec![0.0, 1.0], vec![2.0, 3.0], vec![4.0]]);
+        assert_eq!(pieces(2), [[0.0, 1.0]]);
     }
 
     #[test]

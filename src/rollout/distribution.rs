@@ -181,7 +181,7 @@ fn weight(logit: f32, max: f32, temperature: f32) -> f32 {
 }
 
 /// `exp(x)` for x <= 0 without a branch or a call, so that a loop over it vectorises; within 2e-7 of the true value,
-/// relatively, and zero below -86.
+/// relatively, and zero from -86 down.
 ///
 /// `x = n ln 2 + r` with `|r| <= ln(2)/2`, a polynomial (the coefficients of Cephes' `expf`) for `exp(r)`, and n
 /// added to the exponent bits. Unlike `ops`' own, it has no fused multiply-add: it is called outside a dispatch too, and
@@ -233,6 +233,24 @@ mod tests {
     }
 
     #[test]
+    fn a_uniform_number_at_the_end_of_a_block_picks_the_next_one() {
+        let logits = vec![0.0; 2 * BLOCK];
+        let distribution = Distribution::measure(&logits, 1.0).unwrap();
+        assert_eq!(distribution.pick(&logits, 1.0, 0.5), BLOCK);
+    }
+
+    /// Rounding of the running remainder may lead past the last weight; a uniform number of 1 always does.
+    #[test]
+    fn past_the_end_the_last_token_with_any_weight_is_picked() {
+        let mut logits = vec![f32::NEG_INFINITY; 4 * BLOCK];
+        logits[3] = 0.0;
+        logits[BLOCK + 7] = 1.0;
+        logits[BLOCK + 9] = 0.5;
+        let distribution = Distribution::measure_rest(&logits, 1.0).unwrap();
+        assert_eq!(distribution.pick(&logits, 1.0, 1.0), BLOCK + 9);
+    }
+
+    #[test]
     fn exponential_is_accurate_where_it_matters() {
         for i in 0..200_000 {
             let x = -(i as f32) * 4.3e-4;
@@ -240,6 +258,8 @@ mod tests {
             assert!((found / expected - 1.0).abs() < 2e-7, "{x}: {found} {expected}");
         }
         assert_eq!(exp_of_non_positive(0.0).to_bits(), 1.0f32.to_bits());
+        assert!(exp_of_non_positive(-85.99) > 0.0);
+        assert_eq!(exp_of_non_positive(-86.0).to_bits(), 0);
         assert_eq!(exp_of_non_positive(-1e4).to_bits(), 0);
         assert_eq!(exp_of_non_positive(f32::NEG_INFINITY).to_bits(), 0);
     }

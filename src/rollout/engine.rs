@@ -334,7 +334,10 @@ mod tests {
             let (mut found, mut n_tokens) = (BTreeMap::new(), 0);
             let mut on_event = |event| {
                 match event {
-                    Event::Tokens(n) => n_tokens += n,
+                    Event::Tokens(n) => {
+                        assert!(n > 0, "no event where no token arrived");
+                        n_tokens += n;
+                    }
                     Event::Ended { request, completion, sampled } => {
                         let id = CompletionId { request, completion };
                         assert!(found.insert(id, sampled).is_none(), "{id:?} ends once");

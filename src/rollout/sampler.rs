@@ -230,9 +230,10 @@ fn keep_top_p(scores: &mut [f32], top_p: f64) {
     }
 }
 
+/// - `min_p`: 0 to 1; the most likely token always stays
 fn keep_min_p(scores: &mut [f32], min_p: f32) {
     let max = row_max(scores).max;
-    drop_where(scores, |score| score < max && exp_of_non_positive(score - max) < min_p);
+    drop_where(scores, |score| exp_of_non_positive(score - max) < min_p);
 }
 
 fn drop_where(scores: &mut [f32], is_dropped: impl Fn(f32) -> bool) {
@@ -447,6 +448,37 @@ mod tests {
             assert!(drawn.id == 1 || drawn.id == 2);
             assert!(drawn.logp.is_finite());
         }
+    }
+
+    #[test]
+    fn defaults_neither_filter_nor_look_back() {
+        let plain = Sampler::default();
+        assert!(!plain.is_filtering() && !plain.looks_back());
+        assert!(Sampler { top_k: 1, ..plain.clone() }.is_filtering());
+        assert!(Sampler { top_p: 0.99, ..plain.clone() }.is_filtering());
+        assert!(Sampler { min_p: 0.01, ..plain.clone() }.is_filtering());
+        assert!(Sampler { repetition_penalty: 1.1, ..plain }.looks_back());
+    }
+
+    #[test]
+    fn top_p_holds_for_logits_whose_exponentials_overflow() {
+        let sampler = Sampler { top_p: 0.8, ..Sampler::default() };
+        let kept = sampler.filter(&[1000.0, 1001.0, 1002.0], 1.0); // 0.09, 0.24, 0.67
+        assert_eq!(kept, [f32::NEG_INFINITY, 1001.0, 1002.0]);
+    }
+
+    /// Of four equally likely tokens two sum to exactly `1 - top_p`; transformers drops what is within it.
+    #[test]
+    fn top_p_drops_what_sums_to_exactly_the_rest() {
+        let sampler = Sampler { top_p: 0.5, ..Sampler::default() };
+        let kept = sampler.filter(&[0.0; 4], 1.0);
+        assert_eq!(kept, [f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn min_p_of_one_keeps_the_most_likely_alone() {
+        let sampler = Sampler { min_p: 1.0, ..Sampler::default() };
+        assert_eq!(sampler.filter(&[1.0, 0.5], 1.0), [1.0, f32::NEG_INFINITY]);
     }
 
     #[test]
