@@ -41,7 +41,7 @@ impl Scorer {
         Ok(Self { settings, external })
     }
 
-    /// The settings it was made of, which a [`Golds`] is parsed with.
+    /// The settings it was made with; a [`Golds`] is parsed with the same.
     pub fn settings(&self) -> &RewardSettings {
         &self.settings
     }
@@ -50,7 +50,7 @@ impl Scorer {
     /// so that its time limit holds for all of them.
     ///
     /// # Errors
-    /// The command fails; what stands in a completion never does.
+    /// The command fails; no text of a completion is an error.
     pub fn score(&mut self, groups: &[ScoredGroup]) -> Result<Vec<Vec<Reward>>, ExternalError> {
         let mut rewards: Vec<Vec<Reward>> = groups
             .iter()
