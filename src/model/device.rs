@@ -1,5 +1,5 @@
-//! Which device and number type a run computes with, from the words in a run file or a command line.
-//! Not here: the words a run file may use (`config`).
+//! Which device and number type a run computes with, by their names in a run file or a command line.
+//! Not here: the names a run file may use (`config`).
 
 use candle_core::{DType, Device, DeviceLocation};
 

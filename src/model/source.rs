@@ -15,7 +15,7 @@ use super::files::{BuiltinFile, ModelFiles};
 use super::save::SIDE_FILES;
 use super::weights::{INDEX_FILE, SINGLE_FILE, read_weight_map};
 
-/// The word for the model that is compiled into the binary.
+/// The name of the model that is compiled into the binary.
 const TINY_NAME: &str = "tiny";
 
 /// The files of `assets/tiny` of these names, compiled into the binary.

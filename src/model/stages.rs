@@ -3,7 +3,7 @@
 //!
 //! candle's tape frees nothing before its backward pass ends. A [`Tape`] therefore cuts the model at
 //! every layer: each stage has a small tape of its own. The backward pass runs from the last stage
-//! to the first and drops each tape after use; with activation checkpointing it first makes the tape anew
+//! to the first and drops each tape after use; with activation checkpointing it first makes the tape again
 //! from the stage's inputs (Chen et al. 2016). Both ways give the same gradients to the bit.
 //!
 //! A stage takes and returns several tensors. Any later stages may take what one stage returns: their

@@ -9,7 +9,7 @@ use super::settings::RewardSettings;
 
 /// A component of a reward.
 pub struct Component {
-    /// The name under which run files, records and documents know it.
+    /// Its name in run files, records and documents.
     pub name: &'static str,
     /// What it reads the solution as; none for a component that reads the completion alone.
     pub gold: Option<GoldKind>,

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     #[expect(clippy::print_stderr, reason = "says why nothing was checked")]
     fn custom_scores_join_their_own_completions_with_their_weight() {
-        // The id itself is the score, so that a mix-up between completions shows.
+        // The id itself is the score, so that completions that are mixed up fail the test.
         let script = r#"while read -r line; do id=${line#*\"id\":}; id=${id%%,*};
             echo "{\"id\":$id,\"score\":$id}"; done"#;
         let command = ExternalCommand {

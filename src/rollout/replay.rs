@@ -2,7 +2,7 @@
 //! Not here: sampling them (`engine`); the record that a run writes of them (`run_folder::records`).
 //!
 //! One JSON object a line, as in a run's `completions.jsonl`. Five of its fields are read: `update`,
-//! `prompt_id`, `completion_idx`, `token_ids` and `is_truncated`. Everything else is computed anew.
+//! `prompt_id`, `completion_idx`, `token_ids` and `is_truncated`. Everything else is computed again.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(climb(20, [0.125, 0.375], [0.75, 0.5]), [40], "accuracy falls");
         assert_eq!(climb(20, [0.125, 0.375], [0.89, 0.89]), [40]);
         assert_eq!(climb(20, [0.125, 0.375], [0.9, 0.9]), NONE, "accuracy has no room");
-        // A rise of 0.25 in the first window's middle: means of 0.25 and 0.375.
+        // A rise of 0.25 in the middle of the first window: means of 0.25 and 0.375.
         assert_eq!(climb(10, [0.125, 0.375], [0.5, 0.5]), NONE);
     }
 

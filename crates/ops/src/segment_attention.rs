@@ -68,7 +68,7 @@ struct HeadShape {
 struct Attention {
     segments: Segments,
     shape: HeadShape,
-    /// `[task][row of the family]`, in f64; what the backward pass needs beside the output.
+    /// `[task][row of the family]`, in f64; what the backward pass needs besides the output.
     logsumexp: OnceLock<Vec<Vec<f64>>>,
 }
 

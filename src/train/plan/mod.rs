@@ -145,8 +145,8 @@ pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError
     Ok(Plan::of(config, &model, workload, (&setup.device, setup.dtype)))
 }
 
-/// The model's files, and whether a tokenizer is among them: those at hand, a hub model's as far as the cache has them, or
-/// the published configuration.
+/// The model's files, and whether they include a tokenizer: local files, what the cache has of a hub model, or the
+/// published configuration.
 fn files(spec: &str) -> Result<(ModelFiles, bool), TrainError> {
     if !Repository::is_id(spec) || std::path::Path::new(spec).exists() {
         return Ok((source::resolve(spec)?, true));
