@@ -1,4 +1,4 @@
-//! Files that a command is asked to write, wherever their paths lead.
+//! Files that a command is asked to write: regular files, links, devices and pipes.
 //!
 //! A regular file appears whole or not at all: it is written under another name beside its place and renamed. A
 //! symbolic link stays, and the file that it leads to is replaced. A device or a pipe stays as well, and is written
@@ -10,9 +10,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Links that are followed before they are taken for a circle; Linux follows as many.
+/// Links that are followed before they are taken for a loop; Linux has the same limit.
 const MAX_LINKS: usize = 40;
-/// Where Linux keeps links to what processes have open. What they say is no path.
+/// Where Linux keeps links to the files that processes have open. Their targets are not always paths.
 const OPEN_FILES: &str = "/proc";
 
 /// Where a path leads, its symbolic links followed.
@@ -30,7 +30,7 @@ impl Destination {
     /// Follows a path.
     ///
     /// # Errors
-    /// A link on the way cannot be read, or the links go round in a circle.
+    /// A link cannot be read, or the links form a loop.
     pub fn of(path: &Path) -> io::Result<Self> {
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
@@ -55,7 +55,7 @@ impl Destination {
     }
 }
 
-/// The folder that a path's last part is in.
+/// The parent folder of a path.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -63,7 +63,7 @@ fn folder_of(path: &Path) -> &Path {
 /// A file that is being written. Dropped unfinished, it leaves a regular file's place as it was.
 pub struct OutFile {
     contents: BufWriter<Box<dyn Write + Send>>,
-    /// What becomes of the contents at the end; none where they are written through.
+    /// The regular file to be replaced at the end; none where contents are written through.
     replaced: Option<Replaced>,
 }
 
@@ -82,7 +82,7 @@ impl OutFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         let (contents, replaced): (Box<dyn Write + Send>, _) = match Destination::of(path)? {
             Destination::Stdout => (Box::new(io::stdout()), None),
-            // Appending is what keeps the rest of a file that another process has open.
+            // Appending keeps what a file that another process has open already holds.
             Destination::Through(path) => {
                 (Box::new(File::options().append(true).open(path)?), None)
             }
@@ -98,7 +98,7 @@ impl OutFile {
     /// Ends the file: a regular one is on the disk under its own name when this returns.
     ///
     /// # Errors
-    /// The rest cannot be written, or the file not be renamed.
+    /// The rest cannot be written, or the file cannot be renamed.
     pub fn finish(mut self) -> io::Result<()> {
         self.contents.flush()?;
         let Some(Replaced { written, temporary, path }) = &self.replaced else { return Ok(()) };
@@ -122,7 +122,7 @@ impl Write for OutFile {
 impl Drop for OutFile {
     fn drop(&mut self) {
         if let Some(Replaced { temporary, .. }) = &self.replaced {
-            // What is left of the attempt is of no use, and there is nobody to tell that it cannot be removed.
+            // The unfinished file is of no use; a failure to remove it cannot be reported from here.
             fs::remove_file(temporary).unwrap_or_default();
         }
     }
@@ -192,7 +192,7 @@ mod tests {
             fs::create_dir(root.join("far")).unwrap();
             symlink("far/second", root.join("first")).unwrap();
             symlink("third", root.join("far/second")).unwrap();
-            // Nothing is there yet, then something is.
+            // First without a target file, then with one.
             for contents in [b"a", b"b"] {
                 write(&root.join("first"), contents).unwrap();
                 assert!(root.join("first").is_symlink() && root.join("far/second").is_symlink());
@@ -214,7 +214,7 @@ mod tests {
             let end = pipe.clone();
             std::thread::spawn(move || sender.send(fs::read(end)));
             write(&link, b"through").unwrap();
-            // Where the pipe was replaced, its reader waits for ever.
+            // If the pipe had been replaced, its reader would wait for ever.
             let read = received.recv_timeout(std::time::Duration::from_secs(20));
             assert_eq!(read.expect("nothing came through").unwrap(), b"through");
             assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 /// The results of jobs, in the order in which they were submitted.
 ///
 /// At most `ahead` results wait, so that memory is bounded whatever a job makes. Workers end when the value is
-/// dropped, each after the job that it is at.
+/// dropped, each after its current job.
 #[derive(Debug)]
 pub struct Prefetch<J, R> {
     /// Worker `w` of `n` does every `n`th job; taking from the workers in turn keeps the order.
@@ -42,7 +42,7 @@ impl<J: Send + 'static, R: Send + 'static> Prefetch<J, R> {
         let run = Arc::new(run);
         let mut workers = Vec::with_capacity(n_workers);
         for worker in 0..n_workers {
-            // One more result is in the worker's hands while it waits for room.
+            // A worker that waits for room holds one more result.
             let room = (ahead / n_workers).saturating_sub(1);
             let (sender, results) = sync_channel(room);
             let (jobs, receiver) = channel();
@@ -70,10 +70,10 @@ impl<J: Send + 'static, R: Send + 'static> Prefetch<J, R> {
         [self.workers.len(), self.ahead]
     }
 
-    /// Adds a job behind those that wait.
+    /// Adds a job to the end of the queue.
     pub fn submit(&mut self, job: J) {
         let worker = self.n_submitted % self.workers.len();
-        // A worker is gone only where a job has panicked; `next` passes that on.
+        // A worker is gone only where a job has panicked; `next` resumes that panic.
         drop(self.workers[worker].jobs.send(job));
         self.n_submitted += 1;
     }
@@ -82,8 +82,8 @@ impl<J: Send + 'static, R: Send + 'static> Prefetch<J, R> {
 impl<J, R> Iterator for Prefetch<J, R> {
     type Item = R;
 
-    /// The next result; waits for it where it is not done yet. None where no job waits. A worker's panic goes on here, as
-    /// if the job had been done in place: results must not end early without a word.
+    /// The next result; waits until its job is done. None where all submitted jobs have been taken. A worker's panic is
+    /// resumed here, as if the job had run in place, so that results never end early without an error.
     fn next(&mut self) -> Option<R> {
         if self.n_taken == self.n_submitted {
             return None;
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(prefetch.next(), Some(taken));
             thread::sleep(Duration::from_millis(1));
             let begun = begun.load(Ordering::SeqCst);
-            // What waits, and the one that a worker may have begun in exchange for the one taken.
+            // The waiting results, and one that a worker may have begun in place of the one taken.
             assert!(begun <= taken + 1 + 6, "{begun} jobs begun, {} taken", taken + 1);
         }
     }

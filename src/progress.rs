@@ -1,5 +1,5 @@
-//! What a person sees of a run that is going on: a bar on a terminal, a line per update elsewhere, and where nothing has
-//! been shown for long, a line that says what is being done.
+//! The display of a run in progress: a bar on a terminal, a line per update elsewhere, and after a long silence a line
+//! that says what is being done.
 //! Not here: the figures and their files (`run_folder`), warnings about them (`train::health`).
 //!
 //! Everything goes to standard error; standard output is for results.
@@ -15,9 +15,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::run_folder::metrics::UpdateMetrics;
 
-/// How often the bar moves by itself, as a sign of life during a long stage.
+/// The interval at which the bar is redrawn during a long stage, to show that the run is alive.
 const TICK: Duration = Duration::from_millis(250);
-/// Without a bar, nothing is shown for so long at most.
+/// Without a bar, the longest time in which nothing is shown.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// How a run shows its progress.
@@ -45,7 +45,7 @@ impl ProgressMode {
 #[derive(Debug)]
 pub struct ProgressDisplay {
     view: View,
-    /// When, and after how many updates, this sitting began.
+    /// When, and after how many updates, this process started or resumed the run.
     started: Instant,
     first_done: u64,
     /// Updates made so far, and of the whole run; 0 before it has started.
@@ -66,26 +66,26 @@ enum View {
     Quiet(Arc<Lines>),
 }
 
-/// Lines on a writer, and what to say where none has come for long.
+/// Lines written to a writer, and the stage to show after a long silence.
 struct Lines {
     shown: Mutex<Shown>,
-    /// Told when there is nothing more to say.
+    /// Notified when the display ends.
     over: Condvar,
     silence: Duration,
 }
 
 struct Shown {
     writer: Box<dyn Write + Send>,
-    /// When the last line came.
+    /// When the last line was written.
     last_line: Instant,
     stage: Option<Stage>,
     is_watched: bool,
     is_over: bool,
 }
 
-/// What is being done.
+/// The stage under way.
 struct Stage {
-    /// With the update that it belongs to.
+    /// Includes the update that it belongs to.
     name: String,
     /// How far it is.
     so_far: String,
@@ -105,7 +105,7 @@ impl ProgressDisplay {
 
     /// A display of lines on a writer.
     ///
-    /// - `silence`: after so long without a line, one says what is being done
+    /// - `silence`: after this time without a line, one says what is being done
     pub fn lines(writer: impl Write + Send + 'static, silence: Duration) -> Self {
         Self::with_view(View::Lines(Arc::new(Lines::new(writer, silence))))
     }
@@ -116,7 +116,7 @@ impl ProgressDisplay {
 
     /// Begins to count.
     ///
-    /// - `done`: updates made in earlier sittings; 0 for a new run
+    /// - `done`: updates made before the run was resumed; 0 for a new run
     /// - `total`: updates of the whole run
     pub fn start(&mut self, done: u64, total: u64) {
         (self.started, self.first_done) = (Instant::now(), done);
@@ -148,12 +148,12 @@ impl ProgressDisplay {
         }
     }
 
-    /// Names what the update under way is doing, and how far it is.
+    /// Sets the stage of the update under way, and its progress.
     pub fn stage(&self, name: &str, so_far: impl Display) {
         self.show_stage(&format!("update {}/{}: ", self.done + 1, self.total), name, so_far);
     }
 
-    /// Names what is being done between two updates, or apart from any, and how far it is.
+    /// Sets what is being done between two updates or outside any, and its progress.
     pub fn between(&self, name: &str, so_far: impl Display) {
         let place = match self.total {
             0 => String::new(),
@@ -180,12 +180,12 @@ impl ProgressDisplay {
         self.view.warning(text);
     }
 
-    /// What shows such lines from elsewhere, a signal's thread for one.
+    /// A handle that shows such lines from other threads, such as a signal handler's.
     pub fn notes(&self) -> Notes {
         Notes { view: self.view.clone() }
     }
 
-    /// Leaves the display as it is; what is printed next stands below it.
+    /// Leaves the display as it is; what is printed next appears below it.
     pub fn finish(&self) {
         match &self.view {
             View::Bar(bar) => {
@@ -248,7 +248,7 @@ impl Lines {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what is being done, and has that shown from now on whenever nothing else is.
+    /// Sets the stage, and starts the thread that shows it after a long silence.
     fn stage(lines: &Arc<Self>, name: String, so_far: String) {
         let mut shown = lines.lock();
         let since = match &shown.stage {
@@ -259,12 +259,12 @@ impl Lines {
         if !shown.is_watched {
             let watched = Arc::clone(lines);
             let watch = thread::Builder::new().name("progress".to_owned());
-            // A system without one more thread has other worries than these lines.
+            // Where the system has no more threads, these lines are left out.
             shown.is_watched = watch.spawn(move || watched.watch()).is_ok();
         }
     }
 
-    /// Shows the stage whenever there has been no line for long, to the display's end.
+    /// Shows the stage after every long silence, until the display ends.
     fn watch(&self) {
         let mut shown = self.lock();
         while !shown.is_over {
@@ -282,7 +282,7 @@ impl Lines {
 impl Shown {
     fn line(&mut self, text: &str) {
         self.last_line = Instant::now();
-        // Standard error is closed: no reason to stop a run, and nowhere to report it.
+        // Fails where standard error is closed: no reason to stop a run, and nowhere to report it.
         writeln!(self.writer, "{text}").and_then(|()| self.writer.flush()).unwrap_or_default();
     }
 
@@ -295,7 +295,7 @@ impl Shown {
     }
 }
 
-/// A stage's name, and how far it is where there is something to say of that.
+/// A stage's name, and its progress where that is known.
 fn joined(name: &str, so_far: &str) -> String {
     if so_far.is_empty() { name.to_owned() } else { format!("{name}, {so_far}") }
 }
@@ -312,7 +312,7 @@ impl std::fmt::Debug for View {
 
 fn bar(target: ProgressDrawTarget) -> ProgressBar {
     let template = "{spinner} {pos}/{len} [{bar:20}] {prefix:9} {wide_msg}";
-    // The template is a constant that a test draws; the default style is as good as an error here.
+    // The template is a constant that a test draws; the default style stands in for an error.
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
@@ -335,8 +335,8 @@ fn figures(metrics: &UpdateMetrics) -> String {
     parts.join("  ")
 }
 
-/// How long the updates that are left will take at the mean pace of those done in this sitting,
-/// evaluations and checkpoints included.
+/// How long the updates that are left will take at the mean pace since the run was started or
+/// resumed, evaluations and checkpoints included.
 fn time_left(elapsed: Duration, done: u64, left: u64) -> Duration {
     let seconds = elapsed.as_secs_f64() / done.max(1) as f64 * left as f64;
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
@@ -357,7 +357,7 @@ pub fn spell(duration: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// What a display has written, for a test to look at while it goes on.
+    /// What a display has written so far, for a test to read.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -418,7 +418,7 @@ mod tests {
         written.wait_for("update 3/150: rollout, 1240 tokens, 0s");
         display.stage("rollout", "1300 tokens");
         written.wait_for("update 3/150: rollout, 1300 tokens, 0s");
-        // Of one stage: its time goes on while it gets on.
+        // The time counts from the stage's start, whatever its progress.
         display.stage("rollout", "1400 tokens");
         written.wait_for("update 3/150: rollout, 1400 tokens, 1s");
         display.update(&UpdateMetrics { update: 3, ..UpdateMetrics::default() });

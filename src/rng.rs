@@ -1,14 +1,14 @@
 //! Counter-based random numbers: a pure function of (seed, purpose, update, sample, completion, token).
 //!
-//! A number is computed from its names, never from the numbers drawn before it. Results therefore
-//! depend neither on the order of calls nor on batch composition, thread count, number of ranks or
-//! an interruption: there is no generator state to save.
+//! A number is computed from its name (this tuple), never from the numbers drawn before it. Results
+//! therefore depend neither on the order of calls nor on batch composition, thread count, number of
+//! ranks or an interruption: there is no generator state to save.
 //!
 //! The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
 //! 3"). Its counter is (token, completion, sample, update); its key is one Philox block of the seed
-//! and the purpose, so that purposes never share a sequence and every name keeps its full 32 bits.
+//! and the purpose, so that purposes never share a sequence and every component keeps its full 32 bits.
 //!
-//! Not here: what is drawn. `rollout` samples tokens, `data` draws pictures, `model` starts weights.
+//! Not here: what is drawn. `rollout` samples tokens, `data` draws pictures, `train` shuffles rows.
 
 /// What a stream of random numbers is used for.
 ///
@@ -24,7 +24,7 @@ pub enum Purpose {
     Shuffle = 3,
     /// Drawing the procedural tasks.
     Drawing = 4,
-    /// The first weights of a model made from nothing.
+    /// Initial weights of a model trained from scratch; not used yet.
     ColdStart = 5,
     /// Sampling the tokens of a single answer.
     Inference = 6,
@@ -43,7 +43,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream of this name. Names that a use does not have are 0.
+    /// The stream of this name. Components that a use does not have are 0.
     pub fn new(seed: u64, purpose: Purpose, update: u32, sample: u32, completion: u32) -> Self {
         let block = philox([purpose as u32, 0, 0, 0], halves(seed));
         Self { key: [block[0], block[1]], update, sample, completion }
@@ -111,7 +111,7 @@ impl Draws {
         let n = n as u64;
         loop {
             let product = u128::from(self.next_u64()) * u128::from(n);
-            // The 2^64 mod n smallest low halves are what would make some indices likelier.
+            // Rejects the 2^64 mod n smallest low halves, which would make some indices more likely.
             let low = product as u64;
             if low >= n || low >= n.wrapping_neg() % n {
                 return (product >> 64) as usize;

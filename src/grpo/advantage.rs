@@ -1,5 +1,5 @@
 //! Eq. (2): how much better a completion is than its group.
-//! Not here: the rewards (`reward`); what the advantage weighs (`objective`).
+//! Not here: the rewards (`reward`); how the advantage enters the loss (`objective`).
 
 /// Added to the standard deviation, not to the variance, as R1-V and TRL do.
 const EPS: f64 = 1e-4;
@@ -9,7 +9,7 @@ const EPS: f64 = 1e-4;
 pub struct GroupAdvantages {
     /// One per completion, the same for every token of it.
     pub values: Vec<f64>,
-    /// Whether the group tells the policy anything: a group without signal moves nothing but the KL term.
+    /// Whether the rewards differ; without signal only the KL term has a gradient.
     pub has_signal: bool,
 }
 
@@ -35,8 +35,8 @@ impl Estimator {
 
 /// Eq. (2): `A_i = (r_i - mean(r)) / (std(r) + 1e-4)`; they sum to zero.
 ///
-/// `std` has the N-1 divisor. Where no completion stands out (all rewards equal, or G = 1, where the
-/// N-1 divisor says nothing) every advantage is exactly zero. A reward that is not finite makes the
+/// `std` has the N-1 divisor. Where all rewards are equal, or G = 1, for which the N-1 divisor is
+/// undefined, every advantage is exactly zero. A reward that is not finite makes the
 /// advantages NaN, which the trainer refuses.
 fn group_normalized(rewards: &[f64]) -> GroupAdvantages {
     let has_signal = differ(rewards);
@@ -63,9 +63,9 @@ fn mean(rewards: &[f64]) -> f64 {
 /// Whether some reward differs from another.
 ///
 /// Decided on the rewards themselves: a mean rounded in the last bit would give equal rewards tiny
-/// advantages, which `std + 1e-4` then blows up ten thousand times.
+/// deviations, which dividing by `std + 1e-4` magnifies ten thousand times.
 fn differ(rewards: &[f64]) -> bool {
-    // Written as "not equal" so that a NaN counts as signal and is seen, not zeroed.
+    // Written as "not equal" so that a NaN counts as signal and is reported, not zeroed.
     #[expect(
         clippy::float_cmp,
         reason = "rewards are equal or they are not, there is no rounding yet"

@@ -21,7 +21,7 @@ pub fn k3(logp_theta: &Tensor, logp_ref: &Tensor, log_ratio_limit: f64) -> Resul
     ((d.exp()? - &d)? - 1.0)?.to_dtype(logp_theta.dtype())
 }
 
-/// Checks that a token's numbers stand in `[N]` tensors of one shape, dtype f32 or f64.
+/// Checks that all inputs are `[N]` tensors of one shape and dtype, f32 or f64.
 pub(super) fn check_tokens(
     operation: &str,
     logp_theta: &Tensor,

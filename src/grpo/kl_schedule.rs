@@ -3,8 +3,8 @@
 //!
 //! Departures from the paper:
 //! 1. Eq. (3) as printed reads `beta_min - (beta_min - beta_min) * s/w` for s <= w, with
-//!    "`beta_min` = (`beta_min` + `beta_max`)/2" below it. Taken literally the first branch would be
-//!    constant and the definition contradict itself. We read the first `beta_min` in each as the midpoint:
+//!    "`beta_min` = (`beta_min` + `beta_max`)/2" below it. Taken literally, the first branch would be
+//!    constant and the definition would contradict itself. We read the first `beta_min` in each as the midpoint:
 //!    `beta_mid - (beta_mid - beta_min) * s/w` with `beta_mid = (beta_min + beta_max)/2`. Then the weight falls from
 //!    the middle to the minimum while the policy explores and the second branch continues from there.
 //! 2. The paper leaves w = 0 open (0/0 at s = 0). Here nothing is explored then: the weight rises
@@ -56,7 +56,7 @@ impl KlSchedule {
 
     /// Whether a reference model has to be loaded and evaluated.
     ///
-    /// A weight that merely passes through zero still needs one: the penalty is reported, and it returns.
+    /// A weight that is zero at some updates only still needs one: the penalty is reported at all updates.
     pub fn needs_reference(&self) -> bool {
         !matches!(self, Self::Zero)
     }

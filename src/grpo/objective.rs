@@ -19,7 +19,7 @@ pub enum RatioLevel {
     Token,
 }
 
-/// What a token counts in the loss.
+/// How a token is weighted in the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Normalizer {
     /// The mean over completions of the mean over their tokens, as in the paper.
@@ -32,15 +32,15 @@ pub enum Normalizer {
 pub struct ObjectiveSettings {
     /// Over which tokens a ratio is taken.
     pub ratio_level: RatioLevel,
-    /// What a token counts.
+    /// How a token is weighted.
     pub normalizer: Normalizer,
-    /// How far a ratio may move.
+    /// The clip range of the ratio.
     pub clip_range: ClipRange,
     /// Log-ratios are clamped to this size before `exp`, nats; the gradient is zero beyond it.
     pub log_ratio_limit: f64,
 }
 
-/// The ratio may leave 1 by this much before it stops paying: `[1 - low, 1 + high]`.
+/// The range that ratios are clipped to: `[1 - low, 1 + high]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClipRange {
     /// How far below 1, in `[0, 1]`.
@@ -49,18 +49,18 @@ pub struct ClipRange {
     pub high: f64,
 }
 
-/// What Eq. (4) reads of each of the N completion tokens of a micro-batch.
+/// The inputs of Eq. (4) for the N completion tokens of a micro-batch.
 ///
 /// All tensors are `[N]`, of one dtype, f32 (f64 in gradient checks), rows in the same order: completion after completion.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoredTokens<'a> {
     /// Log-probabilities under the policy being trained, nats; the gradient flows through these alone.
     pub logp_theta: &'a Tensor,
-    /// Log-probabilities under the policy that sampled, nats. Equal to `logp_theta` in the first update of a rollout.
+    /// Log-probabilities under the policy that sampled, nats. Equal to `logp_theta` in the first update of a batch of rollouts.
     pub logp_old: &'a Tensor,
     /// The advantage of the completion that the token belongs to, Eq. (2).
     pub advantages: &'a Tensor,
-    /// The token's share in the loss, see [`token_weights`]; zero = left out.
+    /// The token's weight in the loss, see [`token_weights`]; zero leaves it out.
     pub weights: &'a Tensor,
     /// Tokens of each completion, N together: which completion a row belongs to.
     pub lengths: &'a [usize],
@@ -81,14 +81,14 @@ pub enum KlTerm<'a> {
 }
 
 /// The objective of a micro-batch. Every field is a scalar of the inputs' dtype on their device, and a sum:
-/// added over the micro-batches and ranks of an update they give that update's value.
+/// its total over the micro-batches and ranks of an update is that update's value.
 #[derive(Clone, Debug)]
 pub struct Objective {
-    /// What is minimised, Eq. (4) with its sign turned; the one field that carries a gradient.
+    /// What is minimised, Eq. (4) negated; the only field that carries a gradient.
     pub loss: Tensor,
     /// `sum(weights * k3)`: the mean over completions of their mean divergence; zero without a KL term.
     pub kl: Tensor,
-    /// Number of counted tokens whose ratio the clip held back.
+    /// Number of counted tokens for which the clipped term is the smaller one.
     pub n_clipped: Tensor,
     /// Number of counted tokens: those of non-zero weight. `n_clipped / n_tokens` is the clip fraction.
     pub n_tokens: Tensor,
@@ -146,7 +146,7 @@ pub fn objective(
 /// - returns one weight per token, `sum(lengths)` in all; zero for tokens of a masked completion
 ///
 /// A masked completion adds nothing to the numerator but still counts in the mean, so masking makes an update
-/// smaller rather than lending the others its weight. TRL 1.16 does the same: it zeroes the completion's
+/// smaller rather than raising the weight of the others. TRL 1.16 does the same: it zeroes the completion's
 /// mask (`mask_truncated_completions`) and takes `((loss * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean()`
 /// over all rows.
 ///
@@ -410,13 +410,13 @@ mod tests {
             advantages: vec![advantage],
             masked: vec![false],
         };
-        // A > 0: the raised ratio is held at 1.2 and has no gradient; the lowered one pulls back up.
+        // A > 0: the raised ratio is clipped to 1.2 and has no gradient; the lowered ratio's gradient raises it.
         let (result, grad) = batch(1.0).objective(0..1, 1, PAPER, None);
         assert_close(scalar(&result.n_clipped), 1.0, "n_clipped");
         assert_close(scalar(&result.loss), -(1.2 + (-0.5f64).exp() + 1.0) / 3.0, "loss");
         assert_eq!(grad[0], 0.0);
         assert_close(f64::from(grad[1]), -(-0.5f64).exp() / 3.0, "grad");
-        // A < 0: the lowered ratio is held at 0.8.
+        // A < 0: the lowered ratio is clipped to 0.8.
         let (result, grad) = batch(-1.0).objective(0..1, 1, PAPER, None);
         assert_close(scalar(&result.loss), (0.5f64.exp() + 0.8 + 1.0) / 3.0, "loss");
         assert_eq!(grad[1], 0.0);
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn on_policy_gradient_is_minus_the_weighted_advantage() {
-        // rho = 1 lies where min and clip meet; the two branches must not count twice or cancel.
+        // At rho = 1 both arguments of min are equal; their gradients must neither add up nor cancel.
         let mut batch = small_batch();
         batch.logp_old = batch.logp_theta.clone();
         batch.masked = vec![false; 3];

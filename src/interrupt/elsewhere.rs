@@ -1,5 +1,5 @@
-//! Systems that ask a process to end by no signal but Ctrl-C.
-//! Not here: those that do (`unix`).
+//! Systems on which Ctrl-C is the only signal that asks a process to end.
+//! Not here: systems with other such signals (`unix`).
 
 use std::io;
 

@@ -1,10 +1,10 @@
-//! Being asked to end: by Ctrl-C, or by a signal as schedulers, containers and closing terminals send it.
+//! Requests to end the program: Ctrl-C, and the signals that schedulers, containers and closing terminals send.
 //! Not here: saving and the exit code (`train`, `cli`).
 //!
-//! | asked by | first time | again |
+//! | request | first time | again |
 //! |---|---|---|
-//! | Ctrl-C (SIGINT) | the run ends after the update | the process ends |
-//! | SIGTERM, SIGHUP | the run ends after the update | nothing: some send them several times, none takes it back |
+//! | Ctrl-C (SIGINT) | training ends after the batch, evaluation after the answer | the process ends |
+//! | SIGTERM, SIGHUP | the same | nothing, because some schedulers send them several times |
 //!
 //! A SIGHUP that is ignored from the start, as under `nohup`, stays ignored.
 
@@ -29,25 +29,25 @@ pub enum InterruptError {
     Termination(#[from] std::io::Error),
 }
 
-/// Whether the run was asked to end. Clones share the answer.
+/// Whether the run was asked to end. Clones share the flag.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     is_requested: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// One that nothing requests but [`Interrupt::request`].
+    /// An interrupt that only [`Interrupt::request`] sets.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that Ctrl-C, SIGTERM and SIGHUP request. To be called once in a process, which clones it from then on.
+    /// An interrupt that Ctrl-C, SIGTERM and SIGHUP set. To be called once per process; clone the result.
     ///
-    /// - `notice`: what a person reads after the first request
-    /// - `notify`: shows a person one line; called from another thread
+    /// - `notice`: the line shown after the first request
+    /// - `notify`: shows a line to the user; called from another thread
     ///
     /// # Errors
-    /// The system refuses the handlers, or there are some already.
+    /// The system refuses the handlers, or they are installed already.
     pub fn on_signals(
         notice: &'static str,
         notify: impl Fn(&str) + Clone + Send + 'static,
@@ -70,12 +70,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Asks the run to end after the update; whether this is the first time.
+    /// Asks the run to end; returns whether this is the first request.
     pub fn request(&self) -> bool {
         !self.is_requested.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether the run was asked to end; the trainer looks between updates.
+    /// Whether the run was asked to end; training checks between batches, evaluation between answers.
     pub fn is_requested(&self) -> bool {
         self.is_requested.load(Ordering::SeqCst)
     }

@@ -1,5 +1,5 @@
 //! The signals with which a Unix system asks a process to end.
-//! Not here: Ctrl-C, and what being asked means (the parent); systems without such signals (`elsewhere`).
+//! Not here: Ctrl-C, and the effect of a request (the parent module); systems without such signals (`elsewhere`).
 
 use std::io;
 use std::thread;
@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 /// The system refuses the handlers or the thread.
 pub(super) fn listen(on_signal: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM])?;
-    // Only Linux tells this without unsafe code; elsewhere no signal is taken for ignored.
+    // Only Linux reports this without unsafe code; elsewhere no signal is taken for ignored.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     if !is_ignored(&status, SIGHUP) {
         signals.add_signal(SIGHUP)?;
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn ignored_signals_are_read_from_the_mask() {
-        // As Linux shows it to `nohup`, Rust ignoring SIGPIPE (13) itself.
+        // As Linux shows it under `nohup`; Rust itself ignores SIGPIPE (13).
         let status = "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\n";
         assert!(is_ignored(status, SIGHUP) && is_ignored(status, 13));
         assert!(!is_ignored(status, SIGTERM));

@@ -50,7 +50,7 @@ pub fn vision_angles(
 }
 
 /// Angles of the language model (M-RoPE, Wang et al. 2024): of the `head_dim / 2` frequencies the
-/// first `sections[0]` turn with the temporal position, the next with the row, the rest with the column.
+/// first `sections[0]` rotate by the temporal position, the next by the row, the rest by the column.
 ///
 /// - `positions`: `T` triples
 /// - returns `[T, head_dim / 2]`

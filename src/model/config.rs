@@ -6,7 +6,7 @@
 //! written by transformers 5 nest them in `text_config` and hold the rotary settings in
 //! `rope_parameters`. A key that is absent has the value that transformers 5.23 gives it
 //! (`configuration_qwen2_vl.py`), `rms_norm_eps = 1e-5` among them although the hub's files say
-//! 1e-6; the sizes proper have no default here, because a guess would only fail later and worse.
+//! 1e-6; the sizes themselves have no default here, because a wrong guess would fail later and less clearly.
 
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ pub struct TextConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How many of the `head_dim / 2` frequencies turn with time, height and width.
+    /// How many of the `head_dim / 2` frequencies rotate by time, height and width.
     pub mrope_section: [usize; 3],
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
@@ -115,7 +115,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// No `config.json`, one of another architecture, or a field that is missing, of the wrong type
-    /// or at odds with another; each names file, field, what was found and what was expected.
+    /// or inconsistent with another; each names file, field, what was found and what was expected.
     pub fn load(files: &ModelFiles) -> Result<Self, ModelError> {
         let file = files.describe("config.json");
         let Some(root) = read_object(files, "config.json")? else {
@@ -147,17 +147,17 @@ impl ModelConfig {
         })
     }
 
-    /// Numbers that a token keeps in one decoder layer until its gradient is taken.
+    /// Elements kept per token in one decoder layer until its backward pass.
     pub fn kept_by_layer(&self) -> usize {
         language::kept_by_layer(&self.text)
     }
 
-    /// Numbers that a patch keeps in one block of the vision tower.
+    /// Elements kept per patch in one block of the vision tower.
     pub fn kept_by_block(&self) -> usize {
         self.family.kept_by_block(&self.vision)
     }
 
-    /// Numbers that a patch keeps where patches become tokens.
+    /// Elements kept per patch in the merger, where patches become tokens.
     pub fn kept_by_merger(&self) -> usize {
         self.family.kept_by_merger(&self.vision, self.text.hidden_size)
     }

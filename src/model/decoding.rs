@@ -29,13 +29,13 @@ pub struct Prefilled {
 }
 
 /// Room for the keys and values of growing completions: per layer two tensors
-/// `[rows, kv_heads, head_dim]`. Who owns which rows is the caller's business.
+/// `[rows, kv_heads, head_dim]`. The caller assigns rows to sequences.
 #[derive(Debug)]
 pub struct SuffixCache {
     layers: Vec<[Tensor; 2]>,
 }
 
-/// One sequence's part in a decoding step.
+/// One sequence in a decoding step.
 #[derive(Debug, Clone)]
 pub struct DecodeRow {
     /// The token sampled last.
@@ -51,7 +51,7 @@ pub struct DecodeRow {
 }
 
 impl Model {
-    /// Computes one prompt. Alone, so that its results cannot depend on its neighbours.
+    /// Computes one prompt by itself, so that its results cannot depend on other prompts.
     ///
     /// # Errors
     /// Shapes do not fit.

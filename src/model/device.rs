@@ -1,5 +1,5 @@
-//! Which device and number type a run computes with, from the words in a run file or a command line.
-//! Not here: the words a run file may use (`config`).
+//! Which device and number type a run computes with, by their names in a run file or a command line.
+//! Not here: the names a run file may use (`config`).
 
 use candle_core::{DType, Device, DeviceLocation};
 
@@ -9,7 +9,7 @@ const DEVICES: &str = "auto, cpu, cuda or cuda:N";
 
 /// The device of that name: `auto`, `cpu`, `cuda` (the first GPU) or `cuda:N`.
 ///
-/// `auto` is the first GPU where this program was built for one and one answers, else the CPU.
+/// `auto` is the first GPU where this program was built with CUDA and a GPU can be opened, else the CPU.
 ///
 /// # Errors
 /// Another name; a GPU asked of a program built without CUDA; a GPU that is not there.
@@ -51,7 +51,7 @@ fn cuda(spec: &str, device_idx: usize) -> Result<Device, ModelError> {
     })
 }
 
-/// What the driver says; a backtrace, which candle appends where `RUST_BACKTRACE` is set, helps nobody here.
+/// The driver's message, without the backtrace that candle appends where `RUST_BACKTRACE` is set.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
@@ -62,7 +62,7 @@ fn open_cuda(device_idx: usize) -> candle_core::Result<Device> {
     Device::new_cuda_with_stream(device_idx)
 }
 
-/// The name under which [`device`] finds it again.
+/// The device's name, as [`device`] takes it.
 pub fn name(device: &Device) -> String {
     match device.location() {
         DeviceLocation::Cpu => "cpu".to_owned(),

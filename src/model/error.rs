@@ -1,5 +1,5 @@
-//! The ways a model's files can fail us, each with what was found and what was expected.
-//! Not here: shape errors inside the model's arithmetic, which are `candle_core::Error`s and our bugs.
+//! What can be wrong with a model's files, each with what was found and what was expected.
+//! Not here: shape errors inside the model's arithmetic, which are `candle_core::Error`s and bugs of this program.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub enum ModelError {
     Json {
         /// Path or built-in name.
         file: String,
-        /// The parser's complaint, with line and column.
+        /// The parser's message, with line and column.
         found: String,
     },
     /// The files are those of another kind of model.
@@ -49,7 +49,7 @@ pub enum ModelError {
         /// The value of a known family.
         expected: String,
     },
-    /// A field of `config.json` is absent, of the wrong type, out of range, or at odds with another.
+    /// A field of `config.json` is absent, of the wrong type, out of range, or inconsistent with another.
     #[error(
         "{file}: {field} is {found}, expected {expected}\n\
          hint: take config.json from the checkpoint that the weights come from"
@@ -120,7 +120,7 @@ pub enum ModelError {
         /// The number type in the file.
         found: String,
     },
-    /// A safetensors file that is cut short or whose header makes no sense.
+    /// A safetensors file that is cut short or has an invalid header.
     #[error(
         "{file}: not a whole safetensors file of {bytes} bytes: {found}\n\
          hint: the download or copy was probably cut short; fetch the file again"
@@ -146,7 +146,7 @@ pub enum ModelError {
         /// The file that has it too.
         second: String,
     },
-    /// The index and the shards tell different stories.
+    /// The index and the shards disagree.
     #[error(
         "{index}: {found}\nhint: index and shards come from different saves; fetch all of them again"
     )]
@@ -166,12 +166,12 @@ pub enum ModelError {
         /// The file that holds the head.
         file: String,
     },
-    /// A model was asked for by a name that leads nowhere.
+    /// A model was asked for by a name under which there is none.
     #[error("model {spec:?} not found: {tried}\nhint: {hint}")]
     NotFound {
         /// The name as given.
         spec: String,
-        /// Every place that was looked in, and what was there.
+        /// Every place that was searched, and what was there.
         tried: String,
         /// The next move.
         hint: String,

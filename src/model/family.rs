@@ -1,5 +1,5 @@
 //! The families of models that can be run: what differs from one to the other, chosen in one place.
-//! Not here: the differences themselves, which stand in the file of the family's name; what all share
+//! Not here: the differences themselves, which are in the file of the family's name; what all share
 //! (`config`, `language`, `network`).
 //!
 //! Another family is a file like `qwen2_vl` and a line in every `match` of this one.
@@ -85,14 +85,14 @@ impl Family {
         }
     }
 
-    /// Numbers that a patch keeps in one block of the tower until its gradient is taken.
+    /// Elements kept per patch in one block of the tower until its backward pass.
     pub(super) fn kept_by_block(self, vision: &VisionConfig) -> usize {
         match self {
             Self::Qwen2Vl => qwen2_vl::kept_by_block(vision),
         }
     }
 
-    /// Numbers that a patch keeps where patches become tokens.
+    /// Elements kept per patch in the merger, where patches become tokens.
     pub(super) fn kept_by_merger(self, vision: &VisionConfig, text_hidden: usize) -> usize {
         match self {
             Self::Qwen2Vl => qwen2_vl::kept_by_merger(vision, text_hidden),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::error::ModelError;
 use super::files::ModelFiles;
 
-/// No size of a real model comes near; beyond it, a file is damaged.
+/// Far above any size of a real model; a larger value means a damaged file.
 const LARGEST_SIZE: usize = 1 << 24;
 /// Ratios, patch sides and colour channels; their products must stay within a machine word.
 const LARGEST_FACTOR: usize = 1024;
@@ -44,7 +44,7 @@ pub(super) fn as_size(value: &Value) -> Option<usize> {
     whole.and_then(|number| usize::try_from(number).ok())
 }
 
-/// One object of a JSON file, with the words to complain about it.
+/// One object of a JSON file, with what error messages need to name it.
 pub(super) struct Section<'a> {
     pub(super) file: &'a str,
     /// Dotted path of the object, empty or ending in a dot.
@@ -57,7 +57,7 @@ impl<'a> Section<'a> {
         format!("{}{field}", self.prefix)
     }
 
-    /// The error that `field` holds what it holds, or is missing.
+    /// The error that `field` has a wrong value, or is missing.
     pub(super) fn wrong(&self, field: &str, expected: &str) -> ModelError {
         ModelError::Field {
             file: self.file.to_owned(),

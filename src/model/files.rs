@@ -1,4 +1,4 @@
-//! A model's files, wherever they lie: a folder on disk, or the tiny model compiled into the binary.
+//! A model's files, wherever they are: a folder on disk, or the tiny model compiled into the binary.
 //! Not here: what the files mean (`config`, `weights`, `processor`); finding the folder (`source`).
 
 use std::borrow::Cow;

@@ -64,8 +64,8 @@ impl LanguageModel {
     }
 }
 
-/// Numbers that a token keeps in one layer: the input, two norms, attention's and the MLP's outputs and two sums; queries
-/// before and after rotation and attention's result; keys twice and values; gate, up and their product.
+/// Elements kept per token in one layer: the input, two norms, attention's and the MLP's outputs and two sums; queries
+/// before and after rotation and attention's result; keys before and after rotation and values; gate, up and their product.
 pub(super) fn kept_by_layer(text: &TextConfig) -> usize {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();

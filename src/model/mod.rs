@@ -5,9 +5,9 @@
 //! ([`device`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
 //! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision tower
 //! ([`qwen2_vl`]) with their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
-//! cache ([`decoding`]), all of it together ([`mod@open`]).
-//! Not here: images and text (`processor`), the arithmetic's single operations (`ops`). Which family a
-//! model belongs to is known here and there, and nowhere else.
+//! cache ([`decoding`]), opening all of it ([`mod@open`]).
+//! Not here: images and text (`processor`), the single operations (`ops`). Which family a model belongs to
+//! matters in these modules and in `processor`, and nowhere else.
 
 pub mod error;
 mod fields;

@@ -1,4 +1,4 @@
-//! A model on a packed token stream: scoring, and scoring with a way back.
+//! A model on a packed token stream: scoring, and scoring with a backward pass.
 //! Not here: the layers (`language`, and the tower in the file of its family), decoding over a cache
 //! (`decoding`), sampling and continuous batching (`rollout`).
 
@@ -157,7 +157,7 @@ impl Model {
         self.language.normalize(hidden)
     }
 
-    /// Logits of every row of the stream, `[T, vocab]` f32: for looking at, not for training.
+    /// Logits of every row of the stream, `[T, vocab]` f32: for inspection, not for training.
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -178,7 +178,7 @@ impl Model {
         self.logps_of_embeddings(&mut Inference, packed, &embeddings, temperature)
     }
 
-    /// [`Self::token_logps`] with a way back to the parameters; `recompute` is activation checkpointing.
+    /// [`Self::token_logps`] with a backward pass to the parameters; `recompute` is activation checkpointing.
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -241,12 +241,12 @@ impl StreamRows {
     }
 }
 
-/// The way back from log-probabilities to every trained parameter.
+/// The backward pass from log-probabilities to every trained parameter.
 pub struct Backward<'m> {
-    /// The tower's tape and what it gave, where it is trained and there are images.
+    /// The tower's tape and output, where the tower is trained and there are images.
     vision: Option<(Tape<'m>, Tensor)>,
     language: Tape<'m>,
-    /// What the language model's tape began with, and what it ended with.
+    /// Input (`embeddings`) and output (`logp`) of the language model's tape.
     embeddings: Tensor,
     logp: Tensor,
     embed_tokens: Parameter,

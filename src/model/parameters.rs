@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::ops::{GradientArena, Parameter};
 
-/// A part of a model that is trained or frozen as one.
+/// A component of a model that is trained or frozen as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParameterGroup {
     /// The vision tower, with what makes its patches into tokens.
@@ -24,7 +24,7 @@ pub enum Trained {
     All,
     /// All but those of these groups.
     Frozen(&'static [ParameterGroup]),
-    /// None: the model is sampled from, measured or compared with.
+    /// None: the model is used for sampling, evaluation or as the reference.
     Nothing,
 }
 
@@ -46,7 +46,7 @@ pub struct ParameterShape {
     pub name: String,
     /// Its dimensions.
     pub dims: Vec<usize>,
-    /// The part of the model that it belongs to.
+    /// The component that it belongs to.
     pub group: ParameterGroup,
 }
 
@@ -61,7 +61,7 @@ impl ParameterShape {
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     in_hub_order: Vec<Member>,
-    /// Where each one stands.
+    /// The index of each one.
     by_name: BTreeMap<String, usize>,
     /// The gradients of the trained ones, in the same order; none where none is trained.
     gradients: Option<GradientArena>,
@@ -130,7 +130,7 @@ impl Parameters {
         by_name.filter(|parameter| parameter.is_trainable())
     }
 
-    /// The gradients of all trained parameters in one row of numbers, with zeros where nothing arrived.
+    /// The gradients of all trained parameters in one flat tensor, with zeros for parameters without a gradient.
     ///
     /// # Errors
     /// The device fails.

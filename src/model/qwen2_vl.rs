@@ -1,5 +1,5 @@
-//! What is Qwen2-VL's own: its vision tower, which makes patches into embeddings that stand among the
-//! language model's tokens, with the tower's sizes, its parameters and what it keeps.
+//! What is specific to Qwen2-VL: its vision tower, which makes patches into embeddings that stand among the
+//! language model's tokens, with the tower's sizes, its parameters and the elements it keeps.
 //! Not here: cutting images into patches (`processor`), the decoder (`language`), the operations (`ops`).
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const EPS: f64 = 1e-6;
 /// The tower's sizes, from `vision_config`.
 ///
 /// # Errors
-/// A field is missing, of the wrong type or at odds with another.
+/// A field is missing, of the wrong type or inconsistent with another.
 pub(super) fn read_vision(
     vision: &Section,
     text_hidden: usize,
@@ -41,7 +41,7 @@ pub(super) fn read_vision(
         temporal_patch_size: vision.factor("temporal_patch_size", 2)?,
         spatial_merge_size: vision.factor("spatial_merge_size", 2)?,
     };
-    // Two coordinates turn, each in pairs.
+    // The rotation has two coordinates, and each takes pairs of elements.
     if !embed_dim.is_multiple_of(4 * config.num_heads) {
         let expected = format!("a multiple of 4 * num_heads = {}", 4 * config.num_heads);
         return Err(vision.wrong("embed_dim", &expected));
@@ -80,13 +80,13 @@ pub(super) fn vision_shapes(
     shapes
 }
 
-/// Numbers that a patch keeps in one block: the input, two norms, attention's and the MLP's outputs and two sums; queries
+/// Elements kept per patch in one block: the input, two norms, attention's and the MLP's outputs and two sums; queries
 /// and keys before and after rotation, values, attention's result; the MLP's first map and its activation.
 pub(super) fn kept_by_block(vision: &VisionConfig) -> usize {
     13 * vision.embed_dim + 2 * vision.mlp_hidden
 }
 
-/// Numbers that a patch keeps where patches are merged: input and norm, the first map and its activation, the second map.
+/// Elements kept per patch where patches are merged: input and norm, the first map and its activation, the second map.
 pub(super) fn kept_by_merger(vision: &VisionConfig, text_hidden: usize) -> usize {
     4 * vision.embed_dim + text_hidden / vision.spatial_merge_size.pow(2)
 }

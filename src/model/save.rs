@@ -19,7 +19,7 @@ use super::fields::read_object;
 use super::files::ModelFiles;
 use super::weights::{INDEX_FILE, SINGLE_FILE};
 
-/// Everything beside the tensors that a model folder may hold.
+/// Everything besides the tensors that a model folder may hold.
 pub(super) const SIDE_FILES: [&str; 13] = [
     "config.json",
     "generation_config.json",
@@ -184,7 +184,7 @@ fn header(tensors: &[&(String, Tensor)], dtype: DType) -> Result<Vec<u8>, ModelE
     Ok(header)
 }
 
-/// The numbers as they stand in the file.
+/// The numbers as the file stores them.
 fn to_bytes(piece: &Tensor, dtype: DType) -> candle_core::Result<Vec<u8>> {
     fn bytes<T, const WIDTH: usize>(numbers: Vec<T>, encode: fn(T) -> [u8; WIDTH]) -> Vec<u8> {
         numbers.into_iter().map(encode).collect::<Vec<_>>().into_flattened()
@@ -342,7 +342,7 @@ mod tests {
         let mut loaded = in_hub_order(&files(&single), DType::F32);
         let expected = contents(single.path());
         let square = loaded.iter_mut().find(|(name, _)| name.ends_with("o_proj.weight")).unwrap();
-        // Transposed in memory, then seen from the other side: the same numbers, other strides.
+        // Stored transposed and viewed transposed: the same numbers with other strides.
         square.1 = square.1.t().unwrap().contiguous().unwrap().t().unwrap();
         let saved = tempfile::tempdir().unwrap();
         save(saved.path(), &loaded, DType::F32, &files(&single), u64::MAX).unwrap();

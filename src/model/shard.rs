@@ -19,7 +19,7 @@ use super::files::{ModelFiles, ReadSeek};
 const LENGTH_BYTES: usize = 8;
 /// The format's own bound on the header (safetensors 0.8, `MAX_HEADER_SIZE`).
 const LONGEST_HEADER: u64 = 100_000_000;
-/// Read at once: large enough that threads have work, small next to any model.
+/// Bytes read at a time: enough work for all threads, little compared with any model.
 const PIECE_BYTES: usize = 8 << 20;
 /// Numbers converted by one thread in one go.
 const BLOCK: usize = 1 << 15;

@@ -1,4 +1,4 @@
-//! From what a user calls a model to its files: `tiny`, a folder, or an id of the Hugging Face hub.
+//! Finding a model's files by the name that a user gives: `tiny`, a folder, or an id of the Hugging Face hub.
 //! Not here: reading the files (`files`, `config`, `weights`); how the hub is asked (`crate::hub`).
 //!
 //! A model that is wholly in the hub's cache is used without asking the network whether there is a
@@ -15,7 +15,7 @@ use super::files::{BuiltinFile, ModelFiles};
 use super::save::SIDE_FILES;
 use super::weights::{INDEX_FILE, SINGLE_FILE, read_weight_map};
 
-/// The word for the model that is compiled into the binary.
+/// The name of the model that is compiled into the binary.
 const TINY_NAME: &str = "tiny";
 
 /// The files of `assets/tiny` of these names, compiled into the binary.
@@ -44,7 +44,7 @@ pub static TINY: &[BuiltinFile] = embed_tiny![
 /// A folder called `tiny` is reached as `./tiny`. A hub model that is not in the cache is fetched.
 ///
 /// # Errors
-/// The name leads nowhere; the error says where it was looked for and what was there.
+/// There is no such model; the error says where it was searched for and what was there.
 pub fn resolve(spec: &str) -> Result<ModelFiles, ModelError> {
     resolve_among(spec, TINY, Hub::from_env)
 }

@@ -1,12 +1,12 @@
-//! Running a model as a row of stages, with or without a backward pass to follow.
+//! Running a model as a sequence of stages, with or without a backward pass to follow.
 //! Not here: what the stages compute (`language`, and the tower in the file of its family).
 //!
 //! candle's tape frees nothing before its backward pass ends. A [`Tape`] therefore cuts the model at
-//! every layer: each stage has a small tape of its own, walked and dropped from the last to the first,
-//! or, with activation checkpointing, made anew from the stage's inputs when its turn comes (Chen et
-//! al. 2016). Both ways give the same gradients to the bit.
+//! every layer: each stage has a small tape of its own. The backward pass runs from the last stage
+//! to the first and drops each tape after use; with activation checkpointing it first makes the tape again
+//! from the stage's inputs (Chen et al. 2016). Both ways give the same gradients to the bit.
 //!
-//! A stage takes and returns several tensors. What one stage returns any later stages may take: their
+//! A stage takes and returns several tensors. Any later stages may take what one stage returns: their
 //! gradients add up, and an output that nothing uses gets none.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use super::parameters::Parameters;
 /// Whether a stage may be computed a second time for its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// As the tape is set.
+    /// As `recompute` of the tape says.
     AsSet,
     /// Never again: the stage takes long to compute and little memory to keep.
     Always,
@@ -38,7 +38,7 @@ pub trait Stages<'m> {
     ) -> Result<[Tensor; O]>;
 }
 
-/// Runs stages and remembers nothing.
+/// Runs stages and keeps nothing.
 #[derive(Debug, Default)]
 pub struct Inference;
 
@@ -53,7 +53,7 @@ impl<'m> Stages<'m> for Inference {
     }
 }
 
-/// Runs stages and remembers how to go back.
+/// Runs stages and keeps what their backward passes need.
 pub struct Tape<'m> {
     parameters: &'m Parameters,
     recompute: bool,
@@ -80,7 +80,7 @@ struct Taped {
 pub struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Gradients {
-    /// Takes the gradient of a stage's input or output out; `None` where none has arrived.
+    /// Removes and returns the gradient of a stage's input or output; `None` where there is none.
     pub fn take(&mut self, of: &Tensor) -> Option<Tensor> {
         self.0.remove(&of.id())
     }
@@ -101,10 +101,10 @@ impl<'m> Tape<'m> {
         Self { parameters, recompute, stages: Vec::new() }
     }
 
-    /// Walks back through the stages. Parameters gather their gradients; those of tensors that no stage
-    /// made come back.
+    /// Runs the stages' backward passes, the last stage first. Adds the parameters' gradients to their buffers;
+    /// returns those of tensors that no stage made.
     ///
-    /// - `outputs`: the outputs that have a gradient, each with it; the others have none
+    /// - `outputs`: outputs with their gradients; all other outputs have none
     ///
     /// # Errors
     /// A stage's own.
@@ -140,7 +140,7 @@ impl<'m> Tape<'m> {
 
 impl Taped {
     /// The scalar whose gradient with respect to the outputs is `gradients`; `None` where nothing of the
-    /// stage is trained and no output depends on an input, so that no gradient passes it.
+    /// stage is trained and no output depends on an input, so that no gradient passes through.
     fn product(&self, gradients: &[Option<Tensor>]) -> Result<Option<Tensor>> {
         let mut total: Option<Tensor> = None;
         for (output, gradient) in self.outputs.iter().zip(gradients) {
@@ -172,7 +172,7 @@ impl<'m> Stages<'m> for Tape<'m> {
             Ok(stage(std::array::from_fn(|i| inputs[i].as_tensor()))?.into())
         };
         let inputs: Vec<Tensor> = inputs.into_iter().cloned().collect();
-        // Taped also where the tape is dropped at once: the same kernels then run both times.
+        // Taped even where the tape is dropped at once, so that the same kernels run both times.
         let taped = run_taped(&inputs, &run)?;
         let outputs: [Tensor; O] = std::array::from_fn(|i| taped.outputs[i].detach());
         let kept = (!self.recompute || keep == Keep::Always).then_some(taped);
@@ -202,7 +202,7 @@ mod tests {
         Parameters::new(vec![(shape, numbers((3, 3), 3))], Trained::All).unwrap()
     }
 
-    /// Two tensors become two; the second of them skips a stage, and is taken by two.
+    /// Two tensors become two; the second output skips a stage, and two stages take it.
     fn model<'m>(
         parameters: &'m Parameters,
         stages: &mut impl Stages<'m>,
@@ -218,7 +218,7 @@ mod tests {
         stages.apply([&d, &e, &b], Keep::Always, |[d, e, b]| Ok([(d * b)?, e.detach()]))
     }
 
-    /// Runs stages on candle's own tape, which nothing cuts.
+    /// Runs all stages on one tape of candle's.
     struct Whole;
 
     impl<'m> Stages<'m> for Whole {
@@ -286,7 +286,7 @@ mod tests {
         let mut tape = Tape::new(&parameters, true);
         let outputs = model(&parameters, &mut tape, [&x, &y]).unwrap();
         let gradient = outputs[1].ones_like().unwrap();
-        // The second output was detached inside its stage: nothing can come of its gradient.
+        // The second output was detached inside its stage, so its gradient reaches nothing.
         assert!(tape.backward(&[(&outputs[1], &gradient)]).unwrap().0.is_empty());
         assert!(parameters.get("w").unwrap().take_gradient().unwrap().is_none());
     }

@@ -31,7 +31,7 @@ pub(super) fn config_json() -> Value {
     })
 }
 
-/// Every tensor of that model as f32; each number tells its tensor and its place.
+/// Every tensor of that model as f32; each number identifies its tensor and its position.
 pub(super) fn tensors(config: &Value) -> BTreeMap<String, Stored> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();

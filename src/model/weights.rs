@@ -5,7 +5,7 @@
 //! `model.safetensors` is read where it exists, else the shards that `model.safetensors.index.json`
 //! lists, as transformers does. Names may be spelt either way (`names`). A checkpoint with a tied
 //! head may store `lm_head.weight` all the same: it is accepted where it equals the embedding, and
-//! refused where it differs, because transformers 5 would then quietly untie the two.
+//! refused where it differs, because transformers 5 would then untie the two without a message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ const MOST_LISTED: usize = 5;
 
 /// A checkpoint's opened files.
 struct Checkpoint {
-    /// The single file or the index, for error messages about the whole.
+    /// The single file or the index, for error messages about the whole checkpoint.
     file: String,
     shards: Vec<Shard>,
 }
@@ -53,7 +53,7 @@ struct Place {
 ///
 /// # Errors
 /// A file is missing, unreadable or damaged; a tensor is missing, not the model's, of another shape,
-/// of a number type that no weight has, or there twice; index and shards disagree. Each names the
+/// of a number type that no weight has, or present twice; index and shards disagree. Each names the
 /// file and the tensor.
 pub fn load(
     files: &ModelFiles,
@@ -139,7 +139,7 @@ pub(super) fn read_weight_map(index: &serde_json::Map<String, Value>) -> Option<
     map.iter().map(|(tensor, shard)| Some((tensor.as_str(), shard.as_str()?))).collect()
 }
 
-/// The shard holds the listed tensors and no others; the error says which it does not.
+/// Checks that the shard holds the listed tensors and no others; the error names those missing or extra.
 fn require_listed(shard: &Shard, listed: &[&str]) -> Result<(), String> {
     let stored: BTreeSet<&str> = shard.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let listed: BTreeSet<&str> = listed.iter().copied().collect();
@@ -155,7 +155,7 @@ fn require_listed(shard: &Shard, listed: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Where each tensor is, by its hub name.
+/// The place of each tensor, by its hub name.
 fn locate(shards: &[Shard]) -> Result<BTreeMap<String, Place>, ModelError> {
     let mut places: BTreeMap<String, Place> = BTreeMap::new();
     for (shard_idx, shard) in shards.iter().enumerate() {
@@ -175,7 +175,7 @@ fn locate(shards: &[Shard]) -> Result<BTreeMap<String, Place>, ModelError> {
     Ok(places)
 }
 
-/// The model's parameters and their places, where the files hold exactly these in these shapes.
+/// The model's parameters and their places, checked: the files hold exactly these, in these shapes.
 fn require_parameters(
     checkpoint: &Checkpoint,
     expected: Vec<ParameterShape>,
@@ -229,7 +229,7 @@ fn require_stored_as(shards: &[Shard], place: Place, expected: &[usize]) -> Resu
     Ok(())
 }
 
-/// The tied head that the files hold is the embedding, byte for byte.
+/// Checks that the tied head in the files equals the embedding, byte for byte.
 fn require_equal(shards: &mut [Shard], head: Place, embedding: Place) -> Result<(), ModelError> {
     let kind = |shards: &[Shard], place: Place| {
         let tensor = &shards[place.shard_idx].tensors[place.tensor_idx];
@@ -268,7 +268,7 @@ fn read_tensor(
     })
 }
 
-/// The first names of a list, and a sign that there are more.
+/// The first names of a list, and an ellipsis where there are more.
 fn first_few<S: AsRef<str>>(names: &[S]) -> String {
     let listed: Vec<&str> = names.iter().take(MOST_LISTED).map(AsRef::as_ref).collect();
     let more = if names.len() > MOST_LISTED { ", ..." } else { "" };
@@ -293,7 +293,7 @@ mod tests {
         Ok(loaded.into_iter().map(|(parameter, tensor)| (parameter.name, tensor)).collect())
     }
 
-    /// What loading says about the smallest checkpoint after `change`.
+    /// The error of loading the smallest checkpoint after `change`.
     fn message_after(change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> String {
         let mut stored = tensors(&config_json());
         change(&mut stored);

@@ -14,9 +14,9 @@ use super::adamw_fused::apply_fused;
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWSettings {
-    /// How slowly the mean of the gradients forgets.
+    /// Decay factor of the first moment, the running mean of the gradients, 0 to 1.
     pub beta1: f64,
-    /// How slowly the mean of their squares forgets.
+    /// Decay factor of the second moment, the running mean of their squares, 0 to 1.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
@@ -40,7 +40,7 @@ pub struct Moments {
     pub v: Tensor,
 }
 
-/// The optimiser's state: everything that has to survive an interruption.
+/// The optimiser and its state, everything that has to survive an interruption.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
@@ -51,8 +51,8 @@ pub struct AdamW {
 #[derive(Clone, Debug)]
 struct State {
     moments: Moments,
-    /// Steps that the parameter has made; the bias correction depends on it. Fewer than the optimiser's where no gradient
-    /// arrived, as in torch.
+    /// Steps that the parameter has made, for the bias correction. Fewer than the optimiser's where steps brought it no
+    /// gradient, as in torch.
     n_steps: u64,
 }
 
@@ -110,7 +110,7 @@ impl AdamW {
 
     /// An optimiser that continues where [`AdamW::state`] was taken.
     ///
-    /// The tensors are taken over, not copied, and will be written to.
+    /// The tensors are used in place, not copied, and will be written to.
     ///
     /// - `parameters`: as of [`AdamW::new`]; the state must hold these and no others
     ///
@@ -151,9 +151,9 @@ impl AdamW {
 }
 
 impl Step<'_> {
-    /// Moves one parameter against its gradient, in place.
+    /// Updates one parameter and its moments in place.
     ///
-    /// - `name`: the parameter's, as the optimiser was made with it
+    /// - `name`: the parameter's name, as given to [`AdamW::new`]
     /// - `parameter`: master weights, f32 or f64, contiguous; any tensor sharing their storage sees the change
     /// - `grad`: same shape, on the same device; another dtype is widened to the parameter's
     /// - `decay`: whether weight decay applies
@@ -199,9 +199,9 @@ impl Step<'_> {
 pub(super) struct Rule {
     /// Multiplies the gradient first.
     pub(super) grad_scale: f64,
-    /// 1 - beta1: the share of the new gradient in the first moment.
+    /// 1 - beta1: the weight of the new gradient in the first moment.
     pub(super) first_share: f64,
-    /// What the second moment keeps of itself.
+    /// The weight of the previous second moment.
     pub(super) beta2: f64,
     /// lr / (1 - beta1^step).
     pub(super) step_size: f64,
@@ -209,7 +209,7 @@ pub(super) struct Rule {
     pub(super) second_correction: f64,
     /// Added to the root of the corrected second moment.
     pub(super) eps: f64,
-    /// 1 - lr * `weight_decay`, or 1: what weight decay leaves of the parameter.
+    /// 1 - lr * `weight_decay`, or 1: the factor by which weight decay shrinks the parameter.
     pub(super) shrink: f64,
 }
 
@@ -276,7 +276,7 @@ mod tests {
         tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// Equal within `relative` of the expected value plus `absolute`, what rounding leaves after a cancellation.
+    /// Equal within `relative` of the expected value plus `absolute`, which allows for rounding after a cancellation.
     fn assert_close(found: &Tensor, expected: &Tensor, [relative, absolute]: [f64; 2], what: &str) {
         for (found, expected) in flat(found).into_iter().zip(flat(expected)) {
             let difference = (found - expected).abs();
@@ -301,7 +301,7 @@ mod tests {
         AdamW::new(AdamWSettings::default(), [(name, parameter)]).unwrap()
     }
 
-    /// Follows torch's recorded run; gradients are scaled here, having been clipped there.
+    /// Repeats torch's recorded run; gradients are scaled here because they were clipped there.
     fn follow_torch(dtype: DType, key: &str, tolerance: [f64; 2]) {
         let golden = golden();
         let run = &golden[key];

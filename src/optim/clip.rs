@@ -17,7 +17,7 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 15;
 /// Elements widened to f64 at a time on a device, to bound the temporary to 128 MiB.
 const DEVICE_CHUNK: usize = 1 << 24;
-/// Running sums side by side, so that the additions vectorise.
+/// Independent running sums, so that the additions vectorise.
 const LANES: usize = 8;
 
 /// The norm of all gradients of an update, taken as one vector.
@@ -32,7 +32,7 @@ pub struct GradNorm {
 /// A gradient that is not finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NonFinite {
-    /// The parameter that it is of.
+    /// Its parameter's name.
     pub name: String,
     /// Its first element that is not finite: a NaN or an infinity.
     pub found: f64,
@@ -41,7 +41,7 @@ pub struct NonFinite {
 impl GradNorm {
     /// The factor for every gradient: `min(1, max_norm / (norm + 1e-6))`; 1 for an infinite `max_norm`.
     ///
-    /// NaN for a norm that is NaN, so that an unheeded [`GradNorm::non_finite`] is not passed off as 1.
+    /// NaN for a norm that is NaN, so that a caller who ignores [`GradNorm::non_finite`] does not get 1.
     pub fn factor(&self, max_norm: f64) -> f64 {
         if self.norm.is_nan() {
             return f64::NAN;
@@ -52,7 +52,7 @@ impl GradNorm {
         (max_norm / (self.norm + 1e-6)).min(1.0)
     }
 
-    /// What of it is not finite, in words, and the number found there: the first gradient that is not, else the norm.
+    /// What is not finite, in words, and its value: the first gradient with such an element, else the norm.
     pub fn culprit(&self) -> (String, f64) {
         match self.non_finite.first() {
             Some(NonFinite { name, found }) => (format!("the gradient of {name}"), *found),
@@ -72,7 +72,7 @@ pub fn grad_norm<'a>(grads: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> 
     let grads: Vec<(&str, &Tensor)> = grads.into_iter().collect();
     let sums: Vec<Tensor> =
         grads.iter().map(|(_, grad)| sum_of_squares(grad)).collect::<Result<_>>()?;
-    // One transfer for all, as each waits for the device.
+    // One transfer for all, because each waits for the device.
     let sums: Vec<f64> =
         if sums.is_empty() { Vec::new() } else { Tensor::stack(&sums, 0)?.to_vec1()? };
     let mut non_finite = Vec::new();

@@ -12,7 +12,7 @@ use std::f64::consts::PI;
 pub enum Decay {
     /// Stays at the base rate.
     Constant,
-    /// Falls to zero in a straight line.
+    /// Falls linearly to zero.
     Linear,
     /// Falls to zero along half a cosine.
     Cosine,

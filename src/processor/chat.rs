@@ -14,7 +14,7 @@ use crate::model::files::ModelFiles;
 /// One part of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Words, passed on as they are; special tokens written out in them count as such, as in
+    /// Text, passed on unchanged; special tokens written out in it become special tokens, as in
     /// transformers.
     Text(String),
     /// The place of the next image.
@@ -145,7 +145,7 @@ fn local_path(source: &str) -> Result<PathBuf, &'static str> {
 /// The checkpoint's chat template, compiled.
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
-    /// Where the template stands.
+    /// The file that holds the template.
     file: String,
     /// `bos_token` and its like, which templates may write out.
     tokens: Vec<(&'static str, String)>,
@@ -202,7 +202,7 @@ impl ChatTemplate {
 /// The template's name inside the engine; without an extension, so that nothing is escaped.
 const TEMPLATE: &str = "chat";
 
-/// The template's source, and the file it stands in.
+/// The template's source, and the file that holds it.
 fn find_template(
     files: &ModelFiles,
     tokenizer_config: &Value,
@@ -309,8 +309,8 @@ mod tests {
 
     #[test]
     fn blocks_are_trimmed_and_python_methods_work_as_in_transformers() {
-        // transformers sets trim_blocks and lstrip_blocks: a line with nothing but a block leaves
-        // nothing.
+        // transformers sets trim_blocks and lstrip_blocks: a line that holds only a block gives no
+        // output.
         let source = "{% for m in messages %}\n    {% if true %}\n{{ m.role.upper() }}: \
                       {{ m.content[0].text.split(' ')[1] }}\n    {% endif %}\n{% endfor %}\n";
         let template = template("chat_template.jinja", source).unwrap();

@@ -4,7 +4,7 @@
 /// An error of [`super`]: each message names the file or the image, and most end in a hint.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessorError {
-    /// A file the processor cannot do without is not there.
+    /// A file that the processor needs does not exist.
     #[error("{file}: no such file\nhint: {hint}")]
     MissingFile {
         /// The file, as a person would look for it.
@@ -37,7 +37,7 @@ pub enum ProcessorError {
         field: &'static str,
         /// Its value.
         found: String,
-        /// Which values are fine.
+        /// The accepted values.
         expected: String,
     },
     /// The tokenizer's file is not a tokenizer.
@@ -70,9 +70,9 @@ pub enum ProcessorError {
     /// The chat template does not compile, or fails on these messages.
     #[error("{file}: the chat template fails: {reason}")]
     Template {
-        /// The file the template stands in.
+        /// The file that holds the template.
         file: String,
-        /// The template engine's words, with the line.
+        /// The template engine's message, with the line.
         reason: String,
     },
     /// A chat file does not have the shape of Hugging Face's chat format.
@@ -84,12 +84,12 @@ pub enum ProcessorError {
     Chat {
         /// The chat's file.
         name: String,
-        /// The message, and the part of it.
+        /// The message and its part.
         place: String,
         /// What is wrong there.
         problem: String,
     },
-    /// As many images as places for them were expected.
+    /// The number of images differs from the number of image pads.
     #[error(
         "the prompt has {pads} image pad(s) but {images} image(s) were given\n\
          hint: one image part per image in the messages, and no <|image_pad|> written out in a text"
@@ -105,7 +105,7 @@ pub enum ProcessorError {
         "the prompt has a video pad; videos are not supported\nhint: give its frames as images"
     )]
     Video,
-    /// Image features and image tokens do not fit each other.
+    /// A run of image tokens does not fit its image's grid.
     #[error("image {image}: {tokens} image tokens in a row, expected {expected} for its grid")]
     ImageTokens {
         /// Which image, from 1.

@@ -25,7 +25,7 @@ pub const MAX_IMAGE_PIXELS: u64 = 100_000_000;
 /// some room.
 const MAX_DECODER_BYTES: u64 = 10 * MAX_IMAGE_PIXELS;
 
-/// The pixels of an image file's `bytes`; `name` stands in error messages.
+/// The pixels of an image file's `bytes`; `name` identifies it in error messages.
 ///
 /// # Errors
 /// The bytes are no image, are cut short or damaged, hold more than [`MAX_IMAGE_PIXELS`] pixels, or
@@ -50,7 +50,7 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError
     if u64::from(width) * u64::from(height) > MAX_IMAGE_PIXELS {
         return Err(ProcessorError::TooManyPixels { name: name.to_owned(), width, height });
     }
-    // The JPEG decoder fills what is missing with grey and says nothing; Pillow insists on the end
+    // The JPEG decoder fills missing data with grey and reports no error; Pillow requires the end
     // marker.
     if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
         return Err(bad("it ends before its end marker".to_owned()));
@@ -60,7 +60,7 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError
     Ok(turn(to_rgb(image, name)?, orientation))
 }
 
-/// The image as its EXIF orientation says it should be seen.
+/// The image after applying its EXIF orientation.
 fn turn(image: RgbImage, orientation: Orientation) -> RgbImage {
     let mut image = DynamicImage::ImageRgb8(image);
     image.apply_orientation(orientation);
@@ -102,7 +102,7 @@ fn to_rgb(image: DynamicImage, name: &str) -> Result<RgbImage, ProcessorError> {
     Ok(rgb)
 }
 
-/// `image` with each pixel turned into RGB by `convert`.
+/// `image` with each pixel converted to RGB by `convert`.
 fn map_pixels<P: image::Pixel>(
     image: &image::ImageBuffer<P, Vec<P::Subpixel>>,
     convert: impl Fn(&P) -> [u8; 3],
@@ -125,7 +125,7 @@ fn on_white(color: [u8; 3], alpha: u8) -> [u8; 3] {
     })
 }
 
-/// Whether the segments and scans of a JPEG file go on to its end-of-image marker.
+/// Whether the segments and scans of a JPEG file reach its end-of-image marker.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     const RESTARTS: std::ops::RangeInclusive<u8> = 0xD0..=0xD7;
     let mut at = 2;

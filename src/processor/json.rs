@@ -1,5 +1,5 @@
 //! Reading a model's JSON files.
-//! Not here: what their fields mean, which stands beside whoever asks for them.
+//! Not here: what their fields mean (the callers).
 
 use serde::de::DeserializeOwned;
 

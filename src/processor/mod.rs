@@ -88,7 +88,7 @@ impl Processor {
     /// begins.
     ///
     /// # Errors
-    /// The template refuses the messages; images and image pads differ in number; the prompt holds
+    /// The template fails on the messages; images and image pads differ in number; the prompt holds
     /// a video pad; an image is more than 200 times as long as wide.
     pub fn encode(
         &self,

@@ -9,19 +9,19 @@ use super::resize::{PixelLimits, resize_bicubic, smart_resize};
 use super::{ProcessorError, json};
 use crate::model::files::ModelFiles;
 
-/// Patches of a side that the vision tower merges into one token, in every model that is known.
+/// Side, in patches, of the square that the vision tower merges into one token, in every known model.
 pub(super) const MERGE_SIZE: usize = 2;
 
 /// One image, ready for the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImagePatches {
-    /// `[patches, 3 * frames * patch_size^2]`, normalised. Rows go through the grid by blocks of
-    /// `merge_size` x `merge_size`, so that a token's patches stand together; columns by channel,
+    /// `[patches, 3 * frames * patch_size^2]`, normalised. Rows follow the grid in blocks of
+    /// `merge_size` x `merge_size`, so that a token's patches are adjacent; columns by channel,
     /// frame, y, x.
     pub pixel_values: Vec<f32>,
     /// Patches in time, down and across.
     pub grid_thw: [usize; 3],
-    /// Patches of a side that become one token.
+    /// Side, in patches, of the square that becomes one token.
     pub merge_size: usize,
 }
 
@@ -53,7 +53,7 @@ struct Preprocessor {
     image_std: [f32; 3],
 }
 
-/// The newer spelling of the pixel limits; the edges are areas, their names notwithstanding.
+/// The newer spelling of the pixel limits; the "edges" are areas in spite of their names.
 #[derive(Debug, Clone, Deserialize)]
 struct Size {
     #[serde(alias = "min_pixels")]

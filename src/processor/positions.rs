@@ -1,4 +1,4 @@
-//! M-RoPE positions: where each token of a prompt stands in time, height and width.
+//! M-RoPE positions: each token's position in time, height and width.
 //! Not here: the rotation itself (`ops`); expanding image pads into tokens
 //! (`super::Processor::encode`).
 
@@ -9,14 +9,14 @@ use super::ProcessorError;
 ///
 /// - `input_ids`: one prompt, each image as a run of `image_pad` tokens, as many as its grid has
 ///   after merging
-/// - `grids`: patches of each image `[frames, rows, columns]`, in order; `merge_size` patches of a
-///   side make one token
+/// - `grids`: patches of each image `[frames, rows, columns]`, in order; a square of
+///   `merge_size` x `merge_size` patches makes one token
 /// - returns positions `[T][3]`, and the next position, which a completion's first token takes on
 ///   all three axes
 ///
-/// A text token stands at the same position on all axes, one after the one before it. An image's
-/// tokens count frames, rows and columns from where the image starts; the text goes on one after
-/// the largest of these (transformers' `get_rope_index`).
+/// A text token has the same position on all axes, one more than the token before it. An image's
+/// tokens count frames, rows and columns from the image's start; the text continues one after the
+/// largest of these (transformers' `get_rope_index`).
 ///
 /// # Errors
 /// The runs of image tokens and the grids do not fit each other.

@@ -16,16 +16,16 @@ use super::ProcessorError;
 /// How many pixels an image may have after [`smart_resize`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PixelLimits {
-    /// Fewer are scaled up.
+    /// Images with fewer are scaled up.
     pub min_pixels: usize,
-    /// More are scaled down.
+    /// Images with more are scaled down.
     pub max_pixels: usize,
 }
 
 /// The size `[height, width]` an image of `height` x `width` pixels is resized to: multiples of
 /// `factor`, within `limits`, the aspect ratio kept as far as that allows.
 ///
-/// Rounding is half to even, and a side that rounds to nothing goes through the branch for too few
+/// Rounding is half to even, and a side that rounds to zero takes the branch for too few
 /// pixels, as in transformers (`models/qwen2_vl/image_processing_qwen2_vl.py`); `qwen_vl_utils`
 /// differs for thin images.
 ///
@@ -98,7 +98,7 @@ const WEIGHT_BITS: u32 = 32 - 8 - 2;
 /// Half a level, so that the final shift rounds.
 const HALF_LEVEL: i32 = 1 << (WEIGHT_BITS - 1);
 
-/// Where one output sample takes its input from: `weights[i]` times input `start + i`.
+/// The inputs of one output sample: the sum of `weights[i]` times input `start + i`.
 struct Tap {
     start: usize,
     weights: Vec<i32>,
@@ -229,7 +229,7 @@ mod tests {
         for (name, entry) in micro.index["images"].as_object().unwrap() {
             let (mut image, variant) = golden::image_variant(entry);
             if ["jpeg", "exif6"].contains(&name.as_str()) {
-                // Start from Pillow's pixels: decoders differ by a few levels, resampling must not.
+                // Starts from Pillow's pixels: decoders differ by a few levels, resampling must not.
                 let pixels = golden::bytes(&format!("processor/{name}.jpg.rgb"));
                 image.copy_from_slice(&pixels);
             }

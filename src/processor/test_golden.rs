@@ -34,7 +34,7 @@ impl Micro {
         Self { index: json("micro/golden.json"), tensors: bytes("micro/golden.safetensors") }
     }
 
-    /// Shape and raw bytes of the tensor whose name stands in the index at `place`.
+    /// Shape and raw bytes of the tensor `name`, which is an entry of the index.
     pub(super) fn tensor(&self, name: &Value) -> (Vec<usize>, Vec<u8>) {
         let tensors = SafeTensors::deserialize(&self.tensors).unwrap();
         let view = tensors.tensor(name.as_str().unwrap()).unwrap();

@@ -142,8 +142,8 @@ fn special_tokens_are_those_of_the_checkpoint() {
 
 #[test]
 fn markers_and_ids_without_a_token_are_never_sampled() {
-    // 378 words; 378 = <|endoftext|> and 380 = <|im_end|> stop; 379 and 381..=391 mark; 392..512
-    // have no token.
+    // 378 ordinary tokens; the stop tokens 378 = <|endoftext|> and 380 = <|im_end|>; the markers 379
+    // and 381..=391; no token for 392..512.
     let never = golden::processor().never_sampled(512);
     let expected: Vec<u32> = std::iter::once(379).chain(381..512).collect();
     assert_eq!(never, expected);

@@ -1,4 +1,4 @@
-//! Text to token ids and back, and the ids that mean something to the program.
+//! Text to token ids and back, and the special ids that the program uses.
 //! Not here: the chat template (`chat`); expanding image pads (`super::Processor::encode`);
 //! sampling (`rollout`).
 
@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 use super::{ProcessorError, json};
 use crate::model::files::ModelFiles;
 
-/// What stands in a prompt for a picture's patches or a video's.
+/// The tokens that stand in a prompt for the patches of a picture or a video.
 pub const PADS: [&str; 2] = ["<|image_pad|>", "<|video_pad|>"];
 /// The other markers: where one is written out in a text, the tokenizer makes the model's own token of it.
 pub const MARKERS: [&str; 6] = [
@@ -38,7 +38,7 @@ pub struct SpecialTokens {
     pub im_start: u32,
     /// `<|im_end|>`: a turn ends.
     pub im_end: u32,
-    /// `<|endoftext|>`: the document ends; also fills what is left free.
+    /// `<|endoftext|>`: the document ends; also the padding token.
     pub end_of_text: u32,
     /// Ids that end a completion: `eos_token_id` of `generation_config.json`, else `im_end` and
     /// `end_of_text`.
@@ -53,8 +53,8 @@ enum Ids {
     Many(Vec<u32>),
 }
 
-/// The one setting taken from `generation_config.json`: how rollouts sample is never the
-/// checkpoint's to say.
+/// The only setting taken from `generation_config.json`: how rollouts sample never depends on the
+/// checkpoint.
 #[derive(Deserialize)]
 struct GenerationConfig {
     eos_token_id: Option<Ids>,
@@ -79,7 +79,7 @@ impl TextCodec {
         let mut tokenizer: Tokenizer = text.parse().map_err(|error: tokenizers::Error| {
             ProcessorError::Tokenizer { file: file.clone(), reason: error.to_string() }
         })?;
-        // A prompt is never cut or filled up behind the caller's back, whatever the file says.
+        // A prompt is never truncated or padded, whatever the file says.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| ProcessorError::Tokenizer {
             file: file.clone(),
@@ -159,8 +159,8 @@ fn find_special_tokens(
     })
 }
 
-/// A model whose `config.json` means other ids than its tokenizer would put image features in the
-/// wrong places.
+/// Checks the ids in `config.json`: with ids other than the tokenizer's, image features would be put
+/// in the wrong places.
 fn check_model_ids(special: &SpecialTokens, files: &ModelFiles) -> Result<(), ProcessorError> {
     let Some(config) = json::read::<Value>(files, "config.json")? else { return Ok(()) };
     let pairs = [

@@ -1,4 +1,4 @@
-//! `box_iou`: how well a bounding box lies on the gold's.
+//! `box_iou`: how well a bounding box overlaps the gold's.
 //! Not here: scaling between an image's sizes; the data's boxes and the answers must use one unit.
 
 use super::component::Component;
@@ -72,7 +72,7 @@ impl BoundingBox {
 /// - returns 0 to 1
 ///
 /// Where we depart from VLM-R1: (1) corners in the wrong order name the same box; there they earn nothing. (2) Extra
-/// boxes cost; there the first alone counts. (3) Coordinates may be fractions, and an overlap one pixel wide counts.
+/// boxes cost; there only the first counts. (3) Coordinates may be fractions, and an overlap one pixel wide counts.
 pub fn box_iou(completion: &str, gold: &[BoundingBox]) -> f64 {
     let found = last_answer(completion).map(boxes).unwrap_or_default();
     if found.is_empty() || found.len() > MAX_BOXES || gold.is_empty() {
@@ -98,7 +98,7 @@ pub fn box_iou(completion: &str, gold: &[BoundingBox]) -> f64 {
     sum / found.len().max(gold.len()) as f64
 }
 
-/// The boxes of a solution: at least one and at most [`MAX_BOXES`], each with an area; none where it is not so.
+/// The boxes of a solution: at least one and at most [`MAX_BOXES`], each with an area; none otherwise.
 pub fn gold_boxes(text: &str) -> Option<Vec<BoundingBox>> {
     let found = boxes(text);
     let is_usable =
@@ -106,10 +106,10 @@ pub fn gold_boxes(text: &str) -> Option<Vec<BoundingBox>> {
     is_usable.then_some(found)
 }
 
-/// The boxes in a text: every `[x1, y1, x2, y2]`, whatever stands around it, as in JSON; without any, Qwen2-VL's own
+/// The boxes in a text: every `[x1, y1, x2, y2]`, whatever surrounds it, as in JSON; where there is none, Qwen2-VL's own
 /// form `(x1,y1),(x2,y2)`. At most one more than [`MAX_BOXES`] are read.
 pub fn boxes(text: &str) -> Vec<BoundingBox> {
-    // The innermost brackets: what stands between an opening one and the next closing one.
+    // The innermost brackets: the text between an opening one and the next closing one.
     let inside = |open: char, close: char| {
         let closed = text.split_inclusive(close).filter_map(move |part| part.strip_suffix(close));
         closed.filter_map(move |part| part.rsplit_once(open).map(|(_, inside)| inside))
@@ -128,7 +128,7 @@ pub fn boxes(text: &str) -> Vec<BoundingBox> {
     pairs.iter().filter_map(|[[x1, y1], [x2, y2]]| BoundingBox::new(*x1, *y1, *x2, *y2)).collect()
 }
 
-/// Exactly `N` plain decimal numbers parted by commas.
+/// Exactly `N` plain decimal numbers separated by commas.
 fn coordinates<const N: usize>(text: &str) -> Option<[f64; N]> {
     let mut found = [0.0; N];
     let mut parts = text.split(',');

@@ -1,5 +1,6 @@
 //! `choice`: whether the letter of a multiple choice is the right one.
-//! Not here: how a choice is recognised (`answer::read`); choices compared by what they say (`answer::compare`).
+//! Not here: how a choice is recognised (`grading::answer::read`); choices compared by their text
+//! (`grading::answer::compare`).
 
 use super::component::Component;
 use super::gold::{Gold, GoldKind};
@@ -23,8 +24,8 @@ pub static CHOICE: Component = Component {
 /// - `gold`: `A` to `H`, as [`choice_letter`] reads it from a solution
 ///
 /// Unlike accuracy under `answer-tag`, the letter alone decides: `B. 40°` is right for a gold `B. 45°`, and `40°`
-/// without a letter is wrong. The usual scoring of multiple choice (R1-V's and VLM-R1's data among others); the
-/// refusal of second letters is ours, so that naming all choices earns nothing.
+/// without a letter is wrong. This is the usual scoring of multiple choice (R1-V's and VLM-R1's data among others);
+/// refusing second letters is ours, so that naming all choices earns nothing.
 pub fn choice(completion: &str, gold: char) -> f64 {
     let letter = last_answer(completion).and_then(choice_letter);
     if letter == Some(gold) { 1.0 } else { 0.0 }

@@ -1,4 +1,4 @@
-//! What a component of a reward is: everything the program knows of one stands in its declaration.
+//! What a component of a reward is: its declaration holds everything the program knows of it.
 //! Not here: the declarations (a file each, of the component's name), their list (`registry`), weights (`settings`).
 
 use std::fmt;
@@ -9,17 +9,17 @@ use super::settings::RewardSettings;
 
 /// A component of a reward.
 pub struct Component {
-    /// The name under which run files, records and documents know it.
+    /// Its name in run files, records and documents.
     pub name: &'static str,
-    /// What it reads the solution as; none for what looks at the completion alone.
+    /// What it reads the solution as; none for a component that reads the completion alone.
     pub gold: Option<GoldKind>,
     /// Its value, unweighted. Without the gold that it needs it is 0.
     pub score: fn(&Scoring) -> f64,
-    /// How it is computed, in a line of `docs/rewards.md`.
+    /// How it is computed, as in `docs/rewards.md`.
     pub formula: &'static str,
-    /// The values it takes, as they stand there.
+    /// The values it takes, as in `docs/rewards.md`.
     pub range: &'static str,
-    /// Where it comes from, as it stands there.
+    /// Its source, as in `docs/rewards.md`.
     pub source: &'static str,
 }
 
@@ -28,9 +28,9 @@ pub struct Component {
 pub struct Scoring<'a> {
     /// The completion.
     pub completion: ScoredText<'a>,
-    /// What the accuracy's rule says of it.
+    /// The verdict of the accuracy's rule on it.
     pub verdict: &'a Verdict,
-    /// The solution as the component reads it; none where it is no such thing.
+    /// The solution as the component reads it; none where it cannot be read so.
     pub gold: Option<&'a Gold>,
     /// Tolerances and limits.
     pub settings: &'a RewardSettings,
@@ -45,7 +45,7 @@ pub struct ScoredText<'a> {
     pub n_tokens: usize,
 }
 
-/// A component is its name: no two have one.
+/// Components are compared by name: no two share one.
 impl PartialEq for Component {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name

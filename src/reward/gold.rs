@@ -17,7 +17,7 @@ pub enum GoldKind {
     Answer,
     /// A letter of multiple choice.
     Choice,
-    /// A number, or a text where there is none.
+    /// A number, or a text where it is not a number.
     Value,
     /// The items of a set or a list.
     Items,
@@ -81,7 +81,7 @@ pub enum UnusableGold {
     Component {
         /// The component.
         component: &'static Component,
-        /// The solution as it stands in the data.
+        /// The solution as written in the data.
         solution: String,
         /// What the component can use.
         expected: &'static str,
@@ -102,7 +102,7 @@ impl UnusableGold {
 #[derive(Clone, Debug)]
 pub struct Golds {
     solution: String,
-    /// Each kind at most once; none of a kind that the solution is not.
+    /// Each kind at most once; only kinds that the solution could be read as.
     found: Vec<(GoldKind, Gold)>,
 }
 
@@ -110,19 +110,18 @@ impl Golds {
     /// Reads a solution, bare or in `<answer>` tags of its own, for the components that count or are recorded.
     ///
     /// # Errors
-    /// One of them cannot use it: no completion could earn anything there. The rule is not asked where
-    /// accuracy weighs 0.
+    /// A component cannot use it, so that no completion could earn anything there; accuracy is exempt at weight 0.
     pub fn parse(settings: &RewardSettings, solution: &str) -> Result<Self, UnusableGold> {
         let (golds, unusable) = Self::read(settings, solution);
         unusable.map_or(Ok(golds), Err)
     }
 
-    /// As [`Self::parse`], but what a component cannot use earns 0 there.
+    /// As [`Self::parse`], but without errors: a component that cannot use the solution gives 0.
     pub fn parse_or_unequal(settings: &RewardSettings, solution: &str) -> Self {
         Self::read(settings, solution).0
     }
 
-    /// The golds there are, and the first that is wanted and is not there.
+    /// The golds that were read, and the first failure of a component.
     fn read(settings: &RewardSettings, solution: &str) -> (Self, Option<UnusableGold>) {
         let mut golds = Self { solution: solution.to_owned(), found: Vec::new() };
         let mut unusable = None;
@@ -132,7 +131,7 @@ impl Golds {
             };
             match kind.read(settings.rule, solution) {
                 Ok(gold) => golds.found.push((kind, gold)),
-                // Every reward has an accuracy; at weight 0 nobody asked for it.
+                // Accuracy is always computed; at weight 0 it need not be readable.
                 Err(_) if *component == ACCURACY && weight == 0.0 => {}
                 Err(error) => unusable = unusable.or(Some(UnusableGold::new(component, error))),
             }
@@ -140,12 +139,12 @@ impl Golds {
         (golds, unusable)
     }
 
-    /// The solution as this kind of gold; none where it is no such thing, or nobody asked for it.
+    /// The solution as this kind of gold; none where it could not be read so, or was not asked for.
     pub fn of(&self, kind: GoldKind) -> Option<&Gold> {
         self.found.iter().find(|(found, _)| *found == kind).map(|(_, gold)| gold)
     }
 
-    /// The solution as it stands in the data.
+    /// The solution as written in the data.
     pub fn solution(&self) -> &str {
         &self.solution
     }

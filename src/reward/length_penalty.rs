@@ -23,7 +23,7 @@ pub static LENGTH_PENALTY: Component = Component {
 ///
 /// - `n_tokens`: tokens of the completion, its stop token included
 /// - `limit`: tokens, the paper's `L_max` (20480 there)
-/// - `buffer`: tokens, the paper's `L_cache` (4096 there); 0 makes a step of the line
+/// - `buffer`: tokens, the paper's `L_cache` (4096 there); 0 turns the line into a step
 /// - returns -1 to 0
 ///
 /// A completion that is cut off at `limit` costs the full 1. Short completions earn nothing, so that brevity alone is

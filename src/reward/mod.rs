@@ -1,17 +1,17 @@
-//! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components beside them.
+//! Eq. (1): rewards that rules can check, `r = accuracy + alpha * format`, and further components.
 //!
 //! In reading order: [`grading`], a crate of its own, says whether an answer is right and whether a completion has the
-//! asked-for form. [`mod@component`] is what a reward is made of, [`mod@gold`] what that reads a solution as. Each
+//! asked-for form. [`mod@component`] is what a reward is made of, [`mod@gold`] what components read a solution as. Each
 //! component has the file of its name, where it is declared once: [`mod@accuracy`], [`mod@format`], [`mod@choice`],
 //! [`mod@relative_error`], [`mod@set_match`], [`mod@box_iou`], [`mod@length_penalty`], [`mod@repetition_penalty`].
-//! [`registry`] lists them, [`total`] sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`] puts both
-//! together for the trainer; [`solutions`] looks at a data set before anything is computed.
+//! [`registry`] lists them, [`total`] sums them under [`settings`]; [`external`] is a reward of the user's own; [`scorer`]
+//! puts both together for the trainer; [`solutions`] checks a data set before anything is computed.
 //!
 //! A new component is a file with its declaration, a line in [`registry::COMPONENTS`] and a paragraph in
-//! `docs/rewards.md`: run files, records and `eval` know it from there.
+//! `docs/rewards.md`; run files, records and `eval` then have it too.
 //! Not here: prompts and data (`data`); what a reward is worth within its group (`grpo::advantage`).
 //!
-//! A completion that cannot be graded earns 0; that is never an error. What may fail is a command of the user's.
+//! A completion that cannot be graded earns 0; that is never an error. Only a command of the user's can fail.
 
 pub mod accuracy;
 pub mod box_iou;

@@ -16,7 +16,7 @@ use super::relative_error::RELATIVE_ERROR;
 use super::repetition_penalty::REPETITION_PENALTY;
 use super::set_match::SET_MATCH;
 
-/// All components, in the order in which they are listed to people and summed up.
+/// All components, in the order in which they are listed and summed.
 pub static COMPONENTS: [&Component; 8] = [
     &ACCURACY,
     &FORMAT,
@@ -45,7 +45,7 @@ static NAMES: LazyLock<Vec<&'static str>> =
 /// The component of this name.
 ///
 /// # Errors
-/// There is none; the error lists those there are.
+/// No component has this name; the error lists all names.
 pub fn component(name: &str) -> Result<&'static Component, UnknownComponent> {
     let known = COMPONENTS.into_iter().find(|component| component.name == name);
     known.ok_or_else(|| UnknownComponent { name: name.to_owned() })

@@ -1,5 +1,5 @@
 //! `relative_error`: whether a number is near enough to the gold, as readings off a chart are.
-//! Not here: how numbers are read (`answer::read`); exact comparison (`answer::compare`).
+//! Not here: how numbers are read (`grading::answer::read`); exact comparison (`grading::answer::compare`).
 
 use super::component::Component;
 use super::gold::{Gold, GoldKind};
@@ -22,7 +22,7 @@ pub static RELATIVE_ERROR: Component = Component {
     source: "relaxed accuracy of ChartQA, Masry et al. 2022",
 };
 
-/// What binary fractions may add to an error: 1.05 is within 5% of 1.
+/// Allowance for binary rounding: 1.05 is within 5% of 1.
 const ROUNDING: f64 = 1e-9;
 
 /// ChartQA's relaxed accuracy (Masry et al. 2022, section 5.1, after Methani et al. 2020): 1 if the number in the last
@@ -37,7 +37,7 @@ const ROUNDING: f64 = 1e-9;
 ///
 /// Numbers are those of `answer-tag`: fractions, roots, thousands separators, words. A percent sign is a hundredth,
 /// as in ChartQA. Lengths and the like are converted where both sides have a unit, and different kinds are never near.
-/// A gold of 0 takes 0 alone. Beware of years: 5% of 2020 is a century.
+/// For a gold of 0 only 0 is right. Not suited to years: 5% of 2020 is 101 years.
 pub fn relative_error(completion: &str, gold: &Answer, tolerance: f64) -> f64 {
     let Some(text) = last_answer(completion).filter(|text| !text.is_empty()) else { return 0.0 };
     let answer = read(text);

@@ -1,4 +1,4 @@
-//! `repetition_penalty`: what saying the same thing again costs.
+//! `repetition_penalty`: what repeated n-grams cost.
 //! Not here: the sampler's own penalty, which changes what is sampled (`rollout::sampler`).
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ pub static REPETITION_PENALTY: Component = Component {
     source: "Yeo et al. 2025, appendix C.2; open-r1",
 };
 
-/// The share of a completion's n-grams that repeat another, as a penalty:
+/// The fraction of a completion's n-grams that repeat another, as a penalty:
 ///
 /// `R_repetition = -(1 - unique n-grams / n-grams)`
 ///
@@ -24,9 +24,9 @@ pub static REPETITION_PENALTY: Component = Component {
 /// - returns a number above -1, at most 0; 0 where the completion has fewer words than an n-gram
 ///
 /// Yeo et al. 2025 ("Demystifying long chain-of-thought reasoning", appendix C.2), in the form of open-r1's
-/// `get_repetition_penalty_reward` with a `max_penalty` of -1, which is the weight's business here: words are what
-/// white space parts, in lower case. Texts without spaces, such as Chinese, are hardly penalised. Linear in the length
-/// of the completion.
+/// `get_repetition_penalty_reward` with a `max_penalty` of -1, which the weight replaces here: words are
+/// separated by white space and in lower case. Texts without spaces, such as Chinese, are hardly penalised. Takes time
+/// linear in the length of the completion.
 pub fn repetition_penalty(completion: &str, ngram: usize) -> f64 {
     let mut ids: HashMap<String, usize> = HashMap::new();
     let words: Vec<usize> = completion

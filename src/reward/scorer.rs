@@ -41,7 +41,7 @@ impl Scorer {
         Ok(Self { settings, external })
     }
 
-    /// The settings it was made of, which a [`Golds`] is parsed with.
+    /// The settings it was made with; a [`Golds`] is parsed with the same.
     pub fn settings(&self) -> &RewardSettings {
         &self.settings
     }
@@ -50,7 +50,7 @@ impl Scorer {
     /// so that its time limit holds for all of them.
     ///
     /// # Errors
-    /// The command fails; what stands in a completion never does.
+    /// The command fails; no text of a completion is an error.
     pub fn score(&mut self, groups: &[ScoredGroup]) -> Result<Vec<Vec<Reward>>, ExternalError> {
         let mut rewards: Vec<Vec<Reward>> = groups
             .iter()
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     #[expect(clippy::print_stderr, reason = "says why nothing was checked")]
     fn custom_scores_join_their_own_completions_with_their_weight() {
-        // The id itself is the score, so that a mix-up between completions shows.
+        // The id itself is the score, so that completions that are mixed up fail the test.
         let script = r#"while read -r line; do id=${line#*\"id\":}; id=${id%%,*};
             echo "{\"id\":$id,\"score\":$id}"; done"#;
         let command = ExternalCommand {

@@ -1,5 +1,5 @@
 //! `set_match`: how much of a set or list an answer has.
-//! Not here: how one item is read and compared (`answer`).
+//! Not here: how one item is read and compared (`grading::answer`).
 
 use super::component::Component;
 use super::gold::{Gold, GoldKind};
@@ -33,11 +33,11 @@ pub const MAX_BYTES: usize = 1000;
 /// `F1 = 2 * n_matched / (n_answer + n_gold)`
 ///
 /// - `gold`: the items of the solution, as [`set_items`] reads them
-/// - returns 0 to 1; 1 if and only if every item has its partner
+/// - returns 0 to 1; 1 if and only if every item is matched
 ///
 /// Items are matched one to one by `answer-tag`'s comparison, so that repeating one earns nothing; order and brackets
 /// carry no meaning. The F1 of SQuAD (Rajpurkar et al. 2016, section 6.1) over items instead of words. Unlike accuracy
-/// it pays for a part: all numbers from 1 to 10 for a gold of `3` earn 2 / 11.
+/// it gives partial credit: all numbers from 1 to 10 for a gold of `3` earn 2 / 11.
 pub fn set_match(completion: &str, gold: &[Answer]) -> f64 {
     let Some(items) = last_answer(completion).and_then(set_items) else { return 0.0 };
     let mut is_taken = vec![false; gold.len()];
@@ -53,14 +53,14 @@ pub fn set_match(completion: &str, gold: &[Answer]) -> f64 {
 }
 
 /// The items of an answer: each line's, with or without a bullet; in a line those of a list, a set or a tuple, else of
-/// a text parted by commas, semicolons, "and" and "or"; a line that is none of these is one item.
+/// a text separated by commas, semicolons, "and" and "or"; a line that is none of these is one item.
 ///
 /// - returns 1 to [`MAX_ITEMS`] items; none if there are none, or more than one of the bounds above allows
 pub fn set_items(text: &str) -> Option<Vec<Answer>> {
     if text.len() > MAX_BYTES {
         return None;
     }
-    // One more than may be, so that too many are seen.
+    // One more than allowed, so that too many are detected.
     let items: Vec<Answer> =
         text.lines().map(without_bullet).flat_map(line_items).take(MAX_ITEMS + 1).collect();
     let n_formulas = items.iter().filter(|item| !is_plain(item)).count();

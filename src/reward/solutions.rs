@@ -15,13 +15,13 @@ pub struct UnusableSolution {
     pub source: UnusableGold,
 }
 
-/// Checks that the reward can use every listed solution: what it cannot read, no completion can earn.
+/// Checks that the reward can use every listed solution: no completion can earn what it cannot read.
 ///
 /// - `listed`: samples' identifiers with their solutions
 /// - `allows_unusable`: counts those that it cannot use in a warning instead
 ///
 /// # Errors
-/// It cannot use one.
+/// The reward cannot use a solution.
 pub fn check_solutions<'a>(
     listed: impl Iterator<Item = (&'a str, &'a str)>,
     reward: &RewardSettings,

@@ -20,7 +20,7 @@ pub struct Reward {
     pub components: Vec<(&'static str, f64)>,
     /// The weighted sum of them all, what training maximises; `accuracy + alpha * format` in the paper.
     pub total: f64,
-    /// The answer that was found in the completion, for people to read.
+    /// The answer that was found in the completion, as shown to the user.
     pub answer: Option<String>,
     /// Why `accuracy` is what it is.
     pub reason: Reason,
@@ -29,7 +29,7 @@ pub struct Reward {
 /// The rewards of a prompt's completions, in their order, without the custom reward:
 /// `total = accuracy + alpha * format + sum of weight * component`.
 ///
-/// A function of these alone. It takes the whole group, so that a component may compare its members.
+/// A pure function. It takes the whole group, so that a component may compare the group's completions.
 pub fn score_group(
     settings: &RewardSettings,
     golds: &Golds,

@@ -7,7 +7,7 @@ use super::sampler::Sampled;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
-/// Which completion: requests are counted as they came, a request's completions as its streams.
+/// Which completion: the request's index in the order of arrival, and the completion's index among its streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CompletionId {
     pub(super) request: usize,
@@ -17,9 +17,9 @@ pub(super) struct CompletionId {
 /// A completion that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Admission {
-    /// What its tokens are named by, and where it decodes.
+    /// The completion and its slot.
     pub(super) row: Row,
-    /// Its random numbers.
+    /// Its random stream.
     pub(super) stream: Stream,
 }
 
@@ -39,8 +39,8 @@ pub(super) struct Token {
 
 /// Makes the tokens of many completions at once.
 ///
-/// A token may reach the host later than the step that made it, by a fixed number of steps. Steps of no rows count, so
-/// that stepping nothing brings in what is on its way.
+/// A token may reach the host a fixed number of steps after the step that made it. Steps without rows count, so that
+/// such steps bring in the tokens still on their way.
 pub(super) trait Decoder {
     /// Computes a prompt: completions that are admitted from now on continue it.
     ///
@@ -48,7 +48,7 @@ pub(super) trait Decoder {
     /// The model's own.
     fn prefill(&mut self, prompt: &Prompt) -> Result<()>;
 
-    /// Begins a completion of the latest prompt, and makes its first token. Whoever had its slot has ended.
+    /// Begins a completion of the latest prompt, and makes its first token. The slot's previous completion has ended.
     ///
     /// # Errors
     /// There is no prompt, or no token can be drawn.
@@ -61,8 +61,8 @@ pub(super) trait Decoder {
     /// The model's own, or no token can be drawn.
     fn step(&mut self, rows: &[Row]) -> Result<()>;
 
-    /// The tokens that have reached the host since the last call, each completion's in order. There may be tokens among
-    /// them that were made after a completion's end, before the host knew of it.
+    /// The tokens that have reached the host since the last call, each completion's in order. Some may have been made
+    /// after a completion's end, before its stop token reached the host.
     ///
     /// # Errors
     /// The device's own.

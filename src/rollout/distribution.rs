@@ -15,7 +15,7 @@ use super::sampler::SampleError;
 
 /// Elements whose weights are added up together; only the block with the sampled token is looked at one by one.
 const BLOCK: usize = 1024;
-/// Running sums side by side, so that the additions vectorise; fixed, so that the order of summation is.
+/// Independent running sums, so that the additions vectorise; a fixed number, so that the order of summation is fixed.
 const LANES: usize = 16;
 
 /// Weights `exp((logit - max) / temperature)` of a row, added up block by block; never stored one by one.
@@ -55,7 +55,8 @@ impl Distribution {
         Self { max, block_totals, total }
     }
 
-    /// The same after some logits have changed: usually a few suppressed ids, whose blocks alone are measured again.
+    /// The distribution after some logits have changed, usually those of a few suppressed ids: only their blocks are
+    /// measured again.
     pub(super) fn refresh(
         self,
         logits: &[f32],
@@ -90,7 +91,7 @@ impl Distribution {
             }
             left -= total;
         }
-        // Where rounding leads past the end, the last token with any weight was meant.
+        // Where rounding leads past the end, the last token with any weight is taken.
         let block = picked.unwrap_or_else(|| {
             left = f64::INFINITY;
             self.block_totals.iter().rposition(|&total| total > 0.0).unwrap_or(0)
@@ -184,11 +185,11 @@ fn weight(logit: f32, max: f32, temperature: f32) -> f32 {
 /// relatively, and zero from -86 down.
 ///
 /// `x = n ln 2 + r` with `|r| <= ln(2)/2`, a polynomial (the coefficients of Cephes' `expf`) for `exp(r)`, and n
-/// added to the exponent bits. Unlike `ops`' own, it has no fused multiply-add: it is called outside a dispatch too, and
-/// must give the same bits there.
+/// added to the exponent bits. Unlike the `exp` of `ops`, it has no fused multiply-add: it is also called outside a
+/// dispatch, and must give the same bits there.
 #[inline(always)]
 pub(super) fn exp_of_non_positive(x: f32) -> f32 {
-    // 1.5 * 2^23: adding it rounds to an integer, which then stands in the lowest bits.
+    // 1.5 * 2^23: adding it rounds to an integer, which is then in the lowest bits.
     const ROUNDER: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4; // 355/512
     const LN_2_LOW: f32 = -2.121_944_4e-4;

@@ -1,4 +1,4 @@
-//! Continuous batching: prompts are computed once, their completions decode together, a finished one
+//! Continuous batching: prompts are computed once, their completions decode together, and a finished completion
 //! leaves its slot to a waiting one.
 //! Not here: which completion decodes when (`schedule`), making tokens (`decoder`), scoring (`reward`).
 
@@ -22,7 +22,7 @@ pub struct GenerationSettings {
     pub sampler: Sampler,
     /// Tokens that are not chosen.
     pub suppressed: Suppressed,
-    /// Completions end after so many tokens, finished or not.
+    /// Completions end after this many tokens, finished or not.
     pub max_new_tokens: usize,
     /// Tokens that end a completion; the token stays part of it.
     pub stop_ids: Vec<u32>,
@@ -51,24 +51,24 @@ pub struct Completion {
     pub is_finished: bool,
 }
 
-/// What is told of a generation as it goes on.
+/// An event while completions are sampled.
 #[derive(Debug)]
 pub enum Event {
-    /// So many tokens have been made.
+    /// This many tokens have been made.
     Tokens(usize),
     /// A completion has ended.
     Ended {
-        /// Which request, counted as they came.
+        /// Index of the request, in the order of arrival.
         request: usize,
-        /// Which of its completions, counted as its streams.
+        /// Index of the completion among the request's streams.
         completion: usize,
         /// What was sampled.
         sampled: Completion,
     },
 }
 
-/// Samples the completions of all requests: `[request][completion]`. `on_tokens` is told how many tokens have been made,
-/// as they are.
+/// Samples the completions of all requests: `[request][completion]`. `on_tokens` receives the number of new tokens as
+/// they are made.
 ///
 /// # Errors
 /// Settings that cannot work, or the model's own.
@@ -100,9 +100,9 @@ pub fn generate(
 }
 
 /// Samples the completions of requests as they are needed: the next request is asked for when a slot is free, so
-/// that the slots stay full to the last request and only prompts that are being answered are held.
+/// that the slots stay full to the last request and only prompts with completions in progress are held.
 ///
-/// `on_event` is told of every completion when it ends; `Break` ends the generation there.
+/// `on_event` receives every completion when it ends; `Break` ends sampling there.
 ///
 /// # Errors
 /// Settings that cannot work, or the model's own.
@@ -183,8 +183,8 @@ mod tests {
     /// How many tokens each completion has before its stop token: `[request][completion]`.
     type Script = Vec<Vec<usize>>;
 
-    /// A decoder whose tokens are written down beforehand and reach the host `late` steps after they were made. It
-    /// does not know where a completion ends, and holds the schedule to what a decoder may rely on.
+    /// A decoder whose tokens are given in advance and reach the host `late` steps after they were made. It does not
+    /// know where a completion ends, and asserts what a decoder may rely on.
     struct ScriptedDecoder {
         script: Script,
         n_slots: usize,
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// The shape of a generation: slots, tokens of a completion at most, steps that tokens are late.
+    /// Slots, the most tokens of a completion, and the number of steps by which tokens are late.
     type Shape = [usize; 3];
 
     fn generate_scripted(
@@ -355,7 +355,7 @@ mod tests {
                 named.map(|(id, length)| (id, expected(id, length, max_new_tokens))).collect();
             prop_assert_eq!(&found, &all);
             prop_assert_eq!(n_tokens, all.values().map(|c| c.token_ids.len()).sum::<usize>());
-            // Nothing is made after an end but what the host could not know of.
+            // At most `late` tokens are made after a completion's end.
             for (id, completion) in &all {
                 prop_assert!(decoder.n_made[id] - completion.token_ids.len() <= late);
             }

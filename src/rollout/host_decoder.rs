@@ -1,9 +1,9 @@
-//! The decoder whose sampler and bookkeeping are on the host: every token is there as soon as it is made.
+//! The decoder whose sampler and bookkeeping are on the host: every token is available as soon as it is made.
 //! Not here: the model's arithmetic and its cache (`model::decoding`).
 //!
 //! A completion's tokens depend on its prompt, its random stream and the settings alone, never on what else is being
 //! decoded: prompts are computed one by one, and the CPU's kernels treat every row of a decoding step by itself. (On the
-//! plain path, CUDA and 16 bits, this holds up to the rounding of a matrix product of another height.)
+//! plain path, CUDA and 16 bits, this holds up to the rounding of a matrix product with another number of rows.)
 
 use candle_core::{Result, bail};
 use rayon::prelude::*;

@@ -1,8 +1,8 @@
-//! Completions taken from a file instead of being sampled: to debug a run, or to train two programs on the same.
+//! Completions taken from a file instead of being sampled: to debug a run, or to train two programs on the same completions.
 //! Not here: sampling them (`engine`); the record that a run writes of them (`run_folder::records`).
 //!
-//! One JSON object a line, as a run's `completions.jsonl` has them. Five of its fields are read: `update`,
-//! `prompt_id`, `completion_idx`, `token_ids` and `is_truncated`. Everything else is computed anew.
+//! One JSON object a line, as in a run's `completions.jsonl`. Five of its fields are read: `update`,
+//! `prompt_id`, `completion_idx`, `token_ids` and `is_truncated`. Everything else is computed again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::engine::Completion;
 
-/// The completions of a file, by the update that they were sampled for.
+/// The completions of a file, by the update for which they were sampled.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
@@ -21,7 +21,7 @@ pub struct Recording {
     batches: BTreeMap<u64, Vec<Recorded>>,
 }
 
-/// What the run that takes the completions has room for.
+/// The limits of the run that takes the completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordingLimits {
     /// Token ids are below it.
@@ -36,7 +36,7 @@ pub struct RecordingLimits {
     pub total_updates: u64,
 }
 
-/// A completion and where it stands.
+/// A completion with its line number and prompt.
 #[derive(Debug)]
 struct Recorded {
     line: usize,
@@ -55,7 +55,7 @@ struct Line {
     is_truncated: bool,
 }
 
-/// Why a file of completions cannot stand in for sampling.
+/// Why a file of completions cannot replace sampling.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The file itself.
@@ -73,14 +73,14 @@ pub enum ReplayError {
         path: PathBuf,
         /// From 1.
         line: usize,
-        /// What stands there.
+        /// What the line holds.
         found: String,
-        /// What should.
+        /// What it should hold.
         expected: String,
         /// The next move.
         hint: &'static str,
     },
-    /// A completion that the run needs.
+    /// A completion that the run needs and the file lacks.
     #[error(
         "{path}: found no completion {completion_idx} of prompt {prompt_id} for update {update}, expected one\n\
          hint: a recording fits a run of the same data, order and batches",
@@ -119,10 +119,10 @@ pub enum ReplayError {
 }
 
 impl Recording {
-    /// Reads a whole file and checks all that can be told before the run has drawn its prompts.
+    /// Reads a whole file and checks all that can be checked before the run has drawn its prompts.
     ///
     /// # Errors
-    /// The file cannot be read, a line is no record with tokens, or the run has no room for one.
+    /// The file cannot be read, a line is no record with tokens, or a record exceeds the run's limits.
     pub fn open(path: &Path, limits: &RecordingLimits) -> Result<Self, ReplayError> {
         let unreadable = |source| ReplayError::Read { path: path.to_owned(), source };
         let lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
@@ -140,7 +140,7 @@ impl Recording {
 
     /// The completions of the batch that is sampled for `update` (from 1): `[prompt][completion]`.
     ///
-    /// A prompt that stands in the batch twice takes its completions in the file's order.
+    /// A prompt that is in the batch twice takes its completions in the file's order.
     ///
     /// # Errors
     /// One is missing, or one is left over.

@@ -15,13 +15,13 @@ use super::distribution::{Distribution, exp_of_non_positive, row_max};
 /// How a token is drawn from a row of logits. The run file's settings, validated there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampler {
-    /// Divides the logits; 0 means greedy: the most likely token, the first of several.
+    /// Divides the logits; 0 means greedy: the most likely token, the first one in a tie.
     pub temperature: f64,
-    /// Keeps the k most likely tokens and what ties with the k-th; 0 keeps all.
+    /// Keeps the k most likely tokens and those tied with the k-th; 0 keeps all.
     pub top_k: usize,
     /// Keeps the most likely tokens that together have this probability; 1 keeps all.
     pub top_p: f64,
-    /// Drops tokens less likely than this share of the most likely one; 0 keeps all.
+    /// Drops tokens less likely than this fraction of the most likely one; 0 keeps all.
     pub min_p: f64,
     /// Divides the positive logits of tokens seen before and multiplies the negative ones; 1 changes nothing.
     pub repetition_penalty: f64,
@@ -32,8 +32,8 @@ pub struct Sampler {
 pub struct Sampled {
     /// The token.
     pub id: u32,
-    /// Its log-probability, nats, by the whole row as the model gave it: at the temperature (1 when greedy), but
-    /// with no penalty, suppressed id or filter taken into account. It is what the trainer computes again.
+    /// Its log-probability, nats, under the whole row as the model gave it: at the temperature (1 when greedy), but
+    /// with no penalty, suppressed id or filter taken into account. The trainer computes the same quantity again.
     pub logp: f32,
 }
 
@@ -74,7 +74,7 @@ impl Suppressed {
         Self { always: markers.to_vec(), with_stops, min_new_tokens }
     }
 
-    /// What is suppressed in a completion that has `n_new_tokens` tokens so far.
+    /// The ids suppressed in a completion that has `n_new_tokens` tokens so far.
     pub fn after(&self, n_new_tokens: usize) -> &[u32] {
         if n_new_tokens < self.min_new_tokens { &self.with_stops } else { &self.always }
     }
@@ -157,7 +157,7 @@ impl Sampler {
         self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
     }
 
-    /// Applies the repetition penalty; returns the indices it changed with the logits that stood there.
+    /// Applies the repetition penalty; returns the indices it changed with their previous logits.
     fn penalize(&self, logits: &mut [f32], seen: &[u32]) -> Vec<(usize, f32)> {
         let penalty = as_f32(self.repetition_penalty);
         #[expect(clippy::float_cmp, reason = "1 exactly is how the run file turns the penalty off")]
@@ -173,7 +173,7 @@ impl Sampler {
         given
     }
 
-    /// The scores `logits / temperature`, with minus infinity for what top-k, top-p and min-p drop, in this order.
+    /// The scores `logits / temperature`, with minus infinity for tokens that top-k, top-p and min-p drop, in this order.
     fn filter(&self, logits: &[f32], temperature: f32) -> Vec<f32> {
         let mut scores: Vec<f32> = logits.iter().map(|logit| logit / temperature).collect();
         if self.top_k > 0 {
@@ -198,15 +198,15 @@ fn keep_top_k(scores: &mut [f32], k: usize) {
     drop_where(scores, |score| score < kth);
 }
 
-/// Walks up from the least likely token and drops while the sum stays within `1 - top_p`; of equally likely tokens
-/// the first goes first, as after transformers' ascending sort. The most likely one always stays.
+/// Drops tokens from the least likely upwards while their sum stays within `1 - top_p`; of equally likely tokens
+/// the first is dropped first, as after transformers' ascending sort. The most likely one always stays.
 fn keep_top_p(scores: &mut [f32], top_p: f64) {
     let max = row_max(scores).max;
     let weight = |score: f32| f64::from(exp_of_non_positive(score - max));
     let total: f64 = scores.iter().map(|&score| weight(score)).sum();
     let droppable = (1.0 - top_p) * total;
-    // What is below the mean droppable weight goes for certain, being the least and together too little: only
-    // the rest needs sorting, a few hundred tokens of a vocabulary.
+    // Tokens lighter than `certain` are always dropped: they are the least likely ones, and their sum is below
+    // `droppable`. Only the rest needs sorting, a few hundred tokens of a vocabulary.
     let certain = droppable / scores.len() as f64;
     let mut sum = 0.0;
     let mut rest = Vec::new();

@@ -1,9 +1,9 @@
 //! Which completion decodes when: admission, slots, stopping. No model and no tensors.
-//! Not here: making tokens (`decoder`), where requests come from and who is told of completions (`engine`).
+//! Not here: making tokens (`decoder`), where requests come from and where completions go (`engine`).
 //!
-//! Tokens may arrive some steps after they were made, so tokens that were begun and tokens that have arrived are counted
-//! apart. A completion leaves its slot when its last token is begun that `max_new_tokens` allows, or when a stop token
-//! of it arrives; what was begun of it in between is dropped.
+//! Tokens may arrive some steps after they were made, so tokens begun and tokens arrived are counted separately. A
+//! completion leaves its slot when the last token that `max_new_tokens` allows is begun, or when its stop token arrives;
+//! tokens begun after the stop token are dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,18 +14,18 @@ use crate::rng::Stream;
 /// What is to be done next.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// A slot is free and nothing waits for it: ask for a request, then [`Schedule::request`] or
+    /// A slot is free and no completion waits for it: ask for a request, then [`Schedule::request`] or
     /// [`Schedule::no_more_requests`].
     Request,
     /// Begin this completion, of the latest request.
     Admit(Admission),
-    /// Make a token of each of these; of none where only tokens on their way are left.
+    /// Make a token of each of these completions; the list is empty where only tokens on their way are left.
     Step(Vec<Row>),
     /// Every completion has ended.
     Nothing,
 }
 
-/// What some tokens have come to.
+/// The effect of tokens that have arrived.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Arrived {
     /// Tokens that belong to a completion.
@@ -44,9 +44,9 @@ pub(super) struct Schedule {
     /// Completions of the latest request that have not begun.
     waiting: VecDeque<(CompletionId, Stream)>,
     free_slots: Vec<usize>,
-    /// Completions with tokens to begin, in the order of their admission.
+    /// Completions with tokens still to begin, in the order of their admission.
     decoding: Vec<Decoding>,
-    /// Completions with tokens to arrive.
+    /// Completions with tokens still to arrive.
     growing: BTreeMap<CompletionId, Growing>,
 }
 
@@ -80,7 +80,7 @@ impl Schedule {
         }
     }
 
-    /// What to do next; taken as done. Slots are filled before a step is made.
+    /// The next action, which the schedule counts as done. Slots are filled before a step is made.
     pub(super) fn next(&mut self) -> Next {
         if self.waiting.is_empty() && self.expects_requests && !self.free_slots.is_empty() {
             return Next::Request;
@@ -92,7 +92,7 @@ impl Schedule {
         }
     }
 
-    /// A request has come, of a completion per stream.
+    /// Adds a request with one completion per stream.
     pub(super) fn request(&mut self, streams: Vec<Stream>) {
         let request = self.n_requests;
         self.n_requests += 1;
@@ -105,7 +105,7 @@ impl Schedule {
         self.expects_requests = false;
     }
 
-    /// Tokens have arrived, each completion's in order.
+    /// Takes tokens that have arrived, each completion's in order.
     pub(super) fn arrive(&mut self, tokens: Vec<Token>) -> Arrived {
         let mut arrived = Arrived::default();
         for Token { id, sampled } in tokens {
@@ -228,7 +228,7 @@ mod tests {
         let arrived = schedule.arrive(vec![token(0, 6), token(1, 7)]);
         let cut = Completion { token_ids: vec![5, 6], logps: vec![-1.0; 2], is_finished: false };
         assert_eq!(arrived.ended, [(id(0, 0), cut)]);
-        // The slot is the second one's: it goes on there.
+        // The second completion goes on in that slot.
         assert_eq!(schedule.next(), Next::Step(vec![row(0, 1, 0)]));
         assert_eq!(schedule.next(), Next::Step(vec![])); // waits for its last token
         assert_eq!(schedule.arrive(vec![token(1, 8)]).ended.len(), 1);
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(arrived.ended[0].1.token_ids, [5, STOP]);
         assert_eq!(admitted(&mut schedule), row(0, 1, 0));
         assert_eq!(schedule.arrive(vec![token(0, 7)]), Arrived::default());
-        // The slot was left once, not once more.
+        // The slot was freed once, not twice.
         assert_eq!(schedule.next(), Next::Step(vec![row(0, 1, 0)]));
     }
 }

@@ -38,12 +38,12 @@ pub struct SingleSettings {
     pub sampler: Sampler,
     /// Names the random numbers; greedy decoding draws none.
     pub seed: u64,
-    /// The answer ends after so many tokens, finished or not.
+    /// The answer ends after this many tokens, finished or not.
     pub max_new_tokens: usize,
 }
 
-/// Decodes one answer. Greedily, it is the one that transformers' `generate` gives: no token is
-/// suppressed. Sampled, ids that rollouts never draw are not drawn here either.
+/// Decodes one answer. Greedy decoding suppresses no token and gives the same answer as transformers'
+/// `generate`. Sampling never draws the ids that rollouts never draw.
 ///
 /// # Errors
 /// The prompt leaves no room for `max_new_tokens`, or the model's own.

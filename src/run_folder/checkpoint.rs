@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A checkpoint is written under another name, every file and folder of it brought to the disk, and
-//! then renamed: under `step-...` it is whole or absent. Removal goes the other way. What is found
-//! damaged all the same (a failing disk, a cut copy) is told by the manifest.
+//! then renamed: under `step-...` it is whole or absent. Removal renames first and then deletes. Damage
+//! that happens later (a failing disk, an incomplete copy) is detected through the manifest.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -39,19 +39,19 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const MASTER_WEIGHTS: &str = "master_weights.safetensors";
 const PROGRESS: &str = "progress.json";
 const MANIFEST: &str = "manifest.json";
-/// The ending of names that are no checkpoints: being written, or being removed.
+/// The ending of names of folders that are no checkpoints: being written, or being removed.
 const TEMPORARY: &str = ".tmp";
 /// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
 const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
-/// How far a run has come: all that it needs beside tensors, its random numbers being functions of
-/// these and of the seed.
+/// How far a run has come: all that it needs besides tensors. Its random numbers are functions of
+/// this and of the seed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Updates made.
     pub update: u64,
-    /// Where the drawing of prompts stands, in the trainer's own words.
+    /// The state of drawing prompts, as `train::draw` gives it.
     pub draws: Value,
 }
 
@@ -65,7 +65,7 @@ pub struct Contents<'a> {
     /// The number type they are stored in: the run's.
     pub dtype: DType,
     /// Where the other files of the model folder are copied from: the model that the run began
-    /// with, never one of its own checkpoints, which do not stay.
+    /// with, never one of its own checkpoints, which are removed in time.
     pub source: &'a ModelFiles,
     /// What only a resumed run needs; `None` makes a model folder alone.
     pub state: Option<State<'a>>,
@@ -108,9 +108,9 @@ impl fmt::Display for Damage {
 
 /// Writes a checkpoint, whole or not at all, and removes all but the `keep` newest.
 ///
-/// An older checkpoint goes only after this one is there. Checkpoints of later updates go too: they
-/// belong to a course of the run that was given up by resuming before them. One of the same update
-/// is replaced.
+/// Older checkpoints are removed only once this one exists. Checkpoints of later updates are removed
+/// too: resuming from an earlier one has abandoned those updates. A checkpoint of the same update is
+/// replaced.
 ///
 /// - returns the checkpoint's folder
 ///
@@ -190,7 +190,7 @@ pub fn finished(run: &Path) -> Result<Option<Result<PathBuf, Damage>>, RunFolder
     }))
 }
 
-/// Removes every checkpoint of a run that cannot go on from any: resumed, it starts over.
+/// Removes every checkpoint, for a run that cannot be resumed from any and starts over.
 ///
 /// # Errors
 /// One cannot be removed.
@@ -290,7 +290,7 @@ fn appear(temporary: &Path, path: &Path) -> Result<(), RunFolderError> {
     Ok(())
 }
 
-/// What a checkpoint turned out to be.
+/// What reading a checkpoint through has found.
 struct Inspected {
     progress: Progress,
     has_state: bool,
@@ -361,7 +361,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     paths.collect::<std::io::Result<_>>().map_err(failed("read", folder))
 }
 
-/// Takes a checkpoint's name away in one step, so that removing it leaves no half checkpoint.
+/// Renames a checkpoint in one step, so that an interrupted removal leaves no partial checkpoint.
 fn set_aside(path: &Path) -> Result<PathBuf, RunFolderError> {
     let aside = with_ending(path, &format!(".old{TEMPORARY}"));
     remove_temporary(&aside)?;
@@ -377,7 +377,7 @@ fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
     }
 }
 
-/// Failing to remove what is no longer needed is no reason to stop a run.
+/// Logs a failed removal: it is no reason to stop a run.
 fn report_failure(outcome: Result<(), RunFolderError>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, "cannot remove what is no longer needed");

@@ -23,7 +23,7 @@ impl Crc32 {
         Self { state: u32::MAX }
     }
 
-    /// Takes the next piece in.
+    /// Adds the next piece.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         let (blocks, rest) = bytes.as_chunks::<8>();
         for block in blocks {

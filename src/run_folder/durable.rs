@@ -1,5 +1,5 @@
 //! Writes that are on the disk, not in a cache, when they return.
-//! Not here: what is written (`checkpoint`, `run_folder`, `json_lines`).
+//! Not here: what is written (`checkpoint`, `folder`, `json_lines`).
 
 use std::fs::File;
 use std::io::Write;

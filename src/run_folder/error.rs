@@ -31,7 +31,7 @@ pub enum RunFolderError {
         /// The file or folder that shows it.
         found: &'static str,
     },
-    /// The output folder's path leads to something else.
+    /// The output folder's path leads to a file.
     #[error(
         "output folder {} is a file, expected a folder or nothing\nhint: give another --out",
         path.display()
@@ -90,7 +90,7 @@ pub enum RunFolderError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A line of a records file that is none.
+    /// A line of a records file that is no record.
     #[error(
         "{}:{line}: {found}, expected one JSON object with a whole number `update`\n\
          hint: remove the line; only an unfinished last line is cut off unasked",

@@ -1,4 +1,4 @@
-//! A run's folder: who may write into it, and the configuration it belongs to.
+//! A run's folder: its lock, and the configuration it belongs to.
 //! Not here: the files of records (`records`), the checkpoints (`checkpoint`), reading run files
 //! (`config`).
 //!
@@ -9,7 +9,7 @@
 //!   metrics.jsonl         a line per update
 //!   completions.jsonl     a line per completion
 //!   evaluations.jsonl     a line per evaluation
-//!   events.out.tfevents.* the same figures for TensorBoard, a file per sitting
+//!   events.out.tfevents.* the same figures for TensorBoard, a file per start of the run
 //!   checkpoints/step-000100/
 //!   .lock                 empty; locked while a run is going on
 //! ```
@@ -54,7 +54,7 @@ impl RunFolder {
             return Err(RunFolderError::NotAFolder { path: path.to_owned() });
         }
         if let Some(found) = sign_of_a_run(path) {
-            // That a run is going on is reported first, if one is.
+            // If the run is in progress, that is reported first.
             if path.join(LOCK).exists() {
                 lock(path)?;
             }
@@ -62,7 +62,7 @@ impl RunFolder {
         }
         std::fs::create_dir_all(path).map_err(failed("create", path))?;
         let lock = lock(path)?;
-        // Another process may have come first between the look and the lock.
+        // Another process may have created a run between the check and the lock.
         if let Some(found) = sign_of_a_run(path) {
             return Err(RunFolderError::HoldsRun { path: path.to_owned(), found });
         }
@@ -72,8 +72,8 @@ impl RunFolder {
 
     /// Opens the folder of a run that is to be continued.
     ///
-    /// Where the given configuration differs in keys that change no number, the stored one becomes
-    /// the given one; so it does, with a warning, where their last bits move.
+    /// Where the given configuration differs only in keys that change no number, it replaces the stored
+    /// one; also, with a warning, where it differs in keys that change the last bits.
     ///
     /// - `resolved_config`: as of [`RunFolder::create`]; [`stored_config`] is what the run began with
     /// - `runs_on`: the path of the run's device and number format

@@ -22,12 +22,12 @@ const CHANGE_NO_NUMBER: [&str; 10] = [
     "train.warn_*",
 ];
 
-/// Keys that decide which completions decode beside each other: it changes no number where kernels treat every one by
+/// Keys that decide which completions are decoded together: they change no number where kernels compute every row by
 /// itself.
 const CHANGE_NEIGHBOURS: [&str; 2] = ["eval.max_batch", "rollout.max_batch"];
 
 /// Keys that change the order of a sum, and so the last bits of all that follows. A run may be resumed with another value
-/// all the same: it is the way out of a full memory.
+/// all the same, because lowering it lets a run continue that has run out of memory.
 const CHANGE_LAST_BITS: [&str; 1] = ["train.tokens_per_micro_batch"];
 
 /// What another value of a key changes.
@@ -91,8 +91,8 @@ fn decisive_keys(prefix: &str, table: Table, runs_on: ops::Path) -> Table {
     kept.collect()
 }
 
-/// Refuses a configuration that would change the numbers of the run stored at `path`; returns the differences that move
-/// their last bits.
+/// Refuses a configuration that would change the numbers of the run stored at `path`; returns the differences that change
+/// only their last bits.
 ///
 /// - `runs_on`: the path of the runs' device and number format
 ///
@@ -173,7 +173,7 @@ mod tests {
         decisive(1) != decisive(2)
     }
 
-    /// What resuming with another value of the key gives: the keys that move last bits, or the one that is refused.
+    /// What resuming with another value of the key gives: the keys that change last bits, or the one that is refused.
     fn resumed(key: &str, runs_on: ops::Path) -> Result<Vec<String>, String> {
         let configs = [config(key, 1), config(key, 2)];
         let configs = configs.each_ref().map(String::as_str);

@@ -1,7 +1,7 @@
 //! A file of records, one JSON object a line: appended to, cut back on resuming, read.
 //! Not here: what the records are (`metrics`, `records`).
 //!
-//! Lines stand in the order of their `update`. That makes the state after any update a prefix of
+//! Lines are in the order of their `update`. That makes the state after any update a prefix of
 //! the file, so that cutting it is one truncation, which no interruption can leave half done.
 
 use std::fs::File;
@@ -28,7 +28,7 @@ struct Stamp {
 }
 
 impl JsonLines {
-    /// Opens the file as a new run finds it: empty.
+    /// Opens the file of a new run, emptied.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -59,7 +59,7 @@ impl JsonLines {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Writes one record, in one piece: whoever reads along sees whole lines.
+    /// Writes one record in one piece, so that a concurrent reader sees whole lines.
     ///
     /// # Errors
     /// The file cannot be written, or the record is not expressible as JSON.
@@ -81,7 +81,7 @@ impl JsonLines {
         self.file.write_all(&lines).map_err(failed("write", &self.path))
     }
 
-    /// Waits until all lines are on the disk; due before a checkpoint that counts on them.
+    /// Waits until all lines are on the disk; to be called before a checkpoint that relies on them.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -103,7 +103,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RunFolderError> 
     Ok(records)
 }
 
-/// The length of the part of the file whose records are of updates up to `last_update`.
+/// The length of the file's prefix whose records are of updates up to `last_update`.
 fn prefix_bytes(path: &Path, last_update: u64) -> Result<u64, RunFolderError> {
     let mut kept = 0;
     visit(path, |stamp: Stamp, end| {
@@ -116,7 +116,7 @@ fn prefix_bytes(path: &Path, last_update: u64) -> Result<u64, RunFolderError> {
     Ok(kept)
 }
 
-/// Hands on each finished line's record and the position of its end, until told to stop.
+/// Calls `see` with each finished line's record and the position of its end, until `see` returns false.
 fn visit<T: DeserializeOwned>(
     path: &Path,
     mut see: impl FnMut(T, u64) -> bool,

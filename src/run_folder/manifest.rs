@@ -15,10 +15,10 @@ use super::error::RunFolderError;
 
 /// Raised when a checkpoint's `trainer` folder changes so that older programs would misread it.
 const FORMAT: u32 = 1;
-/// Read at once.
+/// Bytes read at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The list, as it stands in `manifest.json`.
+/// The list, as written in `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     format: u32,
@@ -56,7 +56,7 @@ impl Manifest {
     }
 
     /// Compares every listed file with the one in the folder; the error says which differs and how.
-    /// Files that are not listed are none of its business.
+    /// Files that are not listed are not checked.
     pub(super) fn check(&self, folder: &Path) -> Result<(), String> {
         if self.format != FORMAT {
             return Err(format!("it is of format {}, expected {FORMAT}", self.format));

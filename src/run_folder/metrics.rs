@@ -22,7 +22,7 @@ pub struct UpdateMetrics {
     pub beta: Option<f64>,
     /// The learning rate.
     pub lr: f64,
-    /// What was minimised, Eq. (4): nats per token for supervised training.
+    /// What was minimised: Eq. (4), or in supervised training the mean negative log-likelihood of a token, nats.
     pub loss: f64,
     /// Mean of the rewards over the batch's completions.
     pub reward: Option<f64>,
@@ -39,9 +39,9 @@ pub struct UpdateMetrics {
     pub ungraded_fraction: Option<f64>,
     /// Mean over completions of the mean k3 estimate of their tokens, Eq. (5), nats.
     pub kl: Option<f64>,
-    /// Fraction of the tokens whose ratio was clipped to effect, 0 to 1.
+    /// Fraction of the tokens for which the clipped term is the smaller one, 0 to 1.
     pub clip_fraction: Option<f64>,
-    /// Mean entropy of the distribution that a token was drawn from, nats.
+    /// Mean entropy of the policy's distribution at the scored tokens, nats.
     pub entropy: Option<f64>,
     /// The largest absolute difference between the log-probability that a token was drawn with and the one that training
     /// computes for it under the same policy, nats.
@@ -60,7 +60,7 @@ pub struct UpdateMetrics {
     pub grad_norm: f64,
     /// Tokens of prompts and completions trained on, per second of the whole update.
     pub tokens_per_s: f64,
-    /// Time spent on sampling completions, s.
+    /// Time spent on drawing prompts, sampling completions and rewarding them, s.
     pub s_rollout: f64,
     /// Time spent on the reference model's log-probabilities, s.
     pub s_reference: f64,
@@ -70,7 +70,7 @@ pub struct UpdateMetrics {
     pub s_optimizer: f64,
     /// Time of the whole update, s.
     pub s_total: f64,
-    /// The most memory the process has held so far, bytes; `None` where the system does not tell.
+    /// The most memory the process has held so far, bytes; `None` where the system does not report it.
     pub peak_bytes: Option<u64>,
 }
 

@@ -43,7 +43,7 @@ pub struct CompletionRecord {
     pub advantage: f64,
     /// Length in tokens, a stop token included.
     pub n_tokens: usize,
-    /// The tokens; `None` where the run file does not want them recorded.
+    /// The token ids; `None` where the run file does not ask for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<u32>>,
     /// Whether the token limit cut it off.
@@ -55,7 +55,7 @@ pub struct CompletionRecord {
 pub struct EvaluationRecord {
     /// Updates made when the policy was measured; 0 before training.
     pub update: u64,
-    /// What was found.
+    /// The result.
     pub summary: Summary,
 }
 
@@ -98,7 +98,7 @@ impl RunRecords {
         })
     }
 
-    /// Waits until all records are on the disk; due before each checkpoint.
+    /// Waits until all records are on the disk; to be called before each checkpoint.
     ///
     /// # Errors
     /// A file cannot be written.

@@ -1,13 +1,13 @@
 //! TensorBoard's event files: the figures of `metrics.jsonl` and `evaluations.jsonl` under the names that TRL's
-//! `GRPOTrainer` and transformers' `Trainer` log them by, so that runs of either can be laid over each other.
-//! Not here: the figures (`metrics`, `records`). Nothing of ours reads these files.
+//! `GRPOTrainer` and transformers' `Trainer` log them by, so that runs of either can be shown in one chart.
+//! Not here: the figures (`metrics`, `records`). This program never reads these files.
 //!
 //! A file is a list of records, each framed as in TensorFlow's `TFRecord`: length (u64), checksum of the length (u32),
 //! contents, checksum of the contents, all little-endian. The contents are a message `Event` of
-//! `tensorboard/compat/proto/event.proto`, written by hand: three kinds of fields are less than a library.
+//! `tensorboard/compat/proto/event.proto`, written by hand: three kinds of fields do not justify a library.
 //!
 //! A resumed run begins another file, as `torch.utils.tensorboard` does with `purge_step`: its first events say that
-//! everything from that step on is to be forgotten, which TensorBoard does across the files of a folder.
+//! everything from that step on is to be dropped, which TensorBoard does across the files of a folder.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ use super::records::EvaluationRecord;
 const PREFIX: &str = "events.out.tfevents.";
 /// Castagnoli's polynomial with its bits in reverse order.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
-/// What `TFRecord` adds to a rotated checksum, so that checksums of checksums are no trap.
+/// What `TFRecord` adds to a rotated checksum, because checksums of data that contains checksums are unreliable.
 const MASK: u32 = 0xA282_EAD8;
 
 /// An event file, open for appending.
@@ -33,7 +33,7 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins a file in a run's folder, later by name than those that are there.
+    /// Begins a file in a run's folder; its name sorts after those of the files there.
     ///
     /// - `next_step`: events of other files from this step on are void; 0 voids all of them
     ///
@@ -77,7 +77,7 @@ impl EventFile {
         self.file.sync_all().map_err(failed("write", &self.path))
     }
 
-    /// In one piece: whoever reads along sees whole records.
+    /// Writes records in one piece, so that a concurrent reader sees whole records.
     fn append(&mut self, records: &[u8]) -> Result<(), RunFolderError> {
         self.file.write_all(records).map_err(failed("write", &self.path))
     }
@@ -94,7 +94,7 @@ fn newest_stamp(folder: &Path) -> std::io::Result<Option<u64>> {
     Ok(newest)
 }
 
-/// Since 1970.
+/// Time since the start of 1970, UTC.
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -147,7 +147,7 @@ fn evaluation_scalars(record: &EvaluationRecord) -> Vec<(String, f64)> {
     named.into_iter().chain(components).map(|(name, x)| (format!("eval/{name}"), x)).collect()
 }
 
-/// A framed `Event`: `wall_time` (field 1), `step` (2) and what happened.
+/// A framed `Event`: `wall_time` (field 1), `step` (2) and the field `what`.
 fn event(wall_time: Duration, step: u64, what: &[u8]) -> Vec<u8> {
     let mut message = vec![1 << 3 | 1]; // field 1, eight bytes
     message.extend(wall_time.as_secs_f64().to_le_bytes());
@@ -200,7 +200,7 @@ fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// `TFRecord`'s checksum: CRC-32C, rotated and moved. Bit by bit, for a few hundred bytes an update.
+/// `TFRecord`'s checksum: CRC-32C, rotated, plus [`MASK`]. Computed bit by bit, for a few hundred bytes an update.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     let shifted = |sum: u32| (sum >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(sum & 1));
     let with_byte = |sum, byte: &u8| (0..8).fold(sum ^ u32::from(*byte), |sum, _| shifted(sum));
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use crate::eval::{Summary, Tally};
 
-    /// The figures that `scripts/reference/check_tensorboard.py golden` gives TensorBoard's own writer.
+    /// The figures that `scripts/reference/check_tensorboard.py golden` passes to TensorBoard's own writer.
     fn example_update() -> UpdateMetrics {
         UpdateMetrics {
             update: 300,
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn checksum_is_castagnolis() {
-        // 0xE3069283 is CRC-32C of these bytes in the catalogue of CRCs; rotated by 15 and moved.
+        // 0xE3069283 is CRC-32C of these bytes in the catalogue of CRCs; rotated by 15, plus the mask.
         let expected = 0xE306_9283_u32.rotate_right(15).wrapping_add(MASK);
         assert_eq!(masked_crc32c(b"123456789"), expected);
     }

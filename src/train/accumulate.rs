@@ -75,11 +75,11 @@ pub struct LossSettings {
     pub beta: f64,
 }
 
-/// Log-probabilities of a mini-batch that do not move with the policy, micro-batch by micro-batch as
-/// [`token_logps`] gives them.
+/// Log-probabilities of a mini-batch that stay fixed while the policy is trained, a tensor per micro-batch as
+/// [`token_logps`] returns them.
 #[derive(Debug, Clone, Copy)]
 pub struct Anchors<'a> {
-    /// Under the policy that sampled; `None` where that is the policy as it stands, so that every
+    /// Under the policy that sampled; `None` where that is the policy being trained, so that every
     /// ratio is one.
     pub old: Option<&'a [Tensor]>,
     /// Under the reference; `None` where the KL weight is zero throughout.
@@ -95,7 +95,7 @@ pub struct ObjectiveSums {
     pub kl: f64,
     /// Tokens whose ratio the clip held back.
     pub n_clipped: f64,
-    /// Tokens that count.
+    /// Tokens of non-zero weight.
     pub n_tokens: f64,
     /// Entropy over all scored tokens, nats.
     pub entropy: f64,
@@ -121,7 +121,7 @@ pub struct Mismatch {
 /// A loss that is not finite, and the groups that it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NonFiniteLoss {
-    /// What came out.
+    /// The loss summed up to and including that micro-batch.
     pub loss: f64,
     /// Indices of the groups of the micro-batch.
     pub groups: Vec<usize>,
@@ -145,7 +145,7 @@ pub fn count(groups: &[TrainedGroup], ranks: &dyn Ranks) -> Result<UpdateTotals>
 ///
 /// - `totals`: of the whole update, see [`count`]
 ///
-/// The inner result tells a loss that is not finite; nothing has been added for its micro-batch.
+/// The inner error is a loss that is not finite; nothing has been added for its micro-batch.
 ///
 /// # Errors
 /// The model's own, or anchors that do not fit the groups.
@@ -198,7 +198,7 @@ pub fn accumulate(
 }
 
 impl Anchors<'_> {
-    /// Whether there is one for each micro-batch; that each has its tokens is the objective's to see.
+    /// Checks that there is one for each micro-batch; the objective checks their lengths.
     fn check(&self, n_batches: usize) -> Result<()> {
         for (name, anchor) in [("old", self.old), ("reference", self.reference)] {
             if let Some(anchor) = anchor
@@ -233,7 +233,7 @@ impl Mismatch {
 impl ObjectiveSums {
     fn add(&mut self, out: &Objective, entropy: &Tensor, n_packed: usize) -> Result<()> {
         let scalars = [&out.loss, &out.kl, &out.n_clipped, &out.n_tokens].map(Tensor::detach);
-        // One transfer for all, as each waits for the device.
+        // One transfer for all, because each waits for the device.
         let entropy_sum = entropy.detach().sum_all()?;
         let [loss, kl, n_clipped, n_tokens] = &scalars;
         let all = Tensor::stack(&[loss, kl, n_clipped, n_tokens, &entropy_sum], 0)?;
@@ -248,7 +248,7 @@ impl ObjectiveSums {
         Ok(())
     }
 
-    /// Adds up over the ranks.
+    /// The sums over all ranks.
     ///
     /// # Errors
     /// A rank cannot be reached.

@@ -1,4 +1,4 @@
-//! The fourth stage of an update: log-probabilities that stay put while a batch's updates move the policy.
+//! The fourth stage of an update: log-probabilities that stay fixed while a batch's updates change the policy.
 //! Not here: how they are computed (`accumulate`), what they are for (`grpo`).
 
 use std::time::Instant;

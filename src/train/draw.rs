@@ -39,7 +39,7 @@ pub struct DrawnQuestions {
 
 type Prepared = Result<Question, TrainError>;
 
-/// Some questions, and the rows that were left out.
+/// Questions, and why rows were left out.
 pub struct Batch {
     /// As many as were asked for, in the order of draws.
     pub questions: Vec<Question>,
@@ -88,7 +88,7 @@ impl DrawnQuestions {
     /// The next `n` questions. A bad row that may be skipped is replaced by the next draw, so that a batch is whole.
     ///
     /// # Errors
-    /// A row cannot be used and bad rows are not skipped, or an epoch's worth of rows in a row cannot.
+    /// A row cannot be used and bad rows are not skipped, or no row of an epoch can be used.
     pub fn take(&mut self, n: usize) -> Result<Batch, TrainError> {
         let mut batch = Batch { questions: Vec::with_capacity(n), skipped: Vec::new() };
         let mut n_bad = 0;
@@ -104,7 +104,7 @@ impl DrawnQuestions {
                 }
                 Some(Err(error)) if self.skips_bad_rows => {
                     n_bad += 1;
-                    // So many draws in a row hold a whole epoch.
+                    // So many consecutive draws contain a whole epoch.
                     if n_bad == 2 * self.n_rows {
                         let reason = error.to_string();
                         return Err(TrainError::NoUsableRow { n_rows: self.n_rows, reason });
@@ -118,17 +118,17 @@ impl DrawnQuestions {
         Ok(batch)
     }
 
-    /// Tells the sampler what became of questions.
+    /// Passes the outcomes of drawn rows to the sampler.
     pub fn observe(&mut self, outcomes: &[Outcome]) {
         self.sampler.observe(outcomes);
     }
 
-    /// Where drawing stands: part of a checkpoint.
+    /// The state of drawing, which a checkpoint holds.
     pub fn state(&self) -> Value {
         json!({ "sampler": self.sampler.state(), "pending": self.pending })
     }
 
-    /// Goes on from a checkpoint's state; nothing may have been drawn yet.
+    /// Continues from a checkpoint's state; nothing may have been drawn yet.
     ///
     /// # Errors
     /// It is the state of another sampler.
@@ -160,7 +160,7 @@ impl DrawnQuestions {
 /// Refuses prompts that leave no room for `n_new` tokens.
 ///
 /// # Errors
-/// There is one; it is named.
+/// A prompt is too long; the error names its sample.
 pub fn check_lengths(
     questions: &[Question],
     n_new: usize,
@@ -186,7 +186,7 @@ mod tests {
     use crate::data::{OpenOptions, Template, open};
     use crate::model::files::ModelFiles;
 
-    /// Rows in their order; a bad one names a picture that is not there.
+    /// Rows drawn in order; a bad one names a picture that does not exist.
     fn drawn(folder: &Path, are_bad: &[bool], on_bad_row: OnBadRow) -> DrawnQuestions {
         let path = folder.join("rows.jsonl");
         let row = |is_bad: &bool| match is_bad {

@@ -1,4 +1,4 @@
-//! The ways a run can fail around its arithmetic.
+//! What can stop a run.
 //! Not here: its folder (`run_folder`), a wrong run file (`config`), wrong data (`data`), a wrong model (`model`).
 
 use super::prompt_sampler::ForeignState;
@@ -42,7 +42,7 @@ pub enum TrainError {
         quantity: String,
         /// The value.
         found: f64,
-        /// Identifiers of the samples in the batch, or of the one to blame.
+        /// Identifiers of the samples of the mini-batch, or of the micro-batch with that loss.
         samples: String,
     },
     /// Another process of the same run failed.
@@ -51,7 +51,7 @@ pub enum TrainError {
         /// The update that was being computed, from 1.
         update: u64,
     },
-    /// Where the drawing of prompts stood.
+    /// The saved state of the sampler of prompts.
     #[error("the checkpoint does not fit this run: {0}")]
     Drawing(#[from] ForeignState),
     /// The rows to train on.
@@ -80,15 +80,15 @@ pub enum TrainError {
         /// The data's name.
         name: String,
     },
-    /// A whole batch of rows was left out.
+    /// No row of an epoch can be used.
     #[error(
         "none of {n_rows} rows in a row can be used; the first: {reason}\n\
          hint: data.on_bad_row = \"skip\" leaves out a few rows, not all of them"
     )]
     NoUsableRow {
-        /// Rows of the batch.
+        /// Rows of an epoch.
         n_rows: usize,
-        /// Why the first was left out.
+        /// Why the last row drawn was left out.
         reason: String,
     },
     /// The system has no more threads.
@@ -124,7 +124,7 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Turns the tensor library's errors into ones that say what was being done.
+    /// Adds what was being done to an error of the tensor library.
     pub(super) fn during(context: &'static str) -> impl Fn(candle_core::Error) -> Self {
         move |source| Self::Tensor { context: context.to_owned(), source }
     }

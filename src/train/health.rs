@@ -1,5 +1,5 @@
-//! Signs that a run is learning nothing, or the wrong thing, in words that say what to try.
-//! Not here: the figures (`metrics`), how warnings reach a person (`progress`).
+//! Warnings that a run is learning nothing, or the wrong thing, each with what to try.
+//! Not here: the figures (`run_folder::metrics`), how warnings are shown (`progress`).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::CompletionRecord;
 
 /// Updates over which the format and accuracy rewards are averaged before means are compared.
-/// Ours: with 32 completions an update, such a mean is certain to about 0.02.
+/// Ours: with 32 completions an update, the standard error of such a mean is at most about 0.02.
 const WINDOW: usize = 20;
 /// By how much the format reward must have risen from one window to the next.
 const FORMAT_RISE: f64 = 0.2;
@@ -20,10 +20,10 @@ const ACCURACY_ENOUGH: f64 = 0.9;
 /// Updates for which a warning is not repeated, doubled with each time that it is.
 const FIRST_PAUSE: u64 = 10;
 
-/// From where on a person is warned; the run file's `train.warn_*`.
+/// The limits at which a warning is given; the run file's `train.warn_*`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
-    /// Updates in a row in which no group had a signal; 0 never warns.
+    /// Consecutive updates in which no group had a signal; 0 never warns.
     pub silent_updates: usize,
     /// Fraction of a batch's completions that repeat another of their group, 0 to 1; 1 never warns.
     pub duplicate_fraction: f64,
@@ -31,13 +31,13 @@ pub struct Thresholds {
     pub truncated_fraction: f64,
 }
 
-/// Something that a person should look at. Displayed, it says what was seen, why it matters and
+/// Something that the user should look at. Its text says what was seen, why it matters and
 /// what to try.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Warning {
     /// No group has had a signal for a while.
     Silent {
-        /// How many updates in a row.
+        /// How many consecutive updates.
         updates: usize,
         /// The mean reward of the last one.
         reward: Option<f64>,
@@ -119,7 +119,7 @@ pub fn off_policy(config: &RunConfig) -> Option<String> {
     })
 }
 
-/// Watches a run's updates.
+/// Monitors a run's updates.
 #[derive(Debug, Clone)]
 pub struct Health {
     thresholds: Thresholds,
@@ -140,7 +140,7 @@ struct Alarm {
 }
 
 impl Health {
-    /// A watch that has seen nothing yet. That of a resumed run is shown the earlier updates first,
+    /// A monitor that has observed no update. In a resumed run it observes the recorded updates first,
     /// without their completions, and its warnings about them are dropped.
     pub fn new(thresholds: Thresholds) -> Self {
         let alarm = || Alarm { quiet_until: 0, pause: FIRST_PAUSE };
@@ -155,7 +155,7 @@ impl Health {
         }
     }
 
-    /// Looks at an update; what is worth a warning now.
+    /// Observes an update; returns the warnings that are due.
     ///
     /// - `completions`: those of the update, group after group
     pub fn observe(
@@ -230,7 +230,7 @@ fn n_repeated(group: &[CompletionRecord]) -> usize {
     texts.chunk_by(|left, right| left == right).map(<[_]>::len).filter(|count| *count > 1).sum()
 }
 
-/// The warning, if the last two windows are full and show the one reward rising without the other.
+/// The warning, if the last two windows are full and the format reward rises without the accuracy reward.
 fn format_only_climb(rewards: &VecDeque<[f64; 2]>) -> Option<Warning> {
     if rewards.len() < 2 * WINDOW {
         return None;
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(observe(0.24), [Warning::Duplicates { fraction: 0.25 }]);
     }
 
-    /// Warned at, where format and accuracy have one value for the first `before` updates and another from there on.
+    /// The updates with a warning, where format and accuracy have one value up to update `before` and another afterwards.
     fn climb(before: u64, format: [f64; 2], accuracy: [f64; 2]) -> Vec<u64> {
         let value = |values: [f64; 2], update| Some(values[usize::from(update > before)]);
         warned_at(NEVER, 40, |update, line| {
@@ -360,13 +360,13 @@ mod tests {
         assert_eq!(climb(20, [0.125, 0.375], [0.75, 0.5]), [40], "accuracy falls");
         assert_eq!(climb(20, [0.125, 0.375], [0.89, 0.89]), [40]);
         assert_eq!(climb(20, [0.125, 0.375], [0.9, 0.9]), NONE, "accuracy has no room");
-        // A rise of 0.25 in the first window's middle: means of 0.25 and 0.375.
+        // A rise of 0.25 in the middle of the first window: means of 0.25 and 0.375.
         assert_eq!(climb(10, [0.125, 0.375], [0.5, 0.5]), NONE);
     }
 
     #[test]
     fn windows_slide_and_hold_the_last_forty_updates() {
-        // The rise at 30 is between the windows when the 50th update comes, and at no other time.
+        // At the 50th update, and only then, the rise after update 30 lies between the two windows.
         let late = |update, line: &mut UpdateMetrics| {
             line.format_reward = Some(if update > 30 { 0.33 } else { 0.125 });
             line.accuracy_reward = Some(0.5);

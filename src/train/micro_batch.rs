@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// A group's part in a micro-batch: its prompt, and a run of its completions.
+/// What a micro-batch holds of one group: its prompt and a range of its completions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// The group's index in the batch.
@@ -15,7 +15,7 @@ pub struct Part {
 /// Splits groups into micro-batches of at most `budget` tokens, in order.
 ///
 /// A group stays together where it fits, so that its prompt is computed once; one that is larger than
-/// the budget is cut between completions and its prompt computed once per piece. A single completion
+/// the budget is cut between completions and its prompt computed in each micro-batch. A single completion
 /// with its prompt is never cut, however long. The gradient is the same whatever the budget.
 ///
 /// - `groups`: tokens of the prompt and of each completion

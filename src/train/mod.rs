@@ -1,10 +1,10 @@
 //! The trainer: updates of a run, from the prompts to the step.
 //!
 //! Reading order: a run from its first write to its end ([`run`]), what it needs ([`setup`], [`settings`]), its plan
-//! ([`plan`]), what moves (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in their order: [`draw`]
-//! over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over [`micro_batch`]es, [`step`],
-//! `record`; the same for supervised training ([`supervised_update`], [`supervised`]); what a person should look at
-//! ([`health`]).
+//! ([`plan`]), what training changes (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in order:
+//! [`draw`] over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over
+//! [`micro_batch`]es, [`step`], `record`; the same for supervised training ([`supervised_update`], [`supervised`]);
+//! warnings ([`health`]).
 //! Not here: the folder and what is written into it (`run_folder`), the equations (`grpo`), the optimiser's arithmetic
 //! (`optim`), model files (`model`).
 
@@ -53,5 +53,5 @@ pub mod health;
 #[cfg(test)]
 mod test_run_file;
 
-/// Called with the stage of an update that begins (and 0), and in a rollout with the tokens that each step has made.
+/// Called with the stage of an update that begins and 0, and in a rollout with the number of tokens each step made.
 type OnStage<'a> = dyn FnMut(&'static str, usize) + 'a;

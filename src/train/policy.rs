@@ -1,4 +1,4 @@
-//! What moves in a run: the policy, its optimiser, the number of updates made.
+//! What changes during a run: the policy, its optimiser, the number of updates made.
 //! Not here: what an update computes (`update`, `supervised_update`), where a run is written (`run`).
 
 use candle_core::Tensor;
@@ -8,7 +8,7 @@ use super::ranks::Ranks;
 use super::step::{Optimizer, StepReport, Stepped};
 use crate::model::Model;
 
-/// The policy with everything that moves it.
+/// The policy with its optimiser and progress.
 pub(super) struct Policy {
     /// The model that is trained.
     pub(super) model: Model,
@@ -61,7 +61,7 @@ impl Policy {
         }
     }
 
-    /// An outcome that stands only where every rank has one.
+    /// Returns the outcome if every rank succeeded, else an error on every rank.
     pub(super) fn agreed<T>(&self, outcome: Result<T, TrainError>) -> Result<T, TrainError> {
         let all = self.ranks.all_succeeded(outcome.is_ok());
         match outcome {
@@ -72,7 +72,7 @@ impl Policy {
         }
     }
 
-    /// The error of a number that is none, in the update under way.
+    /// The error that a number is not finite, in the update under way.
     pub(super) fn not_finite(&self, quantity: &str, found: f64, samples: &[String]) -> TrainError {
         let (update, quantity) = (self.update + 1, quantity.to_owned());
         TrainError::NotFinite { update, quantity, found, samples: samples.join(", ") }

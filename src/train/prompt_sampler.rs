@@ -26,7 +26,7 @@ impl Draw {
     }
 }
 
-/// What became of a drawn row.
+/// The outcome of a drawn row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The row.
@@ -40,13 +40,13 @@ pub trait PromptSampler {
     /// The next `n` rows.
     fn next(&mut self, n: usize) -> Vec<Draw>;
 
-    /// Takes what became of rows drawn earlier, batch by batch in the order of draws.
+    /// Receives the outcomes of rows drawn earlier, batch by batch in the order of draws.
     fn observe(&mut self, outcomes: &[Outcome]);
 
-    /// All that it needs to go on after an interruption.
+    /// All that it needs to continue after an interruption.
     fn state(&self) -> Value;
 
-    /// Goes on from [`PromptSampler::state`].
+    /// Continues from [`PromptSampler::state`].
     ///
     /// # Errors
     /// It is the state of another sampler.
@@ -63,7 +63,7 @@ pub struct ForeignState {
     pub expected: &'static str,
 }
 
-/// A seeded permutation of the rows per epoch, or the data's own order; what becomes of rows changes nothing.
+/// A seeded permutation of the rows per epoch, or the data's own order; outcomes change nothing.
 #[derive(Debug, Clone)]
 pub struct Epochs {
     seed: u64,

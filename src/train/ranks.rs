@@ -1,19 +1,19 @@
-//! What several processes that train one model together need of each other.
+//! Communication between processes that train one model together.
 //! Not here: what is summed (`accumulate`, `step`), the transport between processes.
 
 use candle_core::{Result, Tensor};
 
-/// The processes that share a run, each with a part of every update's prompts.
+/// The processes that share a run, each with its own shard of every update's prompts.
 ///
 /// Every rank calls the same operations in the same order.
 pub trait Ranks {
-    /// Adds each number up over the ranks, in place.
+    /// Sums each number over the ranks, in place.
     ///
     /// # Errors
     /// A rank cannot be reached.
     fn sum(&self, values: &mut [f64]) -> Result<()>;
 
-    /// Adds each tensor up over the ranks, in place.
+    /// Sums each tensor over the ranks, in place.
     ///
     /// # Errors
     /// A rank cannot be reached, or the tensors differ in shape.
@@ -25,14 +25,14 @@ pub trait Ranks {
     /// As [`Ranks::sum_tensors`].
     fn broadcast(&self, tensors: &[Tensor]) -> Result<()>;
 
-    /// Whether all ranks succeeded, so that all go on or none does.
+    /// Whether all ranks succeeded, so that either all continue or none does.
     ///
     /// # Errors
     /// A rank cannot be reached.
     fn all_succeeded(&self, succeeded: bool) -> Result<bool>;
 }
 
-/// One process alone: every sum is its own.
+/// A single process: sums are left as they are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Solo;
 

@@ -11,7 +11,7 @@ use crate::grpo::advantage::standard_deviation;
 use crate::run_folder::metrics::{UpdateMetrics, peak_bytes};
 use crate::run_folder::records::CompletionRecord;
 
-/// Measures the stages of an update. What a batch does before its first update counts to that one.
+/// Times the stages of an update. What a batch does before its first update counts towards that update.
 pub(super) struct UpdateClock {
     update_began: Instant,
     stage_began: Instant,
@@ -41,7 +41,7 @@ impl UpdateClock {
         self.stage_began = Instant::now();
     }
 
-    /// The update's times, with no other figure; the next update begins.
+    /// The update's times, without other figures; starts timing the next update.
     pub(super) fn update_ends(&mut self, n_packed: f64) -> UpdateMetrics {
         let s_total = self.update_began.elapsed().as_secs_f64();
         let times = UpdateMetrics {
@@ -56,7 +56,7 @@ impl UpdateClock {
     }
 }
 
-/// The line of an update of GRPO, but for the KL divergence, which it may not have.
+/// The metrics of an update of GRPO, except the KL divergence, which the caller adds where there is a reference.
 ///
 /// - `update`, `beta`: its number, from 1, and its KL weight
 pub(super) fn update_metrics(
@@ -112,10 +112,10 @@ fn component_means(groups: &[RolloutGroup], n: f64) -> BTreeMap<String, f64> {
     means
 }
 
-/// The lines of `completions.jsonl` of a group.
+/// A group's lines of `completions.jsonl`.
 ///
 /// - `update`: the first update that it serves, from 1
-/// - `records_ids`: with the tokens
+/// - `records_ids`: whether to include the token ids
 pub(super) fn completion_records(
     group: &RolloutGroup,
     update: u64,

@@ -9,7 +9,7 @@ use crate::processor::Processor;
 use crate::reward::{ExternalError, Golds, Reward, ScoredGroup, ScoredText, Scorer};
 use crate::rollout::engine::Completion;
 
-/// A completion with everything that is known of it before the policy moves.
+/// A completion with everything that is known of it before the policy is updated.
 #[derive(Debug, Clone)]
 pub struct RewardedCompletion {
     /// What was sampled.
@@ -29,7 +29,7 @@ pub struct RolloutGroup {
     pub question: Question,
     /// Its G completions.
     pub completions: Vec<RewardedCompletion>,
-    /// Whether the rewards differ at all; a group without signal moves nothing but the KL term.
+    /// Whether the rewards differ; without signal only the KL term has a gradient.
     pub has_signal: bool,
 }
 
@@ -44,7 +44,7 @@ impl RolloutGroup {
         self.question.sample.id.clone()
     }
 
-    /// What the sampler of prompts is told.
+    /// What the sampler of prompts receives.
     pub fn outcome(&self) -> Outcome {
         Outcome { row: self.question.draw.row, rewards: self.rewards() }
     }

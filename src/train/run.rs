@@ -1,5 +1,5 @@
 //! A run from its first write to its end: folder, records, checkpoints, interruptions.
-//! Not here: the updates themselves (`trainer`).
+//! Not here: the updates themselves (`update`, `supervised_update`).
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
 use crate::run_folder::{RunFolder, json_lines, metrics};
 
-/// Where a run is written, and whether it goes on from there.
+/// Where a run is written, and whether it is resumed.
 #[derive(Debug, Clone)]
 pub struct TrainOptions {
     /// The run's folder.
@@ -43,14 +43,14 @@ pub struct TrainOptions {
 pub enum Ended {
     /// All updates are done; the last checkpoint.
     Finished(PathBuf),
-    /// Interrupted after a batch, and saved there.
+    /// Interrupted after a batch; the checkpoint saved then.
     Interrupted(PathBuf),
 }
 
 /// Trains as the run file says.
 ///
 /// # Errors
-/// See [`TrainError`]; the last checkpoint stands whatever happens.
+/// See [`TrainError`]; the last checkpoint is kept whatever happens.
 pub fn train(
     config: &RunConfig,
     options: &TrainOptions,
@@ -60,7 +60,7 @@ pub fn train(
     Run::open(config, options, display)?.go(interrupt)
 }
 
-/// What a run measures itself on.
+/// What a run evaluates its policy on.
 struct Evaluation {
     asked: EvaluationQuestions,
     processor: Arc<Processor>,
@@ -87,7 +87,7 @@ struct Run<'a> {
     /// The files of the model that the run started from.
     base: ModelFiles,
     health: Health,
-    /// What the run measures itself on; `None` where it never does.
+    /// What the run evaluates its policy on; `None` where it never does.
     evaluation: Option<Evaluation>,
     /// The last state between two batches: what a checkpoint can hold.
     between_batches: Progress,
@@ -97,7 +97,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Opens everything the run needs; its folder comes last, once all else is known to be right.
+    /// Opens everything the run needs; its folder is opened last, once all else has been checked.
     fn open(
         config: &RunConfig,
         options: &TrainOptions,
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The run to its end. Whatever ends it early, the updates that are finished are saved first.
+    /// Runs to the end. If an error ends the run early, the finished updates are saved first where possible.
     fn go(mut self, interrupt: &Interrupt) -> Result<Ended, TrainError> {
         let ended = self.train(interrupt);
         self.display.finish();
@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the policy as it stands is to be measured and has not been.
+    /// Whether the policy is due for evaluation after this update and has not been evaluated yet.
     fn is_evaluation_due(&self) -> Result<bool, TrainError> {
         let (update, eval) = (self.policy.update, &self.config.eval);
         let is_due = (update == 0 && eval.before_training)
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         update.saturating_sub(1) / of_batch * of_batch
     }
 
-    /// Measures the policy and writes the outcome down; `Break` where the run was asked to end meanwhile.
+    /// Evaluates the policy and records the outcome; `Break` where the run was asked to end meanwhile.
     fn evaluate(&mut self, interrupt: &Interrupt) -> Result<ControlFlow<()>, TrainError> {
         let Some(Evaluation { asked, processor }) = &self.evaluation else {
             return Ok(ControlFlow::Continue(()));
@@ -289,7 +289,7 @@ impl<'a> Run<'a> {
             for warning in self.health.observe(line, &completions) {
                 self.display.warn(&warning.to_string());
             }
-            // A batch's later updates sampled nothing new.
+            // Later updates of the batch have no new completions.
             completions.clear();
         }
         Ok(())
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
         Ok(path)
     }
 
-    /// Saves what is finished, where the error came before the policy moved on from it.
+    /// Saves after an error, if the policy has not been updated since the last batch ended.
     fn save_after_failure(&mut self) {
         let is_saved = self.saved.as_ref().is_some_and(|(at, _)| *at == self.policy.update);
         if self.policy.update == 0 || is_saved || self.policy.update != self.between_batches.update
@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The watch over a run, which has seen what the run's records hold already.
+/// The run's monitor, after observing the updates already recorded.
 fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> {
     let mut health = Health::new(thresholds(config));
     for line in metrics::read(&folder.metrics())? {

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::rng::Purpose;
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
 
-/// What names the random streams of a batch of rollouts, beside each prompt's draw.
+/// What identifies the random streams of a batch of rollouts, besides each prompt's draw.
 #[derive(Debug, Clone, Copy)]
 pub struct RolloutNames {
     /// The run's seed.

@@ -22,7 +22,7 @@ use crate::rollout::engine::GenerationSettings;
 use crate::rollout::replay::RecordingLimits;
 use crate::rollout::sampler::{Sampler, Suppressed};
 
-/// Optimiser steps of the whole run over that many rows an epoch.
+/// Optimiser steps of the whole run, with `n_rows` rows an epoch.
 pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
     match config.train.length() {
         RunLength::Updates(updates) => updates as u64,
@@ -111,7 +111,7 @@ fn scoring_settings(config: &RunConfig, temperature: f64) -> ScoringSettings {
     }
 }
 
-/// When a person is warned.
+/// When the user is warned.
 pub fn thresholds(config: &RunConfig) -> Thresholds {
     let train = &config.train;
     Thresholds {
@@ -170,7 +170,7 @@ pub fn generation_settings(
     }
 }
 
-/// What the run has room for in recorded completions.
+/// The limits that recorded completions must keep to.
 pub fn recording_limits(
     config: &RunConfig,
     vocab_size: usize,

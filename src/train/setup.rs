@@ -49,7 +49,7 @@ pub struct Setup {
 impl Setup {
     /// Opens what the run file names; nothing is written.
     ///
-    /// - `config`: with its task's part in it, see [`crate::data::tasks::resolved`]
+    /// - `config`: with its task's keys filled in, see [`crate::data::tasks::resolved`]
     ///
     /// # Errors
     /// A model, a task or a file that is not there or not what it should be.
@@ -66,7 +66,7 @@ impl Setup {
         Ok(Self { files, dtype, device, processor, questions, total_updates })
     }
 
-    /// The policy and its optimiser, fresh or from a checkpoint, from which drawing goes on too.
+    /// The policy and its optimiser, new or from a checkpoint; a checkpoint also restores the drawing of prompts.
     ///
     /// # Errors
     /// The files are not those of a known model, or the checkpoint's state is not this run's.

@@ -71,7 +71,7 @@ impl Optimizer {
     /// An optimiser that continues from a checkpoint's `state` and `masters`.
     ///
     /// # Errors
-    /// The state is not that of the model's trained parameters, each with its own.
+    /// The state is not exactly that of the model's trained parameters.
     pub fn restore(
         settings: OptimizerSettings,
         parameters: &Parameters,
@@ -96,7 +96,9 @@ impl Optimizer {
         self.masters.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
     }
 
-    /// Empties the gradient buffers into one step of AdamW, `s` finished updates into the run.
+    /// Makes one step of AdamW with the gradients in the buffers, then clears them.
+    ///
+    /// - `s`: finished updates of the run
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -121,7 +123,7 @@ impl Optimizer {
                 None => step.update(parameter.name(), value, &gradient, decay)?,
                 Some(master) => {
                     step.update(parameter.name(), master, &gradient, decay)?;
-                    // In place, so that the rollouts' view of the parameter follows.
+                    // In place, because rollouts share the parameter's storage.
                     value.detach().slice_set(&master.to_dtype(value.dtype())?, 0, 0)?;
                 }
             }
@@ -130,9 +132,9 @@ impl Optimizer {
     }
 }
 
-/// The gradients of the parameters that any rank has one for, added up over the ranks.
+/// The gradients, summed over the ranks, of the parameters that have one on any rank.
 ///
-/// As in torch, a parameter that no gradient reached is left alone: it neither decays nor counts a step.
+/// As in torch, a parameter without a gradient is left unchanged: it neither decays nor counts a step.
 fn summed_gradients<'a>(
     parameters: &'a Parameters,
     ranks: &dyn Ranks,
@@ -147,7 +149,7 @@ fn summed_gradients<'a>(
     Ok(reached.filter_map(|(p, _)| Some((p, p.gradient()?))).collect())
 }
 
-/// What the optimiser moves of each trained parameter: its master weights where it has any, else itself.
+/// What the optimiser updates of each trained parameter: its master weights where it has any, else the parameter.
 fn moved<'a>(
     parameters: &'a Parameters,
     masters: &'a BTreeMap<String, Tensor>,

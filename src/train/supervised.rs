@@ -29,7 +29,7 @@ pub struct SupervisedSums {
 pub enum Taught {
     /// Those of the completions.
     Completion,
-    /// Those of the prompts too, but for image tokens and each prompt's first one.
+    /// Those of the prompts too, except image tokens and each prompt's first token.
     PromptAndCompletion,
 }
 

@@ -29,7 +29,7 @@ pub struct SupervisedSettings {
     pub scoring: ScoringSettings,
 }
 
-/// Everything that supervised updates need beside the policy and the rows.
+/// Everything that supervised updates need besides the policy and the rows.
 pub(super) struct SupervisedTrainer {
     pub(super) settings: SupervisedSettings,
     pub(super) processor: Arc<Processor>,

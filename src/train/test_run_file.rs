@@ -1,11 +1,11 @@
 //! From the run file to the run: each key's value arrives where it belongs and nowhere else.
 //!
-//! Every section is taken apart without `..` and every part is used: a new key does not compile, or warns, until it is
-//! looked for here. Values are those of `config/every_key.toml`, which differ from each other and from the defaults.
-//! Keys of yes and no are tried both ways, one at a time. Longer than most because every key has its line.
+//! Every section is destructured without `..` and every field is used: a new key does not compile, or warns, until it is
+//! tested here. Values are those of `config/every_key.toml`, which differ from each other and from the defaults.
+//! Boolean keys are tried with both values, one at a time. Longer than most because every key has its line.
 //!
-//! Not here: what the values do (each stage's own tests); keys that decide when a run writes, which `tests/it/train`
-//! watches.
+//! Not here: what the values do (each stage's own tests); keys that decide when a run writes
+//! (`tests/it/train`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn processor() -> Processor {
     Processor::load(&ModelFiles::Folder("tests/golden/micro/policy".into())).unwrap()
 }
 
-/// How many patches three pictures have that different limits enlarge, leave or shrink.
+/// The number of patches of three pictures, which different limits enlarge, leave or shrink.
 fn patches(processor: &Processor) -> [usize; 3] {
     let of = |[width, height]: [u32; 2]| {
         processor.patches(&image::RgbImage::new(width, height)).unwrap().n_patches()
@@ -145,7 +145,7 @@ fn rows_are_read_as_the_datas_section_says() {
     assert_eq!(order(&mut Setup::open(&shuffled).unwrap()), by_seed);
 
     assert!(allow_unparsable);
-    // No solution of the rows can be all that `[reward.weights]` asks for.
+    // No solution of these rows can be read by every component in `[reward.weights]`.
     assert!(Setup::open(&every_key(&["data.allow_unparsable=false"])).is_err());
 }
 

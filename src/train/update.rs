@@ -1,5 +1,5 @@
 //! The updates of GRPO and GRPO-D, in the order of the paper.
-//! Not here: each stage's own work, which stands in the file of its name.
+//! Not here: the stages themselves, each in the file of its name.
 //!
 //! An update is one optimiser step. A batch of rollouts serves `updates_per_rollout` of them; a run is
 //! saved and interrupted between batches, so that a checkpoint never has to hold rollouts.
@@ -28,7 +28,7 @@ use crate::rollout::engine::{Completion, GenerationSettings};
 use crate::rollout::replay::Recording;
 use crate::run_folder::metrics::UpdateMetrics;
 
-/// What a batch gave: a line of metrics per update, and what was sampled for them.
+/// The result of a batch: a line of metrics per update, and the groups sampled for them.
 pub(super) struct TrainedBatch {
     /// One per update.
     pub(super) metrics: Vec<UpdateMetrics>,
@@ -65,11 +65,11 @@ pub struct GrpoSettings {
     pub total_updates: u64,
 }
 
-/// Everything that the updates of GRPO need beside the policy and the rows.
+/// Everything that the updates of GRPO need besides the policy and the rows.
 pub(super) struct GrpoTrainer {
     pub(super) settings: GrpoSettings,
     pub(super) generation: GenerationSettings,
-    /// Completions that are taken instead of being sampled.
+    /// Recorded completions to use instead of sampling.
     pub(super) recording: Option<Recording>,
     pub(super) processor: Arc<Processor>,
     pub(super) scorer: Scorer,

@@ -1,6 +1,6 @@
-//! Attention of one new token per sequence over what is cached of it: its prompt's keys and values,
-//! shared by the whole group, and its own suffix's. No gradient flows: rollouts and evaluation only.
-//! Not here: who owns cache rows (`rollout::host_decoder`).
+//! Attention of one new token per sequence over its cached keys and values: those of its prompt,
+//! shared by the whole group, and those of its own suffix. No gradient flows: rollouts and evaluation only.
+//! Not here: which sequence has which cache rows (`rollout::host_decoder`).
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use super::path::Path;
 use super::plain;
 use super::real::{Real, slice_of, vectorized, with_slice};
 
-/// What one sequence sees.
+/// What one sequence attends to.
 #[derive(Debug, Clone)]
 pub struct CachedSequence {
     /// `[prompt_len, kv_heads, head_dim]`, the prompt's keys; shared between sequences.
@@ -19,7 +19,7 @@ pub struct CachedSequence {
     pub prompt_values: Tensor,
     /// First row of the sequence's own keys and values in the suffix cache.
     pub suffix_start: usize,
-    /// Rows of its own so far, the new token's included.
+    /// Its own rows so far, the new token's included.
     pub suffix_len: usize,
 }
 

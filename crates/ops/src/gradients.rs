@@ -1,5 +1,5 @@
-//! Where gradients are gathered: those of all trained parameters stand in one row of numbers, in a fixed order, so that it
-//! can be added up over processes in one piece.
+//! Where gradients are accumulated: those of all trained parameters are in one flat tensor, in a fixed order, so that it
+//! can be summed over processes in one piece.
 //! Not here: which operation adds what (`parameter`, `linear`, ...), the optimiser that reads them (`optim`).
 
 use candle_core::{
@@ -28,12 +28,12 @@ impl GradientArena {
         Ok(Self { numbers: Tensor::zeros(n, dtype, device)? })
     }
 
-    /// All of them, `[n]`: what is written there is every parameter's gradient.
+    /// All gradients, `[n]`: the storage that the parameters' buffers are views of.
     pub fn numbers(&self) -> &Tensor {
         &self.numbers
     }
 
-    /// The buffer of a parameter of this shape whose first number is `start`.
+    /// The buffer of a parameter of this shape, from element `start` on.
     pub(super) fn buffer(&self, start: usize, shape: &Shape) -> Result<GradientBuffer> {
         let sum = self.numbers.narrow(0, start, shape.elem_count())?.reshape(shape)?;
         Ok(GradientBuffer { sum, has_arrived: false })
@@ -45,7 +45,7 @@ impl GradientArena {
 pub(super) struct GradientBuffer {
     /// The parameter's shape; a view of the arena.
     sum: Tensor,
-    /// Whether `sum` holds a gradient; what it holds otherwise is an earlier one.
+    /// Whether `sum` holds a gradient; otherwise its contents are of an earlier update.
     has_arrived: bool,
 }
 
@@ -60,12 +60,12 @@ pub(super) struct Outer<'a, R> {
     pub(super) m: usize,
     /// Numbers in a row of the gradient.
     pub(super) n: usize,
-    /// The first of the gradient's `m` rows that are meant.
+    /// The first of the gradient's `m` rows that the product is added to.
     pub(super) first: usize,
 }
 
 impl GradientBuffer {
-    /// What has been gathered, as a view; `None` where nothing arrived.
+    /// The accumulated gradient, as a view; `None` where there is none.
     pub(super) fn gathered(&self) -> Option<Tensor> {
         self.has_arrived.then(|| self.sum.clone())
     }
@@ -74,7 +74,7 @@ impl GradientBuffer {
         self.has_arrived = false;
     }
 
-    /// Makes a gradient of zeros, where nothing arrived.
+    /// Sets the gradient to zeros where there is none.
     pub(super) fn fill_with_zeros(&mut self) -> Result<()> {
         if self.has_arrived {
             return Ok(());
@@ -99,7 +99,7 @@ impl GradientBuffer {
         Ok(())
     }
 
-    /// Adds a product; the buffer is the CPU path's.
+    /// Adds a product; for buffers on the CPU path only.
     pub(super) fn add_outer<R: Real>(&mut self, outer: Outer<R>) -> Result<()> {
         self.sum.inplace_op1(&AddOuter { outer, has_arrived: self.has_arrived })?;
         self.has_arrived = true;

@@ -7,7 +7,7 @@
 //!
 //! A crate of its own, compiled as one unit: a kernel's loop is vector code only where all that it calls is inlined
 //! into it, iterators of the standard library included, and the program is built without link-time optimisation.
-//! Not here: anything that knows the model or the run.
+//! Not here: anything that depends on the model or the run.
 #![expect(
     clippy::inline_always,
     reason = "a kernel's loop must be compiled inside `real::vectorized`"

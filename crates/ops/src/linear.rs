@@ -14,10 +14,10 @@ use super::real::{Real, slice_of, with_slice};
 /// How the rows of a product are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
-    /// In blocks, the fastest way for many rows. The last bits of a row may depend on how many there are.
+    /// In blocks, the fastest way for many rows. The last bits of a row may depend on the number of rows.
     Blocked,
     /// Each row by itself, so that a decoding step's results do not depend on which sequences share the
-    /// step. The plain path has no such product: there it is as `Blocked`.
+    /// step. The plain path has no such product and treats it as `Blocked`.
     RowByRow,
 }
 
@@ -115,7 +115,7 @@ impl Linear {
                 with_slice(x, |x: &[R]| self.weight.accumulate_outer(g, x, rows, first))?;
             }
             if let Some(bias) = self.bias.as_ref().filter(|bias| bias.is_trainable()) {
-                // The bias sees an input of one for every row.
+                // The bias is a weight whose input is one in every row.
                 bias.accumulate_outer(&sum_rows(g, n), &[R::ONE], 1, first)?;
             }
             self.weight.with_value(|w: &[R]| {

@@ -28,7 +28,7 @@ impl<'a, R: Real> Matrix<'a, R> {
         Self::strided(data, rows, columns, columns)
     }
 
-    /// The transpose, without moving anything.
+    /// The transpose, as a view.
     pub(crate) fn t(self) -> Self {
         Self {
             data: self.data,
@@ -57,7 +57,7 @@ pub(crate) enum Store {
     Add,
 }
 
-/// Who computes a product.
+/// Which threads compute a product.
 #[derive(Clone, Copy)]
 pub(crate) enum Threads {
     /// The calling thread alone, inside a loop that is already parallel.
@@ -124,14 +124,14 @@ pub(crate) fn matmul<R: Real>(
 const LANES: usize = 16;
 /// Weight rows per task of [`matmul_by_rows`].
 const TASK: usize = 64;
-/// Rows of `x` that meet the weights together: more would not stay in a core's cache.
+/// Rows of `x` per pass over the weights: more would not stay in a core's cache.
 const ROWS_AT_ONCE: usize = 64;
 
 /// `out[i, o] = x[i] . w[o]` for `x [rows, inner]`, `w [outputs, inner]` and `out [rows, outputs]`, all dense.
 ///
 /// Every product is summed in one fixed order, whatever `rows` is and however the work is split, so
 /// a row's result does not depend on which other rows are computed with it. For few rows it also
-/// beats a blocked product, because the weights are read once and packed never.
+/// is faster than a blocked product, because the weights are read once and never packed.
 pub(crate) fn matmul_by_rows<R: Real>(out: &mut [R], x: &[R], w: &[R], inner: usize) {
     let outputs = w.len().checked_div(inner).unwrap_or(0);
     if outputs == 0 {
@@ -152,7 +152,7 @@ pub(crate) fn matmul_by_rows<R: Real>(out: &mut [R], x: &[R], w: &[R], inner: us
 
 /// `out [rows, columns]` from its transpose.
 fn transpose<R: Real>(out: &mut [R], transposed: &[R], rows: usize) {
-    // Blocks of columns, so that a thread reads what it writes from a stretch that fits its cache.
+    // Blocks of columns, so that what a thread reads for its block fits its cache.
     let block = 4096;
     let columns = out.len() / rows;
     let mut parts: Vec<Vec<&mut [R]>> = (0..columns.div_ceil(block)).map(|_| Vec::new()).collect();
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn product_by_rows_is_right_and_ignores_its_neighbours() {
-        // More rows than go through the weights together.
+        // More rows than one pass over the weights takes.
         let (rows, inner, outputs) = (ROWS_AT_ONCE + 9, 37, 70);
         let (x, w) = (numbers(rows * inner, 4), numbers(outputs * inner, 3));
         let w_t: Vec<f64> =

@@ -14,7 +14,7 @@ use super::real::{Real, slice_of, vectorized, with_slice};
 /// Rows per parallel task.
 const ROWS: usize = 32;
 
-/// `x / sqrt(mean(x^2) + eps) * weight` (Zhang and Sennrich 2019), statistics in f32.
+/// `x / sqrt(mean(x^2) + eps) * weight` (Zhang and Sennrich 2019), statistics in f32 (f64 for f64).
 ///
 /// - `x`: `[T, width]` in the run's dtype; `weight`: `[width]`
 /// - returns `[T, width]`. Gradients to `x` and `weight`.
@@ -28,7 +28,7 @@ pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
     }
 }
 
-/// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` (Ba et al. 2016), statistics in f32.
+/// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` (Ba et al. 2016), statistics in f32 (f64 for f64).
 ///
 /// - `x`: `[T, width]` in the run's dtype; `weight`, `bias`: `[width]`
 /// - returns `[T, width]`. Gradients to `x`, `weight` and `bias`.
@@ -45,7 +45,7 @@ pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, eps: f64) ->
     }
 }
 
-/// Both norms; a LayerNorm is the one with a bias, and the one that centres.
+/// Both norms; LayerNorm is the one that has a bias and subtracts the mean.
 struct Norm {
     weight: Parameter,
     bias: Option<Parameter>,
@@ -119,7 +119,7 @@ impl Norm {
         let (rows, width) = x.dims2()?;
         let mut dx = vec![R::ZERO; rows * width];
         let n_tasks = rows.div_ceil(ROWS);
-        // Per task, the sums over its rows of grad * normalised x: the weight's gradient in parts.
+        // Per task, the sums over its rows of grad * normalised x: partial sums of the weight's gradient.
         let mut d_weight = vec![R::ZERO; n_tasks * width];
         with_slice(x, |x: &[R]| {
             with_slice(grad, |g: &[R]| {

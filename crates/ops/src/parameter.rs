@@ -5,8 +5,8 @@
 //! backward pass (Megatron-LM's fused gradient accumulation, there for the weight of a linear layer).
 //! The tape then holds activations alone: micro-batches add up in place, a frozen parameter costs
 //! nothing, and a large weight's gradient exists once. The plain compositions go through candle's tape
-//! instead; [`Parameter::collect`] moves what they leave in its `GradStore` into the same buffer, and
-//! on a device other than the CPU adding to it makes a new one.
+//! instead; [`Parameter::collect`] moves what they leave in its `GradStore` into the same buffer. On a
+//! device other than the CPU, adding to the buffer allocates a temporary sum.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +39,7 @@ impl Parameter {
         Self::trainable_in(name, value, &arena, 0)
     }
 
-    /// A parameter that is trained, whose gradient stands in `arena` from number `start` on. The value is copied.
+    /// A parameter that is trained, whose gradient is in `arena` from element `start` on. The value is copied.
     ///
     /// # Errors
     /// The copy cannot be allocated, or the arena ends before the gradient does.
@@ -54,7 +54,7 @@ impl Parameter {
         Ok(Self { name: name.into(), value, gradient: Some(Arc::new(Mutex::new(buffer))) })
     }
 
-    /// The same storage seen as frozen: what rollouts and evaluation run on. Follows every update.
+    /// The same storage as a frozen parameter, for rollouts and evaluation. Every update changes it too.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self::frozen(&self.name, &self.value)
@@ -75,20 +75,20 @@ impl Parameter {
         self.gradient.is_some()
     }
 
-    /// The gradient gathered so far: the parameter's shape, f32 (f64 for an f64 parameter). A view of the buffer, good
-    /// until the next one is gathered. `None` where nothing arrived.
+    /// The accumulated gradient: the parameter's shape, f32 (f64 for an f64 parameter). A view of the buffer, which later
+    /// gradients change. `None` where there is none.
     pub fn gradient(&self) -> Option<Tensor> {
         self.buffer()?.gathered()
     }
 
-    /// Forgets the gradient gathered so far.
+    /// Clears the accumulated gradient.
     pub fn clear_gradient(&self) {
         if let Some(mut buffer) = self.buffer() {
             buffer.clear();
         }
     }
 
-    /// A copy of the gradient gathered so far, which is forgotten.
+    /// A copy of the accumulated gradient, which is cleared.
     ///
     /// # Errors
     /// The copy cannot be allocated.
@@ -98,7 +98,7 @@ impl Parameter {
         gradient
     }
 
-    /// Fills the buffer with zeros where nothing arrived.
+    /// Fills the buffer with zeros where there is no gradient.
     ///
     /// # Errors
     /// The device fails.

@@ -21,8 +21,8 @@ impl Path {
         }
     }
 
-    /// Whether [`super::Product::RowByRow`] is what it says, so that a completion does not depend on what decodes beside
-    /// it; elsewhere its last bits do.
+    /// Whether [`super::Product::RowByRow`] computes each row by itself, so that a completion does not depend on those
+    /// decoded with it; on the other path its last bits do.
     pub fn keeps_rows_apart(self) -> bool {
         match self {
             Self::Cpu => true,

@@ -1,6 +1,6 @@
 //! The plain composition of every operation from candle's differentiable primitives.
 //!
-//! What bf16, f16 and CUDA tensors run on, and the reference each CPU kernel is tested against.
+//! These run on bf16, f16 and CUDA tensors, and are the reference that each CPU kernel is tested against.
 //! Statistics (norms, softmax, log-softmax) are taken in f32 whatever the dtype, in f64 for f64.
 //! Not here: in-place gradient buffers; weights given here are candle variables on the tape.
 

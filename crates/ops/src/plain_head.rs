@@ -1,4 +1,4 @@
-//! The vocabulary head on the plain path: chunk by chunk of rows, each composed anew for its gradient.
+//! The vocabulary head on the plain path: computed by chunks of rows, and each chunk again for its gradient.
 //! Not here: the composition (`plain`), the CPU's kernel (`token_logprob`).
 
 use std::ops::Range;
@@ -36,14 +36,14 @@ pub(super) fn token_logprob(
     Ok(TokenLogprob { logp: hidden.apply_op1(head)?, entropy })
 }
 
-/// Ranges of rows whose logits are held at once; one range, and that empty, where there is no row.
+/// Ranges of rows whose logits are held at once; a single empty range where there are no rows.
 fn chunks(rows: usize, vocab: usize) -> impl Iterator<Item = Range<usize>> {
     let chunk = (MAX_LOGITS / vocab.max(1)).max(1);
     (0..rows.max(1)).step_by(chunk).map(move |start| start..(start + chunk).min(rows))
 }
 
-/// What takes the place of the composition on the tape: log-probabilities that are there already, and how
-/// to make their gradient.
+/// Replaces the composition on the tape: its log-probabilities are computed already, and its backward pass
+/// computes the composition again for their gradient.
 struct RecomputedHead {
     weight: Parameter,
     targets: Tensor,

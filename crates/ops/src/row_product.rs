@@ -1,11 +1,11 @@
-//! The inner loop of a product by rows: blocks of dot products that each sum in an order of their own.
-//! Not here: who calls it on which rows (`matmul`).
+//! The inner loop of a product by rows: blocks of dot products, each summed in a fixed order of its own.
+//! Not here: which rows it is called on (`matmul`).
 
 use pulp::{Simd, WithSimd};
 
 /// Rows of `x` per block.
 const ROWS: usize = 4;
-/// Rows of `w` per block: with [`ROWS`] as many running sums as vector registers can hold.
+/// Rows of `w` per block: with [`ROWS`], as many running sums as the vector registers can hold.
 const OUTPUTS: usize = 4;
 
 /// `out[o, i] = x[i] . w[o]` for dense `x [rows, inner]` and `w [outputs, inner]`.

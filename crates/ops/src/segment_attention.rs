@@ -1,9 +1,9 @@
 //! Attention within the segments of a packed stream, on the CPU streaming over blocks of keys, with its gradients.
 //! Not here: which token sees which (`segments`), attention over a cache (`cached_attention`).
 //!
-//! Longer than most because forward and backward share their masks and blocks. Blocks of queries meet
-//! blocks of keys as in `FlashAttention` (Dao et al. 2022, 2023): a running
-//! maximum and sum per query, and in the backward pass the weights anew from the saved log-sum-exp.
+//! Longer than most because forward and backward share their masks and blocks. Blocks of queries are
+//! combined with blocks of keys as in `FlashAttention` (Dao et al. 2022, 2023): a running maximum and sum per
+//! query, and in the backward pass the weights computed again from the saved log-sum-exp.
 //! One task is one family and one query head; no task ever holds a family-squared matrix. The plain composition does,
 //! for all heads of a family at a time, and keeps it for its backward pass.
 
@@ -68,7 +68,7 @@ struct HeadShape {
 struct Attention {
     segments: Segments,
     shape: HeadShape,
-    /// `[task][row of the family]`, in f64; what the backward pass needs beside the output.
+    /// `[task][row of the family]`, in f64; what the backward pass needs besides the output.
     logsumexp: OnceLock<Vec<Vec<f64>>>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Task<'a> {
     fn key_blocks(&self, queries: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<'a> {
         let [prompt, first] = self.visible(queries.start);
         let last = self.visible(queries.end - 1)[1].clone();
-        // A block of queries that starts in the prompt sees from there to its end without a gap.
+        // A block of queries that starts in the prompt sees one range of keys without a gap.
         let crosses = prompt.is_empty();
         let own =
             if crosses { first.start..last.end.max(first.end) } else { first.start..last.end };
@@ -275,7 +275,7 @@ fn online_softmax<R: Real>(
             maximum[i] = new_maximum;
         }
         for score in row.iter_mut() {
-            // The kernel's exp has a floor above zero; an unseen key must weigh exactly nothing.
+            // The f32 kernel's exp never reaches zero; an unseen key's weight must be exactly zero.
             let weight = (*score - new_maximum).exp();
             *score = if *score == R::NEG_INFINITY { R::ZERO } else { weight };
         }

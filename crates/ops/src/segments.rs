@@ -47,23 +47,23 @@ impl Family {
 /// How a token sees its own segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
-    /// Itself and what stands before it: the language model.
+    /// Itself and the tokens before it: the language model.
     Causal,
     /// All of it: the vision tower.
     Full,
 }
 
-/// The segments of one packed stream: checked once, trusted by every operation.
+/// The segments of one packed stream, checked when they are made and not again by operations.
 #[derive(Debug, Clone)]
 pub struct Segments {
     families: Vec<Family>,
     visibility: Visibility,
     len: usize,
-    /// Shared by clones, so that all layers of a stream use one.
+    /// Shared by clones, so that all layers of a stream use the same masks.
     on_device: Arc<Mutex<Option<OnDevice>>>,
 }
 
-/// What the plain path reads of the segments: on a device, made when it is first asked for.
+/// The masks that the plain path reads, on a device; made on first use.
 #[derive(Debug, Clone)]
 struct OnDevice {
     device: Device,
@@ -122,8 +122,8 @@ impl Segments {
     }
 
     /// Per family, what is added to the score of each of its tokens (rows) for each of its tokens
-    /// (columns): `[n, n]` f32, minus infinity where the one does not see the other; `None` where every
-    /// token sees all of them. Made once, and anew for another device.
+    /// (columns): `[n, n]` f32, minus infinity where the first does not see the second; `None` where every
+    /// token sees all of them. Made once, and again for another device.
     ///
     /// # Errors
     /// A mask cannot be allocated.

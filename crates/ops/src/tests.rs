@@ -23,7 +23,7 @@ fn numbers(shape: &[usize], seed: u64) -> Tensor {
 type Operation<'a> = &'a dyn Fn(&[Tensor], &[Parameter]) -> Result<Tensor>;
 type Composition<'a> = &'a dyn Fn(&[Tensor], &[Tensor]) -> Result<Tensor>;
 
-/// `sum(operation * weights)`: a scalar whose gradient exercises every output.
+/// `sum(operation * weights)`: a scalar whose gradient depends on every output.
 fn scalar(y: &Tensor) -> Result<Tensor> {
     (y * numbers(y.dims(), 99).to_dtype(y.dtype())?)?.sum_all()
 }
@@ -237,7 +237,7 @@ fn token_logprob_has_the_right_value_and_gradients() {
 
 #[test]
 fn token_logprob_does_not_depend_on_its_chunks() {
-    // 2^22 words make a chunk of 4 rows.
+    // A vocabulary of 2^22 gives chunks of 4 rows.
     let weight = numbers(&[1 << 22, 1], 17).to_dtype(DType::F32).unwrap();
     let hidden = numbers(&[9, 1], 18).to_dtype(DType::F32).unwrap();
     let targets: Vec<u32> = (0..9).map(|i| i * 1000).collect();
@@ -254,7 +254,7 @@ fn token_logprob_does_not_depend_on_its_chunks() {
 
 #[test]
 fn the_plain_head_gives_what_its_composition_over_all_rows_gives() {
-    // 2^23 words make a chunk of 2 rows.
+    // A vocabulary of 2^23 gives chunks of 2 rows.
     let weight = numbers(&[1 << 23, 1], 17).to_dtype(DType::BF16).unwrap();
     let hidden = [numbers(&[3, 1], 18).to_dtype(DType::BF16).unwrap()];
     let targets = Tensor::new(&[8_000_000u32, 3, 3], &Device::Cpu).unwrap();
@@ -266,7 +266,7 @@ fn the_plain_head_gives_what_its_composition_over_all_rows_gives() {
     let theirs = gradients(&whole, &hidden, weights).unwrap();
     assert_eq!(largest_difference(&ours.0, &theirs.0), 0.0);
     assert_eq!(largest_difference(&ours.1[0], &theirs.1[0]), 0.0, "gradient of hidden");
-    // Chunks add up in f32, all rows at once are summed and then rounded to bf16.
+    // Chunks are summed in f32; all rows at once are summed and then rounded to bf16.
     let difference = largest_difference(&ours.1[1], &theirs.1[1]);
     assert!(difference < 4e-3, "gradient of the weight: {difference}");
     let log = f64::from(1 << 23).ln();

@@ -26,7 +26,7 @@ pub struct TokenLogprob {
 
 /// `log softmax(hidden W^T / temperature)[target]` for every row, and the entropy of that softmax.
 ///
-/// Rows are taken in chunks; the backward pass computes each chunk's logits anew, so that on every path no
+/// Rows are taken in chunks; the backward pass computes each chunk's logits again, so that on every path no
 /// `[N, vocab]` matrix is ever held. Softmax statistics are taken in f32 or wider.
 ///
 /// - `hidden`: `[N, hidden]` in the run's dtype; `weight`: `[vocab, hidden]`
@@ -198,7 +198,7 @@ fn row_statistics<R: Real>(logits: &[R], target: u32) -> Row {
     }
     let maximum = maxima.iter().chain(rest).fold(R::NEG_INFINITY, |m, &x| m.larger(x));
     let (mut sum, mut weighted) = (0.0, 0.0);
-    // Partial sums over 4096 logits in the row's dtype, their total in f64: the vocabulary is long.
+    // Partial sums over 4096 logits in the row's dtype, their total in f64, because the vocabulary is large.
     for part in logits.chunks(4096) {
         let (blocks, rest) = part.as_chunks::<16>();
         let (mut sums, mut moments) = ([R::ZERO; 16], [R::ZERO; 16]);

@@ -1,5 +1,5 @@
-//! What can go wrong with the command of a custom reward, each failure by its own name.
-//! Not here: how it is noticed (the parent).
+//! What can go wrong with the command of a custom reward, a variant per failure.
+//! Not here: how failures are detected (the parent module).
 
 use std::io;
 use std::process::ExitStatus;
@@ -37,7 +37,7 @@ pub enum ExternalError {
         /// The last lines of its stderr.
         stderr: String,
     },
-    /// It goes on, but reads or writes no more.
+    /// It is still running, but has closed a pipe.
     #[error(
         "the reward command {program:?} closed its {pipe} after {n_answered} of {n_requests} answers{}\n\
          hint: it must read its stdin to the end and answer every line on its stdout",
@@ -125,7 +125,7 @@ pub enum ExternalError {
     },
 }
 
-/// What a command said last, as it is appended to a message.
+/// The last lines of a command's stderr, as they are appended to a message.
 fn quoted(stderr: &str) -> String {
     if stderr.is_empty() {
         return ", and nothing on its stderr".to_owned();

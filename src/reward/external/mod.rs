@@ -4,7 +4,7 @@
 //!
 //! The command is a program and its arguments, started once and never through a shell; nothing of the data reaches its
 //! command line. A batch goes to its stdin from a thread of its own, while the answers are read by another, so that a
-//! command which reads little and writes much, or the reverse, cannot bring both sides to a halt.
+//! command which reads little and writes much, or the reverse, cannot cause a deadlock.
 //!
 //! A request is `{"id": 7, "completion": "...", "solution": "...", "problem": "...", "prompt_id": "..."}`, an answer
 //! `{"id": 7, "score": 0.5}`, in any order within a batch. An id is never used twice. The command ends when its stdin
@@ -28,7 +28,7 @@ pub use error::ExternalError;
 /// Bytes of an answer's line, at most.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// Answers that wait to be read before the command has to wait.
+/// Answers buffered before the command has to wait.
 const MAX_WAITING_LINES: usize = 64;
 
 /// Lines of stderr that an error quotes.
@@ -40,15 +40,15 @@ const QUOTED_BYTES: usize = 400;
 /// How long a command may take to end once its stdin has, before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How often a command that should end is looked at.
+/// The interval at which a command that should end is polled.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Which command, and how long a batch may take it.
+/// A command, and how long it may take for a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalCommand {
-    /// A path, or a name that is looked up as the system does.
+    /// A path, or a name that is searched for as the system does.
     pub program: String,
-    /// Its arguments, as they are.
+    /// Its arguments, passed unchanged.
     pub args: Vec<String>,
     /// From the first request of a batch to its last answer; the first batch includes the command's own start.
     pub timeout: Duration,
@@ -59,7 +59,7 @@ pub struct ExternalCommand {
 pub struct ExternalRequest<'a> {
     /// The generated text, without stop tokens.
     pub completion: &'a str,
-    /// The sample's solution as it stands in the data.
+    /// The sample's solution as written in the data.
     pub solution: &'a str,
     /// The sample's question.
     pub problem: &'a str,
@@ -67,13 +67,13 @@ pub struct ExternalRequest<'a> {
     pub prompt_id: &'a str,
 }
 
-/// A command that is running. Dropped, it is given half a second to end by itself; then it is killed. Either way it is
-/// waited for.
+/// A command that is running. When the value is dropped, the command has half a second to end by itself; then it is
+/// killed. Either way it is waited for.
 #[derive(Debug)]
 pub struct ExternalReward {
     command: ExternalCommand,
     child: Child,
-    /// Batches for the writing thread; none once the stdin is to end.
+    /// Batches for the writing thread; none once the stdin is to be closed.
     batches: Option<Sender<Vec<u8>>>,
     events: Receiver<Event>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
@@ -134,7 +134,7 @@ impl ExternalReward {
         let first_id = self.next_id;
         self.next_id += requests.len() as u64;
         let batch = encode(first_id, requests);
-        // A writing thread that has gone has reported why.
+        // A writing thread that has ended has reported why.
         self.batches.as_ref().and_then(|batches| batches.send(batch).ok());
         let scores = self.receive(first_id, requests.len());
         if scores.is_err() {
@@ -186,7 +186,7 @@ impl ExternalReward {
         };
         let answer: Value = match serde_json::from_str(line) {
             Ok(answer) => answer,
-            // What Python writes for numbers that JSON does not have, and what no double holds.
+            // What Python writes for numbers that JSON does not have; and numbers beyond the range of f64.
             Err(_) if line.contains("NaN") || line.contains("Infinity") => return Err(not_finite()),
             Err(error) if error.to_string().contains("out of range") => return Err(not_finite()),
             Err(error) => return Err(problem(&format!("not JSON ({error})"))),
@@ -222,7 +222,7 @@ impl ExternalReward {
         ExternalError::TimedOut { program, timeout_s, n_answered, n_requests, stderr }
     }
 
-    /// The last lines of stderr, once all of them have arrived or nearly so.
+    /// The last lines of stderr, after waiting a short time for all of them to arrive.
     fn last_words(&self) -> String {
         let start = Instant::now();
         while !self.stderr_reader.is_finished() && start.elapsed() < GRACE {
@@ -250,8 +250,8 @@ struct Threads {
     stderr_reader: JoinHandle<()>,
 }
 
-/// Starts the threads that write and read. None is ever joined: each ends with its pipe, and a pipe may be held open
-/// by what the command has started in turn.
+/// Starts the threads that write and read. None is ever joined: each ends with its pipe, and a process that the command
+/// has started may hold a pipe open.
 fn start_threads(child: &mut Child) -> io::Result<Threads> {
     let missing = || io::Error::other("a pipe is missing");
     let mut stdin = child.stdin.take().ok_or_else(missing)?;
@@ -264,7 +264,7 @@ fn start_threads(child: &mut Child) -> io::Result<Threads> {
     Builder::new().name("reward-stdin".to_owned()).spawn(move || {
         let write = |batch: Vec<u8>| stdin.write_all(&batch).and_then(|()| stdin.flush());
         if to_write.into_iter().map(write).any(|written| written.is_err()) {
-            // Nobody listens any more once the reward is dropped.
+            // The receiver is gone once the reward is dropped.
             closed.send(Event::StdinClosed).ok();
         }
     })?;
@@ -275,7 +275,7 @@ fn start_threads(child: &mut Child) -> io::Result<Threads> {
     Ok(Threads { batches, events, last_lines, stderr_reader })
 }
 
-/// Reports each line until the stream ends, a line is too long, or nobody listens.
+/// Reports each line until the stream ends, a line is too long, or the receiver is gone.
 fn report_lines(stdout: impl Read, report: &SyncSender<Event>) {
     let mut stdout = BufReader::new(stdout);
     while let Some(line) = read_line(&mut stdout) {
@@ -347,7 +347,7 @@ fn stop(child: &mut Child) {
     child.wait().ok();
 }
 
-/// The beginning of a line, for people.
+/// The beginning of a line, for an error message.
 fn shortened(line: &str) -> String {
     if line.len() <= QUOTED_BYTES {
         return line.to_owned();
@@ -359,7 +359,7 @@ fn shortened(line: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Answers each request with 0.5. The shell's own words alone, so that every Unix runs it.
+    /// Answers each request with 0.5. Shell built-ins only, so that every Unix runs it.
     const ECHO: &str = r#"while read -r line; do id=${line#*\"id\":}; echo "{\"id\":${id%%,*},\"score\":0.5}"; done"#;
 
     fn command(program: &str, args: &[&str], timeout_ms: u64) -> ExternalCommand {
@@ -370,7 +370,7 @@ mod tests {
         }
     }
 
-    /// A started shell script; none, with a word about it, where there is no shell.
+    /// A started shell script; none, with a message, where there is no shell.
     fn shell(script: &str, timeout_ms: u64) -> Option<ExternalReward> {
         started("sh", script, timeout_ms)
     }
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn scores_come_back_in_the_order_of_the_requests() {
-        // Reads both, answers the second first.
+        // Reads two requests, answers the second first.
         let script = r#"while read -r a && read -r b; do
             x=${a#*\"id\":}; y=${b#*\"id\":}
             echo "{\"score\": -2, \"id\": ${y%%,*}}"; echo "{\"id\":${x%%,*}, \"score\":1.5, \"note\":\"x\"}"
@@ -613,7 +613,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(path).unwrap(), "done\n");
     }
 
-    /// Waiting for a child reaps it: a signal to its id then finds nobody.
+    /// Waiting for a child reaps it: a signal to its id then finds no process.
     #[test]
     fn dropped_command_that_does_not_end_is_killed_and_waited_for() {
         let Some(reward) = shell("exec sleep 60", 1000) else { return };

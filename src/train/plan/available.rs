@@ -1,4 +1,4 @@
-//! How much memory a run may come to hold here: what the machine has free, within its container's limit.
+//! How much memory a run may hold on this machine: what is free, within the container's limit.
 //! Not here: what the run needs (`memory`).
 
 use std::fs::read_to_string;
@@ -7,7 +7,7 @@ use candle_core::Device;
 
 use crate::run_folder::metrics::{field_bytes, resident_bytes};
 
-/// Bytes that this process may hold, those that it holds already among them. None where nothing says so: on a GPU, outside
+/// Bytes that this process may hold, including those it holds already. None where they are not known: on a GPU, outside
 /// Linux.
 pub(super) fn available_bytes(device: &Device) -> Option<u64> {
     if !device.is_cpu() {

@@ -1,9 +1,9 @@
-//! What a run holds at its peak, part by part.
+//! What a run holds in memory at its peak, by component.
 //!
-//! The parts follow the code: what each layer's tape keeps is counted where the layer stands (`model`), one layer's
-//! gradients come on top while it is walked back, and the head holds a chunk of logits (`ops::token_logprob`). A test holds
-//! the sum against measured peaks on the CPU. On CUDA, where compositions of candle's operations keep more, it has not been
-//! held against anything yet.
+//! The components follow the code: what each layer's tape keeps is counted beside the layer (`model`), one layer's
+//! gradients are added during its backward pass, and the head holds a chunk of logits (`ops::token_logprob`). A test
+//! compares the sum with measured peaks on the CPU. On CUDA, where compositions of candle's operations keep more, it has
+//! not been compared with measurements yet.
 //! Not here: what is computed (`workload`).
 
 use candle_core::DType;
@@ -16,15 +16,15 @@ use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::run_folder::metrics::resident_bytes;
 use crate::train::settings::{kl_schedule, trained};
 
-/// Logits that the head holds at once, in elements; twice over in its backward pass.
+/// Logits that the head holds at once, in elements; its backward pass overwrites them with their gradients.
 const HEAD_LOGITS: u64 = 1 << 24;
 const F32: u64 = 4;
-/// Threads, buffers of matrix products and what the allocator keeps of freed memory, measured on the CPU: a constant, and
-/// a part, one in so many, of what comes and goes.
+/// Threads, buffers of matrix products and freed memory that the allocator keeps, measured on the CPU: this many bytes,
+/// and a fraction `1 / KEPT_PART` of the memory that is allocated and freed at every update.
 const KEPT_BYTES: u64 = 50_000_000;
 const KEPT_PART: u64 = 12;
 
-/// Bytes at the peak, part by part.
+/// Bytes at the peak, by component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The policy's parameters.
@@ -39,9 +39,9 @@ pub struct Memory {
     pub rollout: u64,
     /// What the backward pass of the largest packed stream keeps.
     pub activations: u64,
-    /// The head's chunk of logits and its slopes.
+    /// The head's chunk of logits, or of their gradients.
     pub logits: u64,
-    /// Pictures as patches: of the update's prompts and of those made ahead.
+    /// Pictures as patches: those of the update's prompts and of the prompts made ahead.
     pub pictures: u64,
     /// The program itself, its tokenizer and the data's text, as they are now; threads, buffers, and freed memory that
     /// the allocator keeps.
@@ -89,7 +89,7 @@ impl Memory {
     }
 }
 
-/// Numbers in the tensors that are wanted.
+/// Elements of the parameters that `is_wanted` selects.
 pub(super) fn parameters(model: &ModelConfig, is_wanted: impl Fn(&ParameterShape) -> bool) -> u64 {
     let shapes = model.parameter_shapes().into_iter();
     shapes.filter(is_wanted).map(|parameter| parameter.elem_count() as u64).sum()
@@ -108,7 +108,7 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     let hidden = model.text.hidden_size as u64 * stream.tokens as u64;
     let patch = model.vision.embed_dim as u64 * stream.patches as u64;
     let (layers, blocks) = (model.text.num_hidden_layers as u64, model.vision.depth as u64);
-    // The stream's, the tensor made of them, and the tape's two.
+    // Four copies: the stream's, the tensor made of it, and the tape's two.
     let patches = 4 * model.vision.patch_dim() as u64 * stream.patches as u64;
     let head = 3 * model.text.hidden_size as u64 * stream.scored as u64;
     let trains_vision = trained(config).contains(ParameterGroup::Vision);
@@ -121,7 +121,7 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     patches + language + vision + head + layer.max(block)
 }
 
-/// Elements that rollouts hold: suffixes of all places, prompts under way, and logits of a step.
+/// Elements that rollouts hold: suffix caches of all slots, caches of the prompts being decoded, and logits of a step.
 fn rollout(config: &RunConfig, model: &ModelConfig, work: &Workload) -> u64 {
     let text = &model.text;
     let per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();

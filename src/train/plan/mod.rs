@@ -57,7 +57,7 @@ pub struct Plan {
     pub device: String,
     /// What it holds at its peak.
     pub memory: Memory,
-    /// Bytes that it may hold here; none where nothing says so, as on a GPU.
+    /// Bytes that it may hold on this machine; none where they are not known, as on a GPU.
     pub available_bytes: Option<u64>,
     /// Seconds an update takes at the longest, from speeds measured now; none for a run that is opened already.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +86,7 @@ impl Plan {
         }
     }
 
-    /// Why the run may be killed for memory, if it needs more than there is, and what would need less.
+    /// If the run needs more memory than is available: a warning that it may be killed, and what would need less.
     pub fn shortage(&self) -> Option<String> {
         let (needed, available) = (self.memory.total, self.available_bytes?);
         let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
@@ -102,9 +102,9 @@ impl Plan {
     }
 }
 
-/// Plans a run from what is at hand; nothing is fetched that can be done without.
+/// Plans a run from files on this machine; nothing is fetched that can be done without.
 ///
-/// - `config`: with its task's part in it, see [`crate::data::tasks::resolved`]
+/// - `config`: with its task's keys filled in, see [`crate::data::tasks::resolved`]
 ///
 /// # Errors
 /// The device is not there, or the model's configuration or the data is not what it should be.
@@ -134,7 +134,7 @@ pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
     Ok(plan)
 }
 
-/// Plans a run that has been opened, but for its time.
+/// Plans a run that has been opened, without its time.
 ///
 /// # Errors
 /// The model's configuration or a row is not what it should be.
@@ -145,8 +145,8 @@ pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError
     Ok(Plan::of(config, &model, workload, (&setup.device, setup.dtype)))
 }
 
-/// The model's files, and whether a tokenizer is among them: those at hand, a hub model's as far as the cache has them, or
-/// the published configuration.
+/// The model's files, and whether they include a tokenizer: local files, what the cache has of a hub model, or the
+/// published configuration.
 fn files(spec: &str) -> Result<(ModelFiles, bool), TrainError> {
     if !Repository::is_id(spec) || std::path::Path::new(spec).exists() {
         return Ok((source::resolve(spec)?, true));

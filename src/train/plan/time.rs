@@ -1,5 +1,5 @@
-//! How long an update takes, from the machine's speed and the operations that there are to do.
-//! Not here: what there is to do (`workload`).
+//! How long an update takes, from the machine's speed and the number of operations.
+//! Not here: what an update computes on (`workload`).
 //!
 //! Two speeds are measured: of large matrix products, which training and prefilling are made of, and of reading weights,
 //! which decoding waits for. What neither covers (norms, attention's softmax, the optimiser) is left out: the estimate is
@@ -67,7 +67,7 @@ pub(super) fn seconds_per_update(
     speed: Speed,
 ) -> f64 {
     let vision = parameters(model, |p| p.group == ParameterGroup::Vision) as f64;
-    // The layers and the last norm: of the embedding a token reads one row, and the head is counted by itself.
+    // The layers and the last norm: a token reads one row of the embedding, and the head is counted separately.
     let language = parameters(model, |p| {
         p.group == ParameterGroup::Language
             && p.name.starts_with("model.")
@@ -78,7 +78,8 @@ pub(super) fn seconds_per_update(
         2.0 * (language * tokens as f64 + head * scored as f64 + vision * patches as f64)
     };
     let stream: f64 = work.streams.iter().map(|s| forward(s.tokens, s.scored, s.patches)).sum();
-    // A backward pass costs two forward ones, and the head's a third for logits made anew.
+    // A backward pass costs two forward passes, activation checkpointing one more. Not counted: without checkpointing
+    // the head computes its logits again too.
     let passes = if config.model.activation_checkpointing { 4.0 } else { 3.0 };
     let mut operations = passes * stream;
     if kl_schedule(config, 1).needs_reference() {

@@ -11,9 +11,9 @@ use crate::train::error::TrainError;
 use crate::train::micro_batch::{Part, micro_batches};
 use crate::train::supervised_update::taught_text;
 
-/// Rows that are made into prompts to see how long those are.
+/// Rows that are made into prompts to measure the prompts' length.
 const N_LOOKED_AT: usize = 24;
-/// Tokens of a prompt beside its pictures where none could be looked at: R1-V's template, chat markers, a question.
+/// Text tokens of a prompt where no row could be read: R1-V's template, chat markers, a question.
 const TEXT_TOKENS: usize = 120;
 
 /// What one update computes on.
@@ -21,7 +21,7 @@ const TEXT_TOKENS: usize = 120;
 pub struct Workload {
     /// Rows of an epoch.
     pub rows: usize,
-    /// Whether the rows and the longest prompt were looked at, rather than taken from what is published and the limits.
+    /// Whether the rows and the longest prompt were read from the data, rather than taken from published sizes and limits.
     pub is_measured: bool,
     /// Tokens of the longest prompt, pictures included.
     pub prompt_tokens: usize,
@@ -50,7 +50,7 @@ pub struct Stream {
 
 impl Workload {
     /// - `rows`: of an epoch
-    /// - `at_hand`: the rows and what makes prompts of them, where both are there to be looked at
+    /// - `at_hand`: the rows and the processor, where both have been opened
     pub(super) fn of(
         config: &RunConfig,
         model: &ModelConfig,
@@ -100,12 +100,12 @@ impl Workload {
     }
 }
 
-/// The greatest of some rows, evenly spaced over the data.
+/// The largest counts among some rows, evenly spaced over the data.
 #[derive(Default)]
 struct Longest {
     prompt_tokens: usize,
     patches: usize,
-    /// Of what supervised training teaches.
+    /// Tokens that supervised training teaches.
     taught_tokens: usize,
 }
 
