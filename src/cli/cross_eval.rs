@@ -33,7 +33,7 @@ pub struct Args {
     /// Tasks to test on
     #[arg(long, value_name = "TASK,...", value_delimiter = ',', required = true)]
     test: Vec<String>,
-    /// Who is compared
+    /// Methods to compare
     #[arg(
         long,
         value_name = "METHOD,...",

@@ -214,9 +214,9 @@ impl Asker {
                 let is_kept =
                     out.is_some_and(|out| matches!(Destination::of(out), Ok(Destination::File(_))));
                 let next = if is_kept {
-                    "the same command goes on from here"
+                    "the same command continues from here"
                 } else {
-                    "with a file as --out the same command could go on from here"
+                    "with a file as --out, the same command could continue from here"
                 };
                 self.display.note(&format!("interrupted; {next}"));
                 Ok(None)

@@ -39,8 +39,7 @@ fn run_rows(config: &RunConfig, plan: &Plan) -> Vec<Row> {
     let data = config.data.task.as_deref().or(config.data.train.as_deref()).unwrap_or_default();
     let (model, dtype, device) = (&config.model.path, plan.dtype, &plan.device);
     let trained = millions(plan.trained_parameters);
-    let seen =
-        if work.is_measured { "looked at" } else { "not at hand: as published, at the limits" };
+    let seen = if work.is_measured { "read" } else { "not available: as published, at the limits" };
     let packed: usize = work.streams.iter().map(|stream| stream.tokens).sum();
     let (prompt, patches, completion) = (work.prompt_tokens, work.patches, work.completion_tokens);
     vec![

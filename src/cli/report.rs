@@ -101,7 +101,7 @@ impl Args {
             Some(folder) if folder.exists() && !folder.is_dir() => {
                 let problem =
                     format!("--plots {}: found a file, expected a folder", folder.display());
-                Err(UsageError::new(problem, "name another one; it is created where there is none"))
+                Err(UsageError::new(problem, "name another folder; a missing one is created"))
             }
             Some(_) | None => Ok(()),
         }

@@ -42,7 +42,7 @@ impl StoreArgs {
         }
         let mode = if self.quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
         let notes = ProgressDisplay::new(mode).notes();
-        let notice = "saving; the same command goes on from here; press again to stop at once";
+        let notice = "saving; the same command continues from here; press again to stop at once";
         let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
         Ok(RunStore::new(self.runs.clone(), interrupt, mode))
     }

@@ -88,7 +88,7 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let TrainRequest { config, out, resume, unread } = args.into_request()?;
     warn_of_unread(&unread, &display);
     let notes = display.notes();
-    let notice = "finishing the update, then saving; press again to stop at once";
+    let notice = "finishing the current batch, then saving; press again to stop at once";
     let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
     match train(&config, &TrainOptions { out, resume }, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {

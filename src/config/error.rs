@@ -81,7 +81,7 @@ pub enum ConfigError {
         hint: String,
     },
     /// Keys that change nothing in the run.
-    #[error("{keys}: without effect, as {why}\nhint: {hint}")]
+    #[error("{keys}: no effect, because {why}\nhint: {hint}")]
     Unread {
         /// Dotted names.
         keys: String,

@@ -89,22 +89,23 @@ impl Condition {
         let method = format!("method = \"{}\"", config.method.name());
         let kl = format!("kl.schedule = \"{}\"", config.kl.schedule.name());
         let schedules = "\"constant\" reads kl.beta, \"dynamic\" (method = \"grpo-d\") reads kl.beta_min, \
-                         kl.beta_max and kl.explore, \"zero\" none of them";
+                         kl.beta_max and kl.explore, \"zero\" reads none of them";
         let (why, hint) = match self {
             Samples => (
                 format!("{method} samples no completions"),
                 "it reads [sft], [optim], and for the samples of an update grpo.prompts_per_update"
                     .to_owned(),
             ),
-            Teaches => {
-                (format!("{method} teaches no answers"), "method = \"sft\" reads it".to_owned())
-            }
+            Teaches => (
+                format!("{method} does not train on answers"),
+                "method = \"sft\" reads it".to_owned(),
+            ),
             ConstantWeight | DynamicWeight => {
                 (format!("{kl} does not read it"), schedules.to_owned())
             }
             ReusesRollouts => (
                 "with grpo.updates_per_rollout = 1 every ratio is 1 and none is clipped".to_owned(),
-                "several updates on a batch of rollouts move the ratio".to_owned(),
+                "set grpo.updates_per_rollout above 1".to_owned(),
             ),
             Decays => {
                 ("optim.weight_decay is 0".to_owned(), "set optim.weight_decay as well".to_owned())
@@ -284,8 +285,8 @@ mod tests {
         let refused = loaded(&[]).require_read("kl.beta").unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "kl.beta: without effect, as kl.schedule = \"dynamic\" does not read it\nhint: \"constant\" reads kl.beta, \
-             \"dynamic\" (method = \"grpo-d\") reads kl.beta_min, kl.beta_max and kl.explore, \"zero\" none of them"
+            "kl.beta: no effect, because kl.schedule = \"dynamic\" does not read it\nhint: \"constant\" reads kl.beta, \
+             \"dynamic\" (method = \"grpo-d\") reads kl.beta_min, kl.beta_max and kl.explore, \"zero\" reads none of them"
         );
     }
 
@@ -295,10 +296,10 @@ mod tests {
                     [grpo]\nprompts_per_update = 2\n[optim]\nlr = 1e-4\n";
         let found = told(text, &["rollout.top_k=3", "optim.decay_norms_and_biases=true"]);
         let [samples, decays] = found.as_slice() else { panic!("{found:?}") };
-        let start = "kl.beta, reward.weights.choice, rollout.top_k: without effect, as method = \"sft\" samples no completions";
+        let start = "kl.beta, reward.weights.choice, rollout.top_k: no effect, because method = \"sft\" samples no completions";
         assert!(samples.starts_with(start), "{samples}");
         assert!(decays.starts_with(
-            "optim.decay_norms_and_biases: without effect, as optim.weight_decay is 0"
+            "optim.decay_norms_and_biases: no effect, because optim.weight_decay is 0"
         ));
         assert!(told("[data]\ntask = \"synth-vc\"\n", &[]).is_empty());
     }

@@ -134,7 +134,7 @@ pub enum DataError {
         hint: &'static str,
     },
     /// A file has no row.
-    #[error("{}: found no row, expected at least one\nhint: check that this is the data file you mean", path.display())]
+    #[error("{}: found no row, expected at least one\nhint: check that this is the right data file", path.display())]
     NoRows {
         /// The file.
         path: PathBuf,
@@ -144,7 +144,7 @@ pub enum DataError {
     Hub(#[from] HubError),
     /// A task's own data cannot be obtained.
     #[error(
-        "task `{task}`: {source}\nhint: pass what you have with --data, or use `{drawn}`, which needs none"
+        "task `{task}`: {source}\nhint: pass your copy with --data, or use `{drawn}`, which needs no data"
     )]
     NotFetched {
         /// The task.
@@ -184,7 +184,7 @@ pub enum DataError {
     },
     /// No split has this name.
     #[error(
-        "unknown split `{found}`, expected train, test or shifted\nhint: `test` holds rows like those for training, `shifted` different ones"
+        "unknown split `{found}`, expected train, test or shifted\nhint: `test` holds rows like the training rows, `shifted` rows that look different"
     )]
     UnknownSplit {
         /// The name.

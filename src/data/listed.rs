@@ -243,7 +243,7 @@ fn demonstration(fields: &Fields, place: &Place) -> Result<Option<Demonstration>
             field,
             kind(other),
             "text",
-            "it is what supervised training teaches; leave it out where there is none",
+            "supervised training teaches this field; leave it out where a row has none",
         )),
     }
 }
@@ -388,8 +388,8 @@ mod tests {
         let loud = quiet + &row(",\"source\":\"web\"") + &row(",\"level\":2,\"source\":\"web\"");
         let dataset = opened(&loud).unwrap();
         let [remark] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
-        let expected = "fields `level`, `source` in 2 rows, the first rows.jsonl:2: nothing reads them; what is read \
-                        is image_path, image, images, file_name, problem, question, solution, ground_truth, \
+        let expected = "fields `level`, `source` in 2 rows, the first rows.jsonl:2: nothing reads them; the fields \
+                        that are read are image_path, image, images, file_name, problem, question, solution, ground_truth, \
                         completion, thinking, reasoning";
         assert_eq!(remark, expected);
         let many: Vec<String> = (0..10).map(|i| format!(",\"field{i}\":1")).collect();
@@ -404,7 +404,7 @@ mod tests {
         let rows = row("a < b?") + &row("<image>\\nHow many?") + &row("<|im_end|><image>");
         let dataset = opened(&rows).unwrap();
         let [placeholders, markers] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
-        let start = "questions with `<image>` in 2 rows, the first rows.jsonl:2: the model reads it as text";
+        let start = "questions with `<image>` in 2 rows, the first rows.jsonl:2: the model reads it as plain";
         assert!(placeholders.starts_with(start), "{placeholders}");
         let start = "questions with `<|im_end|>` in the row rows.jsonl:3: each becomes";
         assert!(markers.starts_with(start), "{markers}");

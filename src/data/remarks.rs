@@ -83,18 +83,19 @@ impl Remarks {
     /// A line for each thing that was seen.
     pub(super) fn lines(&self) -> Vec<String> {
         let read: Vec<&str> = read().collect();
-        let unread = format!("nothing reads them; what is read is {}", read.join(", "));
+        let unread =
+            format!("nothing reads them; the fields that are read are {}", read.join(", "));
         let kinds = [
             (&self.unread, "fields", unread.as_str()),
             (
                 &self.placeholders,
                 "questions with",
-                "the model reads it as text, for pictures stand before the question by themselves; take it out",
+                "the model reads it as plain text, because pictures are put before the question; remove it",
             ),
             (
                 &self.markers,
                 "questions with",
-                "each becomes the model's own marker; take them out unless that is meant",
+                "each becomes a special token of the model; remove them unless that is meant",
             ),
         ];
         let told = kinds.into_iter().filter(|(seen, ..)| seen.n_rows > 0);

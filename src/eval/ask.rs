@@ -15,7 +15,7 @@ use crate::prefetch::Prefetch;
 use crate::processor::{Processor, Prompt};
 use crate::reward::{Component, RewardSettings, Rule};
 use crate::rng::{Purpose, Stream};
-use crate::rollout::engine::{Event, GenerationSettings, Request, generate_each};
+use crate::rollout::engine::{Event, GenerationSettings, Request, generate_each, has_room};
 use crate::rollout::sampler::{Sampler, Suppressed};
 
 /// Threads that make rows into prompts.
@@ -200,7 +200,7 @@ fn prepared(
     let mut prefetch = Prefetch::start(WORKERS, AHEAD, move |question: usize| {
         let (sample, prompt) = questions.prompt(&processor, open[question].0)?;
         let n_prompt = prompt.input_ids.len();
-        if n_prompt + n_new > limit {
+        if !has_room(n_prompt, n_new, limit) {
             return Err(EvalError::TooLong { sample: sample.id, n_prompt, n_new, limit });
         }
         Ok((question, sample, prompt))

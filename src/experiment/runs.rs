@@ -121,7 +121,8 @@ impl RunStore {
         let folder = RunFolder::reopen(path, &config.resolved_toml()?, runs_on)?;
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
-                let warning = format!("{damage}; there is none to go on from, so it starts over");
+                let warning =
+                    format!("{damage}; no checkpoint is left to resume from, so it starts over");
                 self.lines().warn(&warning);
                 Ok(checkpoint::remove_all(&folder)?)
             }

@@ -41,7 +41,7 @@ pub(super) fn mismatch(file: &File, bytes: u64, etag: &str) -> Result<Option<Mis
             ("git sha1", digest(Sha1::new_with_prefix(format!("blob {bytes}\0")), file)?)
         }
         _ => {
-            tracing::warn!(etag, "the etag is no checksum: only the size was verified");
+            tracing::warn!(etag, "the etag is not a checksum: only the size was verified");
             return Ok(None);
         }
     };

@@ -24,7 +24,7 @@ pub enum HubError {
     /// No connection, or one that was cut time and again.
     #[error(
         "{url}: request error: {found}\n\
-         hint: check the network; HF_ENDPOINT names a mirror, a repeated command goes on where this one stopped"
+         hint: check the network; HF_ENDPOINT names a mirror, a repeated command resumes where this one stopped"
     )]
     Unreachable {
         /// What was asked for.
@@ -85,7 +85,7 @@ pub enum HubError {
     /// A file that arrived damaged, twice.
     #[error(
         "{url}: fetched twice, both times damaged: found {found}, expected {expected}\n\
-         hint: something between here and the hub alters files: a proxy, a mirror or this disk"
+         hint: a proxy, a mirror or this disk changes files in transit"
     )]
     Corrupt {
         /// What was asked for.
@@ -98,7 +98,7 @@ pub enum HubError {
     /// No space left for a file.
     #[error(
         "{}: the disk is full, expected space for {bytes} bytes\n\
-         hint: free some, or point HF_HOME at a larger disk; what is there is kept and completed", path.display()
+         hint: free space, or point HF_HOME at a larger disk; what was fetched is kept and completed", path.display()
     )]
     DiskFull {
         /// The file being written.

@@ -17,7 +17,7 @@ pub fn device(spec: &str) -> Result<Device, ModelError> {
     match spec {
         "auto" if cfg!(feature = "cuda") => Ok(open_cuda(0).unwrap_or_else(|error| {
             let error = first_line(&error);
-            tracing::warn!(error, "no GPU answers, computing on the CPU");
+            tracing::warn!(error, "no GPU can be opened, computing on the CPU");
             Device::Cpu
         })),
         "auto" | "cpu" => Ok(Device::Cpu),
@@ -46,7 +46,7 @@ fn cuda(spec: &str, device_idx: usize) -> Result<Device, ModelError> {
     open_cuda(device_idx).map_err(|error| ModelError::Device {
         spec: spec.to_owned(),
         found: first_line(&error),
-        expected: "a GPU whose driver answers",
+        expected: "a GPU that can be opened",
         hint: "`nvidia-smi` lists the GPUs and their numbers",
     })
 }

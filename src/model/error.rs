@@ -82,7 +82,7 @@ pub enum ModelError {
     /// Tensors that the files have and the model does not.
     #[error(
         "{file}: {count} tensors that the model does not have: {names}\n\
-         hint: config.json describes a smaller model than the files hold, or another one"
+         hint: config.json describes a smaller or another model than the files hold"
     )]
     ExtraTensors {
         /// Path or built-in name of the file or index.

@@ -41,7 +41,7 @@ struct Checkpoint {
 
 /// Where a tensor is stored.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct StoredAt {
     shard_idx: usize,
     tensor_idx: usize,
 }
@@ -70,7 +70,7 @@ pub fn load(
         require_equal(&mut checkpoint.shards, head, *embedding)?;
     }
     let parameters = require_parameters(&checkpoint, config.parameter_shapes(), &places)?;
-    let read = |(parameter, place): (ParameterShape, Place)| {
+    let read = |(parameter, place): (ParameterShape, StoredAt)| {
         let shard = &mut checkpoint.shards[place.shard_idx];
         Ok((parameter, read_tensor(shard, place.tensor_idx, dtype, device)?))
     };
@@ -156,14 +156,14 @@ fn require_listed(shard: &Shard, listed: &[&str]) -> Result<(), String> {
 }
 
 /// The place of each tensor, by its hub name.
-fn locate(shards: &[Shard]) -> Result<BTreeMap<String, Place>, ModelError> {
-    let mut places: BTreeMap<String, Place> = BTreeMap::new();
+fn locate(shards: &[Shard]) -> Result<BTreeMap<String, StoredAt>, ModelError> {
+    let mut places: BTreeMap<String, StoredAt> = BTreeMap::new();
     for (shard_idx, shard) in shards.iter().enumerate() {
         for (tensor_idx, tensor) in shard.tensors.iter().enumerate() {
             let name = to_original(&tensor.name).into_owned();
-            let place = Place { shard_idx, tensor_idx };
+            let place = StoredAt { shard_idx, tensor_idx };
             if let Some(first) = places.insert(name.clone(), place) {
-                let spelt = |place: Place| {
+                let spelt = |place: StoredAt| {
                     let shard = &shards[place.shard_idx];
                     format!("{} as {}", shard.file, shard.tensors[place.tensor_idx].name)
                 };
@@ -179,8 +179,8 @@ fn locate(shards: &[Shard]) -> Result<BTreeMap<String, Place>, ModelError> {
 fn require_parameters(
     checkpoint: &Checkpoint,
     expected: Vec<ParameterShape>,
-    places: &BTreeMap<String, Place>,
-) -> Result<Vec<(ParameterShape, Place)>, ModelError> {
+    places: &BTreeMap<String, StoredAt>,
+) -> Result<Vec<(ParameterShape, StoredAt)>, ModelError> {
     let total = expected.len();
     let mut missing = Vec::new();
     let mut parameters = Vec::with_capacity(total);
@@ -212,7 +212,11 @@ fn require_parameters(
     Ok(parameters)
 }
 
-fn require_stored_as(shards: &[Shard], place: Place, expected: &[usize]) -> Result<(), ModelError> {
+fn require_stored_as(
+    shards: &[Shard],
+    place: StoredAt,
+    expected: &[usize],
+) -> Result<(), ModelError> {
     let shard = &shards[place.shard_idx];
     let stored = &shard.tensors[place.tensor_idx];
     if !matches!(stored.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32) {
@@ -230,8 +234,12 @@ fn require_stored_as(shards: &[Shard], place: Place, expected: &[usize]) -> Resu
 }
 
 /// Checks that the tied head in the files equals the embedding, byte for byte.
-fn require_equal(shards: &mut [Shard], head: Place, embedding: Place) -> Result<(), ModelError> {
-    let kind = |shards: &[Shard], place: Place| {
+fn require_equal(
+    shards: &mut [Shard],
+    head: StoredAt,
+    embedding: StoredAt,
+) -> Result<(), ModelError> {
+    let kind = |shards: &[Shard], place: StoredAt| {
         let tensor = &shards[place.shard_idx].tensors[place.tensor_idx];
         (tensor.dtype, tensor.shape.clone())
     };

@@ -53,10 +53,10 @@ impl GradNorm {
     }
 
     /// What is not finite, in words, and its value: the first gradient with such an element, else the norm.
-    pub fn culprit(&self) -> (String, f64) {
+    pub fn what_is_not_finite(&self) -> (String, f64) {
         match self.non_finite.first() {
             Some(NonFinite { name, found }) => (format!("the gradient of {name}"), *found),
-            None => ("the norm of the gradients, each of them finite,".to_owned(), self.norm),
+            None => ("the gradients' norm (every gradient is finite)".to_owned(), self.norm),
         }
     }
 }
@@ -226,7 +226,10 @@ mod tests {
         let found: Vec<_> =
             norm.non_finite.iter().map(|g| format!("{} {}", g.name, g.found)).collect();
         assert_eq!(found, ["nan NaN", "negative -inf", "positive inf"]);
-        assert!(norm.culprit().0 == "the gradient of nan" && norm.culprit().1.is_nan());
+        assert!(
+            norm.what_is_not_finite().0 == "the gradient of nan"
+                && norm.what_is_not_finite().1.is_nan()
+        );
         assert!(norm.factor(1.0).is_nan());
     }
 
@@ -235,8 +238,8 @@ mod tests {
         let large = Tensor::new(&[1e200, -1e200], &Device::Cpu).unwrap();
         let norm = norm_of(&[("large", large), ("fine", tensor(&[1.0]))]);
         assert_eq!(norm, GradNorm { norm: f64::INFINITY, non_finite: vec![] });
-        let words = "the norm of the gradients, each of them finite,".to_owned();
-        assert_eq!(norm.culprit(), (words, f64::INFINITY));
+        let words = "the gradients' norm (every gradient is finite)".to_owned();
+        assert_eq!(norm.what_is_not_finite(), (words, f64::INFINITY));
     }
 
     #[test]

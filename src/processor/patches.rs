@@ -105,7 +105,7 @@ impl Patcher {
                 None => {
                     return Err(ProcessorError::MissingFile {
                         file: files.describe("preprocessor_config.json"),
-                        hint: "it belongs to the checkpoint and says how images are scaled",
+                        hint: "copy it from the checkpoint; it says how images are scaled",
                     });
                 }
             },

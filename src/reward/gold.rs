@@ -173,7 +173,7 @@ mod tests {
         assert!(matches!(golds.of(GoldKind::Answer), Some(Gold::Answer(_))));
         assert!(matches!(golds.of(GoldKind::Boxes), Some(Gold::Boxes(boxes)) if boxes.len() == 1));
         assert!(golds.of(GoldKind::Choice).is_none(), "it has no letter");
-        assert!(golds.of(GoldKind::Items).is_none(), "nobody asked");
+        assert!(golds.of(GoldKind::Items).is_none(), "not asked for");
     }
 
     #[test]

@@ -117,6 +117,11 @@ pub fn generate_each(
     generate_with(&mut decoder, requests, settings, on_event)
 }
 
+/// Whether a prompt of `n_prompt` tokens leaves room for `n_new` more among a model's `limit` positions.
+pub fn has_room(n_prompt: usize, n_new: usize, limit: usize) -> bool {
+    n_prompt.saturating_add(n_new) <= limit
+}
+
 fn generate_with(
     decoder: &mut dyn Decoder,
     requests: &mut dyn Iterator<Item = Request<'_>>,
@@ -360,6 +365,13 @@ mod tests {
                 prop_assert!(decoder.n_made[id] - completion.token_ids.len() <= late);
             }
         }
+    }
+
+    #[test]
+    fn a_completion_may_fill_the_models_positions_and_no_more() {
+        assert!(has_room(33, 67, 100));
+        assert!(!has_room(33, 68, 100));
+        assert!(!has_room(33, usize::MAX, 100));
     }
 
     #[test]

@@ -84,7 +84,9 @@ impl Decoder for HostDecoder<'_> {
     }
 
     fn admit(&mut self, Admission { row: Row { id, slot }, stream }: Admission) -> Result<()> {
-        let Some(prompt) = &self.prompt else { bail!("a completion begins before any prompt") };
+        let Some(prompt) = &self.prompt else {
+            bail!("a completion was admitted before any prompt was computed")
+        };
         let row = DecodeRow {
             token: 0, // drawn below
             position: prompt.prefilled.next_position,
@@ -103,7 +105,11 @@ impl Decoder for HostDecoder<'_> {
     fn step(&mut self, rows: &[Row]) -> Result<()> {
         self.rows.retain(|held| rows.iter().any(|row| row.id == held.id));
         if self.rows.len() != rows.len() {
-            bail!("a step of {} completions, {} of them begun", rows.len(), self.rows.len());
+            bail!(
+                "a step of {} completions, but only {} of them were admitted",
+                rows.len(),
+                self.rows.len()
+            );
         }
         if rows.is_empty() {
             return Ok(());

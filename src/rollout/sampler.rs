@@ -42,7 +42,7 @@ pub struct Sampled {
 pub enum SampleError {
     /// A logit is NaN or infinite.
     #[error(
-        "found the logit of token {id} not finite\nhint: the model's weights or the update before are damaged"
+        "the logit of token {id} is not finite\nhint: the model's weights are damaged, or the last update diverged"
     )]
     NotFinite {
         /// The first such token.

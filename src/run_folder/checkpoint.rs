@@ -380,6 +380,6 @@ fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
 /// Logs a failed removal: it is no reason to stop a run.
 fn report_failure(outcome: Result<(), RunFolderError>) {
     if let Err(error) = outcome {
-        tracing::warn!(%error, "cannot remove what is no longer needed");
+        tracing::warn!(%error, "cannot remove an old checkpoint");
     }
 }

@@ -43,7 +43,7 @@ pub enum RunFolderError {
     /// A run was to be resumed where there is none.
     #[error(
         "{} holds no config.toml, expected a run to resume\n\
-         hint: leave --resume out to start one there",
+         hint: without --resume a new run is started there",
         path.display()
     )]
     NoRun {
@@ -93,7 +93,7 @@ pub enum RunFolderError {
     /// A line of a records file that is no record.
     #[error(
         "{}:{line}: {found}, expected one JSON object with a whole number `update`\n\
-         hint: remove the line; only an unfinished last line is cut off unasked",
+         hint: remove the line; only an unfinished last line is removed automatically",
         path.display()
     )]
     Record {
@@ -127,7 +127,7 @@ pub enum RunFolderError {
     /// The newest checkpoint holds a model and no optimiser state.
     #[error(
         "checkpoint {} has no optimiser state, expected it to resume a run\n\
-         hint: train.save_optimizer = false left it out; start a new run with model.path = that folder",
+         hint: it was saved with train.save_optimizer = false; start a new run with model.path = that folder",
         path.display()
     )]
     ModelOnly {

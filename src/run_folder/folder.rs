@@ -92,7 +92,7 @@ impl RunFolder {
         for Difference { key, stored, given } in require_same(&path.join(CONFIG), configs, runs_on)?
         {
             tracing::warn!(
-                "{key} was {stored} and is {given}: from here on the run's last bits are not those of a run that kept it"
+                "{key} was {stored} and is now {given}: from here on numbers may differ in their last bits from those with {stored}"
             );
         }
         if stored != resolved_config {

@@ -72,7 +72,7 @@ pub fn decisive_config(
     let parsed = resolved_config.parse::<Table>().map_err(|error| RunFolderError::Config {
         place: "the given configuration".to_owned(),
         found: error.message().to_owned(),
-        hint: "resolve it first",
+        hint: "give a resolved run file",
     })?;
     Ok(decisive_keys("", parsed, runs_on).to_string())
 }
@@ -112,7 +112,7 @@ pub(super) fn require_same(
     };
     let hint = "restore the file from a copy, or start again with another --out";
     let stored = parse(stored, path.display().to_string(), hint)?;
-    let given = parse(given, "the given configuration".to_owned(), "resolve it first")?;
+    let given = parse(given, "the given configuration".to_owned(), "give a resolved run file")?;
     let mut last_bits = Vec::new();
     for difference in differences("", &stored, &given) {
         match Change::of(&difference.key, runs_on) {

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn later_sitting_writes_a_later_file() {
+    fn a_resumed_run_writes_a_later_file() {
         let folder = tempfile::tempdir().unwrap();
         let taken = folder.path().join(format!("{PREFIX}9000000000.elsewhere.77.0"));
         std::fs::write(&taken, "").unwrap();

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 
-use super::micro_batch::{Part, micro_batches};
+use super::micro_batch::{GroupSlice, micro_batches};
 use super::ranks::Ranks;
 use crate::grpo::objective::{
     KlTerm, Objective, ObjectiveSettings, ScoredTokens, UpdateTotals, objective, token_weights,
@@ -56,9 +56,9 @@ pub fn token_logps(
 ) -> Result<Vec<Tensor>> {
     batches_of(groups, settings.tokens_per_micro_batch)
         .iter()
-        .map(|parts| {
+        .map(|slices| {
             Ok(model
-                .token_logps(&Packed::new(&groups_of(groups, parts))?, settings.temperature)?
+                .token_logps(&Packed::new(&groups_of(groups, slices))?, settings.temperature)?
                 .logp)
         })
         .collect()
@@ -160,13 +160,13 @@ pub fn accumulate(
     let batches = batches_of(groups, scoring.tokens_per_micro_batch);
     anchors.check(batches.len())?;
     let mut sums = ObjectiveSums::default();
-    for (i, parts) in batches.iter().enumerate() {
-        let packed = Packed::new(&groups_of(groups, parts))?;
+    for (i, slices) in batches.iter().enumerate() {
+        let packed = Packed::new(&groups_of(groups, slices))?;
         let (scored, back) =
             model.token_logps_taped(&packed, scoring.temperature, scoring.recompute)?;
         let logp = Var::from_tensor(&scored.logp)?;
         let old = anchors.old.map_or(&scored.logp, |old| &old[i]);
-        let tokens = Tokens::of(groups, parts);
+        let tokens = Tokens::of(groups, slices);
         let normalizer = objective_settings.normalizer;
         let weights = token_weights(normalizer, &tokens.lengths, &tokens.masked, totals)?;
         let on_device =
@@ -186,7 +186,7 @@ pub fn accumulate(
         sums.add(&out, &scored.entropy, packed.len())?;
         sums.mismatch.add(&tokens.sampled_logps, old)?;
         if !sums.loss.is_finite() {
-            let groups = parts.iter().map(|part| part.group).collect();
+            let groups = slices.iter().map(|slice| slice.group).collect();
             return Ok(Err(NonFiniteLoss { loss: sums.loss, groups }));
         }
         let mut store = out.loss.backward()?;
@@ -269,7 +269,7 @@ impl ObjectiveSums {
     }
 }
 
-pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part>> {
+pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<GroupSlice>> {
     let lens: Vec<(usize, Vec<usize>)> = groups
         .iter()
         .map(|group| {
@@ -281,16 +281,19 @@ pub(super) fn batches_of(groups: &[TrainedGroup], budget: usize) -> Vec<Vec<Part
 }
 
 /// The groups of a micro-batch, as the packed stream lays them out.
-pub(super) fn groups_of<'a>(groups: &[TrainedGroup<'a>], parts: &[Part]) -> Vec<PackedGroup<'a>> {
-    let group = |part: &Part| {
-        let group = &groups[part.group];
-        let completions = &group.completions[part.completions.clone()];
+pub(super) fn groups_of<'a>(
+    groups: &[TrainedGroup<'a>],
+    slices: &[GroupSlice],
+) -> Vec<PackedGroup<'a>> {
+    let group = |slice: &GroupSlice| {
+        let group = &groups[slice.group];
+        let completions = &group.completions[slice.completions.clone()];
         PackedGroup {
             prompt: group.prompt,
             completions: completions.iter().map(|c| c.token_ids).collect(),
         }
     };
-    parts.iter().map(group).collect()
+    slices.iter().map(group).collect()
 }
 
 /// What is known of each completion and each token of a micro-batch before it is computed.
@@ -306,9 +309,11 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn of(groups: &[TrainedGroup], parts: &[Part]) -> Self {
+    fn of(groups: &[TrainedGroup], slices: &[GroupSlice]) -> Self {
         let completions = || {
-            parts.iter().flat_map(|part| &groups[part.group].completions[part.completions.clone()])
+            slices
+                .iter()
+                .flat_map(|slice| &groups[slice.group].completions[slice.completions.clone()])
         };
         let advantages =
             |c: &TrainedCompletion| std::iter::repeat_n(c.advantage as f32, c.token_ids.len());

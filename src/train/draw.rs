@@ -14,6 +14,7 @@ use crate::data::{Questions, Sample};
 use crate::model::Model;
 use crate::prefetch::Prefetch;
 use crate::processor::{Processor, Prompt};
+use crate::rollout::engine::has_room;
 
 /// A data row with its prompt.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ pub fn check_lengths(
     let limit = model.max_positions();
     for question in questions {
         let n_prompt = question.prompt.input_ids.len();
-        if n_prompt + n_new > limit {
+        if !has_room(n_prompt, n_new, limit) {
             let sample = question.sample.id.clone();
             return Err(TrainError::TooLong { sample, n_prompt, n_new, limit });
         }
@@ -180,6 +181,7 @@ pub fn check_lengths(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Mutex;
 
     use super::super::prompt_sampler::Epochs;
     use super::*;
@@ -242,6 +244,62 @@ mod tests {
         }
     }
 
+    /// Draws rows as listed, and keeps the outcomes that it is told.
+    struct Listed {
+        rows: Vec<usize>,
+        n_drawn: usize,
+        observed: Arc<Mutex<Vec<Outcome>>>,
+    }
+
+    impl PromptSampler for Listed {
+        fn next(&mut self, n: usize) -> Vec<Draw> {
+            let numbers = self.n_drawn..self.n_drawn + n;
+            self.n_drawn = numbers.end;
+            numbers
+                .map(|i| Draw { number: i as u64, row: self.rows[i % self.rows.len()] })
+                .collect()
+        }
+
+        fn observe(&mut self, outcomes: &[Outcome]) {
+            self.observed.lock().unwrap().extend_from_slice(outcomes);
+        }
+
+        fn state(&self) -> Value {
+            json!(self.n_drawn)
+        }
+
+        fn restore(&mut self, _state: &Value) -> Result<(), ForeignState> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_run_goes_on_past_all_but_two_epochs_of_bad_draws() {
+        let folder = tempfile::tempdir().unwrap();
+        let are_bad = [false, true, true, true, true];
+        let mut drawn = drawn(folder.path(), &are_bad, OnBadRow::Skip);
+        let bad_draws = |n: usize| [vec![0], vec![1; n]].concat();
+        let listed = |n| Listed { rows: bad_draws(n), n_drawn: 0, observed: Arc::default() };
+        drawn.sampler = Box::new(listed(9));
+        let batch = drawn.take(2).unwrap();
+        assert_eq!((batch.questions.len(), batch.skipped.len()), (2, 9));
+        let mut drawn = self::drawn(folder.path(), &are_bad, OnBadRow::Skip);
+        drawn.sampler = Box::new(listed(10));
+        assert!(matches!(drawn.take(2), Err(TrainError::NoUsableRow { n_rows: 5, .. })));
+    }
+
+    #[test]
+    fn outcomes_reach_the_sampler() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut drawn = drawn(folder.path(), &[false], OnBadRow::Fail);
+        let observed = Arc::<Mutex<Vec<Outcome>>>::default();
+        let listed = Listed { rows: vec![0], n_drawn: 0, observed: Arc::clone(&observed) };
+        drawn.sampler = Box::new(listed);
+        drawn.observe(&[Outcome { row: 4, rewards: vec![0.5, 1.0] }]);
+        let observed = observed.lock().unwrap();
+        assert_eq!((observed[0].row, observed[0].rewards.as_slice()), (4, &[0.5, 1.0][..]));
+    }
+
     #[test]
     fn drawing_goes_on_from_a_saved_state_with_what_was_drawn_ahead() {
         let folder = tempfile::tempdir().unwrap();
@@ -256,6 +314,8 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(draws(&resumed.take(2).unwrap()), draws(&whole.take(2).unwrap()));
         }
+        assert_eq!(whole.take(5).unwrap().questions.len(), 5);
+        assert_eq!(whole.state()["pending"].as_array().unwrap().len(), 5, "a batch ahead");
         let foreign = json!({ "sampler": { "n_drawn": 3 } });
         assert!(drawn(folder.path(), &rows, OnBadRow::Fail).restore(&foreign).is_err());
     }

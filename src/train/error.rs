@@ -82,7 +82,7 @@ pub enum TrainError {
     },
     /// No row of an epoch can be used.
     #[error(
-        "none of {n_rows} rows in a row can be used; the first: {reason}\n\
+        "no row of the {n_rows} of an epoch can be used; the last one drawn: {reason}\n\
          hint: data.on_bad_row = \"skip\" leaves out a few rows, not all of them"
     )]
     NoUsableRow {
@@ -100,7 +100,7 @@ pub enum TrainError {
     /// A sample that supervised training cannot learn from.
     #[error(
         "sample {sample} has no reasoning to teach, expected a field `completion`, `thinking` or `reasoning`\n\
-         hint: sft.target = \"auto\" teaches the solution alone where there is no more"
+         hint: sft.target = \"auto\" teaches the solution alone where a sample has no reasoning"
     )]
     NoCompletion {
         /// The sample's identifier.

@@ -90,7 +90,7 @@ impl fmt::Display for Warning {
                 "{:.0}% of the completions were cut off by the token limit: most never reach an \
                  answer, so that the reward measures length\n\
                  hint: raise rollout.max_new_tokens; if the texts in completions.jsonl ramble, the \
-                 policy does not know the template (data.template) or has come apart (lower optim.lr)",
+                 policy does not know the template (data.template) or has degenerated (lower optim.lr)",
                 fraction * 100.0
             ),
             Self::FormatOnly { format, accuracy } => write!(
@@ -111,9 +111,9 @@ pub fn off_policy(config: &RunConfig) -> Option<String> {
     let is_off_policy = config.method != Method::Sft && !filters.is_empty();
     is_off_policy.then(|| {
         format!(
-            "off-policy by {}: completions are not sampled from the whole distribution, which is what \
-             log-probabilities and their gradient are of, and no ratio corrects for it\n\
-             hint: leave out what is not meant; rollout.temperature counts in both",
+            "off-policy by {}: completions are sampled from a filtered distribution, but log-probabilities \
+             and gradients are those of the whole one, and no ratio corrects for it\n\
+             hint: leave out settings that you do not need; rollout.temperature applies to both",
             filters.join(", ")
         )
     })
@@ -170,18 +170,18 @@ impl Health {
         let is_silent = metrics.zero_signal_fraction.is_some_and(|fraction| fraction >= 1.0);
         self.silent_updates = if is_silent { self.silent_updates + 1 } else { 0 };
         let is_too_long = limits.silent_updates > 0 && self.silent_updates >= limits.silent_updates;
-        if is_too_long && self.silent.sounds(update) {
+        if is_too_long && self.silent.is_due(update) {
             let updates = self.silent_updates;
             warnings.push(Warning::Silent { updates, reward: metrics.reward });
         }
 
         let fraction = duplicate_fraction(completions);
-        if fraction > limits.duplicate_fraction && self.duplicates.sounds(update) {
+        if fraction > limits.duplicate_fraction && self.duplicates.is_due(update) {
             warnings.push(Warning::Duplicates { fraction });
         }
 
         let fraction = metrics.truncated_fraction.unwrap_or(0.0);
-        if fraction > limits.truncated_fraction && self.truncated.sounds(update) {
+        if fraction > limits.truncated_fraction && self.truncated.is_due(update) {
             warnings.push(Warning::Truncated { fraction });
         }
 
@@ -191,7 +191,7 @@ impl Health {
             }
             self.rewards.push_back([format, accuracy]);
             if let Some(warning) = format_only_climb(&self.rewards)
-                && self.format_only.sounds(update)
+                && self.format_only.is_due(update)
             {
                 warnings.push(warning);
             }
@@ -202,7 +202,7 @@ impl Health {
 
 impl Alarm {
     /// Whether to warn now, given that there is reason to.
-    fn sounds(&mut self, update: u64) -> bool {
+    fn is_due(&mut self, update: u64) -> bool {
         if update < self.quiet_until {
             return false;
         }
@@ -235,10 +235,11 @@ fn format_only_climb(rewards: &VecDeque<[f64; 2]>) -> Option<Warning> {
     if rewards.len() < 2 * WINDOW {
         return None;
     }
-    let mean = |part: usize, start: usize| {
-        rewards.iter().skip(start).take(WINDOW).map(|pair| pair[part]).sum::<f64>() / WINDOW as f64
+    let mean = |reward: usize, start: usize| {
+        rewards.iter().skip(start).take(WINDOW).map(|pair| pair[reward]).sum::<f64>()
+            / WINDOW as f64
     };
-    let means = |part| [mean(part, 0), mean(part, WINDOW)];
+    let means = |reward| [mean(reward, 0), mean(reward, WINDOW)];
     let (format, accuracy) = (means(0), means(1));
     let is_climbing = format[1] - format[0] >= FORMAT_RISE;
     let is_flat = accuracy[1] - accuracy[0] <= ACCURACY_RISE && accuracy[1] < ACCURACY_ENOUGH;

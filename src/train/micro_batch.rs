@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// What a micro-batch holds of one group: its prompt and a range of its completions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct GroupSlice {
     /// The group's index in the batch.
     pub group: usize,
     /// Which of its completions.
@@ -19,8 +19,8 @@ pub struct Part {
 /// with its prompt is never cut, however long. The gradient is the same whatever the budget.
 ///
 /// - `groups`: tokens of the prompt and of each completion
-pub fn micro_batches(groups: &[(usize, Vec<usize>)], budget: usize) -> Vec<Vec<Part>> {
-    let mut batches: Vec<Vec<Part>> = Vec::new();
+pub fn micro_batches(groups: &[(usize, Vec<usize>)], budget: usize) -> Vec<Vec<GroupSlice>> {
+    let mut batches: Vec<Vec<GroupSlice>> = Vec::new();
     let mut room = 0;
     for (group, (prompt_len, completion_lens)) in groups.iter().enumerate() {
         let total = prompt_len + completion_lens.iter().sum::<usize>();
@@ -41,7 +41,7 @@ pub fn micro_batches(groups: &[(usize, Vec<usize>)], budget: usize) -> Vec<Vec<P
                 end += 1;
             }
             if let Some(batch) = batches.last_mut() {
-                batch.push(Part { group, completions: start..end });
+                batch.push(GroupSlice { group, completions: start..end });
             }
             start = end;
         }
@@ -54,8 +54,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn part(group: usize, completions: Range<usize>) -> Part {
-        Part { group, completions }
+    fn slice(group: usize, completions: Range<usize>) -> GroupSlice {
+        GroupSlice { group, completions }
     }
 
     #[test]
@@ -63,14 +63,25 @@ mod tests {
         let groups = [(10, vec![5, 5]), (10, vec![5, 5]), (10, vec![5, 5])];
         assert_eq!(
             micro_batches(&groups, 45),
-            [vec![part(0, 0..2), part(1, 0..2)], vec![part(2, 0..2)]]
+            [vec![slice(0, 0..2), slice(1, 0..2)], vec![slice(2, 0..2)]]
         );
+    }
+
+    #[test]
+    fn a_group_that_fits_into_a_micro_batch_of_its_own_is_not_cut() {
+        let two = [(10, vec![5, 5]), (10, vec![5, 5])];
+        assert_eq!(micro_batches(&two, 35), [vec![slice(0, 0..2)], vec![slice(1, 0..2)]]);
+        assert_eq!(micro_batches(&two, 40), [vec![slice(0, 0..2), slice(1, 0..2)]]);
+        let single = [(10, vec![5]), (10, vec![5])];
+        assert_eq!(micro_batches(&single, 30), [vec![slice(0, 0..1), slice(1, 0..1)]]);
+        let whole_budget = [(5, vec![5]), (10, vec![10, 10])];
+        assert_eq!(micro_batches(&whole_budget, 30), [vec![slice(0, 0..1)], vec![slice(1, 0..2)]]);
     }
 
     #[test]
     fn a_group_beyond_the_budget_is_cut_between_completions() {
         let groups = [(10, vec![8, 8, 8, 8])];
-        assert_eq!(micro_batches(&groups, 26), [vec![part(0, 0..2)], vec![part(0, 2..4)]]);
+        assert_eq!(micro_batches(&groups, 26), [vec![slice(0, 0..2)], vec![slice(0, 2..4)]]);
         assert_eq!(micro_batches(&groups, 1).len(), 4);
     }
 
@@ -86,13 +97,13 @@ mod tests {
                 prop_assert!(!batch.is_empty());
                 let mut tokens = 0;
                 let mut n_completions = 0;
-                for part in batch {
-                    prop_assert_eq!(part.completions.start, next[part.group]);
-                    prop_assert!(!part.completions.is_empty());
-                    next[part.group] = part.completions.end;
-                    tokens += groups[part.group].0;
-                    tokens += groups[part.group].1[part.completions.clone()].iter().sum::<usize>();
-                    n_completions += part.completions.len();
+                for slice in batch {
+                    prop_assert_eq!(slice.completions.start, next[slice.group]);
+                    prop_assert!(!slice.completions.is_empty());
+                    next[slice.group] = slice.completions.end;
+                    tokens += groups[slice.group].0;
+                    tokens += groups[slice.group].1[slice.completions.clone()].iter().sum::<usize>();
+                    n_completions += slice.completions.len();
                 }
                 prop_assert!(tokens <= budget || n_completions == 1);
             }

@@ -55,7 +55,7 @@ impl Policy {
                 Ok(report)
             }
             Stepped::NonFinite(norm) => {
-                let (quantity, found) = norm.culprit();
+                let (quantity, found) = norm.what_is_not_finite();
                 Err(self.not_finite(&quantity, found, &samples()))
             }
         }
@@ -65,7 +65,7 @@ impl Policy {
     pub(super) fn agreed<T>(&self, outcome: Result<T, TrainError>) -> Result<T, TrainError> {
         let all = self.ranks.all_succeeded(outcome.is_ok());
         match outcome {
-            Ok(_) if !all.map_err(TrainError::during("asking the other ranks"))? => {
+            Ok(_) if !all.map_err(TrainError::during("checking that all ranks succeeded"))? => {
                 Err(TrainError::OtherRank { update: self.update + 1 })
             }
             outcome => outcome,
@@ -76,5 +76,52 @@ impl Policy {
     pub(super) fn not_finite(&self, quantity: &str, found: f64, samples: &[String]) -> TrainError {
         let (update, quantity) = (self.update + 1, quantity.to_owned());
         TrainError::NotFinite { update, quantity, found, samples: samples.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Result};
+
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::model::files::ModelFiles;
+    use crate::model::open::open;
+    use crate::model::parameters::Trained;
+    use crate::train::settings::optimizer_settings;
+
+    /// Two ranks, the other of which has failed.
+    struct OtherFailed;
+
+    impl Ranks for OtherFailed {
+        fn sum(&self, _values: &mut [f64]) -> Result<()> {
+            Ok(())
+        }
+
+        fn sum_tensors(&self, _tensors: &[Tensor]) -> Result<()> {
+            Ok(())
+        }
+
+        fn broadcast(&self, _tensors: &[Tensor]) -> Result<()> {
+            Ok(())
+        }
+
+        fn all_succeeded(&self, _succeeded: bool) -> Result<bool> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn a_rank_stops_where_another_failed_and_reports_its_own_error_first() {
+        let files = ModelFiles::Folder("tests/golden/micro/policy".into());
+        let model = open(&files, DType::F32, &Device::Cpu, Trained::All).unwrap();
+        let settings = optimizer_settings(&RunConfig::default(), 9);
+        let optimizer = Optimizer::new(settings, model.parameters()).unwrap();
+        let policy = Policy::new(model, optimizer, 3, Box::new(OtherFailed)).unwrap();
+        let stopped = policy.agreed(Ok(())).unwrap_err();
+        assert!(matches!(stopped, TrainError::OtherRank { update: 4 }), "{stopped}");
+        let own =
+            policy.agreed::<()>(Err(policy.not_finite("the loss", f64::NAN, &[]))).unwrap_err();
+        assert!(matches!(own, TrainError::NotFinite { update: 4, .. }), "{own}");
     }
 }

@@ -144,3 +144,44 @@ pub(super) fn completion_records(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Sleeping takes at least as long as it is told to, so that these bounds hold on any machine.
+    #[test]
+    #[expect(clippy::float_cmp, reason = "the same numbers divided")]
+    fn stages_take_the_time_between_their_calls_and_none_is_counted_twice() {
+        let began = Instant::now();
+        let mut clock = UpdateClock::start();
+        let pause = Duration::from_millis(3);
+        let least = pause.as_secs_f64();
+        sleep(pause);
+        clock.rollout_ends();
+        clock.reference_took(0.125);
+        sleep(pause);
+        clock.policy_begins();
+        sleep(pause);
+        clock.step_begins();
+        sleep(pause);
+        let first = clock.update_ends(100.0);
+        let stages = [first.s_rollout, first.s_policy, first.s_optimizer];
+        assert!(stages.iter().all(|stage| *stage >= least), "{stages:?}");
+        assert!(stages.iter().sum::<f64>() + least <= first.s_total, "{first:?}");
+        assert_eq!(first.s_reference, 0.125);
+        assert_eq!(first.tokens_per_s, 100.0 / first.s_total);
+        assert_eq!(first.peak_bytes.is_some(), peak_bytes().is_some());
+
+        // The second update of the batch samples nothing.
+        clock.policy_begins();
+        clock.step_begins();
+        sleep(pause);
+        let second = clock.update_ends(100.0);
+        assert_eq!((second.s_rollout, second.s_reference), (0.0, 0.0));
+        assert!(first.s_total + second.s_total <= began.elapsed().as_secs_f64());
+    }
+}

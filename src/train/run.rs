@@ -203,18 +203,11 @@ impl<'a> Run<'a> {
 
     /// Whether the batch that ended last has reached a multiple of `every` updates.
     fn has_reached(&self, every: usize) -> bool {
-        let (update, every) = (self.policy.update, every as u64);
-        let before = self.updates_before_batch(update);
-        every > 0 && update > 0 && before / every != update / every
-    }
-
-    /// The updates made when the batch began that ended at `update`.
-    fn updates_before_batch(&self, update: u64) -> u64 {
         let of_batch = match &self.trainer {
             Trainer::Grpo(trainer) => trainer.settings.updates_per_rollout as u64,
             Trainer::Supervised(_) => 1,
         };
-        update.saturating_sub(1) / of_batch * of_batch
+        ends_at_multiple(self.policy.update, of_batch, every as u64)
     }
 
     /// Evaluates the policy and records the outcome; `Break` where the run was asked to end meanwhile.
@@ -225,16 +218,15 @@ impl<'a> Run<'a> {
         let EvaluationQuestions { label, questions, settings, .. } = asked;
         let (mut n_answers, n) = (0, settings.n_answers(&questions.dataset));
         self.display.between("evaluation", format!("0 of {n} answers"));
-        let mut is_whole = true;
         let mut go_on = |_: &Answer| {
             n_answers += 1;
             self.display.between("evaluation", format!("{n_answers} of {n} answers"));
-            is_whole = !interrupt.is_requested();
-            Ok(if is_whole { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            let goes_on = !interrupt.is_requested();
+            Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         let model = &self.policy.sampling;
         let answers = evaluate(model, processor, questions, settings, Vec::new(), &mut go_on)?;
-        if !is_whole && answers.len() < n {
+        if answers.len() < n {
             return Ok(ControlFlow::Break(()));
         }
         let summary = summarize(label, settings.rule, &answers);
@@ -326,16 +318,21 @@ impl<'a> Run<'a> {
 
     /// Saves after an error, if the policy has not been updated since the last batch ended.
     fn save_after_failure(&mut self) {
-        let is_saved = self.saved.as_ref().is_some_and(|(at, _)| *at == self.policy.update);
-        if self.policy.update == 0 || is_saved || self.policy.update != self.between_batches.update
-        {
+        if self.policy.update == 0 || self.policy.update != self.between_batches.update {
             return;
         }
         match self.save() {
             Ok(path) => self.display.note(&format!("saved {}; --resume continues", path.display())),
-            Err(error) => self.display.warn(&format!("what is finished cannot be saved: {error}")),
+            Err(error) => self.display.warn(&format!("cannot save the finished updates: {error}")),
         }
     }
+}
+
+/// Whether the batch that ended at `update` reached a multiple of `every`, never where that is 0. A batch has `of_batch`
+/// updates, the last of a run perhaps fewer.
+fn ends_at_multiple(update: u64, of_batch: u64, every: u64) -> bool {
+    let before = update.saturating_sub(1) / of_batch * of_batch;
+    every > 0 && before / every != update / every
 }
 
 /// The run's monitor, after observing the updates already recorded.
@@ -345,4 +342,26 @@ fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> 
         health.observe(&line, &[]);
     }
     Ok(health)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_at_a_multiple_comes_after_the_batch_that_reaches_it() {
+        let ends = |of_batch, every| -> Vec<u64> {
+            (0..=10).filter(|&update| ends_at_multiple(update, of_batch, every)).collect()
+        };
+        assert_eq!(ends(1, 3), [3, 6, 9]);
+        assert_eq!(ends(1, 0), [0; 0]);
+        // Batches end at 4, 8 and, the run being over, anywhere later.
+        let batches = |every| -> Vec<u64> {
+            [4, 8, 10].into_iter().filter(|&update| ends_at_multiple(update, 4, every)).collect()
+        };
+        assert_eq!(batches(3), [4, 8, 10]);
+        assert_eq!(batches(5), [8, 10]);
+        assert_eq!(batches(8), [8]);
+        assert_eq!(batches(9), [10]);
+    }
 }

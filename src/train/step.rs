@@ -111,7 +111,7 @@ impl Optimizer {
 
     fn step_along(&mut self, gradients: Vec<(&Parameter, Tensor)>, s: u64) -> Result<Stepped> {
         let norm: GradNorm = grad_norm(gradients.iter().map(|(p, g)| (p.name(), g)))?;
-        if !norm.non_finite.is_empty() || !norm.norm.is_finite() {
+        if !norm.norm.is_finite() {
             return Ok(Stepped::NonFinite(norm));
         }
         let lr = self.settings.schedule.lr(s);
@@ -165,4 +165,70 @@ fn moved<'a>(
 /// f32 weights are their own master weights.
 fn has_own_precision(parameter: &Parameter) -> bool {
     matches!(parameter.value().dtype(), DType::F32 | DType::F64)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::model::Model;
+    use crate::model::files::ModelFiles;
+    use crate::model::open::open;
+    use crate::model::parameters::Trained;
+    use crate::train::ranks::Solo;
+    use crate::train::settings::optimizer_settings;
+
+    fn model(dtype: DType) -> Model {
+        let files = ModelFiles::Folder("tests/golden/micro/policy".into());
+        open(&files, dtype, &Device::Cpu, Trained::All).unwrap()
+    }
+
+    fn settings() -> OptimizerSettings {
+        let mut config = RunConfig::default();
+        config.optim.lr = 0.1;
+        config.optim.weight_decay = 0.5;
+        optimizer_settings(&config, 9)
+    }
+
+    #[test]
+    fn a_parameter_that_no_gradient_reaches_neither_decays_nor_counts_a_step() {
+        let model = model(DType::F32);
+        let parameters = model.parameters();
+        let bits = |p: &Parameter| -> Vec<u32> {
+            let values = p.value().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.into_iter().map(f32::to_bits).collect()
+        };
+        let before: Vec<Vec<u32>> = parameters.trained().map(bits).collect();
+        let reached = "model.norm.weight";
+        let parameter = parameters.get(reached).unwrap();
+        parameter.accumulate(&parameter.value().ones_like().unwrap()).unwrap();
+        let mut optimizer = Optimizer::new(settings(), parameters).unwrap();
+        assert!(matches!(optimizer.step(parameters, 0, &Solo).unwrap(), Stepped::Done(_)));
+        for (parameter, before) in parameters.trained().zip(&before) {
+            let name = parameter.name();
+            assert_eq!(bits(parameter) != *before, name == reached, "{name}");
+        }
+        for (key, steps) in optimizer.state().unwrap() {
+            if let Some(name) = key.strip_prefix("step.") {
+                let steps = steps.to_dtype(DType::F32).unwrap().to_scalar::<f32>().unwrap();
+                assert_eq!(steps > 0.0, name == reached, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_in_16_bits_are_not_restored_without_their_masters() {
+        let model = model(DType::BF16);
+        let optimizer = Optimizer::new(settings(), model.parameters()).unwrap();
+        let (state, mut masters) = (optimizer.state().unwrap(), optimizer.masters());
+        let restore = |masters: Vec<(String, Tensor)>| {
+            Optimizer::restore(settings(), model.parameters(), state.clone(), masters)
+        };
+        assert!(restore(masters.clone()).is_ok());
+        let (lost, _) = masters.pop().unwrap();
+        let error = restore(masters).err().unwrap().to_string();
+        assert!(error.contains(&format!("{lost} has no master weights")), "{error}");
+    }
 }

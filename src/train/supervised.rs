@@ -49,8 +49,8 @@ pub fn accumulate_supervised(
     let [n_tokens] = n_tokens;
     let mut sums = SupervisedSums { n_tokens, ..SupervisedSums::default() };
     let weight = 1.0 / n_tokens;
-    for parts in batches_of(groups, settings.tokens_per_micro_batch) {
-        let groups = groups_of(groups, &parts);
+    for slices in batches_of(groups, settings.tokens_per_micro_batch) {
+        let groups = groups_of(groups, &slices);
         let mut packed = Packed::new(&groups)?;
         if taught == Taught::PromptAndCompletion {
             packed.score_prompts(&groups);

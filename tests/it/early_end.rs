@@ -56,6 +56,44 @@ fn a_bad_row_in_mid_run_loses_no_update_and_the_mended_run_goes_on_to_the_bit() 
 }
 
 #[test]
+fn an_error_in_the_first_batch_or_between_its_updates_saves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let [file, bad] = rows(folder.path());
+    let good = std::fs::read(&bad).unwrap();
+    std::fs::write(&bad, &good[..good.len() / 2]).unwrap();
+    let data = format!("data.train={file:?}");
+    // A rate this large makes the second update's loss NaN.
+    for (name, more, code, named) in [
+        ("first", ["--set", &data, "--set", "data.shuffle=false"], 2, "rows.jsonl:4"),
+        ("second", ["--set", "optim.lr=1e38", "--set", "optim.clip_norm=0"], 1, "synth-vc/train/"),
+    ] {
+        let out = folder.path().join(name);
+        let output = train(&config, &out, &more).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(named) && !message.contains("saved"), "{message}");
+        assert!(!out.join("checkpoints").exists(), "{name}: {message}");
+    }
+}
+
+#[test]
+fn a_missing_picture_is_found_before_the_run_begins_where_rows_may_not_be_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let [file, bad] = rows(folder.path());
+    std::fs::remove_file(&bad).unwrap();
+    let (data, out) = (format!("data.train={file:?}"), folder.path().join("run"));
+    let more = ["--set", &data, "--set", "data.shuffle=false", "--set", "train.updates=1"];
+    let fails = train(&config, &out, &more).output().unwrap();
+    let message = String::from_utf8(fails.stderr).unwrap();
+    assert!(message.contains("rows.jsonl: line 4"), "{message}");
+    assert_eq!(fails.status.code(), Some(2));
+    assert!(!out.exists());
+    succeed(train(&config, &out, &[&more[..], &["--set", "data.on_bad_row=skip"]].concat()));
+}
+
+#[test]
 fn a_bad_row_that_may_be_skipped_is_replaced_so_that_every_mini_batch_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "grpo-d");

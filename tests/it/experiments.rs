@@ -27,7 +27,7 @@ pub(crate) fn killed(folder: &Path, words: &[&str], is_far_enough: impl Fn() -> 
     let started = Instant::now();
     while !is_far_enough() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
-        assert!(started.elapsed() < Duration::from_mins(2), "it does not get on");
+        assert!(started.elapsed() < Duration::from_mins(2), "no progress within two minutes");
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().unwrap();
@@ -213,14 +213,18 @@ fn sweep_of_a_key_that_has_no_effect_is_refused() {
         ("kl.beta=0,0.02", "kl.schedule=dynamic", "kl.schedule = \"dynamic\" does not read it"),
         ("kl.beta_max=0,0.02", "kl.schedule=constant", "kl.schedule = \"constant\" does not"),
         ("rollout.top_k=0,5", "method=sft", "method = \"sft\" samples no completions"),
-        ("sft.target=auto,solution", "method=grpo-d", "method = \"grpo-d\" teaches no answers"),
+        (
+            "sft.target=auto,solution",
+            "method=grpo-d",
+            "method = \"grpo-d\" does not train on answers",
+        ),
     ] {
         let words = ["sweep", "--config", "quickstart.toml", "--vary", vary, "--set", set];
         let refused = othink(folder.path(), &words).output().unwrap();
         let message = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(2), "{message}");
         let (key, _) = vary.split_once('=').unwrap();
-        let start = format!("error: {key}: without effect, as {why}");
+        let start = format!("error: {key}: no effect, because {why}");
         assert!(message.starts_with(&start) && message.contains("\nhint: "), "{message}");
     }
     assert!(walk(folder.path()).is_empty());

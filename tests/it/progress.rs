@@ -14,6 +14,9 @@ use othink::interrupt::Interrupt;
 use othink::model::source;
 use othink::progress::ProgressDisplay;
 use othink::train::run::{TrainOptions, train};
+use serde_json::Value;
+
+use crate::train::lines;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -63,7 +66,29 @@ fn a_run_names_its_stages_and_how_far_they_are() {
     ]);
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     let rollout = text.lines().rfind(|line| line.contains("rollout, ")).unwrap();
-    assert!(rollout.contains(" tokens, "), "{rollout}");
+    assert!(rollout.contains(" tokens, ") && !rollout.contains(" 0 tokens"), "{rollout}");
+    assert!(
+        !text.lines().any(|line| line.contains(": policy, ") && line.contains("tokens")),
+        "{text}"
+    );
+    assert!(!text.contains("old policy"), "the policy that sampled is the policy: {text}");
+    let counts = text.lines().filter_map(|line| {
+        line.strip_prefix("after update 1/1: evaluation, ")?.split_once(" of 20 answers, ")
+    });
+    let counts: Vec<i64> = counts.map(|(count, _)| count.parse().unwrap()).collect();
+    assert!(counts.iter().all(|count| (0..=20).contains(count)), "{counts:?}");
+    assert!(counts.iter().any(|count| *count > 0), "{counts:?}");
+    for record in lines(&options.out.join("evaluations.jsonl")) {
+        let percent = |value: &Value| format!("{:.1}", 100.0 * value.as_f64().unwrap());
+        let [low, high] = [0, 1].map(|end| percent(&record["summary"]["ci95"][end]));
+        let note = format!(
+            "evaluation after {} updates: synth-vc accuracy {}% ({low} to {high}), format {}%, 20 questions",
+            record["update"],
+            percent(&record["summary"]["accuracy"]),
+            percent(&record["summary"]["format_rate"]),
+        );
+        assert!(text.contains(&note), "{note}: {text}");
+    }
 }
 
 #[test]

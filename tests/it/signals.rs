@@ -41,7 +41,7 @@ fn wait_for_lines(child: &mut Child, path: &Path, n: usize) {
     let started = Instant::now();
     while n_lines(path) <= n {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        assert!(started.elapsed() < Duration::from_mins(2), "it does not get on");
+        assert!(started.elapsed() < Duration::from_mins(2), "no progress within two minutes");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

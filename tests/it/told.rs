@@ -13,7 +13,7 @@ fn warns(command: Command, expected: &[&str]) {
     for start in expected {
         assert_eq!(told.matches(start).count(), 1, "{start}: {told}");
     }
-    let kinds = ["without effect", "off-policy", "nothing reads", "questions with"];
+    let kinds = ["no effect", "off-policy", "nothing reads", "questions with"];
     let n_told: usize = kinds.iter().map(|kind| told.matches(kind).count()).sum();
     assert_eq!(n_told, expected.len(), "{told}");
 }
@@ -34,7 +34,7 @@ fn what_has_no_effect_is_told_once() {
     ]
     .concat();
     let config = config(folder.path(), "grpo-d");
-    let of_key = "warning: kl.beta: without effect, as kl.schedule = \"dynamic\" does not read it";
+    let of_key = "warning: kl.beta: no effect, because kl.schedule = \"dynamic\" does not read it";
     let of_sampling = "warning: off-policy by rollout.top_k: ";
     let of_rows = [
         "rows.jsonl: fields `topic` in 4 rows, the first rows.jsonl:1: nothing reads them",
@@ -91,14 +91,28 @@ fn a_gradient_that_is_not_finite_is_named_with_what_it_holds() {
         tensors.insert(name.to_owned(), scaled);
     }
     candle_core::safetensors::save(&tensors, &weights).unwrap();
-    let config = config(folder.path(), "sft");
     let path = format!("model.path={}", model.display());
+    let config = config(folder.path(), "sft");
     let more = ["--set", &path, "--set", "sft.target=solution"];
     let output = train(&config, &folder.path().join("run"), &more).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
     let named = "update 1: the gradient of visual.merger.mlp.2.weight is -inf, expected a finite";
-    assert!(message.contains(named), "{message}");
+    assert!(message.contains(named) && message.contains("synth-vc/train/"), "{message}");
+}
+
+#[test]
+fn a_prompt_without_room_for_its_completions_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let more = ["--set", "rollout.max_new_tokens=4096", "--set", "train.updates=1"];
+    let output = train(&config, &folder.path().join("run"), &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains("synth-vc/train/") && message.contains(" and 4096 new ones"),
+        "{message}"
+    );
 }
 
 #[cfg(unix)]

@@ -286,7 +286,7 @@ fn a_run_is_resumed_with_what_moves_its_last_bits_under_a_warning_or_not_at_all(
         for n_warnings in [1, 0] {
             let output = succeed(train(&config, &out, &[&set[..], &smaller].concat()));
             let said = String::from_utf8(output.stderr).unwrap();
-            let warning = "tokens_per_micro_batch was 8192 and is 1000: from here on";
+            let warning = "tokens_per_micro_batch was 8192 and is now 1000: from here on";
             assert_eq!(said.matches(warning).count(), n_warnings, "{said}");
         }
         let neighbours = ["--set", "rollout.max_batch=3"];

@@ -169,7 +169,7 @@ hint: did you mean `synth-vc`?
         &format!("{MEASURE} --task synth-vc --split validation"),
         str![[r#"
 error: unknown split `validation`, expected train, test or shifted
-hint: `test` holds rows like those for training, `shifted` different ones
+hint: `test` holds rows like the training rows, `shifted` rows that look different
 
 "#]],
     );

@@ -39,7 +39,7 @@ pub use parameter::Parameter;
 pub use path::Path;
 pub use rotary::{Angles, rotary};
 pub use segment_attention::segment_attention;
-pub use segments::{Family, Segments, Visibility};
+pub use segments::{Group, Segments, Visibility};
 pub use token_logprob::{TokenLogprob, token_logprob};
 
 #[cfg(test)]

@@ -78,12 +78,12 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x * sigmoid(&(x * 1.702)?)?
 }
 
-/// `[rows, kv_heads, head_dim]` as `[kv_heads * group, rows, head_dim]`, each head repeated.
-fn repeated_heads(x: &Tensor, group: usize) -> Result<Tensor> {
+/// `[rows, kv_heads, head_dim]` as `[kv_heads * n_repeats, rows, head_dim]`, each head repeated.
+fn repeated_heads(x: &Tensor, n_repeats: usize) -> Result<Tensor> {
     let (rows, kv_heads, head_dim) = x.dims3()?;
     let x = x.transpose(0, 1)?.unsqueeze(1)?; // [kv_heads, 1, rows, head_dim]
-    x.expand((kv_heads, group, rows, head_dim))?.contiguous()?.reshape((
-        kv_heads * group,
+    x.expand((kv_heads, n_repeats, rows, head_dim))?.contiguous()?.reshape((
+        kv_heads * n_repeats,
         rows,
         head_dim,
     ))
@@ -112,7 +112,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> R
     weights.matmul(&v)?.transpose(0, 1)?.contiguous()
 }
 
-/// See [`super::segment_attention()`]. Family by family, so nothing is larger than one family squared.
+/// See [`super::segment_attention()`]. Group by group, so nothing is larger than one group squared.
 ///
 /// # Errors
 /// Shapes or dtypes do not fit.
@@ -123,8 +123,8 @@ pub fn segment_attention(
     segments: &Segments,
 ) -> Result<Tensor> {
     let masks = segments.masks(q.device())?;
-    let outputs = segments.families().iter().zip(masks.iter()).map(|(family, mask)| {
-        let part = |x: &Tensor| x.narrow(0, family.start, family.len());
+    let outputs = segments.groups().iter().zip(masks.iter()).map(|(group, mask)| {
+        let part = |x: &Tensor| x.narrow(0, group.start, group.len());
         attention(&part(q)?, &part(k)?, &part(v)?, mask.as_ref())
     });
     Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 0)

@@ -4,8 +4,8 @@
 //! Longer than most because forward and backward share their masks and blocks. Blocks of queries are
 //! combined with blocks of keys as in `FlashAttention` (Dao et al. 2022, 2023): a running maximum and sum per
 //! query, and in the backward pass the weights computed again from the saved log-sum-exp.
-//! One task is one family and one query head; no task ever holds a family-squared matrix. The plain composition does,
-//! for all heads of a family at a time, and keeps it for its backward pass.
+//! One task is one group and one query head; no task ever holds a group-squared matrix. The plain composition does,
+//! for all heads of a group at a time, and keeps it for its backward pass.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use super::matmul::{Matrix, Store, Threads, dot, matmul};
 use super::path::Path;
 use super::plain;
 use super::real::{Real, slice_of, vectorized, with_slice};
-use super::segments::{Family, Segments};
+use super::segments::{Group, Segments};
 
 /// Queries per block.
 const QUERIES: usize = 64;
@@ -68,15 +68,15 @@ struct HeadShape {
 struct Attention {
     segments: Segments,
     shape: HeadShape,
-    /// `[task][row of the family]`, in f64; what the backward pass needs besides the output.
+    /// `[task][row of the group]`, in f64; what the backward pass needs besides the output.
     logsumexp: OnceLock<Vec<Vec<f64>>>,
 }
 
-/// One family and one query head.
+/// One group and one query head.
 #[derive(Clone, Copy)]
 struct Task<'a> {
     segments: &'a Segments,
-    family: &'a Family,
+    group: &'a Group,
     head: usize,
     shape: HeadShape,
 }
@@ -105,8 +105,8 @@ impl<'a> Task<'a> {
 
     /// What the token at `row` sees, as one or two ranges of rows: of its prompt, of its own segment.
     fn visible(&self, row: usize) -> [Range<usize>; 2] {
-        let prompt = self.family.start..self.family.start + self.family.prompt_len;
-        let own = self.segments.own_rows(self.family, row);
+        let prompt = self.group.start..self.group.start + self.group.prompt_len;
+        let own = self.segments.own_rows(self.group, row);
         if prompt.contains(&row) { [0..0, own] } else { [prompt, own] }
     }
 
@@ -148,10 +148,10 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// The output rows of this head `[family, head_dim]` and their log-sum-exp.
+    /// The output rows of this head `[group, head_dim]` and their log-sum-exp.
     fn forward<R: Real>(&self, q: &[R], k: &[R], v: &[R]) -> (Vec<R>, Vec<f64>) {
         let HeadShape { kv_heads, head_dim, .. } = self.shape;
-        let rows = self.family.rows();
+        let rows = self.group.rows();
         let mut out = vec![R::ZERO; rows.len() * head_dim];
         let mut logsumexp = vec![0.0; rows.len()];
         let mut scores = [R::ZERO; QUERIES * KEYS];
@@ -185,10 +185,10 @@ impl<'a> Task<'a> {
         (out, logsumexp)
     }
 
-    /// The gradients of this head's `q`, `k`, `v` rows, each `[family, head_dim]`.
+    /// The gradients of this head's `q`, `k`, `v` rows, each `[group, head_dim]`.
     fn backward<R: Real>(&self, x: &Saved<R>, logsumexp: &[f64]) -> [Vec<R>; 3] {
         let HeadShape { heads, kv_heads, head_dim } = self.shape;
-        let rows = self.family.rows();
+        let rows = self.group.rows();
         let mut gradients = [(); 3].map(|()| vec![R::ZERO; rows.len() * head_dim]);
         let [dq, dk, dv] = &mut gradients;
         let mut weights = [R::ZERO; QUERIES * KEYS];
@@ -315,10 +315,10 @@ impl Attention {
     fn tasks(&self) -> Vec<Task<'_>> {
         let (segments, shape) = (&self.segments, self.shape);
         segments
-            .families()
+            .groups()
             .iter()
-            .flat_map(|family| {
-                (0..shape.heads).map(move |head| Task { segments, family, head, shape })
+            .flat_map(|group| {
+                (0..shape.heads).map(move |head| Task { segments, group, head, shape })
             })
             .collect()
     }
@@ -329,7 +329,7 @@ impl Attention {
         let mut out = vec![R::ZERO; q.len()];
         let mut logsumexp = Vec::with_capacity(tasks.len());
         for (task, (rows, lse)) in tasks.iter().zip(results) {
-            scatter_head(&mut out, &rows, task.family, task.head, self.shape.heads);
+            scatter_head(&mut out, &rows, task.group, task.head, self.shape.heads);
             logsumexp.push(lse);
         }
         // The op runs forward once; a second run would find the same values here.
@@ -365,10 +365,10 @@ impl Attention {
         let mut gradients = qkv.map(|x| vec![R::ZERO; x.elem_count()]);
         let [dq, dk, dv] = &mut gradients;
         for (task, rows) in tasks.iter().zip(&results) {
-            // Query heads of one group add up in head order.
-            scatter_head(dq, &rows[0], task.family, task.head, heads);
-            scatter_head(dk, &rows[1], task.family, task.kv_head(), kv_heads);
-            scatter_head(dv, &rows[2], task.family, task.kv_head(), kv_heads);
+            // Query heads that share a key head add up in head order.
+            scatter_head(dq, &rows[0], task.group, task.head, heads);
+            scatter_head(dk, &rows[1], task.group, task.kv_head(), kv_heads);
+            scatter_head(dv, &rows[2], task.group, task.kv_head(), kv_heads);
         }
         let [dq, dk, dv] = gradients;
         let tensor = |data, like: &Tensor| Tensor::from_vec(data, like.shape(), like.device());
@@ -376,10 +376,10 @@ impl Attention {
     }
 }
 
-/// Adds a task's rows `[family, head_dim]` to its head of `[T, n_heads, head_dim]` data.
-fn scatter_head<R: Real>(data: &mut [R], rows: &[R], family: &Family, head: usize, n_heads: usize) {
-    let head_dim = rows.len() / family.len();
-    let first = family.start * n_heads * head_dim;
+/// Adds a task's rows `[group, head_dim]` to its head of `[T, n_heads, head_dim]` data.
+fn scatter_head<R: Real>(data: &mut [R], rows: &[R], group: &Group, head: usize, n_heads: usize) {
+    let head_dim = rows.len() / group.len();
+    let first = group.start * n_heads * head_dim;
     let tokens = data[first..].chunks_exact_mut(n_heads * head_dim);
     for (token, row) in tokens.zip(rows.chunks_exact(head_dim)) {
         for (y, x) in token[head * head_dim..(head + 1) * head_dim].iter_mut().zip(row) {

@@ -8,7 +8,7 @@ use candle_core::{Device, Result, Tensor, bail};
 
 /// A prompt and the completions that follow it in the stream, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Family {
+pub struct Group {
     /// First row of the prompt.
     pub start: usize,
     /// Tokens of the prompt.
@@ -17,8 +17,8 @@ pub struct Family {
     pub completion_lens: Vec<usize>,
 }
 
-impl Family {
-    /// All rows of the family.
+impl Group {
+    /// All rows of the group.
     pub fn rows(&self) -> Range<usize> {
         self.start..self.start + self.len()
     }
@@ -28,7 +28,7 @@ impl Family {
         self.prompt_len + self.completion_lens.iter().sum::<usize>()
     }
 
-    /// Whether the family has no token.
+    /// Whether the group has no token.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -56,7 +56,7 @@ pub enum Visibility {
 /// The segments of one packed stream, checked when they are made and not again by operations.
 #[derive(Debug, Clone)]
 pub struct Segments {
-    families: Vec<Family>,
+    groups: Vec<Group>,
     visibility: Visibility,
     len: usize,
     /// Shared by clones, so that all layers of a stream use the same masks.
@@ -76,20 +76,20 @@ impl Segments {
     ///
     /// # Errors
     /// A prompt without a token.
-    pub fn prompts(families: &[(usize, Vec<usize>)]) -> Result<Self> {
+    pub fn prompts(groups: &[(usize, Vec<usize>)]) -> Result<Self> {
         let mut start = 0;
-        let mut checked = Vec::with_capacity(families.len());
-        for (prompt_len, completion_lens) in families {
+        let mut checked = Vec::with_capacity(groups.len());
+        for (prompt_len, completion_lens) in groups {
             if *prompt_len == 0 {
                 bail!("segments: a prompt has no token");
             }
             let completion_lens = completion_lens.clone();
-            let family = Family { start, prompt_len: *prompt_len, completion_lens };
-            start += family.len();
-            checked.push(family);
+            let group = Group { start, prompt_len: *prompt_len, completion_lens };
+            start += group.len();
+            checked.push(group);
         }
         let on_device = Arc::default();
-        Ok(Self { families: checked, visibility: Visibility::Causal, len: start, on_device })
+        Ok(Self { groups: checked, visibility: Visibility::Causal, len: start, on_device })
     }
 
     /// Separate segments that each see all of themselves: images in the vision tower.
@@ -97,13 +97,13 @@ impl Segments {
     /// # Errors
     /// A segment without a token.
     pub fn separate(lens: &[usize]) -> Result<Self> {
-        let families: Vec<_> = lens.iter().map(|len| (*len, Vec::new())).collect();
-        Ok(Self { visibility: Visibility::Full, ..Self::prompts(&families)? })
+        let groups: Vec<_> = lens.iter().map(|len| (*len, Vec::new())).collect();
+        Ok(Self { visibility: Visibility::Full, ..Self::prompts(&groups)? })
     }
 
-    /// The families in stream order.
-    pub fn families(&self) -> &[Family] {
-        &self.families
+    /// The groups in stream order.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// How a token sees its own segment.
@@ -121,7 +121,7 @@ impl Segments {
         self.len == 0
     }
 
-    /// Per family, what is added to the score of each of its tokens (rows) for each of its tokens
+    /// Per group, what is added to the score of each of its tokens (rows) for each of its tokens
     /// (columns): `[n, n]` f32, minus infinity where the first does not see the second; `None` where every
     /// token sees all of them. Made once, and again for another device.
     ///
@@ -132,35 +132,35 @@ impl Segments {
         if let Some(made) = on_device.as_ref().filter(|made| made.device.same_device(device)) {
             return Ok(made.masks.clone());
         }
-        let masks = self.families.iter().map(|family| self.mask(family, device));
+        let masks = self.groups.iter().map(|group| self.mask(group, device));
         let masks: Arc<[Option<Tensor>]> = masks.collect::<Result<_>>()?;
         *on_device = Some(OnDevice { device: device.clone(), masks: masks.clone() });
         Ok(masks)
     }
 
-    fn mask(&self, family: &Family, device: &Device) -> Result<Option<Tensor>> {
-        if self.visibility == Visibility::Full && family.completion_lens.is_empty() {
+    fn mask(&self, group: &Group, device: &Device) -> Result<Option<Tensor>> {
+        if self.visibility == Visibility::Full && group.completion_lens.is_empty() {
             return Ok(None);
         }
-        let n = family.len();
+        let n = group.len();
         let mut mask = vec![f32::NEG_INFINITY; n * n];
         for i in 0..n {
-            let own = self.own_rows(family, family.start + i);
-            if i >= family.prompt_len {
-                mask[i * n..i * n + family.prompt_len].fill(0.0);
+            let own = self.own_rows(group, group.start + i);
+            if i >= group.prompt_len {
+                mask[i * n..i * n + group.prompt_len].fill(0.0);
             }
-            mask[i * n + own.start - family.start..i * n + own.end - family.start].fill(0.0);
+            mask[i * n + own.start - group.start..i * n + own.end - group.start].fill(0.0);
         }
         Tensor::from_vec(mask, (n, n), device).map(Some)
     }
 
-    /// The rows of its own segment that the token at `row` of `family` sees.
-    pub(super) fn own_rows(&self, family: &Family, row: usize) -> Range<usize> {
-        let prompt = family.start..family.start + family.prompt_len;
+    /// The rows of its own segment that the token at `row` of `group` sees.
+    pub(super) fn own_rows(&self, group: &Group, row: usize) -> Range<usize> {
+        let prompt = group.start..group.start + group.prompt_len;
         let segment = if prompt.contains(&row) {
             prompt
         } else {
-            family.completions().find(|rows| rows.contains(&row)).unwrap_or(row..row + 1)
+            group.completions().find(|rows| rows.contains(&row)).unwrap_or(row..row + 1)
         };
         match self.visibility {
             Visibility::Causal => segment.start..row + 1,
@@ -177,9 +177,9 @@ mod tests {
     fn completions_follow_their_prompt_without_gaps() {
         let segments = Segments::prompts(&[(3, vec![2, 1]), (2, vec![])]).unwrap();
         assert_eq!(segments.len(), 8);
-        let first = &segments.families()[0];
+        let first = &segments.groups()[0];
         assert_eq!(first.completions().collect::<Vec<_>>(), [3..5, 5..6]);
-        assert_eq!(segments.families()[1].rows(), 6..8);
+        assert_eq!(segments.groups()[1].rows(), 6..8);
         assert_eq!(segments.own_rows(first, 1), 0..2);
         assert_eq!(segments.own_rows(first, 4), 3..5);
         assert_eq!(segments.own_rows(first, 5), 5..6);
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn an_image_sees_all_of_itself() {
         let segments = Segments::separate(&[4, 3]).unwrap();
-        assert_eq!(segments.own_rows(&segments.families()[1], 5), 4..7);
+        assert_eq!(segments.own_rows(&segments.groups()[1], 5), 4..7);
     }
 
     #[test]

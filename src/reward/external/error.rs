@@ -22,7 +22,7 @@ pub enum ExternalError {
     /// It ended before every request had its answer.
     #[error(
         "the reward command {program:?} ended with {status} after {n_answered} of {n_requests} answers{}\n\
-         hint: it must answer every line of its stdin until that ends",
+         hint: it must answer every line of its stdin until stdin ends",
         quoted(.stderr)
     )]
     Ended {
@@ -115,7 +115,7 @@ pub enum ExternalError {
     /// A score that cannot be added up.
     #[error(
         "the reward command {program:?} wrote {line:?}, expected a finite score\n\
-         hint: a completion that cannot be scored should earn a number, such as 0"
+         hint: give a completion that cannot be scored a number, such as 0"
     )]
     NotFinite {
         /// The program.

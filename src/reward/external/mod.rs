@@ -206,7 +206,7 @@ impl ExternalReward {
 
     fn ended(&mut self, pipe: &'static str, n_answered: usize, n_requests: usize) -> ExternalError {
         let status = wait_at_most(&mut self.child, GRACE);
-        let (program, stderr) = (self.command.program.clone(), self.last_words());
+        let (program, stderr) = (self.command.program.clone(), self.last_stderr_lines());
         match status {
             Some(status) => {
                 ExternalError::Ended { program, status, n_answered, n_requests, stderr }
@@ -218,12 +218,12 @@ impl ExternalReward {
     fn timed_out(&mut self, n_answered: usize, n_requests: usize) -> ExternalError {
         stop(&mut self.child);
         let timeout_s = self.command.timeout.as_secs_f64();
-        let (program, stderr) = (self.command.program.clone(), self.last_words());
+        let (program, stderr) = (self.command.program.clone(), self.last_stderr_lines());
         ExternalError::TimedOut { program, timeout_s, n_answered, n_requests, stderr }
     }
 
     /// The last lines of stderr, after waiting a short time for all of them to arrive.
-    fn last_words(&self) -> String {
+    fn last_stderr_lines(&self) -> String {
         let start = Instant::now();
         while !self.stderr_reader.is_finished() && start.elapsed() < GRACE {
             sleep(POLL);
@@ -464,14 +464,14 @@ mod tests {
     }
 
     #[test]
-    fn command_that_ends_is_named_with_its_status_and_last_words() {
+    fn command_that_ends_is_named_with_its_status_and_last_stderr_lines() {
         let script = "echo first >&2; printf 'no \\033[31mmodel' >&2; read -r line; exit 3";
         let Some(error) = error_of(script, 20_000) else { return };
         assert_eq!(
             error.to_string(),
             "the reward command \"sh\" ended with exit status: 3 after 0 of 2 answers; its stderr \
              ends:\n  first\n  no  [31mmodel\n\
-             hint: it must answer every line of its stdin until that ends"
+             hint: it must answer every line of its stdin until stdin ends"
         );
     }
 

@@ -20,9 +20,9 @@ use crate::train::settings::{kl_schedule, trained};
 const HEAD_LOGITS: u64 = 1 << 24;
 const F32: u64 = 4;
 /// Threads, buffers of matrix products and freed memory that the allocator keeps, measured on the CPU: this many bytes,
-/// and a fraction `1 / KEPT_PART` of the memory that is allocated and freed at every update.
+/// and a fraction `1 / KEPT_ONE_IN` of the memory that is allocated and freed at every update.
 const KEPT_BYTES: u64 = 50_000_000;
-const KEPT_PART: u64 = 12;
+const KEPT_ONE_IN: u64 = 12;
 
 /// Bytes at the peak, by component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -80,7 +80,7 @@ impl Memory {
             total: 0,
         };
         let passing = memory.activations.max(memory.rollout) + memory.pictures;
-        memory.program += passing / KEPT_PART;
+        memory.program += passing / KEPT_ONE_IN;
         let learning = memory.gradients + memory.activations + memory.logits;
         let always =
             memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;

@@ -8,7 +8,7 @@ use crate::data::Questions;
 use crate::model::config::ModelConfig;
 use crate::processor::Processor;
 use crate::train::error::TrainError;
-use crate::train::micro_batch::{Part, micro_batches};
+use crate::train::micro_batch::{GroupSlice, micro_batches};
 use crate::train::supervised_update::taught_text;
 
 /// Rows that are made into prompts to measure the prompts' length.
@@ -73,13 +73,15 @@ impl Workload {
         };
         let prompts = config.grpo.prompts_per_update;
         let groups = vec![(prompt_tokens, vec![completion_tokens; group_size]); prompts];
-        let stream = |parts: &Vec<Part>| {
-            let scored =
-                parts.iter().map(|part| part.completions.len() * completion_tokens).sum::<usize>();
+        let stream = |slices: &Vec<GroupSlice>| {
+            let scored = slices
+                .iter()
+                .map(|slice| slice.completions.len() * completion_tokens)
+                .sum::<usize>();
             // A completion's last token is not fed.
-            let unfed: usize = parts.iter().map(|part| part.completions.len()).sum();
-            let tokens = parts.len() * prompt_tokens + scored - unfed;
-            Stream { tokens, scored, patches: parts.len() * patches }
+            let unfed: usize = slices.iter().map(|slice| slice.completions.len()).sum();
+            let tokens = slices.len() * prompt_tokens + scored - unfed;
+            Stream { tokens, scored, patches: slices.len() * patches }
         };
         let streams = micro_batches(&groups, config.train.tokens_per_micro_batch);
         Ok(Self {
