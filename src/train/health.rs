@@ -321,25 +321,28 @@ mod tests {
 
     #[test]
     fn completions_that_repeat_another_of_their_group_are_warned_of_above_the_threshold() {
-        // Two of "a" are the same; "b" repeats a text of "a" and, drawn again, one of itself, which do not count.
+        // Three of "a" are the same. "b" repeats a text of "a" and, drawn again, one of itself, and so does "c", a group of
+        // one completion; these do not count.
         let completions = [
             completion("a", 0, "x"),
-            completion("a", 1, "y"),
+            completion("a", 1, "x"),
             completion("a", 2, "x"),
-            completion("b", 0, "y"),
+            completion("b", 0, "x"),
             completion("b", 1, "z"),
             completion("b", 0, "z"),
             completion("b", 1, "w"),
             completion("b", 2, "v"),
+            completion("c", 0, "u"),
+            completion("c", 0, "u"),
         ];
-        assert!((duplicate_fraction(&completions) - 0.25).abs() < 1e-12);
+        assert!((duplicate_fraction(&completions) - 0.3).abs() < 1e-12);
         assert!(duplicate_fraction(&[]).abs() < 1e-12);
         let observe = |duplicate_fraction| {
             Health::new(Thresholds { duplicate_fraction, ..NEVER })
                 .observe(&line(1, |_| {}), &completions)
         };
-        assert_eq!(observe(0.25), []);
-        assert_eq!(observe(0.24), [Warning::Duplicates { fraction: 0.25 }]);
+        assert_eq!(observe(0.3), []);
+        assert_eq!(observe(0.29), [Warning::Duplicates { fraction: 0.3 }]);
     }
 
     /// The updates with a warning, where format and accuracy have one value up to update `before` and another afterwards.

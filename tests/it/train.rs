@@ -245,6 +245,17 @@ fn every_figure_is_recorded() {
         assert!((beta - expected).abs() < 1e-12, "{betas:?}");
     }
     assert_eq!(lines(&out.join("completions.jsonl")).len(), 6 / 2 * 4 * 3);
+
+    let taught = folder.path().join("taught");
+    succeed(train(&self::config(folder.path(), "sft"), &taught, &[]));
+    for out in [&out, &taught] {
+        for line in lines(&out.join("metrics.jsonl")) {
+            let n_packed =
+                line["tokens_per_s"].as_f64().unwrap() * line["s_total"].as_f64().unwrap();
+            assert!(n_packed > 100.0, "two prompts with their completions: {line}");
+            assert!((n_packed - n_packed.round()).abs() < 1e-6, "{line}");
+        }
+    }
 }
 
 /// A step of 1e-4 is lost in a bf16 weight of 1 but not in its f32 master copy; both are saved.
