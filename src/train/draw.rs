@@ -183,7 +183,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Mutex;
 
-    use super::super::prompt_sampler::Epochs;
+    use super::super::prompt_sampler::{Epochs, Listed};
     use super::*;
     use crate::data::{OpenOptions, Template, open};
     use crate::model::files::ModelFiles;
@@ -244,42 +244,13 @@ mod tests {
         }
     }
 
-    /// Draws rows as listed, and keeps the outcomes that it is told.
-    struct Listed {
-        rows: Vec<usize>,
-        n_drawn: usize,
-        observed: Arc<Mutex<Vec<Outcome>>>,
-    }
-
-    impl PromptSampler for Listed {
-        fn next(&mut self, n: usize) -> Vec<Draw> {
-            let numbers = self.n_drawn..self.n_drawn + n;
-            self.n_drawn = numbers.end;
-            numbers
-                .map(|i| Draw { number: i as u64, row: self.rows[i % self.rows.len()] })
-                .collect()
-        }
-
-        fn observe(&mut self, outcomes: &[Outcome]) {
-            self.observed.lock().unwrap().extend_from_slice(outcomes);
-        }
-
-        fn state(&self) -> Value {
-            json!(self.n_drawn)
-        }
-
-        fn restore(&mut self, _state: &Value) -> Result<(), ForeignState> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn a_run_goes_on_past_all_but_two_epochs_of_bad_draws() {
         let folder = tempfile::tempdir().unwrap();
         let are_bad = [false, true, true, true, true];
         let mut drawn = drawn(folder.path(), &are_bad, OnBadRow::Skip);
         let bad_draws = |n: usize| [vec![0], vec![1; n]].concat();
-        let listed = |n| Listed { rows: bad_draws(n), n_drawn: 0, observed: Arc::default() };
+        let listed = |n| Listed::new(bad_draws(n), Arc::default());
         drawn.sampler = Box::new(listed(9));
         let batch = drawn.take(2).unwrap();
         assert_eq!((batch.questions.len(), batch.skipped.len()), (2, 9));
@@ -293,8 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut drawn = drawn(folder.path(), &[false], OnBadRow::Fail);
         let observed = Arc::<Mutex<Vec<Outcome>>>::default();
-        let listed = Listed { rows: vec![0], n_drawn: 0, observed: Arc::clone(&observed) };
-        drawn.sampler = Box::new(listed);
+        drawn.sampler = Box::new(Listed::new(vec![0], Arc::clone(&observed)));
         drawn.observe(&[Outcome { row: 4, rewards: vec![0.5, 1.0] }]);
         let observed = observed.lock().unwrap();
         assert_eq!((observed[0].row, observed[0].rewards.as_slice()), (4, &[0.5, 1.0][..]));

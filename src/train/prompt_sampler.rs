@@ -1,6 +1,9 @@
 //! Which rows come next: samplers of prompts, with a state that a run is resumed from.
 //! Not here: making rows into prompts (`draw`).
 
+#[cfg(test)]
+use std::sync::{Arc, Mutex};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -113,6 +116,42 @@ impl PromptSampler for Epochs {
         let foreign =
             || ForeignState { found: state.to_string(), expected: "{\"n_drawn\": a whole number}" };
         self.n_drawn = state.get("n_drawn").and_then(Value::as_u64).ok_or_else(foreign)?;
+        Ok(())
+    }
+}
+
+/// Draws rows as listed, again and again, and keeps the outcomes that it receives.
+#[cfg(test)]
+pub(super) struct Listed {
+    rows: Vec<usize>,
+    n_drawn: usize,
+    observed: Arc<Mutex<Vec<Outcome>>>,
+}
+
+#[cfg(test)]
+impl Listed {
+    pub(super) fn new(rows: Vec<usize>, observed: Arc<Mutex<Vec<Outcome>>>) -> Self {
+        Self { rows, n_drawn: 0, observed }
+    }
+}
+
+#[cfg(test)]
+impl PromptSampler for Listed {
+    fn next(&mut self, n: usize) -> Vec<Draw> {
+        let numbers = self.n_drawn..self.n_drawn + n;
+        self.n_drawn = numbers.end;
+        numbers.map(|i| Draw { number: i as u64, row: self.rows[i % self.rows.len()] }).collect()
+    }
+
+    fn observe(&mut self, outcomes: &[Outcome]) {
+        self.observed.lock().unwrap().extend_from_slice(outcomes);
+    }
+
+    fn state(&self) -> Value {
+        json!(self.n_drawn)
+    }
+
+    fn restore(&mut self, _state: &Value) -> Result<(), ForeignState> {
         Ok(())
     }
 }

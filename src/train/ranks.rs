@@ -53,3 +53,14 @@ impl Ranks for Solo {
         Ok(succeeded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alone_all_have_succeeded_where_this_one_has() {
+        assert!(Solo.all_succeeded(true).unwrap());
+        assert!(!Solo.all_succeeded(false).unwrap());
+    }
+}

@@ -198,3 +198,39 @@ fn trained(groups: &[RolloutGroup], masks_truncated: bool) -> Vec<TrainedGroup<'
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::prompt_sampler::{Listed, Outcome};
+    use super::super::ranks::Solo;
+    use super::super::setup::{Setup, Trainer};
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::data::tasks::resolved;
+
+    #[test]
+    fn the_sampler_receives_the_rewards_of_the_rows_that_it_drew() {
+        let changes =
+            ["grpo.prompts_per_update=2", "grpo.group_size=2", "rollout.max_new_tokens=40"];
+        let config = RunConfig::load("quickstart.toml", &changes.map(str::to_owned)).unwrap();
+        let config = resolved(&config).unwrap();
+        let mut setup = Setup::open(&config).unwrap();
+        let observed = Arc::<Mutex<Vec<Outcome>>>::default();
+        let rows = Box::new(Listed::new(vec![3, 1], Arc::clone(&observed)));
+        let (all, processor) = (setup.questions.all().clone(), Arc::clone(&setup.processor));
+        let mut questions = DrawnQuestions::new(all, processor, (rows, 4), &config.data).unwrap();
+        let mut policy = setup.open_policy(&config, None, Box::new(Solo)).unwrap();
+        let trainer = setup.open_trainer(&config, policy.model.vocab_size()).unwrap();
+        let Trainer::Grpo(mut trainer) = trainer else { panic!("GRPO-D samples") };
+        let batch = trainer.train_batch(&mut policy, &mut questions, &mut |_, _| {}).unwrap();
+        let rewards = batch.groups.iter().map(RolloutGroup::rewards);
+        let expected: Vec<Outcome> = [3, 1]
+            .into_iter()
+            .zip(rewards)
+            .map(|(row, rewards)| Outcome { row, rewards })
+            .collect();
+        assert_eq!(*observed.lock().unwrap(), expected);
+    }
+}
