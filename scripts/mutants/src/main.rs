@@ -7,14 +7,15 @@
 //! which points a test reaches.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::Path;
 
 use proc_macro2::Span;
 use serde::{Deserialize, Serialize};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Arm, Block, Expr, ImplItemFn, ItemConst, ItemFn, ItemStatic, ReturnType, Signature, Type};
+use syn::{
+    Arm, Block, Expr, ImplItemFn, ItemConst, ItemFn, ItemStatic, ReturnType, Signature, Type,
+};
 
 /// A mutant as `cargo mutants --list --json` describes it.
 #[derive(Deserialize)]
@@ -205,7 +206,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         visit::visit_expr(self, expression);
         // After its children, so that the innermost one takes the field.
         if let Expr::Struct(_) = expression {
-            let is_inside = |m: &Mutant| m.genre == "StructField" && whole.0 < m.start && m.end < whole.1;
+            let is_inside =
+                |m: &Mutant| m.genre == "StructField" && whole.0 < m.start && m.end < whole.1;
             let found = self.take(is_inside);
             let text = &self.source.text;
             let without = |m: &Mutant| {
@@ -223,7 +225,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         let is_here = |m: &Mutant| start <= m.start && m.start < end;
         if let Some((_, guard)) = &arm.guard {
             let guard = self.source.range(guard.span());
-            let found = self.take(|m| m.genre == "MatchArmGuard" && is_here(m) && m.start <= guard.0);
+            let found =
+                self.take(|m| m.genre == "MatchArmGuard" && is_here(m) && m.start <= guard.0);
             let texts = found.into_iter().map(|m| (m.id, m.replacement)).collect();
             self.edit(guard, Kind::Expression, texts);
         } else {
@@ -265,20 +268,20 @@ impl Writer<'_> {
         self.planted.points.push(texts.iter().map(|(id, _)| *id).collect());
         match kind {
             Kind::Expression => {
-                let _ = write!(self.out, "(match crate::planted({point}) {{ ");
+                self.out.push_str(&format!("(match crate::planted({point}) {{ "));
                 self.arms(&texts, "{ ", " } ");
                 self.out.push_str("_ => { ");
                 self.write(start, end);
                 self.out.push_str(" } })");
             }
             Kind::Body => {
-                let _ = write!(self.out, "{{ match crate::planted({point}) {{ ");
+                self.out.push_str(&format!("{{ match crate::planted({point}) {{ "));
                 self.arms(&texts, "{ return ", "; } ");
                 self.out.push_str("_ => {} } ");
                 self.write(start + 1, end);
             }
             Kind::Guard => {
-                let _ = write!(self.out, " if crate::planted({point}) != {}", texts[0].0);
+                self.out.push_str(&format!(" if crate::planted({point}) != {}", texts[0].0));
             }
         }
     }
@@ -286,7 +289,7 @@ impl Writer<'_> {
     fn arms(&mut self, texts: &[(usize, String)], before: &str, after: &str) {
         for (id, text) in texts {
             let start = self.out.len();
-            let _ = write!(self.out, "{id} => {before}{text}{after}");
+            self.out.push_str(&format!("{id} => {before}{text}{after}"));
             self.planted.texts.insert(*id, (self.file.to_owned(), start, self.out.len()));
         }
     }
@@ -300,8 +303,12 @@ fn plant(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let source = Source::new(std::fs::read_to_string(path)?);
     let at = |position: &Position| source.byte(position.line, position.column - 1);
-    let mutants = listed.into_iter().map(|(id, Listed { genre, replacement, span, .. })| {
-        Mutant { id, genre, replacement, start: at(&span.start), end: at(&span.end) }
+    let mutants = listed.into_iter().map(|(id, Listed { genre, replacement, span, .. })| Mutant {
+        id,
+        genre,
+        replacement,
+        start: at(&span.start),
+        end: at(&span.end),
     });
     let mutants = mutants.collect();
     let syntax = syn::parse_file(&source.text)?;
