@@ -228,7 +228,7 @@ def main():
     n_threads = max(2, (os.cpu_count() or 2) // 2)
     by_point = tests.reached(work.out, n_threads)
     points = {number: point for point, numbers in enumerate(planted["points"]) for number in numbers}
-    longest_s = float(os.environ.get("LONGEST_S", "15"))
+    longest_s = float(os.environ.get("LONGEST_S", "40"))
 
     def settle(number):
         work.tell(number, *try_mutant(tests, number, by_point.get(points[number], []), longest_s))

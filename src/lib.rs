@@ -40,4 +40,6 @@ pub mod train;
 pub mod experiment;
 pub mod report;
 
+pub mod doctor;
+
 pub mod cli;

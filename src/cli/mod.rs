@@ -6,6 +6,7 @@
 mod against;
 mod chart_file;
 pub mod cross_eval;
+pub mod doctor;
 mod dump;
 pub mod eval;
 mod exit_status;
@@ -60,6 +61,8 @@ pub enum Command {
     Grade(grade::Args),
     /// Show runs as a page: curves, evaluations, timing, health, case studies
     Report(report::Args),
+    /// Say what this program and this machine can do, and what to change
+    Doctor(doctor::Args),
 }
 
 /// Parses the process's arguments, runs the command, reports its error if it has one.
@@ -95,6 +98,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),
+        Command::Doctor(args) => doctor::run(&args, printer),
     }
 }
 

@@ -121,25 +121,34 @@ impl Client {
         Self { agent, endpoint, token, patience }
     }
 
+    /// The hub's address, without a slash at its end.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// What the repository holds at its revision.
     pub(super) fn info(&self, repository: &Repository) -> Result<RepoInfo, HubError> {
+        self.patience.persist(|| self.info_once(repository))
+    }
+
+    /// The same in a single try.
+    pub(super) fn info_once(&self, repository: &Repository) -> Result<RepoInfo, Failure> {
         let url = format!("{}/api/{}", self.endpoint, repository.addresses().api_url());
-        let info: RepoInfo = self.patience.persist(|| {
-            let response = self.checked(&url, self.get(&url).call())?;
-            serde_json::from_reader(response.into_body().into_reader()).map_err(|error| {
-                if error.is_io() || error.is_eof() {
+        let response = self.checked(&url, self.get(&url).call())?;
+        let info: RepoInfo = serde_json::from_reader(response.into_body().into_reader()).map_err(
+            |error| match error.is_io() || error.is_eof() {
+                true => {
                     let error =
                         HubError::Unreachable { url: url.clone(), found: error.to_string() };
                     Failure { error, retry: Retry::Soon }
-                } else {
-                    not_a_hub(&url, error.to_string(), "a list of the repository's files")
                 }
-            })
-        })?;
+                false => not_a_hub(&url, error.to_string(), "a list of the repository's files"),
+            },
+        )?;
         if is_plain_name(&info.sha) {
             return Ok(info);
         }
-        Err(not_a_hub(&url, format!("commit {:?}", info.sha), "hexadecimal digits").error)
+        Err(not_a_hub(&url, format!("commit {:?}", info.sha), "hexadecimal digits"))
     }
 
     /// What the hub says about a file.

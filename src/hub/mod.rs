@@ -23,7 +23,7 @@ pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hf_hub::Cache;
 
@@ -34,6 +34,9 @@ pub use repository::{Repository, RepositoryKind};
 pub(crate) use settings::Settings;
 #[cfg(test)]
 pub(crate) use {client::Patience, settings::Token};
+
+/// A model that everyone may read.
+const PUBLIC_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
 
 /// The hub as the environment describes it, and its cache on this machine.
 #[derive(Debug)]
@@ -72,6 +75,30 @@ impl Hub {
             is_offline: settings.is_offline,
             client: Client::new(settings),
         }
+    }
+
+    /// The folder that holds what was fetched, of all repositories.
+    pub fn cache_folder(&self) -> &Path {
+        self.cache.path()
+    }
+
+    /// The hub's address.
+    pub fn endpoint(&self) -> &str {
+        self.client.endpoint()
+    }
+
+    /// Whether nothing is ever fetched.
+    pub fn is_offline(&self) -> bool {
+        self.is_offline
+    }
+
+    /// Asks the hub once for the list of a public repository's files.
+    ///
+    /// # Errors
+    /// It does not answer, or not as a hub does.
+    pub fn reach(&self) -> Result<(), HubError> {
+        let listed = self.client.info_once(&Repository::model(PUBLIC_MODEL));
+        listed.map(drop).map_err(|failure| failure.error)
     }
 
     /// The folder of the commit that was fetched last, which need not hold all its files.

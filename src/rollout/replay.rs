@@ -237,7 +237,7 @@ mod tests {
         max_new_tokens: 3,
         group_size: 2,
         updates_per_rollout: 2,
-        total_updates: 4,
+        total_updates: 3,
     };
 
     fn record(update: u64, prompt: &str, idx: usize, ids: &str) -> String {

@@ -394,6 +394,10 @@ mod tests {
         assert_eq!(drawn.id, 2);
         let normalizer: f64 = logits.iter().map(|&x| f64::from(x / 0.5).exp()).sum();
         assert!((f64::from(drawn.logp) - (4.0 - normalizer.ln())).abs() < 1e-6);
+        let sampler = Sampler { temperature: 0.5, ..Sampler::default() };
+        let drawn = sampler.sample(&mut logits.clone(), &[], &[], 0.0).unwrap();
+        assert_eq!(drawn.id, 0);
+        assert!((f64::from(drawn.logp) - (2.0 - normalizer.ln())).abs() < 1e-6);
     }
 
     #[test]

@@ -211,7 +211,7 @@ mod tests {
     use crate::data::tasks::resolved;
 
     #[test]
-    fn the_sampler_receives_the_rewards_of_the_rows_that_it_drew() {
+    fn the_sampler_receives_the_rewards_and_truncated_completions_are_masked_where_asked() {
         let changes =
             ["grpo.prompts_per_update=2", "grpo.group_size=2", "rollout.max_new_tokens=40"];
         let config = RunConfig::load("quickstart.toml", &changes.map(str::to_owned)).unwrap();
@@ -224,7 +224,7 @@ mod tests {
         let mut policy = setup.open_policy(&config, None, Box::new(Solo)).unwrap();
         let trainer = setup.open_trainer(&config, policy.model.vocab_size()).unwrap();
         let Trainer::Grpo(mut trainer) = trainer else { panic!("GRPO-D samples") };
-        let batch = trainer.train_batch(&mut policy, &mut questions, &mut |_, _| {}).unwrap();
+        let mut batch = trainer.train_batch(&mut policy, &mut questions, &mut |_, _| {}).unwrap();
         let rewards = batch.groups.iter().map(RolloutGroup::rewards);
         let expected: Vec<Outcome> = [3, 1]
             .into_iter()
@@ -232,5 +232,14 @@ mod tests {
             .map(|(row, rewards)| Outcome { row, rewards })
             .collect();
         assert_eq!(*observed.lock().unwrap(), expected);
+
+        for (i, member) in batch.groups[0].completions.iter_mut().enumerate() {
+            member.completion.is_finished = i == 0;
+        }
+        for (masks_truncated, expected) in [(true, [false, true]), (false, [false; 2])] {
+            let group = &trained(&batch.groups, masks_truncated)[0];
+            let are_masked: Vec<bool> = group.completions.iter().map(|c| c.is_masked).collect();
+            assert_eq!(are_masked, expected);
+        }
     }
 }

@@ -36,6 +36,7 @@ Commands:
   infer       Answer one question, greedily unless a temperature is given
   grade       Grade completions that are on disk: accuracy by a rule, and format
   report      Show runs as a page: curves, evaluations, timing, health, case studies
+  doctor      Say what this program and this machine can do, and what to change
   help        Print this message or the help of the given subcommand(s)
 
 Options:

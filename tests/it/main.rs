@@ -9,6 +9,7 @@
 mod cli;
 mod components;
 mod datasets;
+mod doctor;
 mod early_end;
 mod examples;
 mod experiments;

@@ -9,7 +9,7 @@ use crate::run_folder::metrics::{field_bytes, resident_bytes};
 
 /// Bytes that this process may hold, including those it holds already. None where they are not known: on a GPU, outside
 /// Linux.
-pub(super) fn available_bytes(device: &Device) -> Option<u64> {
+pub fn available_bytes(device: &Device) -> Option<u64> {
     if !device.is_cpu() {
         return None;
     }

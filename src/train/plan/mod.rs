@@ -13,7 +13,7 @@ pub mod workload;
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use self::available::available_bytes;
+pub use self::available::available_bytes;
 use self::memory::Memory;
 use self::time::Speed;
 use self::workload::Workload;

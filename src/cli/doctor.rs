@@ -1,0 +1,59 @@
+//! `othink doctor`: what this program and this machine can do.
+//! Not here: what is looked at (`doctor`).
+
+use serde_json::json;
+
+use crate::doctor::{Asked, Finding, examine, works};
+use crate::hub::Hub;
+
+use super::{ExitStatus, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  othink doctor
+  othink doctor --device cuda --json";
+
+/// Say what this program and this machine can do, and what to change: exit code 1 where what was asked for will not work
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The device that must work: cpu, cuda or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// Models or data sets will be fetched: the hub must answer and its cache take files
+    #[arg(long)]
+    hub: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let asked = Asked { device: args.device.clone(), hub: args.hub };
+    let findings = examine(&asked, &Hub::from_env());
+    let works = works(&findings);
+    if args.json {
+        printer.json(&json!({ "works": works, "findings": findings }))?;
+    } else {
+        for finding in &findings {
+            printer.line(shown(finding))?;
+        }
+    }
+    Ok(if works { ExitStatus::Done } else { ExitStatus::Failed })
+}
+
+fn shown(Finding { name, found, problem }: &Finding) -> String {
+    let mark = match problem {
+        None => "ok     ",
+        Some(problem) if problem.is_fatal => "failed ",
+        Some(_) => "note   ",
+    };
+    let hint = problem
+        .as_ref()
+        .map_or(String::new(), |problem| format!("\n{:19}hint: {}", "", problem.hint));
+    format!("{mark} {name:<10} {found}{hint}")
+}

@@ -1,0 +1,20 @@
+//! Asking the CUDA driver about a GPU.
+//! Not here: a build without CUDA (`disabled`).
+
+use candle_core::{Device, Error, Result};
+
+use super::Gpu;
+
+/// # Errors
+/// The driver does not answer.
+pub(super) fn describe(device: &Device) -> Result<Gpu> {
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    let (free, total) = context.mem_get_info().map_err(Error::wrap)?;
+    Ok(Gpu {
+        name: context.name().map_err(Error::wrap)?,
+        compute_capability: context.compute_capability().map_err(Error::wrap)?,
+        free_bytes: free as u64,
+        total_bytes: total as u64,
+    })
+}

@@ -1,0 +1,83 @@
+//! The GPU: whether one can be opened, and what it is.
+//! Not here: whether its arithmetic is right (`self_test`).
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+mod disabled;
+
+#[cfg(feature = "cuda")]
+use cuda::describe;
+#[cfg(not(feature = "cuda"))]
+use disabled::describe;
+
+use candle_core::Device;
+
+use super::Finding;
+use super::machine::gigabytes;
+use crate::model::device;
+
+/// The least compute capability that bf16 arithmetic needs.
+const LEAST_CAPABILITY: (i32, i32) = (8, 0);
+
+/// What the driver says of a GPU.
+struct Gpu {
+    name: String,
+    compute_capability: (i32, i32),
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+/// The device to test, and what was found: the one asked for, else the first GPU where there is one, else the CPU.
+pub(super) fn examine(asked: Option<&str>) -> (Option<Device>, Vec<Finding>) {
+    let is_asked = asked.is_some_and(|spec| spec != "cpu");
+    let opened = match asked {
+        Some(spec) => device::device(spec),
+        None if cfg!(feature = "cuda") => device::device("cuda"),
+        None => Ok(Device::Cpu),
+    };
+    match opened {
+        Ok(device) if device.is_cpu() => {
+            let found = match cfg!(feature = "cuda") {
+                true => "not looked for",
+                false => "not looked for, since this program is built for the CPU alone",
+            };
+            (Some(device), vec![Finding::good("gpu", found)])
+        }
+        Ok(device) => {
+            let finding = described(&device, is_asked);
+            (Some(device), vec![finding])
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let (found, hint) = text.split_once("\nhint: ").unwrap_or((&text, "use --device cpu"));
+            let finding = Finding::bad("gpu", found, hint, is_asked);
+            ((!is_asked).then_some(Device::Cpu), vec![finding])
+        }
+    }
+}
+
+fn described(device: &Device, is_asked: bool) -> Finding {
+    match describe(device) {
+        Err(error) => Finding::bad(
+            "gpu",
+            error.to_string(),
+            "`nvidia-smi` shows what the driver sees",
+            is_asked,
+        ),
+        Ok(gpu) => {
+            let (major, minor) = gpu.compute_capability;
+            let (free, total) = (gigabytes(gpu.free_bytes), gigabytes(gpu.total_bytes));
+            let name = device::name(device);
+            let found = format!(
+                "{name}: {}, compute capability {major}.{minor}, {free} of {total} free",
+                gpu.name
+            );
+            if gpu.compute_capability < LEAST_CAPABILITY {
+                let hint = "bf16 needs compute capability 8.0 (A100, RTX 30) or more";
+                return Finding::bad("gpu", found, hint, is_asked);
+            }
+            Finding::good("gpu", found)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The program, the processor, memory and disks.
+//! Not here: the GPU (`gpu`).
+
+use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+
+use super::Finding;
+use crate::train::plan::available_bytes;
+
+/// Name, version and how it was built.
+pub(super) fn program() -> Finding {
+    let profile = if cfg!(debug_assertions) { "development build" } else { "release build" };
+    let gpu = if cfg!(feature = "cuda") { "with CUDA" } else { "for the CPU alone" };
+    let (version, os, arch) =
+        (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    let found = format!("othink {version}, {profile} {gpu}, {os} {arch}");
+    if cfg!(debug_assertions) {
+        let hint = "cargo build --release makes a program that is several times faster";
+        return Finding::bad("program", found, hint, false);
+    }
+    Finding::good("program", found)
+}
+
+/// Its model, cores and the vector instructions that the kernels choose from.
+pub(super) fn processor() -> Finding {
+    let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let model = read_to_string("/proc/cpuinfo").ok().and_then(|text| model_name(&text));
+    let model = model.map_or(String::new(), |name| format!("{name}, "));
+    let cores = if n_cores == 1 { "1 core".to_owned() } else { format!("{n_cores} cores") };
+    let (vectors, is_fast) = vector_instructions();
+    let found = format!("{model}{cores}, {vectors}");
+    if is_fast {
+        return Finding::good("processor", found);
+    }
+    let hint = "the CPU's kernels are written for AVX2 and AVX-512; without them they are slow";
+    Finding::bad("processor", found, hint, false)
+}
+
+fn model_name(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vector_instructions() -> (&'static str, bool) {
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        ("AVX-512", true)
+    } else if std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
+        ("AVX2", true)
+    } else {
+        ("no AVX2", false)
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vector_instructions() -> (&'static str, bool) {
+    ("no vector instructions that this program chooses at run time", cfg!(target_arch = "aarch64"))
+}
+
+/// What a run may hold.
+pub(super) fn memory() -> Finding {
+    match available_bytes(&Device::Cpu) {
+        Some(bytes) => Finding::good("memory", format!("{} available", gigabytes(bytes))),
+        None => Finding::good("memory", "not known on this system"),
+    }
+}
+
+/// The hub's cache: whether files can be written there, and the room for them.
+pub(super) fn cache(folder: &Path, is_asked: bool) -> Finding {
+    let existing = existing_ancestor(folder);
+    let place = folder.display();
+    let written = tempfile_in(&existing);
+    if let Err(error) = written {
+        let found = format!("{place}: cannot be written: {error}");
+        return Finding::bad(
+            "cache",
+            found,
+            "point HF_HOME at a folder that can be written",
+            is_asked,
+        );
+    }
+    let free =
+        free_bytes(&existing).map_or(String::new(), |bytes| format!(", {} free", gigabytes(bytes)));
+    Finding::good("cache", format!("{place}{free}"))
+}
+
+/// The folder, or the nearest one above it that exists.
+fn existing_ancestor(folder: &Path) -> PathBuf {
+    let mut ancestors = folder.ancestors().filter(|folder| folder.is_dir());
+    ancestors.next().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Creates a file and removes it.
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(format!(".othink-doctor-{}", std::process::id()));
+    std::fs::File::create_new(&path)?;
+    std::fs::remove_file(&path)
+}
+
+#[cfg(unix)]
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_folder: &Path) -> Option<u64> {
+    None
+}
+
+pub(super) fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_named_as_the_kernel_names_it() {
+        let cpuinfo = "processor\t: 0\nmodel name\t: Quick CPU @ 3 GHz\nprocessor\t: 1\n";
+        assert_eq!(model_name(cpuinfo).unwrap(), "Quick CPU @ 3 GHz");
+        assert_eq!(model_name("processor : 0\n"), None);
+    }
+
+    #[test]
+    fn a_cache_that_does_not_exist_yet_is_tried_where_it_will_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let finding = cache(&folder.path().join("a/b"), true);
+        assert_eq!(finding.problem, None, "{finding:?}");
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left");
+    }
+
+    #[test]
+    fn a_cache_below_a_file_is_tried_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(existing_ancestor(&folder.path().join("file/hub")), folder.path());
+    }
+}
