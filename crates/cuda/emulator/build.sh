@@ -103,9 +103,9 @@ for name in gemm cublas cublaslt curand cudart; do
   unless_new "$out/objects/$name.o" "$source" -- "$cxx" "${own[@]}" -O3 -ffp-contract=fast -c "$source" -o "$out/objects/$name.o"
 done
 
-# Candle's kernels; its quantised ones are not emulated.
+# Candle's kernels, those asked for and those of the emulator's own tests. Candle's quantised ones are not emulated.
 kernels=()
-for source in "$candle"/*.cu "$@"; do
+for source in "$candle"/*.cu "$here"/tests/*.cu "$@"; do
   name=$(basename "$source" .cu)
   case $source in "$candle"/quantized.cu | "$candle"/mmvq_gguf.cu) continue ;; esac
   case $source in "$candle"/*) object=$out/objects/candle-$name.o ;; *) object=$out/objects/kernels-$name.o ;; esac

@@ -28,20 +28,24 @@ const char* kind_of_access([[maybe_unused]] const void* context) {
 #endif
 }
 
+// Names the allocation that the address just misses, or says that there is none.
 void describe(char* text, size_t size, uintptr_t address, const char* access) {
-  auto next = live_allocations.upper_bound(address);
-  if (next != live_allocations.begin()) {
+  const auto next = present_allocations.upper_bound(address);
+  size_t behind = NEAR, in_front = NEAR, bytes_before = 0, bytes_after = 0;
+  if (next != present_allocations.begin()) {
     const Allocation& before = *std::prev(next)->second;
-    const uintptr_t end = before.address + before.bytes;
-    if (address - end < NEAR) {
-      snprintf(text, size, "%s past the end: %zu bytes behind an allocation of %zu bytes", access, size_t(address - end),
-               before.bytes);
-      return;
-    }
+    behind = address - (before.address + before.bytes);
+    bytes_before = before.bytes;
   }
-  if (next != live_allocations.end() && next->second->address - address < NEAR)
-    snprintf(text, size, "%s before the beginning: %zu bytes in front of an allocation of %zu bytes", access,
-             size_t(next->second->address - address), next->second->bytes);
+  if (next != present_allocations.end()) {
+    in_front = next->second->address - address;
+    bytes_after = next->second->bytes;
+  }
+  if (behind < NEAR && behind < in_front)
+    snprintf(text, size, "%s past the end: %zu bytes behind an allocation of %zu bytes", access, behind, bytes_before);
+  else if (in_front < NEAR)
+    snprintf(text, size, "%s before the beginning: %zu bytes in front of an allocation of %zu bytes", access, in_front,
+             bytes_after);
   else
     snprintf(text, size, "%s of %#zx, which is in no allocation", access, size_t(address));
 }

@@ -14,7 +14,7 @@
 
 namespace driver {
 
-std::map<uintptr_t, AllocationHandle> live_allocations;
+std::map<uintptr_t, AllocationHandle> live_allocations, present_allocations;
 
 namespace {
 
@@ -66,6 +66,7 @@ void give_back_memory(Allocation& allocation) {
       simt::fault("write past the end", "byte %zu behind an allocation of %zu bytes was changed before it was freed", i,
                   allocation.bytes);
   allocation.is_gone = true;
+  present_allocations.erase(allocation.address);
   if (allocation.mapping) {
     munmap(allocation.mapping, allocation.mapping_bytes);
   } else {
@@ -81,7 +82,7 @@ Result allocate(uintptr_t* address, size_t bytes, bool of_stream) {
   auto allocation = std::make_shared<Allocation>(Allocation{0, bytes, of_stream, false, nullptr, 0});
   if (!take_memory(*allocation)) return OUT_OF_MEMORY;
   *address = allocation->address;
-  live_allocations[*address] = allocation;
+  live_allocations[*address] = present_allocations[*address] = allocation;
   freed.erase(freed.lower_bound(*address), freed.lower_bound(*address + bytes));
   ++counters.allocations;
   ++counters.live_allocations;

@@ -24,6 +24,8 @@ using AllocationHandle = std::shared_ptr<Allocation>;
 
 // Those whose free was not called yet, by address.
 extern std::map<uintptr_t, AllocationHandle> live_allocations;
+// Those whose memory is still there: the live ones, and those whose free is still in a stream's queue.
+extern std::map<uintptr_t, AllocationHandle> present_allocations;
 
 // The allocation that holds the address, or ends there; null if there is none.
 AllocationHandle find_allocation(uintptr_t address);

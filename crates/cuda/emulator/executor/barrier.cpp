@@ -25,6 +25,7 @@ void wait_for_block(Place place) {
   if (place.line != first.line || strcmp(place.file, first.file) != 0)
     fault("divergent barrier", "some threads wait at %s:%d, others at %s:%d,", first.file, first.line, place.file, place.line);
   if (++block.n_at_barrier == block.n_alive) return open_barrier();
+  block.threads[current].mask = ~0u;
   wait(BARRIER, place);
 }
 

@@ -25,11 +25,11 @@ void finish_meetings(unsigned warp_index) {
   }
 }
 
+// Lanes may wait for each other with different masks for a while (half a warp is done with its own shuffles, the other half is
+// not); masks that never agree end in a deadlock, whose report names them.
 Meeting& find_meeting(Warp& warp, unsigned mask, const char* operation, Place place) {
   for (Meeting& meeting : warp.meetings) {
-    if (!(meeting.mask & mask)) continue;
-    if (meeting.mask != mask)
-      fault("lanes disagree about the mask", "%08x and %08x, in %s at %s:%d,", meeting.mask, mask, operation, place.file, place.line);
+    if (meeting.mask != mask) continue;
     if (strcmp(meeting.operation, operation) != 0)
       fault("lanes of a warp do different things", "some %s, others %s at %s:%d,", meeting.operation, operation, place.file, place.line);
     return meeting;
@@ -54,6 +54,7 @@ void meet(unsigned mask, const char* operation, Place place, Work work, void* op
   meeting.operands[lane] = operand;
   Thread& thread = block.threads[current];
   thread.state = Thread::WAITING;
+  thread.mask = mask;
   finish_meetings(current / 32);
   if (thread.state == Thread::WAITING) return wait(operation, place);
 }

@@ -99,8 +99,9 @@ bool run_range(unsigned first, unsigned n, bool backwards) {
   std::map<std::string, unsigned> waiting;
   for (const Thread& thread : block.threads) {
     if (thread.state != Thread::WAITING) continue;
-    const std::string place = std::string(thread.place.file) + ":" + std::to_string(thread.place.line);
-    ++waiting[std::string(thread.waits_for) + " at " + place];
+    char what[300];
+    snprintf(what, sizeof what, "%s of lanes %08x at %s:%d", thread.waits_for, thread.mask, thread.place.file, thread.place.line);
+    ++waiting[what];
   }
   std::string text;
   for (const auto& [what, n] : waiting) text += (text.empty() ? "" : "; ") + std::to_string(n) + " in " + what;

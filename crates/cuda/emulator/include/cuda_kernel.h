@@ -1,5 +1,6 @@
 // What a kernel's source finds where nvcc would give it CUDA: this is included before every .cu that build.sh compiles.
-// Not here: tensor cores and cp.async (tensor_core.h), which nvcc offers as assembly only; a kernel includes them by name.
+// A source is compiled inside a namespace (build.sh), so every header it may include, those of the standard library too, must
+// have been included here: its own `#include` of them then adds nothing.
 #pragma once
 #define CUDA_EMULATOR 1
 #define __CUDA_ARCH__ 900
@@ -11,7 +12,6 @@
 #include <cstdint>
 #include <cstring>
 
-// A source is compiled inside a namespace (build.sh): headers of the standard library that it includes must be here too.
 #include "arithmetic.h"
 #include "atomics.h"
 #include "cuda/std/limits"
@@ -19,5 +19,6 @@
 #include "float8.h"
 #include "keywords.h"
 #include "shared_memory.h"
+#include "tensor_core.h"
 #include "vector_types.h"
 #include "warp.h"
