@@ -69,6 +69,7 @@ bool write(const char* path) {
 }
 
 struct WriteAtExit {
+  WriteAtExit() { settings(); }  // made before this object, so still there when it goes
   ~WriteAtExit() {
     const std::string& path = settings().counters_path;
     if (!path.empty() && !write(path.c_str())) fprintf(stderr, "emulated device: cannot write %s\n", path.c_str());

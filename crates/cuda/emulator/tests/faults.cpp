@@ -157,9 +157,16 @@ void launch_on_floats(const char* kernel) {
   ok(cuStreamSynchronize(stream));
 }
 void lane_outside_mask() { launch_on_floats("test_lane_outside_mask"); }
-void different_masks() { launch_on_floats("test_different_masks"); }
 void divergent_barrier() { launch_on_floats("test_divergent_barrier"); }
 void shuffle_in_a_branch() { launch_on_floats("test_shuffle_in_a_branch"); }
+
+// Lanes 0 to 15 ask lane 16, which waits with a mask of its own and has ended when they meet.
+void different_masks() {
+  void* stream = new_stream();
+  const uintptr_t x = upload(std::vector<float>(32, 1.0f), stream);
+  launch(reduction("test_different_masks"), {1, 32}, stream, x);
+  expect_equal(download<float>(x, 32, stream), std::vector<float>(32, 1.0f), "shuffle");
+}
 
 void failed_assertion() {
   void* stream = new_stream();
@@ -228,7 +235,7 @@ constexpr Fault FAULTS[] = {
     {{"too much dynamic shared memory", too_much_dynamic_shared_memory}, "error: CUDA_ERROR_INVALID_VALUE"},
     {{"too much shared memory together", too_much_shared_memory}, "too much shared memory"},
     {{"lane outside its mask", lane_outside_mask}, "lane outside its mask"},
-    {{"lanes with different masks", different_masks}, "deadlock: threads wait for others that never come: 16 in __shfl_sync of lanes ffff0000"},
+    {{"lanes with different masks", different_masks}, "wrong result"},
     {{"divergent barrier", divergent_barrier}, "divergent barrier"},
     {{"shuffle in a branch of half a warp", shuffle_in_a_branch}, "deadlock"},
     {{"failed assertion", failed_assertion}, "device assertion"},
