@@ -49,10 +49,11 @@ finish() { while [ "${#running[@]}" -gt 0 ]; do finish_one; done; }
 # `__shared__` is the one word of CUDA that no macro can stand for. Type and name are single words, apart from alignments,
 # which hold anyway; any number of dimensions.
 rewrite_shared_variables() {
+  local align='__align__\([0-9]+\)' type='([A-Za-z0-9_: ]*[A-Za-z0-9_])' name='([A-Za-z0-9_]+)' extents='((\[[^]]+\] *)*)'
   sed -E \
-    -e 's/__shared__ +__align__\([0-9]+\)/__shared__/g; s/__align__\([0-9]+\) +__shared__/__shared__/g' \
-    -e 's/extern +__shared__ +([A-Za-z0-9_: ]+[A-Za-z0-9_]) +([A-Za-z0-9_]+) *\[ *\] *;/\1* \2 = simt::dynamic_shared<\1>();/' \
-    -e 's/__shared__ +([A-Za-z0-9_: ]*[A-Za-z0-9_]) +([A-Za-z0-9_]+) *((\[[^]]+\] *)*);/\1 (\&\2)\3 = simt::shared_variable<\1\3>([] {});/' \
+    -e "s/__shared__ +$align/__shared__/g; s/$align +__shared__/__shared__/g" \
+    -e "s/extern +__shared__ +$type +$name *\[ *\] *;/\1* \2 = simt::dynamic_shared<\1>();/" \
+    -e "s/__shared__ +$type +$name *$extents;/\1 (\&\2)\3 = simt::shared_variable<\1\3>([] {});/" \
     "$1"
 }
 
@@ -99,8 +100,8 @@ for source in "$here"/executor/*.cpp "$here"/driver/*.cpp; do
   core+=("$object")
 done
 for name in gemm cublas cublaslt curand cudart; do
-  source=$here/libraries/$name.cpp
-  unless_new "$out/objects/$name.o" "$source" -- "$cxx" "${own[@]}" -O3 -ffp-contract=fast -c "$source" -o "$out/objects/$name.o"
+  source=$here/libraries/$name.cpp object=$out/objects/$name.o
+  unless_new "$object" "$source" -- "$cxx" "${own[@]}" -O3 -ffp-contract=fast -c "$source" -o "$object"
 done
 
 # Candle's kernels, those asked for and those of the emulator's own tests. Candle's quantised ones are not emulated.

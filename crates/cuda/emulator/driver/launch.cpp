@@ -48,7 +48,7 @@ Result launch(void* handle, dim3 grid, dim3 block, unsigned shared_bytes, void* 
   const auto& function = *static_cast<Function*>(handle);
   const simt::Kernel* kernel = function.kernel;
   if (!is_within_limits(function, grid, block, shared_bytes)) {
-    fprintf(stderr, "emulated device: refused launch of %s: grid (%u,%u,%u), block (%u,%u,%u), %u bytes of shared memory of %d\n",
+    fprintf(stderr, "emulated device: refused launch of %s: grid (%u,%u,%u), block (%u,%u,%u), %u of %d shared bytes\n",
             kernel->name, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, function.max_dynamic_shared_bytes);
     return INVALID_VALUE;
   }

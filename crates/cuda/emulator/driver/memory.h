@@ -1,4 +1,5 @@
-// The device's memory: which bytes are allocated. Not here: copies (copy.cpp), what happens on a touch of anything else (guard.cpp).
+// The device's memory: which bytes are allocated.
+// Not here: copies (copy.cpp), what happens on a touch of anything else (guard.cpp).
 #pragma once
 #include "driver/result.h"
 

@@ -1,6 +1,6 @@
-// Loading modules and finding functions. A module is the marker that the stand-in for nvcc wrote, naming its source; the kernels
-// of that source are in libemulated_kernels.so, which lies beside this library. A binary of the real nvcc has no marker: there
-// every kernel is found by its name alone.
+// Loading modules and finding functions. A module is the marker that the stand-in for nvcc wrote, naming its source; the
+// kernels of that source are in libemulated_kernels.so, which lies beside this library. A binary of the real nvcc has no
+// marker: there every kernel is found by its name alone.
 #include "driver/module.h"
 
 #include "driver/counters.h"

@@ -31,7 +31,8 @@ Meeting& find_meeting(Warp& warp, unsigned mask, const char* operation, Place pl
   for (Meeting& meeting : warp.meetings) {
     if (meeting.mask != mask) continue;
     if (strcmp(meeting.operation, operation) != 0)
-      fault("lanes of a warp do different things", "some %s, others %s at %s:%d,", meeting.operation, operation, place.file, place.line);
+      fault("lanes of a warp do different things", "some %s, others %s at %s:%d,", meeting.operation, operation, place.file,
+            place.line);
     return meeting;
   }
   warp.meetings.push_back({mask, 0, operation, nullptr, {}});
@@ -47,7 +48,8 @@ unsigned lanes_alive() { return block.warps[current / 32].alive; }
 void meet(unsigned mask, const char* operation, Place place, Work work, void* operand) {
   const unsigned lane = current % 32;
   if (!(mask >> lane & 1))
-    fault("lane outside its mask", "%s with mask %08x called by lane %u at %s:%d,", operation, mask, lane, place.file, place.line);
+    fault("lane outside its mask", "%s with mask %08x called by lane %u at %s:%d,", operation, mask, lane, place.file,
+          place.line);
   Meeting& meeting = find_meeting(block.warps[current / 32], mask, operation, place);
   meeting.arrived |= 1u << lane;
   meeting.work = work;

@@ -100,7 +100,8 @@ bool run_range(unsigned first, unsigned n, bool backwards) {
   for (const Thread& thread : block.threads) {
     if (thread.state != Thread::WAITING) continue;
     char what[300];
-    snprintf(what, sizeof what, "%s of lanes %08x at %s:%d", thread.waits_for, thread.mask, thread.place.file, thread.place.line);
+    snprintf(what, sizeof what, "%s of lanes %08x at %s:%d", thread.waits_for, thread.mask, thread.place.file,
+             thread.place.line);
     ++waiting[what];
   }
   std::string text;

@@ -49,7 +49,8 @@ unsigned char* dynamic_shared_memory() {
 void count_static_shared_memory(size_t bytes) {
   static_bytes += bytes;
   if (static_bytes + running->dynamic_shared_bytes > MOST_PER_BLOCK || static_bytes > (48 << 10))
-    fault("too much shared memory", "%zu bytes of variables and %u of dynamic memory,", static_bytes, running->dynamic_shared_bytes);
+    fault("too much shared memory", "%zu bytes of variables and %u of dynamic memory,", static_bytes,
+          running->dynamic_shared_bytes);
 }
 
 }  // namespace simt

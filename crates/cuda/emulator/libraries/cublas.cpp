@@ -53,8 +53,8 @@ CUDA_API int cublasGemmStridedBatchedEx(void* handle, int ta, int tb, int m, int
 CUDA_API int cublasGemmEx(void* handle, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int a_type,
                           int lda, const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc,
                           int compute, int algorithm) {
-  return cublasGemmStridedBatchedEx(handle, ta, tb, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0,
-                                    1, compute, algorithm);
+  return cublasGemmStridedBatchedEx(handle, ta, tb, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type,
+                                    ldc, 0, 1, compute, algorithm);
 }
 
 CUDA_API int cublasSgemmStridedBatched(void* handle, int ta, int tb, int m, int n, int k, const float* alpha, const float* a,

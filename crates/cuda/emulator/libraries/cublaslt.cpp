@@ -25,7 +25,8 @@ struct Operation {
   int epilogue = 1;
   const void* bias = nullptr;
 };
-enum OperationAttribute { TRANSPOSE_A = 3, TRANSPOSE_B = 4, TRANSPOSE_C = 5, EPILOGUE = 7, BIAS = 8 };  // cublasLtMatmulDescAttributes_t
+// cublasLtMatmulDescAttributes_t
+enum OperationAttribute { TRANSPOSE_A = 3, TRANSPOSE_B = 4, TRANSPOSE_C = 5, EPILOGUE = 7, BIAS = 8 };
 enum Epilogue { NOTHING = 1, ADD_BIAS = 4 };  // cublasLtEpilogue_t
 
 template <class T> Status read(T& to, const void* from, size_t bytes) {
@@ -35,19 +36,24 @@ template <class T> Status read(T& to, const void* from, size_t bytes) {
 }
 
 // Adds `bias[row]` to every column. Rounded once more than by the real library, which adds before it rounds.
-void add_bias(void* stream, const void* bias, void* c, const Layout& layout) {
+void add_bias(const void* bias, void* c, const Layout& layout) {
+  for (int64_t i = 0; i < layout.batch; ++i)
+    for (uint64_t column = 0; column < layout.columns; ++column)
+      for (uint64_t row = 0; row < layout.rows; ++row) {
+        const int64_t at = i * layout.stride + column * layout.leading + row;
+        store_f32(c, layout.type, at, load_f32(c, layout.type, at) + load_f32(bias, layout.type, row));
+      }
+}
+
+void submit_bias(void* stream, const void* bias, void* c, const Layout& layout) {
   driver::Locked locked;
   const auto memory = driver::check_range("the bias of a product", bias, layout.rows * bytes_of(layout.type));
-  driver::submit(driver::stream_of(stream), {"gemm_bias", layout.rows * layout.columns * layout.batch, [=] {
-                                               driver::check_still_there("the bias of a product", *memory);
-                                               for (int64_t i = 0; i < layout.batch; ++i)
-                                                 for (uint64_t column = 0; column < layout.columns; ++column)
-                                                   for (uint64_t row = 0; row < layout.rows; ++row) {
-                                                     const int64_t at = i * layout.stride + column * layout.leading + row;
-                                                     const float sum = load_f32(c, layout.type, at) + load_f32(bias, layout.type, row);
-                                                     store_f32(c, layout.type, at, sum);
-                                                   }
-                                             }, driver::Work::KERNEL});
+  auto run = [=] {
+    driver::check_still_there("the bias of a product", *memory);
+    add_bias(bias, c, layout);
+  };
+  const uint64_t threads = layout.rows * layout.columns * layout.batch;
+  driver::submit(driver::stream_of(stream), {"gemm_bias", threads, run, driver::Work::KERNEL});
 }
 
 }  // namespace
@@ -128,8 +134,8 @@ struct HeuristicResult {
   int reserved[4];
 };
 
-CUDA_API int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int n_asked, HeuristicResult* results,
-                                            int* n_found) {
+CUDA_API int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int n_asked,
+                                            HeuristicResult* results, int* n_found) {
   *n_found = n_asked > 0;
   if (n_asked > 0) results[0] = HeuristicResult{};
   return OK;
@@ -150,7 +156,7 @@ CUDA_API int cublasLtMatmul(void*, void* operation_handle, const void* alpha, co
                                   {a, la.type, operation.is_a_transposed != 0, la.leading, la.stride},
                                   {b, lb.type, operation.is_b_transposed != 0, lb.leading, lb.stride},
                                   {d, ld.type, false, ld.leading, ld.stride}});
-  if (status == OK && operation.epilogue == ADD_BIAS) add_bias(stream, operation.bias, d, ld);
+  if (status == OK && operation.epilogue == ADD_BIAS) submit_bias(stream, operation.bias, d, ld);
   return status;
 }
 

@@ -1,5 +1,5 @@
-// libcudart: what a program built by the real nvcc asks of it when it starts. Candle's quantised kernels register themselves through
-// it; they are not emulated, so everything that would use them stops the program.
+// libcudart: what a program built by the real nvcc asks of it when it starts. Candle's quantised kernels register themselves
+// through it; they are not emulated, so everything that would use them stops the program.
 #include "driver/result.h"
 #include "executor/fault.h"
 

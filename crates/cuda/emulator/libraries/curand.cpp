@@ -1,5 +1,5 @@
-// libcurand: a generator can be made and seeded, which candle does when it opens a device. It draws nothing: the program's random
-// numbers are the host's.
+// libcurand: a generator can be made and seeded, which candle does when it opens a device. It draws nothing: the program's
+// random numbers are the host's.
 #include "driver/result.h"
 #include "executor/fault.h"
 

@@ -1,5 +1,5 @@
-// The matrix product. Both factors are first copied into panels of the kind of number that is summed in, then multiplied tile by
-// tile in vector registers. See gemm.h.
+// The matrix product. Both factors are first copied into panels of the kind of number that is summed in, then multiplied
+// tile by tile in vector registers. See gemm.h.
 #include "libraries/gemm.h"
 
 #include "driver/lock.h"
@@ -133,11 +133,13 @@ Status multiply(const Product& p) {
   const bool in_f64 = p.compute == C_64F;
   const double alpha = in_f64 ? *static_cast<const double*>(p.alpha) : *static_cast<const float*>(p.alpha);
   const double beta = in_f64 ? *static_cast<const double*>(p.beta) : *static_cast<const float*>(p.beta);
-  driver::submit(driver::stream_of(p.stream), {name_of(p), uint64_t(p.m * p.n * p.k * p.batch), [=] {
-                                                 for (const auto& one : memory) driver::check_still_there("a matrix product", *one);
-                                                 if (in_f64) multiply_batch<double>(p, alpha, beta);
-                                                 else multiply_batch<float>(p, float(alpha), float(beta));
-                                               }, driver::Work::PRODUCT});
+  auto run = [=] {
+    for (const auto& one : memory) driver::check_still_there("a matrix product", *one);
+    if (in_f64) multiply_batch<double>(p, alpha, beta);
+    else multiply_batch<float>(p, float(alpha), float(beta));
+  };
+  const uint64_t multiplications = p.m * p.n * p.k * p.batch;
+  driver::submit(driver::stream_of(p.stream), {name_of(p), multiplications, run, driver::Work::PRODUCT});
   return OK;
 }
 

@@ -12,7 +12,14 @@ enum DataType : int { R_32F = 0, R_64F = 1, R_16F = 2, R_16BF = 14 };
 // cublasStatus_t
 enum Status : int { OK = 0, INVALID = 7, NOT_SUPPORTED = 15 };
 // cublasComputeType_t: the kinds that sum in f32 and in f64. Sums in f16 are not emulated.
-enum ComputeType : int { C_32F = 68, C_32F_PEDANTIC = 69, C_64F = 70, C_32F_FAST_16F = 74, C_32F_FAST_16BF = 75, C_32F_FAST_TF32 = 77 };
+enum ComputeType : int {
+  C_32F = 68,
+  C_32F_PEDANTIC = 69,
+  C_64F = 70,
+  C_32F_FAST_16F = 74,
+  C_32F_FAST_16BF = 75,
+  C_32F_FAST_TF32 = 77,
+};
 
 struct Matrix {
   const void* at;

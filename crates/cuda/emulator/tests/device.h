@@ -35,8 +35,8 @@ int cuFuncSetAttribute(void*, int, int);
 int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
 int cublasCreate_v2(void**);
 int cublasSetStream_v2(void*, void*);
-int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, const void*, const void*, int, int, long long, const void*, int, int,
-                               long long, const void*, void*, int, int, long long, int, int, int);
+int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, const void*, const void*, int, int, long long, const void*, int,
+                               int, long long, const void*, void*, int, int, long long, int, int, int);
 double emulator_counter(const char*);
 void emulator_reset_peak();
 }
@@ -101,7 +101,8 @@ struct Shape {
 };
 template <class... A> void launch(void* function, Shape shape, void* stream, A... arguments) {
   void* addresses[] = {&arguments...};
-  ok(cuLaunchKernel(function, shape.blocks, shape.blocks_y, 1, shape.threads, 1, 1, shape.shared_bytes, stream, addresses, nullptr));
+  ok(cuLaunchKernel(function, shape.blocks, shape.blocks_y, 1, shape.threads, 1, 1, shape.shared_bytes, stream, addresses,
+                    nullptr));
 }
 
 // Ends the program with `wrong result: WHAT` unless the two agree to the bit.

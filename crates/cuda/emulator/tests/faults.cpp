@@ -1,5 +1,5 @@
-// Programs with one fault each. `faults NAME` runs one; `faults` lists them with what must come of them, in some order of threads:
-// `wrong result`, an error of the driver, or a fault that the device names. Not here: correct programs (programs.cpp).
+// Programs with one fault each. `faults NAME` runs one; `faults` lists them with what must come of them, in some order of
+// threads: `wrong result`, an error of the driver, or a fault that the device names. Not here: correct programs (programs.cpp).
 #include "tests/device.h"
 
 #include <algorithm>
@@ -187,8 +187,8 @@ void product_past_the_end() {
   ok(cublasSetStream_v2(blas, stream));
   const uintptr_t x = upload(std::vector<float>(16 * 16, 1.0f), stream), c = allocate<float>(16 * 16, stream);
   const float one = 1, zero = 0;
-  ok(cublasGemmStridedBatchedEx(blas, 0, 0, 16, 16, 17, &one, reinterpret_cast<void*>(x), 0, 16, 0, reinterpret_cast<void*>(x), 0,
-                                17, 0, &zero, reinterpret_cast<void*>(c), 0, 16, 0, 1, 68, 0));
+  ok(cublasGemmStridedBatchedEx(blas, 0, 0, 16, 16, 17, &one, reinterpret_cast<void*>(x), 0, 16, 0, reinterpret_cast<void*>(x),
+                                0, 17, 0, &zero, reinterpret_cast<void*>(c), 0, 16, 0, 1, 68, 0));
 }
 
 void allocation_in_a_capture() {
@@ -219,9 +219,9 @@ constexpr Fault FAULTS[] = {
     {{"cp.async wait too weak", weak_copy_wait}, "wrong result"},
     {{"cp.async into a buffer that is read", buffer_filled_while_read}, "wrong result"},
     {{"misaligned ldmatrix", misaligned_matrix_load}, "misaligned address"},
-    {{"read past the end", read_past_the_end}, "read past the end: 0 bytes behind an allocation of 4096 bytes in kernel test_affine"},
+    {{"read past the end", read_past_the_end}, "read past the end: 0 bytes behind an allocation of 4096 bytes in kernel"},
     {{"read before the beginning", read_before_the_beginning}, "read before the beginning: 4 bytes in front of an allocation"},
-    {{"write past the end", write_past_the_end}, "write past the end: 0 bytes behind an allocation of 1024 bytes in kernel test_write"},
+    {{"write past the end", write_past_the_end}, "write past the end: 0 bytes behind an allocation of 1024 bytes in kernel"},
     {{"write into the padding", write_into_the_padding}, "write past the end: byte 0 behind"},
     {{"uninitialised memory", uninitialised_memory}, "wrong result"},
     {{"uninitialised shared memory", uninitialised_shared_memory}, "wrong result"},

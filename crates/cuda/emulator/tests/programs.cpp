@@ -160,8 +160,8 @@ void gradient_accumulation() {
       const uintptr_t da = upload(to_bf16(a), stream), db = upload(to_bf16(b), stream), dc = upload(c, stream);
       const float one = 1;
       ok(cublasGemmStridedBatchedEx(blas, ta, tb, m, n, k, &one, reinterpret_cast<void*>(da), bf16, ta ? k : m, m * k,
-                                    reinterpret_cast<void*>(db), bf16, tb ? n : k, n * k, &one, reinterpret_cast<void*>(dc), f32, m,
-                                    m * n, batch, sum_in_f32, 0));
+                                    reinterpret_cast<void*>(db), bf16, tb ? n : k, n * k, &one, reinterpret_cast<void*>(dc),
+                                    f32, m, m * n, batch, sum_in_f32, 0));
       expect_equal(download<float>(dc, c.size(), stream), expected, "accumulated product");
     }
 }

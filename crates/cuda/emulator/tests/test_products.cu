@@ -9,8 +9,8 @@ enum Planted { NO_FAULT, WEAK_WAIT, NO_TRAILING_BARRIER, MISALIGNED };
 constexpr int TILE_K = 32;
 constexpr int PITCH = TILE_K + 8;  // 16 bytes of padding: the rows of an 8 x 8 matrix lie in different banks
 
-// c[m][n] f32 = a[m][k] b[n][k]^T in bf16, m and n multiples of 64 (a block does 64 x 64), k of TILE_K. A block has 4 warps, each of
-// which does 16 rows. Two buffers: while one is multiplied, the next tile is copied to the other.
+// c[m][n] f32 = a[m][k] b[n][k]^T in bf16, m and n multiples of 64 (a block does 64 x 64), k of TILE_K. A block has 4 warps,
+// each of which does 16 rows. Two buffers: while one is multiplied, the next tile is copied to the other.
 template <Planted FAULT>
 __device__ void multiply(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c, int n, int k) {
   __shared__ __align__(16) __nv_bfloat16 tiles_a[2][64][PITCH];
@@ -52,8 +52,10 @@ __device__ void multiply(const __nv_bfloat16* a, const __nv_bfloat16* b, float* 
     }
 }
 
-#define TEST_PRODUCT(name, fault) \
-  extern "C" __global__ void name(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c, int n, int k) { multiply<fault>(a, b, c, n, k); }
+#define TEST_PRODUCT(name, fault)                                                                           \
+  extern "C" __global__ void name(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c, int n, int k) { \
+    multiply<fault>(a, b, c, n, k);                                                                         \
+  }
 TEST_PRODUCT(test_product, NO_FAULT)
 TEST_PRODUCT(test_product_weak_wait, WEAK_WAIT)
 TEST_PRODUCT(test_product_no_trailing_barrier, NO_TRAILING_BARRIER)
