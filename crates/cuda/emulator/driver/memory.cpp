@@ -148,7 +148,7 @@ AllocationHandle check_range(const char* who, const void* pointer, size_t bytes)
 
 void check_still_there(const std::string& who, const Allocation& allocation) {
   if (allocation.is_gone)
-    simt::fault("use after free", "%s runs after an allocation of %zu bytes it uses was freed in another stream", who.c_str(),
+    simt::fault("use after free", "%s runs after an allocation of %zu bytes that it uses was freed", who.c_str(),
                 allocation.bytes);
 }
 

@@ -199,6 +199,18 @@ void allocation_in_a_capture() {
   ok(cuStreamEndCapture(stream, &graph));
 }
 
+void replay_after_free() {
+  void *stream = new_stream(), *graph, *executable;
+  const uintptr_t x = allocate<float>(100, stream);
+  ok(cuStreamBeginCapture_v2(stream, 2));
+  launch(reduction("test_write"), {1, 128}, stream, x, 0, 100);
+  ok(cuStreamEndCapture(stream, &graph));
+  ok(cuGraphInstantiateWithFlags(&executable, graph, 0));
+  ok(cuMemFreeAsync(x, stream));
+  ok(cuGraphLaunch(executable, stream));
+  ok(cuStreamSynchronize(stream));
+}
+
 void empty_grid() {
   void* stream = new_stream();
   const uintptr_t x = allocate<float>(1, stream);
@@ -242,6 +254,7 @@ constexpr Fault FAULTS[] = {
     {{"copy past the end", copy_past_the_end}, "past the end: a copy from the device"},
     {{"matrix product past the end", product_past_the_end}, "past the end: a matrix product, reading A"},
     {{"allocation in a capture", allocation_in_a_capture}, "error: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
+    {{"replay of a graph whose memory was freed", replay_after_free}, "use after free: kernel test_write"},
     {{"empty grid", empty_grid}, "error: CUDA_ERROR_INVALID_VALUE"},
     {{"unknown kernel", unknown_kernel}, "error: CUDA_ERROR_NOT_FOUND"},
 };
