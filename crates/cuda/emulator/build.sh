@@ -92,10 +92,10 @@ library() { # SONAME OBJECTS_AND_FLAGS...
   mv "$out/lib/$soname.new" "$out/lib/$soname"
 }
 
+# What kernels and the other libraries call of these must be seen from outside.
 core=()
 for source in "$here"/executor/*.cpp "$here"/driver/*.cpp; do
   object=$out/objects/$(basename "$(dirname "$source")")-$(basename "$source" .cpp).o
-  # What kernels and the other libraries call must be seen from outside: the executor and driver/interface.
   unless_new "$object" "$source" -- "$cxx" "${own[@]}" -fvisibility=default -c "$source" -o "$object"
   core+=("$object")
 done

@@ -54,11 +54,11 @@ void describe(char* text, size_t size, uintptr_t address, const char* access) {
 void on_bad_access(int signal_number, siginfo_t* info, void* context) {
   signal(signal_number, SIG_DFL);
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
-  if (!simt::running_kernel()) return;  // not ours: the access is repeated and ends the program as it always did
   char what[160], where[256], text[480];
   if (simt::overflows_stack(info->si_addr)) snprintf(what, sizeof what, "stack overflow: of a thread");
   else describe(what, sizeof what, address, kind_of_access(context));
   simt::describe_running_thread(where, sizeof where);
+  if (!simt::running_kernel()) snprintf(where, sizeof where, " outside kernels, with %zu allocations", present_allocations.size());
   const int length = snprintf(text, sizeof text, "emulated device: %s%s\n", what, where);
   if (write(STDERR_FILENO, text, length) != length) _exit(1);
   abort();

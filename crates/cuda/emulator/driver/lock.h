@@ -4,10 +4,8 @@
 
 namespace driver {
 
-inline std::recursive_mutex& driver_mutex() {
-  static std::recursive_mutex mutex;
-  return mutex;
-}
+// Not inline: each of the libraries would have a mutex of its own.
+std::recursive_mutex& driver_mutex();
 
 class Locked {
   std::lock_guard<std::recursive_mutex> guard{driver_mutex()};

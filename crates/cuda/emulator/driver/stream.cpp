@@ -19,6 +19,9 @@ Stream null_stream{true, {}, nullptr};
 Stream thread_stream{true, {}, nullptr};
 std::vector<Stream*> streams{&null_stream, &thread_stream};
 
+// With more than that in its queue a stream goes on by itself: what waits keeps memory, which is guarded page by page.
+constexpr size_t MOST_WAITING = 4000;
+
 constexpr unsigned NON_BLOCKING = 1;  // CU_STREAM_NON_BLOCKING
 
 // The choice of streams follows EMU_ORDER as well, so that runs in other orders mix them in other ways.
@@ -95,6 +98,7 @@ void enqueue(Stream& stream, Work work) {
   if (!settings().lazy) return run(work);
   respect_default_stream(stream);
   stream.queue.push_back({std::move(work), nullptr, 0});
+  if (stream.queue.size() > MOST_WAITING) run_until([&] { return stream.queue.size() <= MOST_WAITING / 2; });
 }
 
 void submit(Stream& stream, Work work) {
