@@ -92,14 +92,16 @@ infer_micro() { # OUT DEVICE DTYPE
 eval_tiny() { # the answers, without the run's times
   othink eval --task synth-vc --limit 6 --device "$2" --dtype "$3" --out "$1" --json >/dev/null
 }
-small_run=(--set train.updates=2 --set grpo.prompts_per_update=2 --set eval.before_training=false --set eval.after_training=false)
+small_run=(--set train.updates=2 --set grpo.prompts_per_update=2)
+small_run+=(--set eval.before_training=false --set eval.after_training=false)
 train_grpo_d() {
   othink train --config quickstart.toml --quiet --device "$2" --set "model.dtype=$3" "${small_run[@]}" \
     --set grpo.group_size=4 --set rollout.max_new_tokens=24 --out "$1.run" >/dev/null
   metrics "$1.run" >"$1"
 }
 train_sft() {
-  othink train --config sft-synth-vc.toml --quiet --device "$2" --set "model.dtype=$3" "${small_run[@]}" --out "$1.run" >/dev/null
+  othink train --config sft-synth-vc.toml --quiet --device "$2" --set "model.dtype=$3" "${small_run[@]}" \
+    --out "$1.run" >/dev/null
   metrics "$1.run" >"$1"
 }
 metrics() { # lines `UPDATE FIELD VALUE` of what an update computed; times and host memory left out

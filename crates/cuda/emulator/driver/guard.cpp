@@ -58,7 +58,8 @@ void on_bad_access(int signal_number, siginfo_t* info, void* context) {
   if (simt::overflows_stack(info->si_addr)) snprintf(what, sizeof what, "stack overflow: of a thread");
   else describe(what, sizeof what, address, kind_of_access(context));
   simt::describe_running_thread(where, sizeof where);
-  if (!simt::running_kernel()) snprintf(where, sizeof where, " outside kernels, with %zu allocations", present_allocations.size());
+  if (!simt::running_kernel())
+    snprintf(where, sizeof where, " outside kernels, with %zu allocations", present_allocations.size());
   const int length = snprintf(text, sizeof text, "emulated device: %s%s\n", what, where);
   if (write(STDERR_FILENO, text, length) != length) _exit(1);
   abort();

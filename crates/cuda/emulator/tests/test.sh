@@ -37,6 +37,15 @@ while read -r name; do
   printf '%-42s %s\n' "$name" "$verdict"
 done < <("$out/tests/programs")
 
+counters=$out/tests/counters.json
+rm -f "$counters"
+EMU_COUNTERS=$counters "$out/tests/programs" 'graph replays'
+if grep -q '"launches": 3,' "$counters" && grep -q '"test_affine": {"calls": 3,' "$counters"; then verdict=passes; else
+  verdict='FAILS: counters.json'
+  failed=1
+fi
+printf '%-42s %s\n' "counters written at the end" "$verdict"
+
 n_found=0
 while IFS=$'\t' read -r name expected; do
   found=()
