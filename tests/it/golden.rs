@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 use othink::model::Model;
@@ -25,10 +26,15 @@ pub(crate) fn folder() -> PathBuf {
     std::path::absolute("tests/golden/micro").unwrap()
 }
 
-/// Where the comparisons compute: `OTHINK_TEST_DEVICE`, or the CPU.
+/// Where the comparisons compute: `OTHINK_TEST_DEVICE`, or the CPU. Opened once: a GPU opened again has another stream,
+/// and candle does not let one stream wait for the other when tensors of both meet.
 pub(crate) fn device() -> Device {
-    let spec = std::env::var("OTHINK_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
-    othink::model::device::device(&spec).unwrap()
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let open = || {
+        let spec = std::env::var("OTHINK_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+        othink::model::device::device(&spec).unwrap()
+    };
+    DEVICE.get_or_init(open).clone()
 }
 
 pub(crate) fn files(name: &str) -> ModelFiles {

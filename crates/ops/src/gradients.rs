@@ -115,7 +115,9 @@ impl GradientBuffer {
                 let ids = ids.to_vec1::<u32>()?;
                 self.sum.inplace_op2(&gradient, &AddRows { ids: &ids })
             }
-            Path::Plain => self.set(&self.sum.index_add(ids, &gradient, 0)?),
+            // A copy, because candle 0.11.1 applies the offset of a view to the new tensor as well on CUDA, and
+            // the buffer is a view into the arena of all gradients.
+            Path::Plain => self.set(&self.sum.force_contiguous()?.index_add(ids, &gradient, 0)?),
         }
     }
 

@@ -1,0 +1,95 @@
+// Events. A handle of the interface points to an EventHandle. Not here: captures that an event belongs to (graph.cpp).
+#include "driver/counters.h"
+#include "driver/lock.h"
+#include "driver/settings.h"
+#include "driver/stream.h"
+#include "executor/fault.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace driver {
+namespace {
+
+EventHandle& event_of(void* handle) { return *static_cast<EventHandle*>(handle); }
+
+int64_t nanoseconds() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
+
+}  // namespace
+
+CUDA_API int cuEventCreate(void** handle, unsigned) {
+  Locked locked;
+  ++counters.events_created;
+  *handle = new EventHandle(std::make_shared<Event>());
+  return SUCCESS;
+}
+
+CUDA_API int cuEventDestroy_v2(void* handle) {
+  Locked locked;
+  delete &event_of(handle);
+  return SUCCESS;
+}
+
+CUDA_API int cuEventRecord(void* handle, void* stream_handle) {
+  Locked locked;
+  ++counters.event_records;
+  Stream& stream = stream_of(stream_handle);
+  const EventHandle event = event_of(handle);
+  event->captured_in = stream.capture.get();
+  if (stream.capture) return SUCCESS;  // work of one stream runs in its order anyway
+  const uint64_t number = ++event->n_records;
+  enqueue(stream, {"", 0, [=] {
+                     event->n_done = std::max(event->n_done, number);
+                     event->happened_at = nanoseconds();
+                   }});
+  return SUCCESS;
+}
+
+CUDA_API int cuStreamWaitEvent(void* stream_handle, void* handle, unsigned) {
+  Locked locked;
+  ++counters.event_waits;
+  Stream& stream = stream_of(stream_handle);
+  const EventHandle& event = event_of(handle);
+  const bool was_used = event->n_records || event->captured_in;
+  if (stream.capture && was_used && event->captured_in != stream.capture.get()) {
+    stream.capture->is_invalid = true;
+    return CAPTURE_ISOLATION;
+  }
+  if (stream.capture) return SUCCESS;
+  if (event->captured_in) simt::fault("not emulated", "a second stream joins a capture");
+  enqueue_wait(stream, event);
+  return SUCCESS;
+}
+
+CUDA_API int cuEventQuery(void* handle) {
+  Locked locked;
+  const EventHandle& event = event_of(handle);
+  if (event->captured_in) return CAPTURED_EVENT;
+  if (event->n_done >= event->n_records) return SUCCESS;
+  make_progress();  // so that polling comes to an end
+  return NOT_READY;
+}
+
+CUDA_API int cuEventSynchronize(void* handle) {
+  Locked locked;
+  const EventHandle event = event_of(handle);
+  if (event->captured_in) return CAPTURED_EVENT;
+  ++counters.synchronizations;
+  run_until([&, last = event->n_records] { return event->n_done >= last; });
+  return SUCCESS;
+}
+
+CUDA_API int cuEventElapsedTime(float* milliseconds, void* start, void* end) {
+  Locked locked;
+  const EventHandle &first = event_of(start), &second = event_of(end);
+  if (!first->n_records || !second->n_records) return INVALID_HANDLE;
+  if (first->n_done < first->n_records || second->n_done < second->n_records) return NOT_READY;
+  *milliseconds = (second->happened_at - first->happened_at) * 1e-6f;
+  return SUCCESS;
+}
+
+CUDA_API int cuEventElapsedTime_v2(float* milliseconds, void* start, void* end) {
+  return cuEventElapsedTime(milliseconds, start, end);
+}
+
+}  // namespace driver

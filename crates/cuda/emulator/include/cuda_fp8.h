@@ -1,0 +1,3 @@
+// CUDA's name for float8.h.
+#pragma once
+#include "float8.h"

@@ -1,0 +1,136 @@
+// What the emulator's test programs use of the driver: its functions, declared as in its documentation, and memory, streams and
+// launches in a few words. Not here: the cases (programs.cpp, faults.cpp).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+extern "C" {
+int cuInit(unsigned);
+int cuGetErrorName(int, const char**);
+int cuStreamCreate(void**, unsigned);
+int cuStreamSynchronize(void*);
+int cuStreamWaitEvent(void*, void*, unsigned);
+int cuStreamBeginCapture_v2(void*, int);
+int cuStreamEndCapture(void*, void**);
+int cuGraphInstantiateWithFlags(void**, void*, unsigned long long);
+int cuGraphLaunch(void*, void*);
+int cuEventCreate(void**, unsigned);
+int cuEventRecord(void*, void*);
+int cuEventQuery(void*);
+int cuEventSynchronize(void*);
+int cuMemAllocAsync(uintptr_t*, size_t, void*);
+int cuMemFreeAsync(uintptr_t, void*);
+int cuMemHostAlloc(void**, size_t, unsigned);
+int cuMemcpyHtoDAsync_v2(uintptr_t, const void*, size_t, void*);
+int cuMemcpyDtoHAsync_v2(void*, uintptr_t, size_t, void*);
+int cuMemGetInfo_v2(size_t*, size_t*);
+int cuModuleLoadData(void**, const void*);
+int cuModuleGetFunction(void**, void*, const char*);
+int cuFuncSetAttribute(void*, int, int);
+int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+int cublasCreate_v2(void**);
+int cublasSetStream_v2(void*, void*);
+int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, const void*, const void*, int, int, long long, const void*, int,
+                               int, long long, const void*, void*, int, int, long long, int, int, int);
+double emulator_counter(const char*);
+void emulator_reset_peak();
+}
+
+constexpr int MAX_DYNAMIC_SHARED_BYTES = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+constexpr unsigned NON_BLOCKING = 1;
+
+inline std::string error_name(int result) {
+  const char* name;
+  cuGetErrorName(result, &name);
+  return name;
+}
+
+// Ends the program where the driver returns an error: `error: NAME`.
+inline void ok(int result) {
+  if (result == 0) return;
+  fprintf(stderr, "error: %s\n", error_name(result).c_str());
+  exit(3);
+}
+
+inline void* new_stream() {
+  void* stream;
+  ok(cuStreamCreate(&stream, NON_BLOCKING));
+  return stream;
+}
+
+inline void* function(const char* module, const char* name) {
+  void *handle, *found;
+  ok(cuModuleLoadData(&handle, ("// emulated module: " + std::string(module) + "\n").c_str()));
+  ok(cuModuleGetFunction(&found, handle, name));
+  return found;
+}
+inline void* reduction(const char* name) { return function("test_reductions.cu", name); }
+inline void* product(const char* name) { return function("test_products.cu", name); }
+
+template <class T> uintptr_t allocate(size_t n, void* stream) {
+  uintptr_t address;
+  ok(cuMemAllocAsync(&address, n * sizeof(T), stream));
+  return address;
+}
+
+template <class T> uintptr_t upload(const std::vector<T>& values, void* stream) {
+  const uintptr_t address = allocate<T>(values.size(), stream);
+  ok(cuMemcpyHtoDAsync_v2(address, values.data(), values.size() * sizeof(T), stream));
+  return address;
+}
+
+template <class T> std::vector<T> download(uintptr_t address, size_t n, void* stream) {
+  std::vector<T> values(n);
+  ok(cuMemcpyDtoHAsync_v2(values.data(), address, n * sizeof(T), stream));
+  return values;
+}
+
+template <class T> T* pinned(size_t n) {
+  void* pointer;
+  ok(cuMemHostAlloc(&pointer, n * sizeof(T), 0));
+  return static_cast<T*>(pointer);
+}
+
+struct Shape {
+  unsigned blocks, threads, shared_bytes = 0, blocks_y = 1;
+};
+template <class... A> void launch(void* function, Shape shape, void* stream, A... arguments) {
+  void* addresses[] = {&arguments...};
+  ok(cuLaunchKernel(function, shape.blocks, shape.blocks_y, 1, shape.threads, 1, 1, shape.shared_bytes, stream, addresses,
+                    nullptr));
+}
+
+// Ends the program with `wrong result: WHAT` unless the two agree to the bit.
+template <class T> void expect_equal(const std::vector<T>& got, const std::vector<T>& expected, const char* what) {
+  for (size_t i = 0; i < expected.size(); ++i)
+    if (got.size() != expected.size() || memcmp(&got[i], &expected[i], sizeof(T)) != 0) {
+      fprintf(stderr, "wrong result: %s, element %zu\n", what, i);
+      exit(2);
+    }
+}
+inline void expect(bool holds, const char* what) {
+  if (holds) return;
+  fprintf(stderr, "wrong result: %s\n", what);
+  exit(2);
+}
+
+// A case by its name.
+struct Case {
+  const char* name;
+  void (*run)();
+};
+inline int run_case(const Case* cases, size_t n, const char* name) {
+  ok(cuInit(0));
+  for (size_t i = 0; i < n; ++i)
+    if (strcmp(cases[i].name, name) == 0) {
+      cases[i].run();
+      return 0;
+    }
+  fprintf(stderr, "no case %s\n", name);
+  return 64;
+}
