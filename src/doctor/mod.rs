@@ -100,10 +100,10 @@ fn reached(hub: &Hub, is_asked: bool) -> Finding {
     if hub.is_offline() {
         let (found, hint) =
             ("offline, as HF_HUB_OFFLINE says", "unset HF_HUB_OFFLINE to fetch files");
-        return match is_asked {
-            true => Finding::bad("hub", found, hint, true),
-            false => Finding::good("hub", found),
-        };
+        if is_asked {
+            return Finding::bad("hub", found, hint, true);
+        }
+        return Finding::good("hub", found);
     }
     match hub.reach() {
         Ok(()) => Finding::good("hub", format!("{} answers", hub.endpoint())),

@@ -135,16 +135,15 @@ impl Client {
     pub(super) fn info_once(&self, repository: &Repository) -> Result<RepoInfo, Failure> {
         let url = format!("{}/api/{}", self.endpoint, repository.addresses().api_url());
         let response = self.checked(&url, self.get(&url).call())?;
-        let info: RepoInfo = serde_json::from_reader(response.into_body().into_reader()).map_err(
-            |error| match error.is_io() || error.is_eof() {
-                true => {
-                    let error =
-                        HubError::Unreachable { url: url.clone(), found: error.to_string() };
-                    Failure { error, retry: Retry::Soon }
-                }
-                false => not_a_hub(&url, error.to_string(), "a list of the repository's files"),
-            },
-        )?;
+        let parsed = serde_json::from_reader(response.into_body().into_reader());
+        let info: RepoInfo = parsed.map_err(|error: serde_json::Error| {
+            if error.is_io() || error.is_eof() {
+                let error = HubError::Unreachable { url: url.clone(), found: error.to_string() };
+                Failure { error, retry: Retry::Soon }
+            } else {
+                not_a_hub(&url, error.to_string(), "a list of the repository's files")
+            }
+        })?;
         if is_plain_name(&info.sha) {
             return Ok(info);
         }

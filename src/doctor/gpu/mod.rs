@@ -38,9 +38,10 @@ pub(super) fn examine(asked: Option<&str>) -> (Option<Device>, Vec<Finding>) {
     };
     match opened {
         Ok(device) if device.is_cpu() => {
-            let found = match cfg!(feature = "cuda") {
-                true => "not looked for",
-                false => "not looked for, since this program is built for the CPU alone",
+            let found = if cfg!(feature = "cuda") {
+                "not looked for"
+            } else {
+                "not looked for, since this program is built for the CPU alone"
             };
             (Some(device), vec![Finding::good("gpu", found)])
         }
