@@ -6,7 +6,7 @@
 Needs cargo-mutants (`cargo install cargo-mutants`), which would build the program once for each mutant. Here all of them are
 planted at once, each behind its number (scripts/mutants/): one build, then every test once, to see which mutants it
 reaches, then each mutant against the tests that reach it, the quickest first, until one fails. The few that cannot be planted
-are built one by one. Run again, it goes on; OUT/outcomes.json has every mutant, OUT/table.md the table of docs/testing.md.
+are built one by one. Run again at the same commit, it goes on; OUT/outcomes.json has every mutant, OUT/table.md the table of docs/testing.md.
 """
 
 import concurrent.futures
@@ -72,8 +72,18 @@ class Work:
         (out / "mutants.json").write_text(listed.stdout)
         self.mutants = json.loads(listed.stdout)
         self.outcomes_file = out / "outcomes.json"
+        self.forget_other_code()
         self.outcomes = json.loads(self.outcomes_file.read_text()) if self.outcomes_file.exists() else {}
         self.lock = threading.Lock()
+
+    def forget_other_code(self):
+        """Outcomes hold for the commit that they were found at."""
+        commit = need(run(["git", "rev-parse", "HEAD"], self.clone)).stdout
+        known = self.out / "commit"
+        if self.outcomes_file.exists() and (not known.exists() or known.read_text() != commit):
+            print("the project has changed: all mutants are tried anew", flush=True)
+            self.outcomes_file.unlink()
+        known.write_text(commit)
 
     def name(self, number):
         return self.mutants[number - 1]["name"]
