@@ -11,13 +11,13 @@ use super::{ExitStatus, Printer};
 const EXAMPLES: &str = "\
 Examples:
   othink doctor
-  othink doctor --device cuda --json";
+  othink doctor --device cpu --hub --json";
 
 /// Say what this program and this machine can do, and what to change: exit code 1 where what was asked for will not work
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The device that must work: cpu, cuda or cuda:N
+    /// The device that must work: cpu, cuda or cuda:N; auto takes what there is
     #[arg(long)]
     device: Option<String>,
     /// Models or data sets will be fetched: the hub must answer and its cache take files

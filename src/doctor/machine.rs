@@ -43,22 +43,19 @@ fn model_name(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// What the kernels choose, and whether they are written for it.
 #[cfg(target_arch = "x86_64")]
 fn vector_instructions() -> (&'static str, bool) {
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        ("AVX-512", true)
-    } else if std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("fma")
-    {
-        ("AVX2", true)
-    } else {
-        ("no AVX2", false)
+    match pulp::Arch::new() {
+        pulp::Arch::V4(_) => ("AVX-512", true),
+        pulp::Arch::V3(_) => ("AVX2", true),
+        _ => ("no AVX2", false),
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn vector_instructions() -> (&'static str, bool) {
-    ("no vector instructions that this program chooses at run time", cfg!(target_arch = "aarch64"))
+    ("no choice of vector instructions at run time", cfg!(target_arch = "aarch64"))
 }
 
 /// What a run may hold.

@@ -5,6 +5,8 @@ mod gpu;
 mod machine;
 mod self_test;
 
+use std::fmt::Display;
+
 use candle_core::{DType, Device};
 use serde::Serialize;
 
@@ -14,7 +16,7 @@ use crate::model::device;
 /// What the user wants to work; all else is only reported.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
-    /// A device as `--device` takes it.
+    /// A device as `--device` takes it; `auto` asks for none.
     pub device: Option<String>,
     /// Whether models and data sets will be fetched.
     pub hub: bool,
@@ -43,6 +45,13 @@ pub struct Problem {
 impl Finding {
     fn good(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, found: found.into(), problem: None }
+    }
+
+    /// An error whose message ends in a hint.
+    fn of_error(name: &'static str, error: &impl Display, is_fatal: bool) -> Self {
+        let text = error.to_string();
+        let (found, hint) = text.split_once("\nhint: ").unwrap_or((&text, "see the message"));
+        Self::bad(name, found, hint, is_fatal)
     }
 
     fn bad(name: &'static str, found: impl Into<String>, hint: &str, is_fatal: bool) -> Self {
@@ -107,11 +116,7 @@ fn reached(hub: &Hub, is_asked: bool) -> Finding {
     }
     match hub.reach() {
         Ok(()) => Finding::good("hub", format!("{} answers", hub.endpoint())),
-        Err(error) => {
-            let text = error.to_string();
-            let (found, hint) = text.split_once("\nhint: ").unwrap_or((&text, "check the network"));
-            Finding::bad("hub", found, hint, is_asked)
-        }
+        Err(error) => Finding::of_error("hub", &error, is_asked),
     }
 }
 

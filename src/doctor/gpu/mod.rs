@@ -30,6 +30,7 @@ struct Gpu {
 
 /// The device to test, and what was found: the one asked for, else the first GPU where there is one, else the CPU.
 pub(super) fn examine(asked: Option<&str>) -> (Option<Device>, Vec<Finding>) {
+    let asked = asked.filter(|spec| *spec != "auto");
     let is_asked = asked.is_some_and(|spec| spec != "cpu");
     let opened = match asked {
         Some(spec) => device::device(spec),
@@ -50,9 +51,7 @@ pub(super) fn examine(asked: Option<&str>) -> (Option<Device>, Vec<Finding>) {
             (Some(device), vec![finding])
         }
         Err(error) => {
-            let text = error.to_string();
-            let (found, hint) = text.split_once("\nhint: ").unwrap_or((&text, "use --device cpu"));
-            let finding = Finding::bad("gpu", found, hint, is_asked);
+            let finding = Finding::of_error("gpu", &error, is_asked);
             ((!is_asked).then_some(Device::Cpu), vec![finding])
         }
     }
