@@ -24,6 +24,8 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     }
     match Path::of(gate) {
         Path::Cpu => gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => plain::swiglu(gate, up),
         Path::Plain => plain::swiglu(gate, up),
     }
 }
@@ -37,6 +39,8 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     match Path::of(x) {
         Path::Cpu => x.contiguous()?.apply_op1(QuickGelu),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => plain::quick_gelu(x),
         Path::Plain => plain::quick_gelu(x),
     }
 }

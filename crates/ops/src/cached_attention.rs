@@ -55,6 +55,8 @@ pub fn cached_attention(
             let op = Cached { sequences, heads, kv_heads, head_dim };
             q.contiguous()?.apply_op3_no_bwd(keys, values, &op)
         }
+        #[cfg(feature = "cuda")]
+        Path::Cuda => plain_cached_attention(q, keys, values, sequences),
         Path::Plain => plain_cached_attention(q, keys, values, sequences),
     }
 }

@@ -64,7 +64,31 @@ pub(super) struct Outer<'a, R> {
     pub(super) first: usize,
 }
 
+/// Rows of a gradient that a kernel on the GPU adds to, or overwrites where nothing has arrived yet.
+#[cfg(feature = "cuda")]
+pub(super) struct Destination {
+    rows: Tensor,
+    add: bool,
+}
+
+#[cfg(feature = "cuda")]
+impl Destination {
+    pub(super) fn target(&self) -> Result<othink_cuda::Target<'_>> {
+        othink_cuda::Target::of(&self.rows, self.add)
+    }
+}
+
 impl GradientBuffer {
+    /// Some rows of the gradient, for a kernel that is about to write to all of them.
+    #[cfg(feature = "cuda")]
+    pub(super) fn destination(&mut self, rows: std::ops::Range<usize>) -> Result<Destination> {
+        if rows.len() < self.sum.dim(0)? {
+            self.fill_with_zeros()?;
+        }
+        let rows = self.sum.narrow(0, rows.start, rows.len())?;
+        Ok(Destination { rows, add: std::mem::replace(&mut self.has_arrived, true) })
+    }
+
     /// The accumulated gradient, as a view; `None` where there is none.
     pub(super) fn gathered(&self) -> Option<Tensor> {
         self.has_arrived.then(|| self.sum.clone())
@@ -81,7 +105,7 @@ impl GradientBuffer {
         }
         match Path::of(&self.sum) {
             Path::Cpu => self.sum.inplace_op1(&Zero)?,
-            Path::Plain => self.set(&self.sum.zeros_like()?)?,
+            _ => self.set(&self.sum.zeros_like()?)?,
         }
         self.has_arrived = true;
         Ok(())
@@ -93,7 +117,7 @@ impl GradientBuffer {
         match (Path::of(&self.sum), self.has_arrived) {
             (_, false) => self.set(&gradient)?,
             (Path::Cpu, true) => self.sum.inplace_op2(&gradient, &AddInPlace)?,
-            (Path::Plain, true) => self.set(&(&self.sum + &gradient)?)?,
+            (_, true) => self.set(&(&self.sum + &gradient)?)?,
         }
         self.has_arrived = true;
         Ok(())
@@ -117,7 +141,7 @@ impl GradientBuffer {
             }
             // A copy, because candle 0.11.1 applies the offset of a view to the new tensor as well on CUDA, and
             // the buffer is a view into the arena of all gradients.
-            Path::Plain => self.set(&self.sum.force_contiguous()?.index_add(ids, &gradient, 0)?),
+            _ => self.set(&self.sum.force_contiguous()?.index_add(ids, &gradient, 0)?),
         }
     }
 

@@ -1,9 +1,15 @@
 //! RMSNorm and LayerNorm over the last axis, with their gradients.
 //! Not here: where a weight's gradient is kept (`parameter`).
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use othink_cuda::Array;
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::gradients::Destination;
 use super::linear::sum_rows;
 use super::matmul::{dot, sum_lanes};
 use super::parameter::Parameter;
@@ -23,7 +29,9 @@ const ROWS: usize = 32;
 /// Shapes or dtypes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
     match Path::of(x) {
-        Path::Cpu => x.contiguous()?.apply_op1(Norm { weight: weight.clone(), bias: None, eps }),
+        Path::Cpu => Norm { weight: weight.clone(), bias: None, eps }.apply(x),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => Norm { weight: weight.clone(), bias: None, eps }.apply(x),
         Path::Plain => plain::rms_norm(x, weight.value(), eps),
     }
 }
@@ -37,10 +45,9 @@ pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
 /// Shapes or dtypes do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, eps: f64) -> Result<Tensor> {
     match Path::of(x) {
-        Path::Cpu => {
-            let norm = Norm { weight: weight.clone(), bias: Some(bias.clone()), eps };
-            x.contiguous()?.apply_op1(norm)
-        }
+        Path::Cpu => Norm { weight: weight.clone(), bias: Some(bias.clone()), eps }.apply(x),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => Norm { weight: weight.clone(), bias: Some(bias.clone()), eps }.apply(x),
         Path::Plain => plain::layer_norm(x, weight.value(), bias.value(), eps),
     }
 }
@@ -59,6 +66,10 @@ struct Statistics<R> {
 }
 
 impl Norm {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1(self)
+    }
+
     #[inline(always)]
     fn statistics<R: Real>(&self, x: &[R]) -> Statistics<R> {
         let n = R::from_f64(x.len() as f64);
@@ -148,6 +159,23 @@ impl Norm {
         Tensor::from_vec(dx, (rows, width), grad.device())
     }
 
+    #[cfg(feature = "cuda")]
+    fn backward_cuda(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let weight_sum = self.weight.destination(0..self.weight.value().dim(0)?)?;
+        let bias_sum = match &self.bias {
+            Some(bias) => bias.destination(0..bias.value().dim(0)?)?,
+            None => None,
+        };
+        let parameters = othink_cuda::NormGradients {
+            weight: weight_sum.as_ref().map(Destination::target).transpose()?,
+            bias: bias_sum.as_ref().map(Destination::target).transpose()?,
+        };
+        let (is_centred, weight) = (self.bias.is_some(), Array::of(self.weight.value())?);
+        let (x, grad) = (Array::of(x)?, Array::of(grad)?);
+        let dx = othink_cuda::norm_backward(x, weight, grad, is_centred, self.eps, &parameters)?;
+        Ok(dx.into_tensor())
+    }
+
     /// With `h = (x - mean) * scale` and `d = grad * w`:
     /// `dx = scale * (d - mean(d) - h * mean(d * h))`, without `mean(d)` for RMSNorm.
     #[inline(always)]
@@ -204,8 +232,20 @@ impl CustomOp1 for Norm {
         Ok((out, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let weight = Array::of(self.weight.value())?;
+        let bias = self.bias.as_ref().map(|bias| Array::of(bias.value())).transpose()?;
+        let x = Array::of_storage(storage, layout)?;
+        Ok(othink_cuda::norm(x, weight, bias, self.eps)?.into_parts())
+    }
+
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if Path::of(x) == Path::Cuda {
+            return self.backward_cuda(x, &grad).map(Some);
+        }
         match x.dtype() {
             DType::F32 => self.backward::<f32>(x, &grad).map(Some),
             _ => self.backward::<f64>(x, &grad).map(Some),

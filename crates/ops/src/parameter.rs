@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var, bail};
 
+#[cfg(feature = "cuda")]
+use super::gradients::Destination;
 use super::gradients::{GradientArena, GradientBuffer, Outer};
 use super::real::{Real, with_slice};
 
@@ -138,6 +140,13 @@ impl Parameter {
         let (_, n) = self.matrix_dims()?;
         let m = a.len() / rows.max(1);
         buffer.add_outer(Outer { a, b, rows, m, n, first })
+    }
+
+    /// Rows of the buffer, for a kernel on the GPU that is about to write to all of them; `None` where the parameter is
+    /// frozen.
+    #[cfg(feature = "cuda")]
+    pub(super) fn destination(&self, rows: std::ops::Range<usize>) -> Result<Option<Destination>> {
+        self.buffer().map(|mut buffer| buffer.destination(rows)).transpose()
     }
 
     /// Adds `gradient[i]` to row `ids[i]` of the buffer of a `[rows, width]` parameter: the backward

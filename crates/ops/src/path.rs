@@ -8,6 +8,9 @@ use candle_core::{DType, Device, Tensor};
 pub enum Path {
     /// Threaded kernels of our own, with backward passes of their own.
     Cpu,
+    /// Kernels on the GPU, with backward passes of their own (the crate `othink-cuda`).
+    #[cfg(feature = "cuda")]
+    Cuda,
     /// Compositions of candle's differentiable operations ([`super::plain`]).
     Plain,
 }
@@ -17,15 +20,19 @@ impl Path {
     pub fn resolve(device: &Device, dtype: DType) -> Self {
         match (device, dtype) {
             (Device::Cpu, DType::F32 | DType::F64) => Self::Cpu,
+            #[cfg(feature = "cuda")]
+            (Device::Cuda(_), DType::BF16) => Self::Cuda,
             _ => Self::Plain,
         }
     }
 
     /// Whether [`super::Product::RowByRow`] computes each row by itself, so that a completion does not depend on those
-    /// decoded with it; on the other path its last bits do.
+    /// decoded with it; on the other paths its last bits do.
     pub fn keeps_rows_apart(self) -> bool {
         match self {
             Self::Cpu => true,
+            #[cfg(feature = "cuda")]
+            Self::Cuda => false,
             Self::Plain => false,
         }
     }

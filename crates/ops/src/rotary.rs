@@ -42,6 +42,8 @@ pub fn rotary(x: &Tensor, angles: &Angles) -> Result<Tensor> {
     }
     match Path::of(x) {
         Path::Cpu => x.contiguous()?.apply_op1(Rotary { angles: angles.clone(), inverse: false }),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => plain::rotary(x, &angles.cos, &angles.sin),
         Path::Plain => plain::rotary(x, &angles.cos, &angles.sin),
     }
 }

@@ -54,6 +54,8 @@ pub fn segment_attention(
             let op = Attention { segments: segments.clone(), shape, logsumexp: OnceLock::new() };
             q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
         }
+        #[cfg(feature = "cuda")]
+        Path::Cuda => plain::segment_attention(q, k, v, segments),
         Path::Plain => plain::segment_attention(q, k, v, segments),
     }
 }

@@ -5,6 +5,9 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::*;
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 /// Repeatable numbers in [-1, 1).
 fn numbers(shape: &[usize], seed: u64) -> Tensor {
     let n: usize = shape.iter().product();
@@ -23,9 +26,10 @@ fn numbers(shape: &[usize], seed: u64) -> Tensor {
 type Operation<'a> = &'a dyn Fn(&[Tensor], &[Parameter]) -> Result<Tensor>;
 type Composition<'a> = &'a dyn Fn(&[Tensor], &[Tensor]) -> Result<Tensor>;
 
-/// `sum(operation * weights)`: a scalar whose gradient depends on every output.
+/// `sum(operation * weights)`: a scalar whose gradient depends on every output. The weights are the same in every dtype.
 fn scalar(y: &Tensor) -> Result<Tensor> {
-    (y * numbers(y.dims(), 99).to_dtype(y.dtype())?)?.sum_all()
+    let weights = numbers(y.dims(), 99).to_dtype(DType::BF16)?.to_dtype(y.dtype())?;
+    (y * weights.to_device(y.device())?)?.sum_all()
 }
 
 /// Output, input gradients and parameter gradients of an operation.

@@ -51,6 +51,8 @@ pub fn token_logprob(
     }
     match Path::of(hidden) {
         Path::Cpu => kernel(hidden, weight, targets, temperature),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => plain_head::token_logprob(hidden, weight, targets, temperature),
         Path::Plain => plain_head::token_logprob(hidden, weight, targets, temperature),
     }
 }

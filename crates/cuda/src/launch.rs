@@ -1,0 +1,143 @@
+//! Loading the compiled kernels and starting them.
+//! Not here: what a kernel computes (`kernels/*.cu`), the shapes it is launched with (a file per operation).
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+use candle_core::{CudaDevice, DeviceLocation, Result, backend::BackendDevice};
+
+use super::array::Array;
+
+/// A kernel: its name, and the compiled source that holds it.
+pub(crate) struct Kernel {
+    pub(crate) name: &'static str,
+    pub(crate) binary: &'static [u8],
+}
+
+/// A [`Kernel`] of the source `kernels/SOURCE.cu`.
+macro_rules! kernel {
+    ($source:literal, $name:literal) => {
+        $crate::launch::Kernel {
+            name: $name,
+            binary: include_bytes!(concat!(env!("OUT_DIR"), "/", $source, ".fatbin")),
+        }
+    };
+}
+pub(crate) use kernel;
+
+/// One argument of a kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Argument {
+    Address(u64),
+    Int(i32),
+    Float(f32),
+}
+
+impl From<Array<'_>> for Argument {
+    fn from(array: Array) -> Self {
+        Self::Address(array.address())
+    }
+}
+
+/// A null address where there is no array.
+impl From<Option<Array<'_>>> for Argument {
+    fn from(array: Option<Array>) -> Self {
+        Self::Address(array.map_or(0, |array| array.address()))
+    }
+}
+
+impl From<usize> for Argument {
+    fn from(n: usize) -> Self {
+        Self::Int(n as i32)
+    }
+}
+
+impl From<bool> for Argument {
+    fn from(yes: bool) -> Self {
+        Self::Int(i32::from(yes))
+    }
+}
+
+impl From<f64> for Argument {
+    fn from(x: f64) -> Self {
+        Self::Float(x as f32)
+    }
+}
+
+/// How many threads run a kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    /// Blocks along x, y and z.
+    pub(crate) blocks: [usize; 3],
+    /// Threads of a block.
+    pub(crate) threads: usize,
+    /// Bytes of dynamic shared memory of a block.
+    pub(crate) shared: usize,
+}
+
+impl Grid {
+    /// A thread for each of `n` items.
+    pub(crate) fn of_items(n: usize) -> Self {
+        const THREADS: usize = 256;
+        Self { blocks: [n.div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
+    }
+}
+
+/// Starts a kernel. Nothing is started where the grid has no block.
+///
+/// # Safety
+/// The arguments are those of the kernel in number, order and type, and every address is of an array as large as the kernel
+/// assumes, which no tensor frees before this call returns.
+///
+/// # Errors
+/// The kernel cannot be loaded or started.
+pub(crate) unsafe fn launch(
+    device: &CudaDevice,
+    kernel: &Kernel,
+    grid: Grid,
+    arguments: &[Argument],
+) -> Result<()> {
+    if grid.blocks.contains(&0) {
+        return Ok(());
+    }
+    let (function, stream) = (function(device, kernel)?, device.cuda_stream());
+    let mut launch = stream.launch_builder(&function);
+    for argument in arguments {
+        match argument {
+            Argument::Address(address) => launch.arg(address),
+            Argument::Int(n) => launch.arg(n),
+            Argument::Float(x) => launch.arg(x),
+        };
+    }
+    let [x, y, z] = grid.blocks.map(|n| n as u32);
+    let shape = LaunchConfig {
+        grid_dim: (x, y, z),
+        block_dim: (grid.threads as u32, 1, 1),
+        shared_mem_bytes: grid.shared as u32,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { launch.launch(shape) }.w()?;
+    Ok(())
+}
+
+type Loaded = HashMap<(usize, &'static str), CudaFunction>;
+
+/// The kernel, loaded onto the device on its first use.
+fn function(device: &CudaDevice, kernel: &Kernel) -> Result<CudaFunction> {
+    static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+    let DeviceLocation::Cuda { gpu_id } = device.location() else {
+        candle_core::bail!("{} is a CUDA kernel", kernel.name)
+    };
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(function) = loaded.get(&(gpu_id, kernel.name)) {
+        return Ok(function.clone());
+    }
+    let binary = Ptx::from_binary(kernel.binary.to_vec());
+    let module = device.cuda_stream().context().load_module(binary).w()?;
+    let function = module.load_function(kernel.name).w()?;
+    loaded.insert((gpu_id, kernel.name), function.clone());
+    Ok(function)
+}

@@ -1,0 +1,104 @@
+//! RMSNorm and LayerNorm with their gradients.
+//! Not here: where a weight's gradient is kept.
+
+use candle_core::{DType, Result, bail};
+
+use super::array::{Array, Output, Target};
+use super::launch::{Grid, Kernel, kernel, launch};
+use super::reduce::{accumulate_partials, parts};
+
+const NORM: Kernel = kernel!("norm", "norm_forward");
+const NORM_BACKWARD: Kernel = kernel!("norm", "norm_backward");
+
+/// Threads of a block; each takes eight columns at a time.
+const THREADS: usize = 128;
+
+/// RMSNorm, or LayerNorm where there is a bias.
+///
+/// - `x`: `[..., width]`; `weight`, `bias`: `[width]`; all bf16, `width` a multiple of 8
+/// - returns the shape of `x`
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn norm(x: Array, weight: Array, bias: Option<Array>, eps: f64) -> Result<Output> {
+    let (rows, width) = checked(&x)?;
+    let weight = weight.expect("a norm's weight", DType::BF16, &[width])?;
+    let bias = bias.map(|bias| bias.expect("a norm's bias", DType::BF16, &[width])).transpose()?;
+    let out = Output::new(x.device(), x.shape(), DType::BF16)?;
+    let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: 0 };
+    let arguments =
+        [x.into(), weight.into(), bias.into(), out.array()?.into(), width.into(), eps.into()];
+    // SAFETY: `x` and `out` have rows * width numbers, `weight` and `bias` width; width is a multiple of 8.
+    unsafe { launch(x.device(), &NORM, grid, &arguments)? };
+    Ok(out)
+}
+
+/// Where the gradients of a norm's parameters are added; `None` for what is not trained.
+pub struct NormGradients<'a> {
+    /// `[width]`.
+    pub weight: Option<Target<'a>>,
+    /// `[width]`.
+    pub bias: Option<Target<'a>>,
+}
+
+/// The gradient of [`norm`] to `x`; those of its parameters are added to `parameters`.
+///
+/// - `grad`: the shape of `x`, bf16; `is_centred`: whether the norm has a bias
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn norm_backward(
+    x: Array,
+    weight: Array,
+    grad: Array,
+    is_centred: bool,
+    eps: f64,
+    parameters: &NormGradients,
+) -> Result<Output> {
+    let (rows, width) = checked(&x)?;
+    let weight = weight.expect("a norm's weight", DType::BF16, &[width])?;
+    let grad = grad.expect("a norm's gradient", DType::BF16, x.shape().dims())?;
+    let device = x.device();
+    let dx = Output::new(device, x.shape(), DType::BF16)?;
+    let (n_parts, per_part) = parts(rows);
+    let partial = |target: Option<Target>| {
+        target.map(|_| Output::new(device, (n_parts, width), DType::F32)).transpose()
+    };
+    let (d_weight, d_bias) = (partial(parameters.weight)?, partial(parameters.bias)?);
+    let [weight_sums, bias_sums] =
+        [&d_weight, &d_bias].map(|sums| sums.as_ref().map(Output::array));
+    let (weight_sums, bias_sums) = (weight_sums.transpose()?, bias_sums.transpose()?);
+    let shared = (1 + usize::from(bias_sums.is_some())) * width * size_of::<f32>();
+    let grid = Grid { blocks: [n_parts, 1, 1], threads: THREADS, shared };
+    let arguments = [
+        x.into(),
+        weight.into(),
+        grad.into(),
+        dx.array()?.into(),
+        weight_sums.into(),
+        bias_sums.into(),
+        rows.into(),
+        per_part.into(),
+        width.into(),
+        is_centred.into(),
+        eps.into(),
+    ];
+    // SAFETY: `x`, `grad` and `dx` have rows * width numbers, `weight` width, the sums n_parts * width or none;
+    // n_parts * per_part >= rows, width is a multiple of 8.
+    unsafe { launch(device, &NORM_BACKWARD, grid, &arguments)? };
+    for (sums, target) in [(weight_sums, parameters.weight), (bias_sums, parameters.bias)] {
+        if let (Some(sums), Some(target)) = (sums, target) {
+            accumulate_partials(sums, target)?;
+        }
+    }
+    Ok(dx)
+}
+
+fn checked(x: &Array) -> Result<(usize, usize)> {
+    let (rows, width) = x.rows();
+    x.expect("a norm's input", DType::BF16, x.shape().dims())?;
+    if width % 8 != 0 {
+        bail!("a norm's input has {width} columns, expected a multiple of 8");
+    }
+    Ok((rows, width))
+}

@@ -1,0 +1,58 @@
+//! Sums over rows into a gradient.
+//! Not here: the norm of all gradients.
+
+use candle_core::{DType, Result};
+
+use super::array::{Array, Output, Target};
+use super::launch::{Grid, Kernel, kernel, launch};
+
+const SUM_PARTIALS: Kernel = kernel!("reduce", "sum_partials");
+const SUM_COLUMNS: Kernel = kernel!("reduce", "sum_columns");
+
+/// At most as many blocks share the rows of a sum, each with rows of its own: fixed, so that the order of additions, and
+/// with it the last bit, does not depend on the device.
+const MAX_PARTS: usize = 256;
+
+/// Blocks that `rows` rows are shared by, and the rows of each of them.
+pub(crate) fn parts(rows: usize) -> (usize, usize) {
+    let per_part = rows.div_ceil(MAX_PARTS).max(1);
+    (rows.div_ceil(per_part), per_part)
+}
+
+/// Adds the sum over the rows of `partial`, taken in order, to `target`.
+///
+/// - `partial`: `[parts, width]` f32; `target`: `width` numbers
+///
+/// # Errors
+/// Shapes do not fit.
+pub fn accumulate_partials(partial: Array, target: Target) -> Result<()> {
+    let (rows, width) = partial.rows();
+    let partial = partial.expect("partial sums", DType::F32, &[rows, width])?;
+    let out = target.array.expect("a gradient", DType::F32, &[width])?;
+    let arguments = [partial.into(), out.into(), rows.into(), width.into(), target.add.into()];
+    // SAFETY: `partial` has rows * width numbers and `out` has width.
+    unsafe { launch(partial.device(), &SUM_PARTIALS, Grid::of_items(width), &arguments) }
+}
+
+/// Adds the sum over the rows of `x` to `target`: the gradient of a bias.
+///
+/// - `x`: `[rows, width]` bf16, `width` even; `target`: `[width]`
+///
+/// # Errors
+/// Shapes do not fit.
+pub fn accumulate_rows_sum(x: Array, target: Target) -> Result<()> {
+    let (rows, width) = x.rows();
+    let x = x.expect("rows to add up", DType::BF16, &[rows, width])?;
+    if width % 2 != 0 {
+        candle_core::bail!("rows to add up have {width} columns, expected an even number");
+    }
+    let (n_parts, per_part) = parts(rows);
+    let device = x.device();
+    let partial = Output::new(device, (n_parts, width), DType::F32)?;
+    let partial = partial.array()?;
+    let grid = Grid { blocks: [(width / 2).div_ceil(128), n_parts, 1], threads: 128, shared: 0 };
+    let arguments = [x.into(), partial.into(), rows.into(), per_part.into(), width.into()];
+    // SAFETY: `x` has rows * width numbers, `partial` n_parts * width, and n_parts * per_part >= rows.
+    unsafe { launch(device, &SUM_COLUMNS, grid, &arguments)? };
+    accumulate_partials(partial, target)
+}

@@ -1,0 +1,95 @@
+//! Every kernel of the GPU against the CPU's in f64, on inputs of bf16. Needs a device, real or emulated.
+
+use std::sync::OnceLock;
+
+use super::*;
+
+/// The one device of all tests: a second opening would be a second stream.
+fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| Device::Cuda(othink_cuda::open(0).unwrap()))
+}
+
+/// Rounding to bf16 is a relative error of at most 2^-9, about 1.1e-3 in the norm of many numbers.
+const ROUNDED_ONCE: f64 = 2.0e-3;
+/// Sums in f32 of products of bf16.
+const IN_F32: f64 = 1e-5;
+
+/// `|a - b| / |b|` in the Euclidean norm.
+fn relative_error(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let flat = |x: &Tensor| {
+        let x = x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+        x.flatten_all().unwrap().to_vec1::<f64>().unwrap()
+    };
+    let (a, b) = (flat(a), flat(b));
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut a.iter().zip(&b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied()).max(1e-30)
+}
+
+/// Checks an operation on the device against the CPU's in f64: its output and the gradients of its inputs, rounded to
+/// bf16, within `rounded`, the gradients of its parameters within `parameter`, twice as large after a second pass, and the
+/// bits of a repetition.
+fn check_on_device(
+    what: &str,
+    op: Operation,
+    inputs: &[Tensor],
+    parameters: &[Tensor],
+    [rounded, parameter]: [f64; 2],
+) {
+    let bf16 = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
+    let here: Vec<Vec<Tensor>> = [inputs, parameters]
+        .map(|all| all.iter().map(|x| bf16(x).to_dtype(DType::F64).unwrap()).collect())
+        .into();
+    let there: Vec<Vec<Tensor>> = [inputs, parameters]
+        .map(|all| all.iter().map(|x| bf16(x).to_device(device()).unwrap()).collect())
+        .into();
+    let (exact, exact_gradients) = gradients(op, &here[0], &here[1]).unwrap();
+    let (y, found) = gradients(op, &there[0], &there[1]).unwrap();
+    assert_eq!(y.dtype(), DType::BF16);
+    let error = relative_error(&y, &exact);
+    println!("{what}: output {error:.1e}");
+    assert!(error < rounded, "{what}, output: {error:e}");
+    for (i, (found, exact)) in found.iter().zip(&exact_gradients).enumerate() {
+        let is_parameter = i >= inputs.len();
+        let limit = if is_parameter { parameter } else { rounded };
+        let error = relative_error(found, exact);
+        println!("{what}: gradient {i} {error:.1e}");
+        assert!(error < limit, "{what}, gradient {i}: {error:e}");
+        assert_eq!(found.dtype(), if is_parameter { DType::F32 } else { DType::BF16 });
+    }
+    let (again, repeated) = gradients(op, &there[0], &there[1]).unwrap();
+    let bits = |x: &Tensor| {
+        x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(bits(&y), bits(&again), "{what}");
+    for (a, b) in found.iter().zip(&repeated) {
+        assert_eq!(bits(a), bits(b), "{what}");
+    }
+}
+
+#[test]
+fn rms_norm_on_the_device_is_that_of_the_cpu() {
+    for (rows, width) in [(1, 8), (3, 64), (700, 1536), (5, 8960)] {
+        check_on_device(
+            &format!("rms_norm {rows} x {width}"),
+            &|x, p| rms_norm(&x[0], &p[0], 1e-6),
+            &[numbers(&[rows, width], 1)],
+            &[numbers(&[width], 2)],
+            [ROUNDED_ONCE, IN_F32],
+        );
+    }
+}
+
+#[test]
+fn layer_norm_on_the_device_is_that_of_the_cpu() {
+    for (rows, width) in [(1, 8), (3, 72), (600, 1280)] {
+        check_on_device(
+            &format!("layer_norm {rows} x {width}"),
+            &|x, p| layer_norm(&x[0], &p[0], &p[1], 1e-6),
+            &[numbers(&[rows, width], 1)],
+            &[numbers(&[width], 2), numbers(&[width], 3)],
+            [ROUNDED_ONCE, IN_F32],
+        );
+    }
+}
