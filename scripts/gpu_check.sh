@@ -77,7 +77,7 @@ for log in machine kernels training baselines profile; do : >"$out/$log.log"; do
 background=()
 finish() { # every process that was left in the background, and the folders
   [ "${#background[@]}" = 0 ] || kill "${background[@]}" 2>/dev/null
-  rm -rf "$WORK" "$CHECKPOINT"
+  rm -rf "$WORK" "$CHECKPOINT" "$CHECKPOINT.run"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -95,7 +95,7 @@ run_stage() { # NAME SECONDS LOG
     echo "SKIPPED it may take $2 s, and $((within - SECONDS)) s are left" >"$log"
     code=0
   else
-    timeout -k 5 "$2" bash "$0" --inside "$1" ${DRY:+--dry} --shape "$POLICY_SHAPE" --trl-shape "$TRL_SHAPE" \
+    LIMIT=$2 timeout -k 5 "$2" bash "$0" --inside "$1" ${DRY:+--dry} --shape "$POLICY_SHAPE" --trl-shape "$TRL_SHAPE" \
       >"$log" 2>&1 </dev/null
     code=$?
   fi

@@ -17,18 +17,19 @@ out=$(cd "$out" && pwd)
 
 if ! command -v nvcc >/dev/null; then
   [ -e target/cuda/env.sh ] || scripts/cuda_toolchain.sh target/cuda
+  # shellcheck source=/dev/null
   . target/cuda/env.sh
 fi
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
 
 # One command: built apart they would ask for candle with other features, and build it twice.
-messages=$(mktemp)
-trap 'rm -f "$messages"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 cargo test --release --locked --features cuda --package othink --package othink-ops --lib --test it --no-run \
-  --message-format json-render-diagnostics >"$messages"
+  --message-format json-render-diagnostics >"$work/messages"
 
 executable() { # KIND NAME: the program that cargo made of a target
-  python3 - "$messages" "$@" <<'PYTHON'
+  python3 - "$work/messages" "$@" <<'PYTHON'
 import json, sys
 
 path, kind, name = sys.argv[1:]
@@ -41,13 +42,11 @@ print(made[-1])
 PYTHON
 }
 
-pack() { # PROGRAM NAME
-  strip -o "$out/$2" "$1"
-  xz -f -6 -T0 "$out/$2"
-}
-pack "$(executable bin othink)" othink
-pack "$(executable test it)" it
-pack "$(executable lib othink_ops)" ops
+# One archive with a window larger than a program: kernels that all three hold are stored once.
+strip -o "$work/othink" "$(executable bin othink)"
+strip -o "$work/it" "$(executable test it)"
+strip -o "$work/ops" "$(executable lib othink_ops)"
+tar -C "$work" -c othink it ops | xz --lzma2=preset=6,dict=192MiB >"$out/programs.tar.xz"
 
 rm -f "$out"/wheels/*.whl
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \

@@ -1,6 +1,6 @@
 # The stages of scripts/gpu_check.sh: each is a function `stage_NAME` whose output is the stage's log. What it prints as
 # `FIGURES {...}` goes into the record, `SKIPPED why` says that there was nothing to do, the exit code says whether it worked.
-# In the environment: WORK, CHECKPOINT, DRY, the shapes, and what `unpack` and `find_libraries` export.
+# In the environment: LIMIT, a stage's seconds, WORK, CHECKPOINT, DRY, the shapes, and what `unpack` and `find_libraries` export.
 # Not here: their order, time limits and records (scripts/gpu_check.sh).
 
 figures() { "$PYTHON" scripts/gpu/figures.py "$@"; }
@@ -10,10 +10,10 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # ---- before the stages
 
 find_python() { # the first with torch, else the first
-  local found
+  local found seek='from importlib.util import find_spec; exit(not (find_spec("torch") and find_spec("transformers")))'
   for found in ${PYTHON:+"$PYTHON"} python3 python; do
     have "$found" || continue
-    "$found" -c 'import torch, transformers' 2>/dev/null && export PYTHON=$found HAS_TORCH=yes && return
+    "$found" -c "$seek" && export PYTHON=$found HAS_TORCH=yes && return
   done
   for found in ${PYTHON:+"$PYTHON"} python3 python; do
     have "$found" && export PYTHON=$found HAS_TORCH='' && return
@@ -23,7 +23,7 @@ find_python() { # the first with torch, else the first
 
 # PACK's programs as BIN/othink, BIN/it and BIN/ops, and its wheels on Python's path. A missing one is no error here.
 unpack() { # PACK
-  local pack name
+  local pack name found
   pack=$(cd "$1" && pwd)
   find_python
   export BIN=$WORK/bin WHEELS='' EMULATED=''
@@ -38,25 +38,15 @@ unpack() { # PACK
     return
   fi
   for name in othink it ops; do
-    if [ -x "$pack/$name" ]; then
-      ln -s "$pack/$name" "$BIN/$name"
-    elif [ -e "$pack/$name.xz" ]; then
-      unpack_xz "$pack/$name.xz" "$BIN/$name" &
-    fi
+    [ ! -x "$pack/$name" ] || ln -s "$pack/$name" "$BIN/$name"
   done
-  wait
+  [ ! -e "$pack/programs.tar.xz" ] || "$PYTHON" -m tarfile -e "$pack/programs.tar.xz" "$BIN"
   if compgen -G "$pack/wheels/*.whl" >/dev/null; then
     WHEELS=$WORK/wheels
     for name in "$pack"/wheels/*.whl; do
       "$PYTHON" -m zipfile -e "$name" "$WHEELS" || echo "gpu_check.sh: cannot unpack $name" >&2
     done
   fi
-}
-
-unpack_xz() { # FROM TO
-  "$PYTHON" -c 'import lzma, shutil, sys
-with lzma.open(sys.argv[1]) as packed, open(sys.argv[2], "wb") as program: shutil.copyfileobj(packed, program, 1 << 22)' \
-    "$1" "$2" && chmod +x "$2"
 }
 
 newest() { # FILE...: the newest that can be run, if any
@@ -82,7 +72,7 @@ find_libraries() {
 
 # Programs of ours see these libraries; Python keeps to its own.
 ours() { LD_LIBRARY_PATH=$CUDA_LIBRARIES${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$@"; }
-python() { PYTHONUNBUFFERED=1 PYTHONPATH=$WHEELS${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" "$@"; }
+with_wheels() { PYTHONUNBUFFERED=1 PYTHONPATH=$WHEELS${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" "$@"; }
 
 # In the background: `CHECKPOINT/done` or `CHECKPOINT/failed` says that it has ended.
 make_checkpoint() {
@@ -94,7 +84,7 @@ make_checkpoint() {
   fi
   [ -z "$DRY" ] || size=micro
   if [ -z "$HAS_TORCH" ]; then echo "no Python with torch" >"$CHECKPOINT/failed" && return; fi
-  python scripts/gpu/random_checkpoint.py "$CHECKPOINT" --size "$size" && touch "$CHECKPOINT/done" && return
+  with_wheels scripts/gpu/random_checkpoint.py "$CHECKPOINT" --size "$size" && touch "$CHECKPOINT/done" && return
   echo "it could not be written" >"$CHECKPOINT/failed"
 }
 
@@ -131,7 +121,7 @@ stage_machine() {
   uname -srm && nproc && free -g && df -h /dev/shm "$WORK"
   GPU=$gpu MISSING=$missing CUDA=$(nvcc --version 2>/dev/null | tail -n 2 | head -n 1) \
     LIBC=$(ldd --version 2>&1 | head -n 1) LIBCUDA=$(ours ldd "$BIN/othink" 2>&1 | awk '/libcuda\.so/ { print $3 }') \
-    python - <<'PYTHON'
+    with_wheels - <<'PYTHON'
 import importlib.metadata, json, os, platform
 
 def version(name):
@@ -152,9 +142,8 @@ PYTHON
 stage_doctor() {
   local code
   need_program othink || return
-  ours othink doctor --device cuda --json >"$WORK/doctor.json"
-  code=$?
-  cat "$WORK/doctor.json"
+  ours othink doctor --device cuda --json | tee "$WORK/doctor.json"
+  code=${PIPESTATUS[0]}
   figures doctor "$WORK/doctor.json"
   return "$code"
 }
@@ -164,9 +153,9 @@ stage_driver() { scripts/gpu/driver.sh; }
 run_tests() { # PROGRAM FILTER...: on the device, from the repository's root, where the golden files are found
   local code program=$1
   shift
-  OTHINK_TEST_DEVICE=cuda RUST_BACKTRACE=0 ours "$BIN/$program" "$@" --test-threads 1 --nocapture >"$WORK/tests.out" 2>&1
-  code=$?
-  cat "$WORK/tests.out"
+  OTHINK_TEST_DEVICE=cuda RUST_BACKTRACE=0 ours timeout "$((LIMIT - 3))" "$BIN/$program" "$@" --test-threads 1 --nocapture 2>&1 |
+    tee "$WORK/tests.out"
+  code=${PIPESTATUS[0]}
   figures tests "$WORK/tests.out"
   return "$code"
 }
@@ -237,20 +226,20 @@ with_peak() {
 
 # Two updates on a checkpoint of the real shapes.
 stage_policy() {
-  local n_prompts group new_tokens image=448 code=0
+  local n_prompts group new_tokens image=448 code=0 run=$CHECKPOINT.run
   need_program othink && need_checkpoint || return
   read -r n_prompts group new_tokens <<<"$(shape "$POLICY_SHAPE")"
   [ -z "$DRY" ] || { n_prompts=2 group=2 new_tokens=4 image=112; }
-  rm -rf "$WORK/policy"
-  with_peak ours othink train --config grpo-synth-vc.toml --quiet --device cuda --out "$WORK/policy" \
+  rm -rf "$run"
+  with_peak ours othink train --config grpo-synth-vc.toml --quiet --device cuda --out "$run" \
     --set "model.path=$CHECKPOINT" --set model.dtype=bf16 --set model.activation_checkpointing=true \
     --set "data.image_size=$image" --set "grpo.prompts_per_update=$n_prompts" --set "grpo.group_size=$group" \
     --set "rollout.min_new_tokens=$new_tokens" --set "rollout.max_new_tokens=$new_tokens" --set rollout.top_k=0 \
     --set train.updates=2 --set train.checkpoint_every=0 --set train.save_optimizer=false \
     --set eval.before_training=false --set eval.after_training=false || code=1
-  [ ! -e "$WORK/policy/metrics.jsonl" ] || figures run '' "$WORK/policy"
+  [ ! -e "$run/metrics.jsonl" ] || figures run '' "$run"
   echo "FIGURES {\"shape\": \"${n_prompts}x${group}x$new_tokens, $image px\"}"
-  rm -rf "$WORK/policy"
+  rm -rf "$run"
   return "$code"
 }
 
@@ -260,7 +249,7 @@ need_torch() { [ -n "$HAS_TORCH" ] || { skip "no torch" && return 1; }; }
 
 stage_ceilings() {
   need_torch || return 0
-  if [ -n "$DRY" ]; then python scripts/gpu/ceilings.py --gigabytes 0.01 --size 128; else python scripts/gpu/ceilings.py; fi
+  if [ -n "$DRY" ]; then with_wheels scripts/gpu/ceilings.py --gigabytes 0.01 --size 128; else with_wheels scripts/gpu/ceilings.py; fi
 }
 
 stage_torch_policy() {
@@ -268,7 +257,7 @@ stage_torch_policy() {
   need_checkpoint || return
   local size=()
   [ -z "$DRY" ] || size=(--group 2 --new-tokens 4 --image 56 --repeats 1)
-  python scripts/gpu/torch_policy.py --model "$CHECKPOINT" "${size[@]}"
+  with_wheels scripts/gpu/torch_policy.py --model "$CHECKPOINT" "${size[@]}"
 }
 
 on_rows() { # SCRIPT: a baseline with the shape of TRL_SHAPE
@@ -277,13 +266,13 @@ on_rows() { # SCRIPT: a baseline with the shape of TRL_SHAPE
   need_checkpoint || return
   read -r n_prompts group new_tokens <<<"$(shape "$TRL_SHAPE")"
   [ -z "$DRY" ] || { n_prompts=2 group=2 new_tokens=4 image=56; }
-  python "scripts/gpu/$1" --model "$CHECKPOINT" --prompts "$n_prompts" --group "$group" --new-tokens "$new_tokens" \
+  with_wheels "scripts/gpu/$1" --model "$CHECKPOINT" --prompts "$n_prompts" --group "$group" --new-tokens "$new_tokens" \
     --image "$image" "${@:2}"
 }
 stage_generate() { on_rows generate.py; }
 stage_trl() {
   need_torch || return 0
-  python -c 'import trl' || { skip "no TRL" && return 0; }
+  with_wheels -c 'import trl' || { skip "no TRL" && return 0; }
   if [ -n "$DRY" ]; then on_rows trl_step.py --micro-batch 2; else on_rows trl_step.py; fi
 }
 
@@ -316,11 +305,11 @@ stage_ncu() {
   local metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
   metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,launch__registers_per_thread
   metrics+=,sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active
-  kernel_launches timeout 25 ncu --clock-control none --csv --metrics "$metrics" --launch-count 600 >"$WORK/tests.csv" 2>"$WORK/ncu.err"
+  kernel_launches timeout 25 ncu --clock-control none --csv --print-units base --kill yes --metrics "$metrics" --launch-count 600 >"$WORK/tests.csv" 2>"$WORK/ncu.err"
   grep '^==' "$WORK/tests.csv" | tail -n 5
   figures ncu tests_ "$WORK/tests.csv"
   need_program othink && need_checkpoint || return
-  ours timeout 30 ncu --clock-control none --csv --metrics "$metrics" --launch-skip 1500 --launch-count 300 \
+  ours timeout 30 ncu --clock-control none --csv --print-units base --kill yes --metrics "$metrics" --launch-skip 1500 --launch-count 300 \
     "$BIN/othink" infer --model "$CHECKPOINT" --image "$(find tests/golden/micro/images -name '*.png' | sort | tail -n 1)" \
     --prompt 'How many?' --max-new-tokens 4 --device cuda --dtype bf16 >"$WORK/infer.csv" 2>>"$WORK/ncu.err"
   grep '^==' "$WORK/infer.csv" | tail -n 5
