@@ -1,54 +1,120 @@
 #!/usr/bin/env bash
-# Checks on a GPU what the tests check on the CPU, then runs the program there and writes down what it measured.
+# Everything that a few minutes with one GPU can tell about this program, in stages that cannot stop one another.
 #
-#     scripts/gpu_check.sh [FOLDER]      FOLDER holds `othink` and `it`, built with --features cuda
+#     scripts/gpu_check.sh [OPTION...] PACK       PACK is what scripts/gpu_pack.sh made, on this machine or another
 #
-# Without FOLDER both are built here (nvcc is needed; scripts/cuda_toolchain.sh fetches one). `it` is the test
-# program tests/it; both can be built on one machine and carried to another. OUT names the folder for figures,
-# benches/results by default. Run from a checkout: the golden files are read from tests/golden.
+#     --only STAGE,...     these stages alone, in the order below
+#     --shape PxGxT        prompts, group size and new tokens of the `policy` stage (2x8x64)
+#     --trl-shape PxGxT    the same of the stages `generate` and `trl` (8x8x256)
+#     --within SECONDS     stages that no longer fit into this time are skipped
+#     --dry                tiny sizes on the emulated device; PACK is the folder of scripts/emulated_cuda.sh, which built it
+#     --list               the stages and the seconds that each may take
 #
-# Not run on the GPU: that rollouts are the same bits whatever else is in the batch. cuBLAS chooses its kernels by
-# shape, so that holds on the CPU alone.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-if [ $# -gt 0 ]; then
-  folder=$1
-else
-  folder=target/gpu-check
-  mkdir -p "$folder"
-  cargo build --release --locked --features cuda --bin othink
-  cp target/release/othink "$folder/othink"
-  it=$(cargo test --release --locked --features cuda --test it --no-run 2>&1 |
-    sed -n 's/.*(\(target[^)]*\/it-[^)]*\)).*/\1/p')
-  cp "$it" "$folder/it"
+# OUT names the folder for check.jsonl, a JSON object a stage (benches/results/gpu-check by default), and five logs. PYTHON is a
+# Python with torch and transformers; without one the baselines are skipped. A checkpoint of Qwen2-VL-2B's shapes is
+# written meanwhile, to /dev/shm where it fits. The GPU's settings are left alone. The exit code is 1 if a stage failed.
+#
+# Not here: what the stages do (scripts/gpu/stages.sh).
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+# Name, seconds, log. `driver` compares the emulated device with the real one.
+stages="machine 20 machine
+doctor 30 machine
+driver 40 machine
+kernels 40 kernels
+parity 60 kernels
+ceilings 25 baselines
+quickstart 40 training
+same-bits 40 training
+policy 60 training
+torch-policy 40 baselines
+generate 45 baselines
+trl 100 baselines
+sanitizer 50 profile
+ncu 60 profile"
+
+usage() { sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0"; }
+fail() { echo "gpu_check.sh: $1" >&2 && exit 2; }
+
+only='' within=100000 pack='' inside=''
+export DRY='' POLICY_SHAPE=2x8x64 TRL_SHAPE=8x8x256
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only) only=,${2:?--only needs stages},; shift ;;
+    --shape) POLICY_SHAPE=${2:?}; shift ;;
+    --trl-shape) TRL_SHAPE=${2:?}; shift ;;
+    --within) within=${2:?}; shift ;;
+    --dry) DRY=yes ;;
+    --list) echo "$stages" | cut -d' ' -f1,2 && exit ;;
+    --help) usage && exit ;;
+    --inside) inside=${2:?}; shift ;; # one stage, in the environment that the check has set up
+    -*) usage >&2 && exit 2 ;;
+    *) pack=$1 ;;
+  esac
+  shift
+done
+if [ -n "$inside" ]; then
+  . scripts/gpu/stages.sh
+  "stage_${inside//-/_}"
+  exit
 fi
-out=${OUT:-benches/results}
-runs=$(mktemp -d)
-mkdir -p "$out"
-record="$out/gpu-check-$(date +%F).txt"
+[ -d "$pack" ] || fail "no folder of programs: scripts/gpu_pack.sh makes one"
+for stage in ${only//,/ }; do
+  echo "$stages" | grep -q "^$stage " || fail "no stage $stage; --list names them"
+done
 
-{
-  date -u +%F
-  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-  "$folder/othink" --version
+out=${OUT:-benches/results/gpu-check}
+mkdir -p "$out" || fail "cannot write to $out"
+out=$(cd "$out" && pwd)
+WORK=$(mktemp -d) || exit 1
+export WORK CHECKPOINT=$WORK/checkpoint
+[ "$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')0" -lt 300000000 ] || CHECKPOINT=$(mktemp -d -p /dev/shm)
+records=$out/check.jsonl
+: >"$records"
+for log in machine kernels training baselines profile; do : >"$out/$log.log"; done
+. scripts/gpu/stages.sh
+background=()
+finish() { # every process that was left in the background, and the folders
+  [ "${#background[@]}" = 0 ] || kill "${background[@]}" 2>/dev/null
+  rm -rf "$WORK" "$CHECKPOINT" "$CHECKPOINT.run"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
 
-  echo "== parity with transformers, f32 and bf16, on the GPU"
-  OTHINK_TEST_DEVICE=cuda "$folder/it" parity:: training_parity:: --test-threads 1
+wanted() { [ -z "$only" ] || [[ $only == *,$1,* ]]; }
 
-  echo "== the tiny model, f32: the same answers as on the CPU"
-  for device in cpu cuda; do
-    "$folder/othink" eval --task synth-vc --limit 100 --device "$device" --dtype f32 \
-      --out "$runs/$device.jsonl" 2>/dev/null
-  done
-  cut -d, -f1-6 "$runs/cpu.jsonl" >"$runs/cpu.answers"
-  cut -d, -f1-6 "$runs/cuda.jsonl" >"$runs/cuda.answers"
-  if cmp -s "$runs/cpu.answers" "$runs/cuda.answers"; then echo "identical"; else
-    echo "differ: $(diff "$runs/cpu.answers" "$runs/cuda.answers" | grep -c '^<') of 100"
+record() { # STAGE SECONDS CODE LOG
+  "$PYTHON" scripts/gpu/record.py stage "$@" >>"$records" ||
+    printf '{"stage": "%s", "seconds": %s, "status": "failed", "reason": "no record", "figures": {}}\n' "$1" "$2" >>"$records"
+}
+
+run_stage() { # NAME SECONDS LOG
+  local log=$WORK/$1.log start=${EPOCHREALTIME/./} code
+  if [ $((SECONDS + $2)) -gt "$within" ]; then
+    echo "SKIPPED it may take $2 s, and $((within - SECONDS)) s are left" >"$log"
+    code=0
+  else
+    LIMIT=$2 timeout -k 5 "$2" bash "$0" --inside "$1" ${DRY:+--dry} --shape "$POLICY_SHAPE" --trl-shape "$TRL_SHAPE" \
+      >"$log" 2>&1 </dev/null
+    code=$?
   fi
+  record "$1" "$(((${EPOCHREALTIME/./} - start) / 1000))e-3" "$code" "$log"
+  { echo "==== $1" && tail -c 1500000 "$log"; } >>"$out/$3.log"
+  tail -n 1 "$records" | cut -c1-600
+}
 
-  echo "== twenty updates of the quickstart in bf16 with f32 master weights"
-  "$folder/othink" train --config quickstart.toml --device cuda --out "$runs/run" --set train.updates=20 \
-    --set kl.explore=0.5 --set eval.limit=100 2>&1 | tail -n 5
-  tail -n 1 "$runs/run/metrics.jsonl"
-} 2>&1 | tee "$record"
-rm -rf "$runs"
+unpack "$pack"
+find_libraries
+if wanted policy || wanted torch-policy || wanted generate || wanted trl; then
+  make_checkpoint >"$WORK/checkpoint.log" 2>&1 </dev/null &
+  background+=($!)
+fi
+while read -r name seconds log; do
+  ! wanted "$name" || run_stage "$name" "$seconds" "$log"
+done <<<"$stages"
+[ ! -s "$WORK/checkpoint.log" ] || { echo "==== checkpoint" && tail -c 20000 "$WORK/checkpoint.log"; } >>"$out/baselines.log"
+
+echo
+"$PYTHON" scripts/gpu/record.py table "$records"
+! grep -qE '"status": "(failed|timeout)"' "$records"

@@ -1,16 +1,21 @@
 // What the emulator's test programs use of the driver: its functions, declared as in its documentation, and memory, streams and
-// launches in a few words. Not here: the cases (programs.cpp, faults.cpp).
+// launches in a few words. Linked with a real driver the same programs show where the emulated device is wrong; modules are
+// then the files MODULE.fatbin in the folder TEST_MODULES. Not here: the cases (programs.cpp, answers.cpp, faults.cpp).
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
 extern "C" {
 int cuInit(unsigned);
+int cuDevicePrimaryCtxRetain(void**, int);
+int cuCtxSetCurrent(void*);
 int cuGetErrorName(int, const char**);
 int cuStreamCreate(void**, unsigned);
 int cuStreamSynchronize(void*);
@@ -37,12 +42,15 @@ int cublasCreate_v2(void**);
 int cublasSetStream_v2(void*, void*);
 int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, const void*, const void*, int, int, long long, const void*, int,
                                int, long long, const void*, void*, int, int, long long, int, int, int);
-double emulator_counter(const char*);
-void emulator_reset_peak();
+double emulator_counter(const char*) __attribute__((weak));
+void emulator_reset_peak() __attribute__((weak));
 }
 
 constexpr int MAX_DYNAMIC_SHARED_BYTES = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 constexpr unsigned NON_BLOCKING = 1;
+constexpr int NOT_ON_A_REAL_DEVICE = 77;  // the code of a case that reads counters
+
+inline bool is_emulated() { return emulator_counter != nullptr; }
 
 inline std::string error_name(int result) {
   const char* name;
@@ -63,9 +71,24 @@ inline void* new_stream() {
   return stream;
 }
 
+// The device's context, current in this thread.
+inline void start() {
+  void* context;
+  ok(cuInit(0));
+  ok(cuDevicePrimaryCtxRetain(&context, 0));
+  ok(cuCtxSetCurrent(context));
+}
+
+inline int load_module(const char* module, void** handle) {
+  const char* folder = getenv("TEST_MODULES");
+  if (!folder) return cuModuleLoadData(handle, ("// emulated module: " + std::string(module) + "\n").c_str());
+  std::ifstream file(std::string(folder) + "/" + module + ".fatbin", std::ios::binary);
+  return cuModuleLoadData(handle, std::string(std::istreambuf_iterator<char>(file), {}).c_str());
+}
+
 inline void* function(const char* module, const char* name) {
   void *handle, *found;
-  ok(cuModuleLoadData(&handle, ("// emulated module: " + std::string(module) + "\n").c_str()));
+  ok(load_module(module, &handle));
   ok(cuModuleGetFunction(&found, handle, name));
   return found;
 }
@@ -125,7 +148,7 @@ struct Case {
   void (*run)();
 };
 inline int run_case(const Case* cases, size_t n, const char* name) {
-  ok(cuInit(0));
+  start();
   for (size_t i = 0; i < n; ++i)
     if (strcmp(cases[i].name, name) == 0) {
       cases[i].run();

@@ -10,7 +10,7 @@ cxx=${CXX:-g++}
 orders=(0 1 2 3 4 5)
 mkdir -p "$out/tests"
 
-for program in programs faults; do
+for program in programs answers faults; do
   binary=$out/tests/$program
   [ "$binary" -nt "$here/$program.cpp" ] && [ "$binary" -nt "$here/device.h" ] && continue
   "$cxx" -std=c++20 -O1 -Wall -Wextra -I"$here/.." "$here/$program.cpp" -o "$binary" \
@@ -36,6 +36,13 @@ while read -r name; do
   [ "$verdict" = passes ] || failed=1
   printf '%-42s %s\n' "$name" "$verdict"
 done < <("$out/tests/programs")
+
+verdict=passes
+"$out/tests/answers" >"$out/tests/answers.tsv" 2>"$out/tests/log" || {
+  failed=1
+  verdict="FAILS: $(awk -F'\t' '$2 != $3' "$out/tests/answers.tsv" | head -n 1)"
+}
+printf '%-42s %s\n' "answers of the driver" "$verdict"
 
 counters=$out/tests/counters.json
 rm -f "$counters"
