@@ -41,5 +41,6 @@ pub mod experiment;
 pub mod report;
 
 pub mod doctor;
+pub mod gpu_check;
 
 pub mod cli;

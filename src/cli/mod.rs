@@ -11,6 +11,7 @@ mod dump;
 pub mod eval;
 mod exit_status;
 mod failure;
+pub mod gpu_check;
 pub mod grade;
 pub mod infer;
 mod logging;
@@ -63,6 +64,8 @@ pub enum Command {
     Report(report::Args),
     /// Say what this program and this machine can do, and what to change
     Doctor(doctor::Args),
+    /// Measure a device with a model's shape: what it can do, and how much of that training uses
+    GpuCheck(gpu_check::Args),
 }
 
 /// Parses the process's arguments, runs the command, reports its error if it has one.
@@ -99,6 +102,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Grade(args) => grade::run(&args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Doctor(args) => doctor::run(&args, printer),
+        Command::GpuCheck(args) => gpu_check::run(&args, printer),
     }
 }
 

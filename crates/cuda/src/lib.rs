@@ -10,10 +10,12 @@
 mod array;
 mod device;
 mod launch;
+mod memory;
 mod norm;
 mod reduce;
 
 pub use array::{Array, Output, Target};
 pub use device::open;
+pub use memory::{peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};

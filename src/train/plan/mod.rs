@@ -111,7 +111,7 @@ impl Plan {
 pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
     let device = device::device(&config.model.device.to_string())?;
     let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
-    let (files, has_processor) = files(&config.model.path)?;
+    let (files, has_processor) = model_files(&config.model.path)?;
     let model = ModelConfig::load(&files)?;
     let dataset = rows_at_hand(config)?;
     if let Some(dataset) = &dataset {
@@ -147,7 +147,10 @@ pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError
 
 /// The model's files, and whether they include a tokenizer: local files, what the cache has of a hub model, or the
 /// published configuration.
-fn files(spec: &str) -> Result<(ModelFiles, bool), TrainError> {
+///
+/// # Errors
+/// There are no such files.
+pub fn model_files(spec: &str) -> Result<(ModelFiles, bool), TrainError> {
     if !Repository::is_id(spec) || std::path::Path::new(spec).exists() {
         return Ok((source::resolve(spec)?, true));
     }

@@ -1,0 +1,114 @@
+//! `othink gpu-check`: what a device does with a model's shape.
+//! Not here: what is measured (`gpu_check`).
+
+use serde_json::json;
+
+use super::{ExitStatus, Printer};
+use crate::gpu_check::random_model::StreamShape;
+use crate::gpu_check::scoring::{Scoring, Settings};
+use crate::gpu_check::{Stage, ceilings};
+use crate::model::config::ModelConfig;
+use crate::model::device;
+use crate::train::plan::model_files;
+
+const EXAMPLES: &str = "\
+Examples:
+  othink gpu-check
+  othink gpu-check --model tiny --device cpu --prompts 1 --group-size 2 --completion-tokens 8";
+
+/// Measure a device with a model's shape and random weights: copying, matrix products, scoring, learning, the optimiser
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model whose shape is taken: a folder, a hub id, or tiny; its weights are not read
+    #[arg(long, default_value = crate::config::PAPERS_MODEL)]
+    model: String,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// auto, f32 or bf16
+    #[arg(long, default_value = "auto")]
+    dtype: String,
+    /// Prompts of the stream, each with an image
+    #[arg(long, default_value_t = 8)]
+    prompts: usize,
+    /// Completions of a prompt
+    #[arg(long, default_value_t = 8)]
+    group_size: usize,
+    /// Tokens of a completion
+    #[arg(long, default_value_t = 256)]
+    completion_tokens: usize,
+    /// Patches along an image's side
+    #[arg(long, default_value_t = 32)]
+    image_side: usize,
+    /// Keep all activations instead of computing them again in the backward pass
+    #[arg(long)]
+    keep_activations: bool,
+    /// Bytes that are copied to measure the memory, in millions
+    #[arg(long, default_value_t = 2000)]
+    copy_mb: usize,
+    /// Rows and columns of the product that is measured
+    #[arg(long, default_value_t = 8192)]
+    product_side: usize,
+    /// Runs of each part, after one that is not counted
+    #[arg(long, default_value_t = 3)]
+    repetitions: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The device or the model's shape is not there, or the output cannot be written.
+pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
+    let device = device::device(&args.device)?;
+    let dtype = device::dtype(&args.dtype, &device)?;
+    let config = ModelConfig::load(&model_files(&args.model)?.0)?;
+    let mut stages = Vec::new();
+    let mut done = |stage: Stage, printer: &mut Printer| -> anyhow::Result<()> {
+        if !args.json {
+            printer.line(shown(&stage))?;
+        }
+        stages.push(stage);
+        Ok(())
+    };
+    let ceilings =
+        || ceilings::measure(&device, dtype, args.copy_mb * 1_000_000, args.product_side);
+    done(Stage::of("ceilings", ceilings), printer)?;
+    let shape = StreamShape {
+        prompts: args.prompts,
+        group_size: args.group_size,
+        text_tokens: 100,
+        image_side: args.image_side,
+        completion_tokens: args.completion_tokens,
+    };
+    let recompute = !args.keep_activations;
+    let settings = Settings { shape, recompute, repetitions: args.repetitions };
+    let mut made = None;
+    let making = Stage::of("random model", || {
+        made = Some(Scoring::new(&config, dtype, &device, settings)?);
+        Ok(Vec::new())
+    });
+    done(making, printer)?;
+    if let Some(scoring) = made {
+        done(Stage::of("reference", || scoring.reference()), printer)?;
+        done(Stage::of("policy", || scoring.policy()), printer)?;
+        done(Stage::of("repeated policy", || scoring.repeated()), printer)?;
+        done(Stage::of("optimizer", || scoring.optimizer()), printer)?;
+    }
+    if args.json {
+        let (device, dtype) = (device::name(&device), dtype.as_str());
+        printer.json(&json!({ "device": device, "dtype": dtype, "stages": stages }))?;
+    }
+    let failed = stages.iter().any(|stage| stage.error.is_some());
+    Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+fn shown(stage: &Stage) -> String {
+    let figures: Vec<String> =
+        stage.figures.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    let outcome = stage.error.clone().unwrap_or_else(|| figures.join("; "));
+    format!("{:<16} {:>6.1} s  {outcome}", stage.name, stage.seconds)
+}

@@ -1,0 +1,208 @@
+//! The parts of an update that learn: scoring as the reference does, scoring with a backward pass, the optimiser's step.
+//! Not here: sampling completions.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::random_model::{StreamShape, random_model, stream};
+use super::{median_seconds, peak_bytes, reset_peak};
+use crate::model::Model;
+use crate::model::config::ModelConfig;
+use crate::model::packed::Packed;
+use crate::model::parameters::{ParameterGroup, Trained};
+use crate::optim::adamw::AdamWSettings;
+use crate::optim::lr_schedule::{Decay, LrSchedule};
+use crate::train::ranks::Solo;
+use crate::train::step::{Optimizer, OptimizerSettings};
+
+const TEMPERATURE: f64 = 1.0;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The stream that is scored.
+    pub shape: StreamShape,
+    /// Whether activations are computed again in the backward pass.
+    pub recompute: bool,
+    /// Runs of each part, after one that is not counted.
+    pub repetitions: usize,
+}
+
+/// A model in training that is measured.
+pub struct Scoring {
+    model: Model,
+    packed: Packed,
+    settings: Settings,
+    config: ModelConfig,
+}
+
+impl Scoring {
+    /// Makes the model and the stream.
+    ///
+    /// # Errors
+    /// The device has no room for the model.
+    pub fn new(
+        config: &ModelConfig,
+        dtype: DType,
+        device: &Device,
+        settings: Settings,
+    ) -> Result<Self> {
+        let model = random_model(config, dtype, device, Trained::All)?;
+        let packed = stream(config, settings.shape)?;
+        Ok(Self { model, packed, settings, config: config.clone() })
+    }
+
+    /// Scoring without a backward pass.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn reference(&self) -> Result<Vec<(&'static str, f64)>> {
+        let model = self.model.detached()?;
+        reset_peak(self.device())?;
+        let seconds = median_seconds(self.device(), self.settings.repetitions, || {
+            model.token_logps(&self.packed, TEMPERATURE).map(|_| ())
+        })?;
+        self.figures(seconds, 1.0, 1.0)
+    }
+
+    /// Scoring and its backward pass to every parameter.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn policy(&self) -> Result<Vec<(&'static str, f64)>> {
+        reset_peak(self.device())?;
+        let seconds =
+            median_seconds(self.device(), self.settings.repetitions, || self.learn().map(|_| ()))?;
+        // A backward pass costs two forward passes, and the head's one more, as it computes its logits again.
+        let layers = if self.settings.recompute { 4.0 } else { 3.0 };
+        self.figures(seconds, layers, 4.0)
+    }
+
+    /// Whether two backward passes give the same bits: how many numbers of all gradients differ.
+    ///
+    /// # Errors
+    /// The device's own; a gradient that is not finite.
+    pub fn repeated(&self) -> Result<Vec<(&'static str, f64)>> {
+        let mut copies = Vec::new();
+        for _ in 0..2 {
+            self.learn()?;
+            let gradients = self.model.parameters().trained().map(|p| {
+                let Some(gradient) = p.gradient() else { bail!("{} has no gradient", p.name()) };
+                gradient.flatten_all()?.copy()
+            });
+            copies.push(gradients.collect::<Result<Vec<Tensor>>>()?);
+        }
+        let (mut differing, mut squares) = (0.0, 0.0);
+        for (a, b) in copies[0].iter().zip(&copies[1]) {
+            differing += f64::from(a.ne(b)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?);
+            squares += f64::from(a.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        }
+        if !squares.is_finite() {
+            bail!("a gradient is not finite");
+        }
+        Ok(vec![("numbers that differ", differing), ("gradient norm", squares.sqrt())])
+    }
+
+    /// The optimiser's step over all parameters.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn optimizer(&self) -> Result<Vec<(&'static str, f64)>> {
+        let (total_updates, base_lr) = (1000, 1e-6);
+        let settings = OptimizerSettings {
+            adamw: AdamWSettings::default(),
+            schedule: LrSchedule {
+                decay: Decay::Constant,
+                base_lr,
+                warmup_updates: 0,
+                total_updates,
+            },
+            clip_norm: 1.0,
+            decay_vectors: false,
+        };
+        reset_peak(self.device())?;
+        let parameters = self.model.parameters();
+        let mut optimizer = Optimizer::new(settings, parameters)?;
+        let seconds = median_seconds(self.device(), self.settings.repetitions, || {
+            parameters.trained().try_for_each(|p| p.complete_gradient())?;
+            optimizer.step(parameters, 0, &Solo).map(|_| ())
+        })?;
+        let n: usize = parameters.trained().map(|p| p.value().elem_count()).sum();
+        let width = self.model.dtype().size_in_bytes();
+        // The norm reads the gradient; the step reads it again, reads and writes both moments and the master, and writes
+        // the parameter where it is not its own master.
+        let bytes = n * if width < 4 { 4 + 4 + 24 + width } else { 4 + 4 + 24 };
+        let mut figures =
+            vec![("seconds", seconds), ("traffic, TB/s", bytes as f64 / seconds / 1e12)];
+        figures.extend(self.peak());
+        Ok(figures)
+    }
+
+    fn learn(&self) -> Result<()> {
+        let parameters = self.model.parameters();
+        parameters.trained().for_each(|p| p.clear_gradient());
+        let recompute = self.settings.recompute;
+        let (scored, backward) =
+            self.model.token_logps_taped(&self.packed, TEMPERATURE, recompute)?;
+        let n = scored.logp.dim(0)?;
+        let gradient: Vec<f32> = (0..n).map(|i| ((i % 5) as f32 - 1.9) / n as f32).collect();
+        backward.run(&Tensor::new(gradient, self.device())?.to_dtype(scored.logp.dtype())?)
+    }
+
+    fn figures(
+        &self,
+        seconds: f64,
+        layer_passes: f64,
+        head_passes: f64,
+    ) -> Result<Vec<(&'static str, f64)>> {
+        let [layers, head] = self.operations();
+        let needed = if layer_passes > 1.0 { 3.0 } else { 1.0 } * (layers + head);
+        let performed = layer_passes * layers + head_passes * head;
+        let mut figures = vec![
+            ("seconds", seconds),
+            ("performed, TFLOP/s", performed / seconds / 1e12),
+            ("needed, TFLOP/s", needed / seconds / 1e12),
+        ];
+        figures.extend(self.peak());
+        Ok(figures)
+    }
+
+    fn peak(&self) -> Option<(&'static str, f64)> {
+        peak_bytes(self.device()).map(|bytes| ("peak, GB", bytes as f64 / 1e9))
+    }
+
+    fn device(&self) -> &Device {
+        self.model.device()
+    }
+
+    /// Operations of one forward pass, a multiplication and an addition being two: those of the tower and the layers, and
+    /// those of the head.
+    fn operations(&self) -> [f64; 2] {
+        let (text, vision) = (&self.config.text, &self.config.vision);
+        let shape = self.settings.shape;
+        let elements = |wanted: &dyn Fn(&crate::model::parameters::ParameterShape) -> bool| -> f64 {
+            let shapes = self.config.parameter_shapes();
+            shapes.iter().filter(|s| wanted(s)).map(|s| s.elem_count() as f64).sum()
+        };
+        let tower = elements(&|s| s.group == ParameterGroup::Vision);
+        let layers = elements(&|s| s.name.starts_with("model.layers"));
+        let tokens = self.packed.len() as f64;
+        let patches = (shape.prompts * shape.image_side.pow(2)) as f64;
+        let prompt = (self.packed.len() / shape.prompts) as f64
+            - (shape.group_size * (shape.completion_tokens - 1)) as f64;
+        let completion = (shape.completion_tokens - 1) as f64;
+        let pairs = prompt * prompt / 2.0
+            + shape.group_size as f64 * (completion * prompt + completion * completion / 2.0);
+        let text_attention = 4.0
+            * (text.num_hidden_layers * text.num_attention_heads * text.head_dim()) as f64
+            * pairs
+            * shape.prompts as f64;
+        let image = (shape.image_side.pow(4) * shape.prompts) as f64;
+        let vision_attention = 4.0 * (vision.depth * vision.embed_dim) as f64 * image;
+        let head = (text.hidden_size * text.vocab_size) as f64;
+        let scored = self.packed.targets.len() as f64;
+        [
+            2.0 * (tower * patches + layers * tokens) + text_attention + vision_attention,
+            2.0 * head * scored,
+        ]
+    }
+}
