@@ -10,10 +10,13 @@
 mod array;
 mod device;
 mod launch;
+mod linear;
 mod norm;
+mod product;
 mod reduce;
 
 pub use array::{Array, Output, Target};
 pub use device::open;
+pub use linear::{LinearGradients, linear, linear_backward};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
