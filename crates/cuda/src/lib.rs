@@ -9,6 +9,7 @@
 
 mod array;
 mod device;
+mod head;
 mod launch;
 mod linear;
 mod norm;
@@ -17,6 +18,7 @@ mod reduce;
 
 pub use array::{Array, Output, Target};
 pub use device::open;
+pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
 pub use linear::{LinearGradients, linear, linear_backward};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};

@@ -48,9 +48,31 @@ impl<'a> Matrix<'a> {
         Ok(Self { address: self.address + skipped as u64, rows: rows.len(), ..self })
     }
 
+    /// The first numbers of every row, as stored.
+    ///
+    /// # Errors
+    /// Rows are shorter.
+    pub(crate) fn first_columns(self, columns: usize) -> Result<Self> {
+        if columns > self.columns {
+            bail!("{columns} columns of a matrix of {}", self.columns);
+        }
+        Ok(Self { columns, ..self })
+    }
+
+    /// The same memory as a matrix of twice as many bf16 as it has f32.
+    pub(crate) fn as_bf16(self) -> Self {
+        let (columns, stride) = (2 * self.columns, 2 * self.stride);
+        Self { dtype: DType::BF16, columns, stride, ..self }
+    }
+
     /// The transposed matrix, in the same memory.
     pub(crate) fn t(self) -> Self {
         Self { is_transposed: !self.is_transposed, ..self }
+    }
+
+    /// Numbers from the start of a row to that of the next.
+    pub(crate) fn stride(self) -> usize {
+        self.stride
     }
 
     /// The device it is on.

@@ -7,15 +7,6 @@ use othink_cuda::{Array, LinearGradients, Target};
 
 use super::*;
 
-fn bf16_on_device(x: &Tensor) -> Tensor {
-    x.to_dtype(DType::BF16).unwrap().to_device(device()).unwrap()
-}
-
-fn f64_here(x: &Tensor) -> Vec<f64> {
-    let x = x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-    x.flatten_all().unwrap().to_vec1().unwrap()
-}
-
 #[test]
 fn linear_on_the_device_is_that_of_the_cpu() {
     for (rows, inner, outputs) in [(1, 8, 1), (1, 5, 3), (3, 64, 7), (600, 40, 33), (5, 1536, 1032)]
