@@ -48,6 +48,11 @@ impl<'a> Array<'a> {
         self.address
     }
 
+    /// Its type of numbers.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The device it is on.
     pub fn device(&self) -> &'a CudaDevice {
         self.device
@@ -121,8 +126,10 @@ impl Output {
     /// Room for it, with nothing in it.
     pub(crate) fn new(device: &CudaDevice, shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
         let layout = Layout::contiguous(shape);
+        // The driver has no allocation of nothing.
+        let room = Shape::from(layout.shape().elem_count().max(1));
         // SAFETY: the kernel that it is allocated for writes every number before anything reads one.
-        let storage = unsafe { device.alloc_uninit(layout.shape(), dtype)? };
+        let storage = unsafe { device.alloc_uninit(&room, dtype)? };
         Ok(Self { storage, layout })
     }
 

@@ -9,13 +9,18 @@
 
 mod array;
 mod device;
+mod head;
 mod launch;
+mod linear;
 mod memory;
 mod norm;
+mod product;
 mod reduce;
 
 pub use array::{Array, Output, Target};
 pub use device::open;
+pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
+pub use linear::{LinearGradients, linear, linear_backward};
 pub use memory::{peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};

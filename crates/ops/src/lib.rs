@@ -15,6 +15,8 @@
 
 mod activation;
 mod cached_attention;
+#[cfg(feature = "cuda")]
+mod cuda_head;
 mod gradients;
 mod linear;
 mod matmul;
