@@ -9,9 +9,10 @@ __device__ inline Four four_or_zeros(const float* x, int64_t first, int64_t n) {
   return numbers;
 }
 
-// partial[block] = the sum of the squares of the block's share of `x`, 0 where it has none. `aligned`: whether `x` starts
-// where four numbers are one access to memory.
-extern "C" __global__ void __launch_bounds__(256, 4) sum_squares(const float* x, double* partial, int64_t n, int aligned) {
+// partial[block] = the sum of the squares of the block's share of `x`; zeros from there on to `n_parts`. `aligned`: whether
+// `x` starts where four numbers are one access to memory.
+extern "C" __global__ void __launch_bounds__(256, 4) sum_squares(const float* x, double* partial, int n_parts, int64_t n,
+                                                                 int aligned) {
   __shared__ double scratch[32];
   constexpr int AT_ONCE = 4;  // accesses on their way at the same time
   const int64_t stride = int64_t(gridDim.x) * blockDim.x * 4;
@@ -27,6 +28,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) sum_squares(const float* x,
   }
   const double sum = block_sum((sums[0] + sums[1]) + (sums[2] + sums[3]), scratch);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+  for (int i = gridDim.x * (1 + threadIdx.x) + blockIdx.x; i < n_parts; i += gridDim.x * blockDim.x) partial[i] = 0;
 }
 
 // A block an array: out[array] = the sum of its `n_parts` partial sums.

@@ -9,11 +9,13 @@ use super::launch::{Argument, Grid, Kernel, kernel, launch};
 const SUM_SQUARES: Kernel = kernel!("squares", "sum_squares");
 const SUM_PARTS: Kernel = kernel!("squares", "sum_parts");
 
-/// Blocks that share an array: fixed, so that the order of additions, and with it the last bit, does not depend on the
-/// device. Enough to keep the memory of the largest one busy.
+/// At most as many blocks share an array: fixed, so that the order of additions, and with it the last bit, does not depend
+/// on the device. Enough to keep the memory of the largest one busy.
 const PARTS: usize = 512;
 /// Threads of a block.
 const THREADS: usize = 256;
+/// Numbers that a block reads at once.
+const AT_ONCE: usize = 16 * THREADS;
 
 /// The sum of the squares of each array, in f64; not finite where one of its numbers is not. Waits for the device once.
 ///
@@ -29,12 +31,15 @@ pub fn sums_of_squares(arrays: &[Array]) -> Result<Vec<f64>> {
     let grid = |n_blocks| Grid { blocks: [n_blocks, 1, 1], threads: THREADS, shared: 0 };
     for (i, array) in arrays.iter().enumerate() {
         let array = array.expect("an array to square", DType::F32, array.shape().dims())?;
-        let n = array.shape().elem_count() as i64;
+        let n = array.shape().elem_count();
+        let blocks = n.div_ceil(AT_ONCE).clamp(1, PARTS);
         let row =
             Argument::Address(partial.array()?.address() + (i * PARTS * size_of::<f64>()) as u64);
-        let arguments = [array.into(), row, Argument::Long(n), array.is_aligned().into()];
-        // SAFETY: `array` has n numbers, and `partial` has a row of PARTS numbers for each array, one for each block.
-        unsafe { launch(device, &SUM_SQUARES, grid(PARTS), &arguments)? };
+        let (n, aligned) = (Argument::Long(n as i64), array.is_aligned().into());
+        let arguments = [array.into(), row, PARTS.into(), n, aligned];
+        // SAFETY: `array` has n numbers, and `partial` has a row of PARTS numbers for each array, at least one
+        // for each block.
+        unsafe { launch(device, &SUM_SQUARES, grid(blocks), &arguments)? };
     }
     let arguments = [partial.array()?.into(), sums.array()?.into(), PARTS.into()];
     // SAFETY: `partial` has PARTS numbers for each block, `sums` one.
