@@ -56,10 +56,14 @@ fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// A stream of the program's own: tensors may then be used from several threads in turn, which on
-/// candle's default per-thread stream would race.
+#[cfg(feature = "cuda")]
 fn open_cuda(device_idx: usize) -> candle_core::Result<Device> {
-    Device::new_cuda_with_stream(device_idx)
+    othink_cuda::open(device_idx).map(Device::Cuda)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_device_idx: usize) -> candle_core::Result<Device> {
+    Err(candle_core::Error::NotCompiledWithCudaSupport)
 }
 
 /// The device's name, as [`device`] takes it.
