@@ -33,6 +33,7 @@ pub(crate) use kernel;
 pub(crate) enum Argument {
     Address(u64),
     Int(i32),
+    Long(i64),
     Float(f32),
 }
 
@@ -109,6 +110,7 @@ pub(crate) unsafe fn launch(
         match argument {
             Argument::Address(address) => launch.arg(address),
             Argument::Int(n) => launch.arg(n),
+            Argument::Long(n) => launch.arg(n),
             Argument::Float(x) => launch.arg(x),
         };
     }

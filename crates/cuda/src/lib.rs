@@ -1,12 +1,13 @@
 //! The CUDA kernels of the program's operations, each with the function that launches it.
 //!
-//! A kernel takes and returns bf16, computes in f32, and gives the same bits every time: no atomics, sums in a fixed
-//! order. A function here checks what it is given, so that a kernel never reads or writes beyond an array; it starts
+//! An operation's kernel takes and returns bf16 and computes in f32; the optimiser's take f32. All give the same bits every
+//! time: no atomics, sums in a fixed order. A function here checks what it is given, so that a kernel never reads or writes beyond an array; it starts
 //! the work and returns at once. All work runs on the device's one stream, in the order it was started.
 //!
 //! The only crate with unsafe code. Not here: the tape and which operation runs where (the crate of the operations).
 #![expect(unsafe_code, reason = "launching kernels")]
 
+mod adamw;
 mod array;
 mod device;
 mod head;
@@ -16,7 +17,9 @@ mod memory;
 mod norm;
 mod product;
 mod reduce;
+mod squares;
 
+pub use adamw::{AdamWArrays, AdamWRule, adamw};
 pub use array::{Array, Output, Target};
 pub use device::open;
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
@@ -24,3 +27,4 @@ pub use linear::{LinearGradients, linear, linear_backward};
 pub use memory::{peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
+pub use squares::sums_of_squares;
