@@ -4,12 +4,14 @@
 use serde_json::json;
 
 use super::{ExitStatus, Printer};
+use crate::config::CheckpointingChoice;
 use crate::gpu_check::random_model::StreamShape;
 use crate::gpu_check::scoring::{Scoring, Settings};
 use crate::gpu_check::{Stage, ceilings};
 use crate::model::config::ModelConfig;
 use crate::model::device;
 use crate::train::plan::model_files;
+use crate::train::settings::checkpointing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,9 +43,9 @@ pub struct Args {
     /// Patches along an image's side
     #[arg(long, default_value_t = 32)]
     image_side: usize,
-    /// Keep all activations instead of computing them again in the backward pass
-    #[arg(long)]
-    keep_activations: bool,
+    /// What the backward pass computes again: none, mlp or full, as model.activation_checkpointing of a run file
+    #[arg(long, default_value_t = CheckpointingChoice::Mlp)]
+    checkpointing: CheckpointingChoice,
     /// Bytes that are copied to measure the memory, in millions
     #[arg(long, default_value_t = 2000)]
     copy_mb: usize,
@@ -84,8 +86,8 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         image_side: args.image_side,
         completion_tokens: args.completion_tokens,
     };
-    let recompute = !args.keep_activations;
-    let settings = Settings { shape, recompute, repetitions: args.repetitions };
+    let checkpointing = checkpointing(args.checkpointing);
+    let settings = Settings { shape, checkpointing, repetitions: args.repetitions };
     let mut made = None;
     let making = Stage::of("random model", || {
         made = Some(Scoring::new(&config, dtype, &device, settings)?);

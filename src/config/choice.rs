@@ -1,10 +1,11 @@
-//! Choices that the run file and the command line spell alike: number format and device.
+//! Choices that the run file and the command line spell alike: number format, device, activation checkpointing.
 //! Not here: opening a device (`model::device`).
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A word that is not among the choices.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +98,76 @@ impl FromStr for DeviceChoice {
             found: text.to_owned(),
             expected: "auto, cpu, cuda or cuda:N",
         })
+    }
+}
+
+/// Which activations the backward pass computes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckpointingChoice {
+    /// None; also spelt `false`.
+    #[default]
+    None,
+    /// Those of MLPs.
+    Mlp,
+    /// All but the vocabulary head's; also spelt `true`.
+    Full,
+}
+
+impl fmt::Display for CheckpointingChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Mlp => "mlp",
+            Self::Full => "full",
+        })
+    }
+}
+
+impl FromStr for CheckpointingChoice {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownChoice> {
+        match text {
+            "none" => Ok(Self::None),
+            "mlp" => Ok(Self::Mlp),
+            "full" => Ok(Self::Full),
+            found => Err(UnknownChoice {
+                what: "kind of activation checkpointing",
+                found: found.to_owned(),
+                expected: "none, mlp or full",
+            }),
+        }
+    }
+}
+
+impl Serialize for CheckpointingChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A word, or `true` and `false`, which were the choice once.
+impl<'de> Deserialize<'de> for CheckpointingChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word;
+
+        impl Visitor<'_> for Word {
+            type Value = CheckpointingChoice;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("none, mlp or full")
+            }
+
+            fn visit_bool<E: Error>(self, all: bool) -> Result<CheckpointingChoice, E> {
+                Ok(if all { CheckpointingChoice::Full } else { CheckpointingChoice::None })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<CheckpointingChoice, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Word)
     }
 }
 

@@ -31,7 +31,7 @@ mod update_span;
 mod violation;
 
 pub use builtin::builtin_names;
-pub use choice::{DTypeChoice, DeviceChoice, UnknownChoice};
+pub use choice::{CheckpointingChoice, DTypeChoice, DeviceChoice, UnknownChoice};
 pub use data::{DataConfig, OnBadRow};
 pub use error::ConfigError;
 pub use eval::EvalConfig;

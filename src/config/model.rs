@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::{DTypeChoice, DeviceChoice};
+use super::choice::{CheckpointingChoice, DTypeChoice, DeviceChoice};
 use super::violation::{Violation, require};
 
 /// The model whose post-training the paper reports.
@@ -22,9 +22,9 @@ pub struct ModelConfig {
     pub device: DeviceChoice,
     /// Leaves the vision tower as it is.
     pub freeze_vision: bool,
-    /// Recomputes each layer in the backward pass rather than keeping its activations: less
-    /// memory, about a third more time, the same gradients.
-    pub activation_checkpointing: bool,
+    /// Which activations are computed again in the backward pass instead of kept: less memory, more time, the same
+    /// gradients.
+    pub activation_checkpointing: CheckpointingChoice,
 }
 
 impl Default for ModelConfig {
@@ -33,8 +33,8 @@ impl Default for ModelConfig {
             path: "tiny".to_owned(), // needs no download; the paper trains Qwen2-VL-2B-Instruct
             dtype: DTypeChoice::Auto, // R1-V: bf16 on GPUs
             device: DeviceChoice::Auto,
-            freeze_vision: false,            // R1-V: all parameters are trained
-            activation_checkpointing: false, // R1-V: --gradient_checkpointing false
+            freeze_vision: false, // R1-V: all parameters are trained
+            activation_checkpointing: CheckpointingChoice::None, // R1-V: --gradient_checkpointing false
         }
     }
 }

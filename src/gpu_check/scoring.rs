@@ -8,7 +8,8 @@ use super::{median_seconds, peak_bytes, reset_peak};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::packed::Packed;
-use crate::model::parameters::{ParameterGroup, Trained};
+use crate::model::parameters::{ParameterGroup, ParameterShape, Trained};
+use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::train::ranks::Solo;
@@ -21,8 +22,8 @@ const TEMPERATURE: f64 = 1.0;
 pub struct Settings {
     /// The stream that is scored.
     pub shape: StreamShape,
-    /// Whether activations are computed again in the backward pass.
-    pub recompute: bool,
+    /// What the backward pass computes again.
+    pub checkpointing: Checkpointing,
     /// Runs of each part, after one that is not counted.
     pub repetitions: usize,
 }
@@ -61,7 +62,8 @@ impl Scoring {
         let seconds = median_seconds(self.device(), self.settings.repetitions, || {
             model.token_logps(&self.packed, TEMPERATURE).map(|_| ())
         })?;
-        self.figures(seconds, 1.0, 1.0)
+        let operations = self.operations().iter().sum();
+        self.figures(seconds, operations, operations)
     }
 
     /// Scoring and its backward pass to every parameter.
@@ -72,9 +74,15 @@ impl Scoring {
         reset_peak(self.device())?;
         let seconds =
             median_seconds(self.device(), self.settings.repetitions, || self.learn().map(|_| ()))?;
-        // A backward pass costs two forward passes, and the head's one more, as it computes its logits again.
-        let layers = if self.settings.recompute { 4.0 } else { 3.0 };
-        self.figures(seconds, layers, 4.0)
+        let [layers, head] = self.operations();
+        let mlps = self.mlp_operations();
+        // A backward pass costs two forward passes, and what is computed again one more, as the head's logits are.
+        let again = match self.settings.checkpointing {
+            Checkpointing::None => 0.0,
+            Checkpointing::Mlp => mlps,
+            Checkpointing::Full => layers,
+        };
+        self.figures(seconds, 3.0 * (layers + head), 3.0 * layers + again + 4.0 * head)
     }
 
     /// Whether two backward passes give the same bits: how many numbers of all gradients differ.
@@ -140,9 +148,9 @@ impl Scoring {
     fn learn(&self) -> Result<()> {
         let parameters = self.model.parameters();
         parameters.trained().for_each(|p| p.clear_gradient());
-        let recompute = self.settings.recompute;
+        let checkpointing = self.settings.checkpointing;
         let (scored, backward) =
-            self.model.token_logps_taped(&self.packed, TEMPERATURE, recompute)?;
+            self.model.token_logps_taped(&self.packed, TEMPERATURE, checkpointing)?;
         let n = scored.logp.dim(0)?;
         let gradient: Vec<f32> = (0..n).map(|i| ((i % 5) as f32 - 1.9) / n as f32).collect();
         backward.run(&Tensor::new(gradient, self.device())?.to_dtype(scored.logp.dtype())?)
@@ -151,12 +159,9 @@ impl Scoring {
     fn figures(
         &self,
         seconds: f64,
-        layer_passes: f64,
-        head_passes: f64,
+        needed: f64,
+        performed: f64,
     ) -> Result<Vec<(&'static str, f64)>> {
-        let [layers, head] = self.operations();
-        let needed = if layer_passes > 1.0 { 3.0 } else { 1.0 } * (layers + head);
-        let performed = layer_passes * layers + head_passes * head;
         let mut figures = vec![
             ("seconds", seconds),
             ("performed, TFLOP/s", performed / seconds / 1e12),
@@ -174,19 +179,31 @@ impl Scoring {
         self.model.device()
     }
 
+    /// Numbers of the parameters that are wanted.
+    fn elements(&self, wanted: impl Fn(&ParameterShape) -> bool) -> f64 {
+        let shapes = self.config.parameter_shapes();
+        shapes.iter().filter(|s| wanted(s)).map(|s| s.elem_count() as f64).sum()
+    }
+
+    fn patches(&self) -> f64 {
+        (self.settings.shape.prompts * self.settings.shape.image_side.pow(2)) as f64
+    }
+
+    /// Operations of all MLPs in one forward pass.
+    fn mlp_operations(&self) -> f64 {
+        let of = |group| self.elements(|s| s.group == group && s.name.contains(".mlp."));
+        let tower = of(ParameterGroup::Vision) * self.patches();
+        2.0 * (tower + of(ParameterGroup::Language) * self.packed.len() as f64)
+    }
+
     /// Operations of one forward pass, a multiplication and an addition being two: those of the tower and the layers, and
     /// those of the head.
     fn operations(&self) -> [f64; 2] {
         let (text, vision) = (&self.config.text, &self.config.vision);
         let shape = self.settings.shape;
-        let elements = |wanted: &dyn Fn(&crate::model::parameters::ParameterShape) -> bool| -> f64 {
-            let shapes = self.config.parameter_shapes();
-            shapes.iter().filter(|s| wanted(s)).map(|s| s.elem_count() as f64).sum()
-        };
-        let tower = elements(&|s| s.group == ParameterGroup::Vision);
-        let layers = elements(&|s| s.name.starts_with("model.layers"));
-        let tokens = self.packed.len() as f64;
-        let patches = (shape.prompts * shape.image_side.pow(2)) as f64;
+        let tower = self.elements(|s| s.group == ParameterGroup::Vision);
+        let layers = self.elements(|s| s.name.starts_with("model.layers"));
+        let (tokens, patches) = (self.packed.len() as f64, self.patches());
         let prompt = (self.packed.len() / shape.prompts) as f64
             - (shape.group_size * (shape.completion_tokens - 1)) as f64;
         let completion = (shape.completion_tokens - 1) as f64;

@@ -16,6 +16,7 @@ use super::fields::{Section, as_size, in_vocabulary, read_object};
 use super::files::ModelFiles;
 use super::language;
 use super::parameters::{ParameterGroup, ParameterShape};
+use super::stages::Kept;
 
 /// The sizes and token ids of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,12 +149,12 @@ impl ModelConfig {
     }
 
     /// Elements kept per token in one decoder layer until its backward pass.
-    pub fn kept_by_layer(&self) -> usize {
+    pub fn kept_by_layer(&self) -> Kept {
         language::kept_by_layer(&self.text)
     }
 
     /// Elements kept per patch in one block of the vision tower.
-    pub fn kept_by_block(&self) -> usize {
+    pub fn kept_by_block(&self) -> Kept {
         self.family.kept_by_block(&self.vision)
     }
 

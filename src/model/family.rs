@@ -12,7 +12,7 @@ use super::error::ModelError;
 use super::fields::Section;
 use super::parameters::Parameters;
 use super::qwen2_vl;
-use super::stages::Stages;
+use super::stages::{Kept, Stages};
 
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Family {
     }
 
     /// Elements kept per patch in one block of the tower until its backward pass.
-    pub(super) fn kept_by_block(self, vision: &VisionConfig) -> usize {
+    pub(super) fn kept_by_block(self, vision: &VisionConfig) -> Kept {
         match self {
             Self::Qwen2Vl => qwen2_vl::kept_by_block(vision),
         }

@@ -6,6 +6,7 @@ use candle_core::{DType, Result, Tensor};
 use super::config::TextConfig;
 use super::linear::Linear;
 use super::parameters::Parameters;
+use super::stages::Kept;
 use crate::ops::{Angles, Parameter, Product, linear, rms_norm, rotary, swiglu};
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
@@ -64,12 +65,16 @@ impl LanguageModel {
     }
 }
 
-/// Elements kept per token in one layer: the input, two norms, attention's and the MLP's outputs and two sums; queries
-/// before and after rotation and attention's result; keys before and after rotation and values; gate, up and their product.
-pub(super) fn kept_by_layer(text: &TextConfig) -> usize {
+/// Elements kept per token in one layer. In its first half: the input, the norm, attention's output and the sum; queries
+/// before and after rotation and attention's result; keys before and after rotation and values. In its MLP: the input,
+/// the norm, the output and the sum; gate, up and their product.
+pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
-    7 * text.hidden_size + 3 * queries + 3 * keys + 3 * text.intermediate_size
+    Kept {
+        mix: 4 * text.hidden_size + 3 * queries + 3 * keys,
+        mlp: 4 * text.hidden_size + 3 * text.intermediate_size,
+    }
 }
 
 /// One decoder layer.
@@ -120,12 +125,26 @@ impl DecoderLayer {
         })
     }
 
-    /// The layer on `[T, hidden]`; `attend` mixes the tokens and returns `[T, heads, head_dim]`. Scoring and prefilling
-    /// multiply in blocks; a decoding step goes row by row.
+    /// The layer on `[T, hidden]`: [`Self::mix`], then [`Self::transform`]. Scoring and prefilling multiply in blocks; a
+    /// decoding step goes row by row.
     ///
     /// # Errors
     /// Shapes do not fit, or `attend`'s own.
     pub fn forward(
+        &self,
+        x: &Tensor,
+        angles: &Angles,
+        product: Product,
+        attend: impl FnOnce(Qkv) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.transform(&self.mix(x, angles, product, attend)?, product)
+    }
+
+    /// The layer's first half, in which tokens see each other: `attend` mixes them and returns `[T, heads, head_dim]`.
+    ///
+    /// # Errors
+    /// Shapes do not fit, or `attend`'s own.
+    pub fn mix(
         &self,
         x: &Tensor,
         angles: &Angles,
@@ -142,8 +161,15 @@ impl DecoderLayer {
         let q = rotary(&heads(&self.q)?, angles)?;
         let k = rotary(&heads(&self.k)?, angles)?;
         let h = attend(Qkv { q, k, v: heads(&self.v)? })?.flatten_from(1)?; // [T, heads * head_dim]
-        let x = (x + self.o.forward(&h, product)?)?;
-        let h = rms_norm(&x, &self.post_norm, self.eps)?;
+        x + self.o.forward(&h, product)?
+    }
+
+    /// The layer's second half, its MLP, in which each token is by itself.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn transform(&self, x: &Tensor, product: Product) -> Result<Tensor> {
+        let h = rms_norm(x, &self.post_norm, self.eps)?;
         let h = swiglu(&self.gate.forward(&h, product)?, &self.up.forward(&h, product)?)?;
         x + self.down.forward(&h, product)?
     }

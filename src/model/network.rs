@@ -12,7 +12,7 @@ use super::family::VisionTower;
 use super::language::{LanguageModel, Qkv};
 use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
-use super::stages::{Inference, Keep, Stages, Tape};
+use super::stages::{Checkpointing, Inference, Part, Stages, Tape};
 use crate::ops::{Angles, Parameter, Product, TokenLogprob, segment_attention, token_logprob};
 
 /// A model of any family; cheap to clone, its parameters are shared.
@@ -140,11 +140,13 @@ impl Model {
         let mut x = embeddings.clone();
         for layer in &self.language.layers {
             let context = context.clone();
-            [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
+            [x] = stages.apply([&x], Part::Layer, move |[x]| {
                 let (angles, segments) = &*context;
                 let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, segments);
-                Ok([layer.forward(x, angles, Product::Blocked, attend)?])
+                Ok([layer.mix(x, angles, Product::Blocked, attend)?])
             })?;
+            [x] =
+                stages.apply([&x], Part::Mlp, |[x]| Ok([layer.transform(x, Product::Blocked)?]))?;
         }
         Ok(x)
     }
@@ -178,7 +180,7 @@ impl Model {
         self.logps_of_embeddings(&mut Inference, packed, &embeddings, temperature)
     }
 
-    /// [`Self::token_logps`] with a backward pass to the parameters; `recompute` is activation checkpointing.
+    /// [`Self::token_logps`] with a backward pass to the parameters.
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -186,16 +188,16 @@ impl Model {
         &self,
         packed: &Packed,
         temperature: f64,
-        recompute: bool,
+        checkpointing: Checkpointing,
     ) -> Result<(TokenLogprob, Backward<'_>)> {
         let trains_vision = self.parameters.trains(ParameterGroup::Vision);
-        let mut vision = Tape::new(&self.parameters, recompute);
+        let mut vision = Tape::new(&self.parameters, checkpointing);
         let images = if trains_vision {
             self.embed_images(&mut vision, packed)?
         } else {
             self.embed_images(&mut Inference, packed)?
         };
-        let mut language = Tape::new(&self.parameters, recompute);
+        let mut language = Tape::new(&self.parameters, checkpointing);
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
         let scored = self.logps_of_embeddings(&mut language, packed, &embeddings, temperature)?;
         let vision = images.filter(|_| trains_vision).map(|images| (vision, images));
@@ -214,7 +216,7 @@ impl Model {
         let hidden = self.decoder_layers(stages, packed, embeddings)?;
         let rows = Tensor::new(packed.scored_rows.as_slice(), &self.device)?;
         let targets = Tensor::new(packed.targets.as_slice(), &self.device)?;
-        let [logp, entropy] = stages.apply([&hidden], Keep::Always, move |[hidden]| {
+        let [logp, entropy] = stages.apply([&hidden], Part::Head, move |[hidden]| {
             let normalized = self.language.normalize(&hidden.index_select(&rows, 0)?)?;
             let scored = token_logprob(&normalized, &self.language.head, &targets, temperature)?;
             Ok([scored.logp, scored.entropy])

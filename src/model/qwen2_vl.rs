@@ -12,7 +12,7 @@ use super::error::ModelError;
 use super::fields::Section;
 use super::linear::Linear;
 use super::parameters::Parameters;
-use super::stages::{Keep, Stages};
+use super::stages::{Kept, Part, Stages};
 use crate::ops::{
     Angles, Parameter, Product, Segments, layer_norm, quick_gelu, rotary, segment_attention,
 };
@@ -80,10 +80,11 @@ pub(super) fn vision_shapes(
     shapes
 }
 
-/// Elements kept per patch in one block: the input, two norms, attention's and the MLP's outputs and two sums; queries
-/// and keys before and after rotation, values, attention's result; the MLP's first map and its activation.
-pub(super) fn kept_by_block(vision: &VisionConfig) -> usize {
-    13 * vision.embed_dim + 2 * vision.mlp_hidden
+/// Elements kept per patch in one block. In its first half: the input, the norm, attention's output and the sum; queries
+/// and keys before and after rotation, values, attention's result. In its MLP: the input, the norm, the output and the
+/// sum; the first map and its activation.
+pub(super) fn kept_by_block(vision: &VisionConfig) -> Kept {
+    Kept { mix: 10 * vision.embed_dim, mlp: 4 * vision.embed_dim + 2 * vision.mlp_hidden }
 }
 
 /// Elements kept per patch where patches are merged: input and norm, the first map and its activation, the second map.
@@ -159,16 +160,16 @@ impl VisionTower {
         // A frame attends to itself alone, as in the reference.
         let frames: Vec<usize> = grids.iter().flat_map(|g| vec![g[1] * g[2]; g[0]]).collect();
         let context = Arc::new((angles, Segments::separate(&frames)?));
-        let [mut x] = stages.apply([patches], Keep::AsSet, |[patches]| {
+        let [mut x] = stages.apply([patches], Part::Layer, |[patches]| {
             Ok([self.patch_embed.forward(patches, Product::Blocked)?])
         })?;
         for block in &self.blocks {
             let context = context.clone();
-            [x] = stages.apply([&x], Keep::AsSet, move |[x]| {
-                Ok([block.forward(x, &context.0, &context.1)?])
-            })?;
+            [x] = stages
+                .apply([&x], Part::Layer, move |[x]| Ok([block.mix(x, &context.0, &context.1)?]))?;
+            [x] = stages.apply([&x], Part::Mlp, |[x]| Ok([block.transform(x)?]))?;
         }
-        let [merged] = stages.apply([&x], Keep::AsSet, |[x]| Ok([self.merger.forward(x)?]))?;
+        let [merged] = stages.apply([&x], Part::Mlp, |[x]| Ok([self.merger.forward(x)?]))?;
         Ok(merged)
     }
 }
@@ -200,7 +201,8 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
+    /// The block's first half, in which patches see each other.
+    fn mix(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
         let (patches, width) = x.dims2()?;
         let heads = (patches, self.heads, width / self.heads);
         let h = self.norm1.forward(x)?;
@@ -210,8 +212,12 @@ impl Block {
         };
         let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
         let h = segment_attention(&q, &k, &v, segments)?.reshape((patches, width))?;
-        let x = (x + self.proj.forward(&h, Product::Blocked)?)?;
-        let h = self.norm2.forward(&x)?;
+        x + self.proj.forward(&h, Product::Blocked)?
+    }
+
+    /// The block's second half, its MLP, in which each patch is by itself.
+    fn transform(&self, x: &Tensor) -> Result<Tensor> {
+        let h = self.norm2.forward(x)?;
         let h = quick_gelu(&self.fc1.forward(&h, Product::Blocked)?)?;
         x + self.fc2.forward(&h, Product::Blocked)?
     }

@@ -2,9 +2,9 @@
 //! Not here: what the stages compute (`language`, and the tower in the file of its family).
 //!
 //! candle's tape frees nothing before its backward pass ends. A [`Tape`] therefore cuts the model at
-//! every layer: each stage has a small tape of its own. The backward pass runs from the last stage
+//! every half of a layer: each stage has a small tape of its own. The backward pass runs from the last stage
 //! to the first and drops each tape after use; with activation checkpointing it first makes the tape again
-//! from the stage's inputs (Chen et al. 2016). Both ways give the same gradients to the bit.
+//! from the stage's inputs. Both ways give the same gradients to the bit.
 //!
 //! A stage takes and returns several tensors. Any later stages may take what one stage returns: their
 //! gradients add up, and an output that nothing uses gets none.
@@ -15,13 +15,45 @@ use candle_core::{Result, Tensor, TensorId, Var};
 
 use super::parameters::Parameters;
 
-/// Whether a stage may be computed a second time for its gradient.
+/// Which stages keep no activations and compute them again for their gradient (activation checkpointing, Chen et al. 2016).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// As `recompute` of the tape says.
-    AsSet,
-    /// Never again: the stage takes long to compute and little memory to keep.
-    Always,
+pub enum Checkpointing {
+    /// None: all activations are kept.
+    None,
+    /// MLPs, which hold the larger part of a layer's activations.
+    Mlp,
+    /// All but the vocabulary head.
+    Full,
+}
+
+/// What a stage is of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// An MLP with its norm.
+    Mlp,
+    /// Any other part of a layer.
+    Layer,
+    /// The vocabulary head: long to compute, little to keep.
+    Head,
+}
+
+impl Checkpointing {
+    fn keeps(self, part: Part) -> bool {
+        match (self, part) {
+            (Self::None, _) | (_, Part::Head) => true,
+            (Self::Mlp, part) => part != Part::Mlp,
+            (Self::Full, _) => false,
+        }
+    }
+}
+
+/// Elements that a layer's two stages keep per token until their backward passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The first half, in which tokens see each other.
+    pub mix: usize,
+    /// The MLP.
+    pub mlp: usize,
 }
 
 /// Something that runs stages.
@@ -33,7 +65,7 @@ pub trait Stages<'m> {
     fn apply<const I: usize, const O: usize>(
         &mut self,
         inputs: [&Tensor; I],
-        keep: Keep,
+        part: Part,
         stage: impl Fn([&Tensor; I]) -> Result<[Tensor; O]> + 'm,
     ) -> Result<[Tensor; O]>;
 }
@@ -46,7 +78,7 @@ impl<'m> Stages<'m> for Inference {
     fn apply<const I: usize, const O: usize>(
         &mut self,
         inputs: [&Tensor; I],
-        _keep: Keep,
+        _part: Part,
         stage: impl Fn([&Tensor; I]) -> Result<[Tensor; O]> + 'm,
     ) -> Result<[Tensor; O]> {
         Ok(stage(inputs)?.map(|output| output.detach()))
@@ -56,7 +88,7 @@ impl<'m> Stages<'m> for Inference {
 /// Runs stages and keeps what their backward passes need.
 pub struct Tape<'m> {
     parameters: &'m Parameters,
-    recompute: bool,
+    checkpointing: Checkpointing,
     stages: Vec<Stage<'m>>,
 }
 
@@ -96,9 +128,9 @@ impl Gradients {
 }
 
 impl<'m> Tape<'m> {
-    /// A tape for a model with these parameters; `recompute` turns activation checkpointing on.
-    pub fn new(parameters: &'m Parameters, recompute: bool) -> Self {
-        Self { parameters, recompute, stages: Vec::new() }
+    /// An empty tape for a model with these parameters.
+    pub fn new(parameters: &'m Parameters, checkpointing: Checkpointing) -> Self {
+        Self { parameters, checkpointing, stages: Vec::new() }
     }
 
     /// Runs the stages' backward passes, the last stage first. Adds the parameters' gradients to their buffers;
@@ -165,7 +197,7 @@ impl<'m> Stages<'m> for Tape<'m> {
     fn apply<const I: usize, const O: usize>(
         &mut self,
         inputs: [&Tensor; I],
-        keep: Keep,
+        part: Part,
         stage: impl Fn([&Tensor; I]) -> Result<[Tensor; O]> + 'm,
     ) -> Result<[Tensor; O]> {
         let run = move |inputs: &[Var]| -> Result<Vec<Tensor>> {
@@ -175,7 +207,7 @@ impl<'m> Stages<'m> for Tape<'m> {
         // Taped even where the tape is dropped at once, so that the same kernels run both times.
         let taped = run_taped(&inputs, &run)?;
         let outputs: [Tensor; O] = std::array::from_fn(|i| taped.outputs[i].detach());
-        let kept = (!self.recompute || keep == Keep::Always).then_some(taped);
+        let kept = self.checkpointing.keeps(part).then_some(taped);
         let output_ids = outputs.iter().map(Tensor::id).collect();
         self.stages.push(Stage { inputs, outputs: output_ids, kept, run: Box::new(run) });
         Ok(outputs)
@@ -208,14 +240,14 @@ mod tests {
         stages: &mut impl Stages<'m>,
         [x, y]: [&Tensor; 2],
     ) -> Result<[Tensor; 2]> {
-        let keep = Keep::AsSet;
-        let [a, b] = stages.apply([x, y], keep, |[x, y]| {
+        let [a, b] = stages.apply([x, y], Part::Mlp, |[x, y]| {
             let h = linear(x, parameters.get("w")?.value(), None)?;
             Ok([(&h + y)?, (&h * y)?])
         })?;
-        let [c] = stages.apply([&a], keep, |[a]| Ok([a.tanh()?]))?;
-        let [d, e] = stages.apply([&c, &b], keep, |[c, b]| Ok([(c * b)?, (c + b)?.exp()?]))?;
-        stages.apply([&d, &e, &b], Keep::Always, |[d, e, b]| Ok([(d * b)?, e.detach()]))
+        let [c] = stages.apply([&a], Part::Layer, |[a]| Ok([a.tanh()?]))?;
+        let [d, e] =
+            stages.apply([&c, &b], Part::Layer, |[c, b]| Ok([(c * b)?, (c + b)?.exp()?]))?;
+        stages.apply([&d, &e, &b], Part::Head, |[d, e, b]| Ok([(d * b)?, e.detach()]))
     }
 
     /// Runs all stages on one tape of candle's.
@@ -225,7 +257,7 @@ mod tests {
         fn apply<const I: usize, const O: usize>(
             &mut self,
             inputs: [&Tensor; I],
-            _keep: Keep,
+            _part: Part,
             stage: impl Fn([&Tensor; I]) -> Result<[Tensor; O]> + 'm,
         ) -> Result<[Tensor; O]> {
             stage(inputs)
@@ -237,13 +269,13 @@ mod tests {
     }
 
     /// Outputs, and the gradients of both inputs and of the weight.
-    fn run(recompute: Option<bool>) -> Vec<Vec<f64>> {
+    fn run(checkpointing: Option<Checkpointing>) -> Vec<Vec<f64>> {
         let parameters = weight();
         let [x, y] = [1, 2].map(|seed| Var::from_tensor(&numbers((4, 3), seed)).unwrap());
         let gradient = numbers((4, 3), 9);
-        let (outputs, [dx, dy]) = if let Some(recompute) = recompute {
+        let (outputs, [dx, dy]) = if let Some(checkpointing) = checkpointing {
             let [x, y] = [x.as_detached_tensor(), y.as_detached_tensor()];
-            let mut tape = Tape::new(&parameters, recompute);
+            let mut tape = Tape::new(&parameters, checkpointing);
             let outputs = model(&parameters, &mut tape, [&x, &y]).unwrap();
             let mut gradients = tape.backward(&[(&outputs[0], &gradient)]).unwrap();
             let inputs = [&x, &y].map(|input| gradients.take(input).unwrap());
@@ -263,11 +295,27 @@ mod tests {
 
     #[test]
     fn gradients_through_several_tensors_equal_those_of_one_tape() {
-        let (whole, kept) = (run(None), run(Some(false)));
+        let (whole, kept) = (run(None), run(Some(Checkpointing::None)));
         for (ours, theirs) in kept.iter().flatten().zip(whole.iter().flatten()) {
             assert!((ours - theirs).abs() < 1e-13, "{ours} {theirs}");
         }
-        assert_eq!(kept, run(Some(true)), "made anew, a stage gives the same bits");
+        for again in [Checkpointing::Mlp, Checkpointing::Full] {
+            assert_eq!(kept, run(Some(again)), "{again:?}: made anew, a stage gives the same bits");
+        }
+    }
+
+    #[test]
+    fn checkpointing_keeps_the_activations_of_the_parts_it_names() {
+        let kept = |checkpointing| {
+            let parameters = weight();
+            let [x, y] = [1, 2].map(|seed| numbers((4, 3), seed));
+            let mut tape = Tape::new(&parameters, checkpointing);
+            model(&parameters, &mut tape, [&x, &y]).unwrap();
+            tape.stages.iter().map(|stage| stage.kept.is_some()).collect::<Vec<bool>>()
+        };
+        assert_eq!(kept(Checkpointing::None), [true, true, true, true]);
+        assert_eq!(kept(Checkpointing::Mlp), [false, true, true, true]);
+        assert_eq!(kept(Checkpointing::Full), [false, false, false, true]);
     }
 
     #[test]
@@ -275,7 +323,7 @@ mod tests {
         let parameters = weight();
         let [x, y] = [1, 2].map(|seed| numbers((4, 3), seed));
         let outputs = model(&parameters, &mut Inference, [&x, &y]).unwrap();
-        assert_eq!(outputs.each_ref().map(values)[..], run(Some(true))[..2]);
+        assert_eq!(outputs.each_ref().map(values)[..], run(Some(Checkpointing::Full))[..2]);
         assert!(!outputs[0].track_op());
     }
 
@@ -283,7 +331,7 @@ mod tests {
     fn stages_behind_no_gradient_are_not_walked() {
         let parameters = weight();
         let [x, y] = [1, 2].map(|seed| numbers((4, 3), seed));
-        let mut tape = Tape::new(&parameters, true);
+        let mut tape = Tape::new(&parameters, Checkpointing::Full);
         let outputs = model(&parameters, &mut tape, [&x, &y]).unwrap();
         let gradient = outputs[1].ones_like().unwrap();
         // The second output was detached inside its stage, so its gradient reaches nothing.

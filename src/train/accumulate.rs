@@ -10,6 +10,7 @@ use crate::grpo::objective::{
 };
 use crate::model::Model;
 use crate::model::packed::{Packed, PackedGroup};
+use crate::model::stages::Checkpointing;
 use crate::processor::Prompt;
 
 /// A completion as the policy learns from it.
@@ -41,8 +42,8 @@ pub struct ScoringSettings {
     pub temperature: f64,
     /// Packed tokens of one forward pass, at most.
     pub tokens_per_micro_batch: usize,
-    /// Activation checkpointing in the backward pass.
-    pub recompute: bool,
+    /// What the backward pass computes again.
+    pub checkpointing: Checkpointing,
 }
 
 /// Log-probabilities of every token of every completion: `[micro-batch]`, each `[N]`.
@@ -163,7 +164,7 @@ pub fn accumulate(
     for (i, slices) in batches.iter().enumerate() {
         let packed = Packed::new(&groups_of(groups, slices))?;
         let (scored, back) =
-            model.token_logps_taped(&packed, scoring.temperature, scoring.recompute)?;
+            model.token_logps_taped(&packed, scoring.temperature, scoring.checkpointing)?;
         let logp = Var::from_tensor(&scored.logp)?;
         let old = anchors.old.map_or(&scored.logp, |old| &old[i]);
         let tokens = Tokens::of(groups, slices);

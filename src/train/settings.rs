@@ -9,11 +9,14 @@ use super::step::OptimizerSettings;
 use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
-use crate::config::{KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength};
+use crate::config::{
+    CheckpointingChoice, KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength,
+};
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
 use crate::model::parameters::{ParameterGroup, Trained};
+use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
@@ -103,11 +106,20 @@ pub fn supervised_settings(config: &RunConfig) -> SupervisedSettings {
     }
 }
 
+/// What the backward pass computes again.
+pub fn checkpointing(choice: CheckpointingChoice) -> Checkpointing {
+    match choice {
+        CheckpointingChoice::None => Checkpointing::None,
+        CheckpointingChoice::Mlp => Checkpointing::Mlp,
+        CheckpointingChoice::Full => Checkpointing::Full,
+    }
+}
+
 fn scoring_settings(config: &RunConfig, temperature: f64) -> ScoringSettings {
     ScoringSettings {
         temperature,
         tokens_per_micro_batch: config.train.tokens_per_micro_batch,
-        recompute: config.model.activation_checkpointing,
+        checkpointing: checkpointing(config.model.activation_checkpointing),
     }
 }
 

@@ -56,7 +56,7 @@ pub fn accumulate_supervised(
             packed.score_prompts(&groups);
         }
         let (scored, back) =
-            model.token_logps_taped(&packed, settings.temperature, settings.recompute)?;
+            model.token_logps_taped(&packed, settings.temperature, settings.checkpointing)?;
         let total = |x: &Tensor| x.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
         sums.loss -= weight * total(&scored.logp)?;
         sums.entropy += total(&scored.entropy)?;

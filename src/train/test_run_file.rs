@@ -24,9 +24,9 @@ use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
-    ConfigFile, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind, LrScheduleKind,
-    Method, ModelConfig, OptimConfig, RewardCommand, RewardConfig, RolloutConfig, RunConfig,
-    SftConfig, TrainConfig, UpdateSpan,
+    CheckpointingChoice, ConfigFile, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind,
+    LrScheduleKind, Method, ModelConfig, OptimConfig, RewardCommand, RewardConfig, RolloutConfig,
+    RunConfig, SftConfig, TrainConfig, UpdateSpan,
 };
 use crate::data::OpenOptions;
 use crate::data::configured::{open_options, task_options, training_questions, training_rows};
@@ -39,6 +39,7 @@ use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
 use crate::model::files::ModelFiles;
 use crate::model::parameters::{ParameterGroup, Trained};
+use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::processor::Processor;
@@ -84,15 +85,23 @@ fn the_model_is_opened_as_its_section_says() {
     let bf16 = Setup::open(&every_key(&["model.dtype=bf16"])).unwrap();
     assert_eq!(bf16.dtype, DType::BF16);
 
-    assert!(freeze_vision && activation_checkpointing);
+    assert!(freeze_vision);
+    assert_eq!(activation_checkpointing, CheckpointingChoice::Mlp);
     assert_eq!(trained(&config), Trained::Frozen(&[ParameterGroup::Vision]));
-    assert!(grpo_settings(&config, TOTAL).scoring.recompute);
+    assert_eq!(grpo_settings(&config, TOTAL).scoring.checkpointing, Checkpointing::Mlp);
     let whole = every_key(&["model.freeze_vision=false"]);
     assert_eq!(trained(&whole), Trained::All);
-    assert!(grpo_settings(&whole, TOTAL).scoring.recompute);
-    let kept = every_key(&["model.activation_checkpointing=false"]);
-    assert!(!grpo_settings(&kept, TOTAL).scoring.recompute);
-    assert!(!supervised_settings(&kept).scoring.recompute);
+    for (word, expected) in [
+        ("false", Checkpointing::None),
+        ("none", Checkpointing::None),
+        ("mlp", Checkpointing::Mlp),
+        ("full", Checkpointing::Full),
+        ("true", Checkpointing::Full),
+    ] {
+        let config = every_key(&[&format!("model.activation_checkpointing={word}")]);
+        assert_eq!(grpo_settings(&config, TOTAL).scoring.checkpointing, expected, "{word}");
+        assert_eq!(supervised_settings(&config).scoring.checkpointing, expected, "{word}");
+    }
 }
 
 #[test]
@@ -176,7 +185,7 @@ fn updates_are_made_as_grpo_kl_and_rollout_say() {
         scoring: ScoringSettings {
             temperature: config.rollout.temperature,
             tokens_per_micro_batch: config.train.tokens_per_micro_batch,
-            recompute: true,
+            checkpointing: Checkpointing::Mlp,
         },
         objective: ObjectiveSettings {
             ratio_level: RatioLevel::Token,
@@ -291,7 +300,7 @@ fn supervised_training_teaches_what_its_section_says() {
         scoring: ScoringSettings {
             temperature: 1.0,
             tokens_per_micro_batch: config.train.tokens_per_micro_batch,
-            recompute: true,
+            checkpointing: Checkpointing::Mlp,
         },
     };
     assert_eq!(supervised_settings(&config), expected);

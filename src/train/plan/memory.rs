@@ -10,9 +10,10 @@ use candle_core::DType;
 use serde::Serialize;
 
 use super::workload::{Stream, Workload};
-use crate::config::{Method, RunConfig};
+use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
+use crate::model::stages::Kept;
 use crate::run_folder::metrics::resident_bytes;
 use crate::train::settings::{kl_schedule, trained};
 
@@ -103,8 +104,7 @@ pub(super) fn trained_parameters(config: &RunConfig, model: &ModelConfig) -> u64
 
 /// Elements that a stream's tape holds when the backward pass begins, and one layer's gradients.
 fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 {
-    let layer = (model.kept_by_layer() * stream.tokens) as u64;
-    let block = (model.kept_by_block() * stream.patches) as u64;
+    let (layer, block) = (model.kept_by_layer(), model.kept_by_block());
     let hidden = model.text.hidden_size as u64 * stream.tokens as u64;
     let patch = model.vision.embed_dim as u64 * stream.patches as u64;
     let (layers, blocks) = (model.text.num_hidden_layers as u64, model.vision.depth as u64);
@@ -112,13 +112,28 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     let patches = 4 * model.vision.patch_dim() as u64 * stream.patches as u64;
     let head = 3 * model.text.hidden_size as u64 * stream.scored as u64;
     let trains_vision = trained(config).contains(ParameterGroup::Vision);
-    let (language, vision) = if config.model.activation_checkpointing {
-        (layers * hidden + layer, blocks * patch + block)
-    } else {
-        (layers * layer, blocks * block + (model.kept_by_merger() * stream.patches) as u64)
+    let checkpointing = config.model.activation_checkpointing;
+    let merger = match checkpointing {
+        CheckpointingChoice::None => (model.kept_by_merger() * stream.patches) as u64,
+        CheckpointingChoice::Mlp | CheckpointingChoice::Full => 0,
     };
+    let language = kept(checkpointing, layer, layers, stream.tokens, hidden);
+    let vision = kept(checkpointing, block, blocks, stream.patches, patch) + merger;
+    let [layer, block] = [(layer, stream.tokens), (block, stream.patches)]
+        .map(|(kept, rows)| ((kept.mix + kept.mlp) * rows) as u64);
     let vision = if trains_vision { vision } else { 2 * block };
     patches + language + vision + head + layer.max(block)
+}
+
+/// Elements that the tapes of `n` layers on `rows` rows hold, and of the one half that is computed again; `input` elements
+/// are a half's input.
+fn kept(checkpointing: CheckpointingChoice, layer: Kept, n: u64, rows: usize, input: u64) -> u64 {
+    let [mix, mlp] = [layer.mix, layer.mlp].map(|elements| (elements * rows) as u64);
+    match checkpointing {
+        CheckpointingChoice::None => n * (mix + mlp),
+        CheckpointingChoice::Mlp => n * mix + mlp,
+        CheckpointingChoice::Full => n * 2 * input + mix.max(mlp),
+    }
 }
 
 /// Elements that rollouts hold: suffix caches of all slots, caches of the prompts being decoded, and logits of a step.
@@ -128,7 +143,9 @@ fn rollout(config: &RunConfig, model: &ModelConfig, work: &Workload) -> u64 {
     let places = config.rollout.max_batch.min(work.completions() * config.grpo.mini_batches);
     let prompts = places.div_ceil(work.group_size) + 1;
     let cached = places * work.completion_tokens + prompts * work.prompt_tokens;
-    let vision = model.kept_by_block() * work.patches;
-    let prefill = (model.kept_by_layer() * work.prompt_tokens).max(vision);
+    let [prefill, vision] =
+        [(model.kept_by_layer(), work.prompt_tokens), (model.kept_by_block(), work.patches)]
+            .map(|(kept, rows)| (kept.mix + kept.mlp) * rows);
+    let prefill = prefill.max(vision);
     (cached * per_token + prefill + 2 * places * text.vocab_size) as u64
 }

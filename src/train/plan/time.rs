@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::memory::parameters;
 use super::workload::Workload;
-use crate::config::{Method, RunConfig};
+use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::parameters::ParameterGroup;
 use crate::train::settings::kl_schedule;
@@ -80,7 +80,11 @@ pub(super) fn seconds_per_update(
     let stream: f64 = work.streams.iter().map(|s| forward(s.tokens, s.scored, s.patches)).sum();
     // A backward pass costs two forward passes, activation checkpointing one more. Not counted: without checkpointing
     // the head computes its logits again too.
-    let passes = if config.model.activation_checkpointing { 4.0 } else { 3.0 };
+    let passes = match config.model.activation_checkpointing {
+        CheckpointingChoice::None => 3.0,
+        CheckpointingChoice::Mlp => 3.5,
+        CheckpointingChoice::Full => 4.0,
+    };
     let mut operations = passes * stream;
     if kl_schedule(config, 1).needs_reference() {
         operations += stream;
