@@ -12,8 +12,10 @@ mod device;
 mod launch;
 mod norm;
 mod reduce;
+mod rotary;
 
 pub use array::{Array, Output, Target};
 pub use device::open;
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
+pub use rotary::rotary;
