@@ -17,6 +17,7 @@ mod memory;
 mod norm;
 mod product;
 mod reduce;
+mod rotary;
 mod squares;
 
 pub use adamw::{AdamWArrays, AdamWRule, adamw};
@@ -27,4 +28,5 @@ pub use linear::{LinearGradients, linear, linear_backward};
 pub use memory::{peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
+pub use rotary::rotary;
 pub use squares::sums_of_squares;

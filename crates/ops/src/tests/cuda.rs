@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::*;
 
+mod elementwise;
 mod head;
 mod linear;
 
