@@ -6,6 +6,7 @@ use super::*;
 
 mod head;
 mod linear;
+mod times;
 
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {
