@@ -211,8 +211,8 @@ impl Step<'_> {
         let grad = grad.detach().to_dtype(parameter.dtype())?.contiguous()?;
         let rule = Rule::new(&settings, n_steps, self, decay);
         #[cfg(feature = "cuda")]
-        if adamw_cuda::takes(&weights) {
-            return adamw_cuda::apply(&rule, &weights, &grad, &moments);
+        if adamw_cuda::takes(weights) {
+            return adamw_cuda::apply(&rule, weights, &grad, &moments);
         }
         match parameter.device() {
             Device::Cpu => apply_fused(&rule, &parameter, &grad, &moments)?,
@@ -226,6 +226,7 @@ impl Step<'_> {
 }
 
 /// What one parameter's update writes to, besides the moments.
+#[derive(Clone, Copy)]
 pub(super) struct Weights<'a> {
     /// f32 or f64.
     pub(super) master: &'a Tensor,

@@ -7,7 +7,7 @@ use othink_cuda::{AdamWArrays, AdamWRule, Array, adamw};
 use super::adamw::{Moments, Rule, Weights};
 
 /// Whether there is a kernel for these weights: master weights in f32 on a GPU, with no copy or one in bf16.
-pub(super) fn takes(weights: &Weights) -> bool {
+pub(super) fn takes(weights: Weights) -> bool {
     let Weights { master, copy } = weights;
     master.device().is_cuda()
         && master.dtype() == DType::F32
@@ -15,12 +15,7 @@ pub(super) fn takes(weights: &Weights) -> bool {
 }
 
 /// One update; the weights are of those that [`takes`] names, all tensors of one shape.
-pub(super) fn apply(
-    rule: &Rule,
-    weights: &Weights,
-    grad: &Tensor,
-    moments: &Moments,
-) -> Result<()> {
+pub(super) fn apply(rule: &Rule, weights: Weights, grad: &Tensor, moments: &Moments) -> Result<()> {
     let arrays = AdamWArrays {
         parameter: Array::of(weights.master)?,
         m: Array::of(&moments.m)?,

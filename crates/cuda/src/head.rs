@@ -130,7 +130,7 @@ struct Sizes {
     vocab: usize,
 }
 
-impl<'a> Head<'a> {
+impl Head<'_> {
     fn sizes(&self) -> Result<Sizes> {
         let [rows, inner] = *self.hidden.shape().dims() else {
             bail!("hidden states are {:?}, expected [N, hidden]", self.hidden.shape())

@@ -217,9 +217,9 @@ fn sums_of_squares_are_those_in_f64_and_depend_on_no_neighbour() {
     let sums = sums_of_squares(&parts.each_ref().map(|x| Array::of(x).unwrap())).unwrap();
     for ((start, n), sum) in ranges.into_iter().zip(&sums) {
         // Exact: every number is an integer times 2^-23.
-        let integer = |x: &f32| (x.abs() * (1u64 << 23) as f32) as u128;
+        let integer = |x: &f32| (*x * (1u64 << 23) as f32) as i128;
         let squares = whole[start..start + n].iter().map(|x| integer(x) * integer(x));
-        let exact = squares.sum::<u128>() as f64 / (1u64 << 46) as f64;
+        let exact = squares.sum::<i128>() as f64 / (1u64 << 46) as f64;
         assert!((sum - exact).abs() <= 1e-14 * exact, "{n} from {start}: {sum} != {exact}");
         // Alone, and from an aligned start.
         let alone = upload(&whole[start..start + n]);

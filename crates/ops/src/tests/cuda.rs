@@ -7,6 +7,7 @@ use super::*;
 mod elementwise;
 mod head;
 mod linear;
+mod times;
 
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {

@@ -1,8 +1,6 @@
 //! The vocabulary head.
+#![expect(clippy::print_stdout, reason = "the errors found, for a look at the log")]
 
-use othink_cuda::{Array, Head, Target};
-
-use super::linear::{random, time};
 use super::*;
 
 /// `[rows, inner]`, `[vocab, inner]` and `[rows]`, the weight `scale` times as large as [`numbers`].
@@ -142,27 +140,4 @@ fn a_head_without_rows_is_no_work_on_the_device() {
     let [hidden, targets] = [&case.hidden, &case.targets].map(|x| x.narrow(0, 2, 0).unwrap());
     let result = token_logprob(&hidden, &weight, &targets, 1.0).unwrap();
     assert_eq!((result.logp.dims(), result.entropy.dims()), (&[0][..], &[0][..]));
-}
-
-#[test]
-#[ignore = "prints times, which mean something on a real device alone"]
-fn time_of_token_logprob_on_the_device() {
-    let (rows, inner, vocab) = (16_384, 1536, 151_936);
-    let (hidden, weight) = (random(&[rows, inner]), random(&[vocab, inner]));
-    let targets: Vec<u32> = (0..rows).map(|i| (i * 7919 % vocab) as u32).collect();
-    let targets = Tensor::new(targets, device()).unwrap();
-    let grad = Tensor::randn(0f32, 1.0, rows, device()).unwrap();
-    let sum = Tensor::zeros((vocab, inner), DType::F32, device()).unwrap();
-    let [hidden, weight, targets, grad] =
-        [&hidden, &weight, &targets, &grad].map(|x| Array::of(x).unwrap());
-    let head = Head { hidden, weight, targets, temperature: 1.0 };
-    let work = 2.0 * (rows * inner * vocab) as f64 / 1e12;
-    time("token_logprob", work, || drop(othink_cuda::token_logprob(head).unwrap()));
-    let log_sum_exp = othink_cuda::token_logprob(head).unwrap().log_sum_exp;
-    let backward = |weight| {
-        let log_sum_exp = log_sum_exp.array().unwrap();
-        drop(othink_cuda::token_logprob_backward(head, log_sum_exp, grad, weight).unwrap());
-    };
-    time("token_logprob, backward", 3.0 * work, || backward(Some(Target::of(&sum, true).unwrap())));
-    time("token_logprob, backward, frozen head", 2.0 * work, || backward(None));
 }

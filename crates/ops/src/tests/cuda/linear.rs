@@ -1,10 +1,5 @@
 //! Linear maps.
 
-use std::time::Instant;
-
-use candle_core::backend::BackendDevice;
-use othink_cuda::{Array, LinearGradients, Target};
-
 use super::*;
 
 #[test]
@@ -117,45 +112,4 @@ fn no_rows_are_no_work_on_the_device() {
     let x = bf16_on_device(&numbers(&[3, 8], 1)).narrow(0, 1, 0).unwrap();
     let y = linear(&x, &weight, Some(&bias), Product::Blocked).unwrap();
     assert_eq!(y.dims(), [0, 5]);
-}
-
-/// Random bf16 of the device's own making, which a large tensor needs less time for.
-pub(super) fn random(shape: &[usize]) -> Tensor {
-    Tensor::randn(0f32, 0.02, shape, device()).unwrap().to_dtype(DType::BF16).unwrap()
-}
-
-/// Prints the time of ten repetitions after a first, and the rate of `tera_flops` of work.
-pub(super) fn time(what: &str, tera_flops: f64, mut run: impl FnMut()) {
-    let wait = || device().as_cuda_device().unwrap().synchronize().unwrap();
-    run();
-    wait();
-    let start = Instant::now();
-    (0..10).for_each(|_| run());
-    wait();
-    let seconds = start.elapsed().as_secs_f64() / 10.0;
-    println!("{what}: {:.3} ms, {:.0} TFLOP/s", seconds * 1e3, tera_flops / seconds);
-}
-
-#[test]
-#[ignore = "prints times, which mean something on a real device alone"]
-fn time_of_linear_on_the_device() {
-    let (rows, inner, outputs) = (19_232, 1536, 8960);
-    let (x, weight, bias) = (random(&[rows, inner]), random(&[outputs, inner]), random(&[outputs]));
-    let grad = random(&[rows, outputs]);
-    let sums = [(outputs, inner), (1, outputs)]
-        .map(|shape| Tensor::zeros(shape, DType::F32, device()).unwrap());
-    let bias_sum = sums[1].flatten_all().unwrap();
-    let work = 2.0 * (rows * inner * outputs) as f64 / 1e12;
-    let [x, weight, bias, grad] = [&x, &weight, &bias, &grad].map(|x| Array::of(x).unwrap());
-    time("linear", work, || drop(othink_cuda::linear(x, weight, None, 0..outputs).unwrap()));
-    time("linear with a bias", work, || {
-        drop(othink_cuda::linear(x, weight, Some(bias), 0..outputs).unwrap());
-    });
-    for (what, bias) in [("", None), (" with a bias", Some(Target::of(&bias_sum, true).unwrap()))] {
-        let parameters =
-            LinearGradients { weight: Some(Target::of(&sums[0], true).unwrap()), bias };
-        time(&format!("linear{what}, backward"), 2.0 * work, || {
-            drop(othink_cuda::linear_backward(x, weight, grad, 0..outputs, &parameters).unwrap());
-        });
-    }
 }
