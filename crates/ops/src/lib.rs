@@ -14,6 +14,7 @@
 )]
 
 mod activation;
+mod backward;
 mod cached_attention;
 mod gradients;
 mod linear;
@@ -31,6 +32,7 @@ mod segments;
 mod token_logprob;
 
 pub use activation::{quick_gelu, swiglu};
+pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
 pub use gradients::GradientArena;
 pub use linear::{Product, linear, linear_part};
