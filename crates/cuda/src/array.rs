@@ -53,6 +53,11 @@ impl<'a> Array<'a> {
         self.device
     }
 
+    /// Its number type.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// Its shape.
     pub fn shape(&self) -> &'a Shape {
         self.shape
@@ -121,8 +126,9 @@ impl Output {
     /// Room for it, with nothing in it.
     pub(crate) fn new(device: &CudaDevice, shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
         let layout = Layout::contiguous(shape);
+        let room = layout.shape().elem_count().max(1); // the driver refuses to allocate nothing
         // SAFETY: the kernel that it is allocated for writes every number before anything reads one.
-        let storage = unsafe { device.alloc_uninit(layout.shape(), dtype)? };
+        let storage = unsafe { device.alloc_uninit(&room.into(), dtype)? };
         Ok(Self { storage, layout })
     }
 

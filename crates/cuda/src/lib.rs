@@ -9,13 +9,18 @@
 
 mod array;
 mod device;
+mod gradients;
 mod launch;
 mod norm;
+mod pieces;
 mod reduce;
 mod rotary;
+mod rows;
 
 pub use array::{Array, Output, Target};
 pub use device::open;
+pub use gradients::{accumulate, fill_with_zeros};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;
+pub use rows::{accumulate_rows, select_rows, select_rows_backward};

@@ -347,12 +347,22 @@ fn rows_added_to_a_table_follow_their_ids() {
     for dtype in [DType::F32, DType::BF16] {
         let table = Parameter::trainable("t", &Tensor::zeros((3, 2), dtype, &Device::Cpu).unwrap())
             .unwrap();
-        let ids = Tensor::new(&[2u32, 0, 2], &Device::Cpu).unwrap();
         let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [10.0, 20.0]], &Device::Cpu).unwrap();
-        table.accumulate_rows(&ids, &rows).unwrap();
+        table.accumulate_rows(&[2, 0, 2], &rows).unwrap();
         let sum = table.take_gradient().unwrap().unwrap();
         assert_eq!(sum.to_vec2::<f32>().unwrap(), [[3.0, 4.0], [0.0, 0.0], [11.0, 22.0]]);
     }
+}
+
+#[test]
+fn an_id_beyond_a_table_is_named() {
+    let table = numbers(&[3, 2], 1);
+    let table = Parameter::trainable("embedding", &table).unwrap();
+    let error = table.accumulate_rows(&[0, 3], &numbers(&[2, 2], 2)).unwrap_err().to_string();
+    assert!(error.contains("row 3 is beyond embedding"), "{error}");
+    assert!(table.take_gradient().unwrap().is_none());
+    let error = select_rows(table.value(), &[1, 7]).unwrap_err().to_string();
+    assert!(error.contains("row 7 of 3"), "{error}");
 }
 
 /// What [`backward()`] stands for: the gradients of one sum of products, on candle's tape.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::*;
 
 mod elementwise;
+mod gradients;
 
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {

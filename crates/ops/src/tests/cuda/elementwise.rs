@@ -17,7 +17,7 @@ fn share_rounded_otherwise(found: &Tensor, exact: &Tensor) -> f64 {
 }
 
 /// Checks an operation in bf16 on the device against `exact`, the same in f64: output and gradients.
-fn check_rounded_once(what: &str, op: Operation, exact: Operation, inputs: &[Tensor]) {
+pub(super) fn check_rounded_once(what: &str, op: Operation, exact: Operation, inputs: &[Tensor]) {
     // Arithmetic in f32 moves about one number in a thousand over a border of bf16; one of few by chance.
     let limit = |x: &Tensor| (4.0 / x.elem_count() as f64).max(4e-3);
     let bf16: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::BF16).unwrap()).collect();
