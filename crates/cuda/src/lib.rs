@@ -7,6 +7,7 @@
 //! The only crate with unsafe code. Not here: the tape and which operation runs where (the crate of the operations).
 #![expect(unsafe_code, reason = "launching kernels")]
 
+mod activation;
 mod array;
 mod device;
 mod gradients;
@@ -17,6 +18,7 @@ mod reduce;
 mod rotary;
 mod rows;
 
+pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use array::{Array, Output, Target};
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};

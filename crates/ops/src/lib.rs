@@ -13,9 +13,9 @@
     reason = "a kernel's loop must be compiled inside `real::vectorized`"
 )]
 
-mod activation;
 mod backward;
 mod cached_attention;
+mod gelu;
 mod gradients;
 mod linear;
 mod matmul;
@@ -30,11 +30,12 @@ mod row_product;
 mod rows;
 mod segment_attention;
 mod segments;
+mod swiglu;
 mod token_logprob;
 
-pub use activation::{quick_gelu, swiglu};
 pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
+pub use gelu::{gelu_erf, gelu_tanh, quick_gelu};
 pub use gradients::GradientArena;
 pub use linear::{Product, linear, linear_part};
 pub use norm::{layer_norm, rms_norm};
@@ -44,6 +45,7 @@ pub use rotary::{Angles, rotary};
 pub use rows::select_rows;
 pub use segment_attention::segment_attention;
 pub use segments::{Group, Segments, Visibility};
+pub use swiglu::swiglu;
 pub use token_logprob::{TokenLogprob, token_logprob};
 
 #[cfg(test)]

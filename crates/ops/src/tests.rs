@@ -177,6 +177,7 @@ fn activations_have_the_right_value_and_gradients() {
     let x = [(numbers(&[9, 11], 10) * 6.0).unwrap(), numbers(&[9, 11], 11)];
     check(&|x, _| swiglu(&x[0], &x[1]), &|x, _| plain::swiglu(&x[0], &x[1]), &x, &[]);
     check(&|x, _| quick_gelu(&x[0]), &|x, _| plain::quick_gelu(&x[0]), &x[..1], &[]);
+    check(&|x, _| gelu_tanh(&x[0]), &|x, _| plain::gelu_tanh(&x[0]), &x[..1], &[]);
 }
 
 fn attention_case(segments: &Segments, heads: usize, kv_heads: usize, scale: f64) {

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::*;
 
+mod bandwidth;
 mod elementwise;
 mod gradients;
 
