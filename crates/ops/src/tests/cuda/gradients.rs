@@ -84,9 +84,11 @@ fn gradients_of_rows_are_those_of_the_cpu_to_the_bit() {
 fn gradients_of_one_row_are_added_in_their_order() {
     let table = &parameters(&[&[2, 8]], DType::F32)[0];
     // In f32, 1 + 2^24 - 2^24 is 0 in this order and 1 in others.
-    let rows = Tensor::new(&[1f32, 16_777_216.0, -16_777_216.0, 3.0], device()).unwrap();
-    let rows = rows.unsqueeze(1).unwrap().broadcast_as((4, 8)).unwrap();
-    table.accumulate_rows(&[1, 1, 1, 0], &rows).unwrap();
+    let mut rows = [1f32, 16_777_216.0, -16_777_216.0].repeat(4);
+    rows.push(3.0);
+    let ids: Vec<u32> = rows.iter().map(|&x| u32::from(x != 3.0)).collect();
+    let rows = Tensor::new(rows, device()).unwrap().unsqueeze(1).unwrap();
+    table.accumulate_rows(&ids, &rows.broadcast_as((13, 8)).unwrap()).unwrap();
     let expected = [[3.0; 8], [0.0; 8]].concat();
     assert_eq!(here(&table.gradient().unwrap()), expected);
 }
