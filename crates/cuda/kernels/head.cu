@@ -7,10 +7,6 @@
 
 namespace {
 
-struct alignas(16) Four {
-  float at[4];
-};
-
 // exp(x - maximum) summed, and times x - maximum.
 struct Sums {
   float maximum = -FLT_MAX, exponentials = 0, moments = 0;
@@ -50,7 +46,7 @@ extern "C" __global__ void head_statistics(const float* logits, const unsigned* 
   logits += int64_t(row) * stride;
   Sums sums;
   for (int i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
-    const Four four = *reinterpret_cast<const Four*>(logits + i);
+    const Four four = load_four(logits + i);
     const int count = min(4, width - i);
     float largest = four.at[0];
     for (int j = 1; j < 4; ++j)
@@ -84,7 +80,7 @@ extern "C" __global__ void head_slopes(float* logits, const unsigned* targets, c
     Eight results;
     if (i < width) {
       for (int half = 0; half < 8; half += 4) {
-        const Four four = *reinterpret_cast<const Four*>(logits + i + half);
+        const Four four = load_four(logits + i + half);
         for (int j = 0; j < 4; ++j) {
           const float is_target = unsigned(i + half + j) == target ? 1.0f : 0.0f;
           results.at[half + j] = __float2bfloat16(scale * (is_target - expf(four.at[j] - subtracted)));

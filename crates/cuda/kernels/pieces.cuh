@@ -56,3 +56,14 @@ __device__ inline void store_piece(float* to, const Piece& piece, int count) {
       if (j < count) to[j] = piece.at[j];
   }
 }
+
+// The piece of `n` numbers that this thread takes, where each takes one; empty behind the end.
+struct Span {
+  int64_t start;
+  int count;
+};
+
+__device__ inline Span own_span(int n) {
+  const int64_t start = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * 8;
+  return {start, int(max(int64_t(0), min(n - start, int64_t(8))))};
+}

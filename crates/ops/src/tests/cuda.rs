@@ -4,10 +4,12 @@ use std::sync::OnceLock;
 
 use super::*;
 
+mod bandwidth;
 mod elementwise;
 mod head;
 mod linear;
 mod times;
+mod gradients;
 
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {
