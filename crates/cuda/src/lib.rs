@@ -8,12 +8,18 @@
 #![expect(unsafe_code, reason = "launching kernels")]
 
 mod array;
+mod attention;
+mod attention_tiles;
 mod device;
 mod launch;
 mod norm;
 mod reduce;
 
 pub use array::{Array, Output, Target};
+pub use attention::{
+    Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
+};
+pub use attention_tiles::{Segment, Tiles};
 pub use device::open;
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};

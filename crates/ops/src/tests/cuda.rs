@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use super::*;
 
+mod attention;
+
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
