@@ -5,6 +5,9 @@
 // Not here: the forward pass (attention_forward.cu).
 #include "attention.cuh"
 
+// Blocks for which a multiprocessor has registers; with room for more of them some kernel would spill.
+template <int D> constexpr int BLOCKS = D > 80 ? 2 : 3;
+
 // Rows per turn of the other side: keys where a block has queries, queries where it has keys. Two products of 64 columns at once
 // would not fit into the registers.
 constexpr int STEP = 32;
@@ -199,14 +202,14 @@ extern "C" __global__ void attention_sum_parts(const float* dk_parts, const floa
 }
 
 #define BACKWARD(D)                                                                                                            \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS<D>)                                                                  \
       attention_backward_queries_##D(const bf16* q, const bf16* k, const bf16* v, const bf16* out, const bf16* grad,           \
                                      const float* lse, float* along, bf16* dq, const QueryTile* tiles, int tokens, int heads,  \
                                      int kv_heads, int columns, int causal, float scale) {                                     \
     const Shape shape{tokens, heads, kv_heads, columns};                                                                       \
     backward_queries<D>(q, k, v, out, grad, lse, along, dq, tiles, shape, causal, scale);                                      \
   }                                                                                                                            \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS<D>)                                                                  \
       attention_backward_keys_##D(const bf16* q, const bf16* k, const bf16* v, const bf16* grad, const float* lse,             \
                                   const float* along, bf16* dk, bf16* dv, float* dk_parts, float* dv_parts,                    \
                                   const KeyTile* tiles, int tokens, int heads, int kv_heads, int columns, int causal,          \

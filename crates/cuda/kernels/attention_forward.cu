@@ -3,6 +3,9 @@
 // Not here: gradients (attention_backward.cu).
 #include "attention.cuh"
 
+// Blocks for which a multiprocessor has registers; with room for more of them some kernel would spill.
+template <int D> constexpr int BLOCKS = D > 64 ? 2 : 3;
+
 // A block a tile of queries and a head; `out` as `q`, `lse` [heads, T]: per query, log2 of the sum of 2^(scores in base 2).
 template <int D>
 __device__ void forward(const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse, const QueryTile* tiles, int tokens,
@@ -82,7 +85,7 @@ __device__ void forward(const bf16* q, const bf16* k, const bf16* v, bf16* out, 
 }
 
 #define FORWARD(D)                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS<D>)                                                                  \
       attention_forward_##D(const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse, const QueryTile* tiles,        \
                             int tokens, int heads, int kv_heads, int columns, int causal, float scale) {                       \
     forward<D>(q, k, v, out, lse, tiles, tokens, heads, kv_heads, columns, causal, scale);                                     \
