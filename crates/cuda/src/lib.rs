@@ -11,6 +11,8 @@
 mod activation;
 mod adamw;
 mod array;
+mod attention;
+mod attention_tiles;
 mod device;
 mod gradients;
 mod head;
@@ -28,6 +30,10 @@ mod squares;
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use adamw::{AdamWArrays, AdamWRule, adamw};
 pub use array::{Array, Output, Target};
+pub use attention::{
+    Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
+};
+pub use attention_tiles::{Segment, Tiles};
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};

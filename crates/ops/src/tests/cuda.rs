@@ -4,12 +4,13 @@ use std::sync::OnceLock;
 
 use super::*;
 
+mod attention;
 mod bandwidth;
 mod elementwise;
+mod gradients;
 mod head;
 mod linear;
 mod times;
-mod gradients;
 
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {
