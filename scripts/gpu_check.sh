@@ -23,7 +23,10 @@ stages="machine 20 machine
 doctor 30 machine
 driver 40 machine
 kernels 40 kernels
+cuda-tests 40 kernels
+kernel-times 60 kernels
 parity 60 kernels
+learn 90 training
 ceilings 25 baselines
 quickstart 40 training
 same-bits 40 training
