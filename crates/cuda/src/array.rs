@@ -63,11 +63,6 @@ impl<'a> Array<'a> {
         self.device
     }
 
-    /// Its number type.
-    pub(crate) fn dtype(&self) -> DType {
-        self.dtype
-    }
-
     /// Its shape.
     pub fn shape(&self) -> &'a Shape {
         self.shape

@@ -103,7 +103,7 @@ fn a_tied_head_adds_to_the_gradient_of_the_embeddings_on_the_device() {
     let there = case.on(device(), DType::BF16);
     let weight = Parameter::trainable("tied", &there.weight).unwrap();
     let rows = numbers(&[3, 8], 5);
-    let ids = Tensor::new(&[4u32, 0, 10], device()).unwrap();
+    let ids = [4u32, 0, 10];
     let pass = |weight: &Parameter| {
         let x = Var::from_tensor(&there.hidden).unwrap();
         let logp = token_logprob(&x, weight, &there.targets, 1.0).unwrap().logp;
@@ -114,7 +114,7 @@ fn a_tied_head_adds_to_the_gradient_of_the_embeddings_on_the_device() {
     weight.accumulate_rows(&ids, &rows.to_device(device()).unwrap()).unwrap();
     let of_hidden = pass(&weight);
     let mut expected = Tensor::zeros((11, 8), DType::F64, &Device::Cpu).unwrap();
-    expected = expected.index_add(&ids.to_device(&Device::Cpu).unwrap(), &rows, 0).unwrap();
+    expected = expected.index_add(&Tensor::new(&ids, &Device::Cpu).unwrap(), &rows, 0).unwrap();
     let ([_, _, once], _) = case.on(&Device::Cpu, DType::F64).run(1.0);
     expected = (expected + (once * 2.0).unwrap()).unwrap();
     assert!(relative_error(&weight.gradient().unwrap(), &expected) < 2.5e-3);
