@@ -211,24 +211,26 @@ stage_parity() {
 
 # ---- the program's runs
 
-# The parts of an update at the paper's shape, with the program's own clock. Keeping the activations may take more memory than
-# there is: how that ends is a figure.
+# The parts of an update at the paper's shape, with the program's own clock. Where less is computed again there may not be memory
+# enough: how that ends is a figure.
 stage_learn() {
   local code
   need_program othink || return
-  measure_learning $((LIMIT * 6 / 10)) ''
+  measure_learning $((LIMIT * 50 / 100)) full 3
   code=$?
-  measure_learning $((LIMIT * 3 / 10)) keep_ --keep-activations
-  echo "FIGURES {\"keep_exit_code\": $?}"
+  measure_learning $((LIMIT * 25 / 100)) mlp 1
+  echo "FIGURES {\"mlp_exit_code\": $?}"
+  measure_learning $((LIMIT * 20 / 100)) none 1
+  echo "FIGURES {\"none_exit_code\": $?}"
   return "$code"
 }
-measure_learning() { # SECONDS PREFIX OPTION...
-  local code size=(--prompts 8 --group-size 8 --completion-tokens 256 --image-side 32 --dtype bf16)
+measure_learning() { # SECONDS CHECKPOINTING REPETITIONS
+  local code size=(--prompts 8 --group-size 8 --completion-tokens 256 --image-side 32 --dtype bf16 --repetitions "$3")
   [ -z "$DRY" ] || size=(--model tiny --prompts 1 --group-size 2 --completion-tokens 8 --image-side 4 --copy-mb 4
     --product-side 128 --repetitions 1)
-  ours timeout -k 1 "$1" othink gpu-check --device cuda --json "${size[@]}" "${@:3}" | tee "$WORK/learn.jsonl"
+  ours timeout -k 1 "$1" othink gpu-check --device cuda --json --checkpointing "$2" "${size[@]}" | tee "$WORK/learn.jsonl"
   code=${PIPESTATUS[0]}
-  figures learn "$2" "$WORK/learn.jsonl"
+  figures learn "${2}_" "$WORK/learn.jsonl"
   return "$code"
 }
 
