@@ -63,7 +63,7 @@ fn open_cuda(device_idx: usize) -> candle_core::Result<Device> {
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(_device_idx: usize) -> candle_core::Result<Device> {
-    candle_core::bail!("this program was built without CUDA")
+    Err(candle_core::Error::NotCompiledWithCudaSupport)
 }
 
 /// The device's name, as [`device`] takes it.
