@@ -32,9 +32,8 @@ NCU_NAMES = {
     "launch__registers_per_thread": "registers",
 }
 
-# What a test says of a time, after its name if that is on the same line: what was timed, and numbers with units.
-AMOUNT = r"[\d.]+(?:e[+-]?\d+)? (?:ns|us|ms|s|[MG]B|[GT]B/s|[GT]FLOP/s)"
-TIMES = rf"^(?:test \S+ \.\.\. )?(.+?:) ({AMOUNT}(?:, {AMOUNT})*)$"
+# What a test says of a time, after its name if that is on the same line: a line with a time and a rate.
+TIMES = r"^(?:test \S+ \.\.\. )?(.+ [\d.]+ [um]s,? +[\d.]+ [GT](?:B|FLOP)/s\b.*)$"
 
 
 def tests(prefix, path):
@@ -53,7 +52,7 @@ def tests(prefix, path):
         said = [line for line in text.splitlines() if line.strip() and not re.match(r"\S+: line \d+: ", line)]  # bash's: Aborted
         found = {"passed": len(re.findall(r"ok$", text, re.MULTILINE)), "ended_in": started[-1:], "last_line": said[-1:]}
     found["failed_tests"] = {name: messages.get(name, "no message") for name in names}
-    if times := [" ".join(line) for line in re.findall(TIMES, text, re.MULTILINE)]:
+    if times := [" ".join(line.split()) for line in re.findall(TIMES, text, re.MULTILINE)]:
         found["times"] = times
     figures(**{f"{prefix}{name}": value for name, value in found.items()})
 
