@@ -78,6 +78,12 @@ pub enum TrainError {
          hint: auto is bf16 on a GPU and f32 on the CPU; `eval` and `infer` take f16"
     )]
     Underflow,
+    /// A run that its GPU has no room for.
+    #[error("{shortage}")]
+    DoesNotFit {
+        /// What it needs, what is available, and what would need less.
+        shortage: String,
+    },
     /// Nothing to train on.
     #[error(
         "{name} has no rows, expected at least one\nhint: check data.train and data.max_samples"
