@@ -47,7 +47,7 @@ build_device() {
 # One command builds the program and the tests: built apart they would ask for candle with other features, and build it twice.
 build_program() {
   use_device
-  cargo test --quiet --locked --features cuda --test it --no-run
+  cargo test --quiet --locked --features cuda --package othink --package othink-ops --package othink-cuda --lib --test '*' --no-run
 }
 
 hard() { # ORDER COMMAND...: the device as unkind as it can be

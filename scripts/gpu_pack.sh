@@ -6,7 +6,8 @@
 #
 # Needs cargo, xz, strip and pip. Without nvcc a toolchain is fetched (scripts/cuda_toolchain.sh), 1.2 GB in target/cuda.
 # A GPU is not needed. OUT/manifest.txt lists commit and sizes. OUT and the checkout, without .git, must stay below
-# 60 MiB, which is what can be carried to a lent machine. CARGO_TARGET_DIR and CUDA_COMPUTE_CAP are respected.
+# 60 MiB, which is what can be carried to a lent machine. CARGO_TARGET_DIR, CUDA_COMPUTE_CAP and OTHINK_CUDA_ARCHITECTURES
+# are respected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: scripts/gpu_pack.sh OUT}
@@ -21,12 +22,13 @@ if ! command -v nvcc >/dev/null; then
   . target/cuda/env.sh
 fi
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
+export OTHINK_CUDA_ARCHITECTURES=${OTHINK_CUDA_ARCHITECTURES:-$CUDA_COMPUTE_CAP}
 
 # One command: built apart they would ask for candle with other features, and build it twice.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cargo test --release --locked --features cuda --package othink --package othink-ops --lib --test it --no-run \
-  --message-format json-render-diagnostics >"$work/messages"
+cargo test --release --locked --features cuda --package othink --package othink-ops --package othink-cuda --lib --test '*' \
+  --no-run --message-format json-render-diagnostics >"$work/messages"
 
 executable() { # KIND NAME: the program that cargo made of a target
   python3 - "$work/messages" "$@" <<'PYTHON'
@@ -42,11 +44,18 @@ print(made[-1])
 PYTHON
 }
 
-# One archive with a window larger than a program: kernels that all three hold are stored once.
+# One archive with a window larger than a program: kernels that several hold are stored once.
 strip -o "$work/othink" "$(executable bin othink)"
 strip -o "$work/it" "$(executable test it)"
 strip -o "$work/ops" "$(executable lib othink_ops)"
-tar -C "$work" -c othink it ops | xz --lzma2=preset=6,dict=192MiB >"$out/programs.tar.xz"
+programs=(othink it ops)
+for name in crates/cuda/tests/*.rs; do
+  [ -e "$name" ] || continue
+  name=$(basename "$name" .rs)
+  strip -o "$work/cuda-$name" "$(executable test "$name")"
+  programs+=("cuda-$name")
+done
+tar -C "$work" -c "${programs[@]}" | xz --lzma2=preset=6,dict=192MiB >"$out/programs.tar.xz"
 
 rm -f "$out"/wheels/*.whl
 python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \

@@ -2,7 +2,6 @@
 //! PTX for what comes after them. A kernel that spills registers fails the build.
 //! Not here: how a fatbin is loaded (`src/launch.rs`).
 #![expect(clippy::expect_used, clippy::panic, reason = "a build script reports through its panics")]
-#![expect(clippy::print_stdout, reason = "cargo reads it")]
 
 use std::env;
 use std::path::{Path, PathBuf};

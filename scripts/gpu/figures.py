@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Turns what programs print into figures of scripts/gpu_check.sh.
 
-    figures.py tests FILE                 the output of a Rust test program
+    figures.py tests PREFIX FILE          the output of a Rust test program
+    figures.py learn PREFIX FILE          `othink gpu-check --json`
     figures.py run PREFIX FOLDER          a run's metrics.jsonl
     figures.py doctor FILE                `othink doctor --json`
     figures.py answers FILE               the emulator's test of the driver's answers
@@ -18,6 +19,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from record import parsed
 from workload import figures
 
 STAGES = ("s_rollout", "s_reference", "s_policy", "s_optimizer", "s_total")
@@ -30,21 +32,38 @@ NCU_NAMES = {
     "launch__registers_per_thread": "registers",
 }
 
+# What a test says of a time, after its name if that is on the same line: what was timed, and numbers with units.
+AMOUNT = r"[\d.]+(?:e[+-]?\d+)? (?:ns|us|ms|s|[MG]B|[GT]B/s|[GT]FLOP/s)"
+TIMES = rf"^(?:test \S+ \.\.\. )?(.+?:) ({AMOUNT}(?:, {AMOUNT})*)$"
 
-def tests(path):
-    """Counts, names of failed tests, and every line that is a JSON object: what tests measured."""
+
+def tests(prefix, path):
+    """Counts, failed tests with their messages' first lines, and lines like `WHAT: 1.25 ms, 600 TFLOP/s`."""
     text = Path(path).read_text(encoding="utf-8", errors="replace")
+    panics = re.findall(r"^thread '(.+?)'.* panicked at (.*):\n(.*)", text, re.MULTILINE)
+    messages = {name: f"{place}: {message}" for name, place, message in reversed(panics)}
+    started = re.findall(r"^test (\S+) \.\.\.", text, re.MULTILINE)
     counts = re.search(r"(\d+) passed; (\d+) failed; (\d+) ignored", text)
     if counts:
         passed, failed, ignored = map(int, counts.groups())
-        names = sorted(set(re.findall(r"^    (\w+(?:::\w+)+)$", text, re.MULTILINE))) if failed else []
-        figures(passed=passed, failed=failed, ignored=ignored, failed_tests=names)
+        names = re.findall(r"^    (\S+)$", text.rpartition("\nfailures:\n")[2], re.MULTILINE) if failed else []
+        found = {"passed": passed, "failed": failed, "ignored": ignored}
     else:
-        started = re.findall(r"^test (\S+) \.\.\.", text, re.MULTILINE)
-        figures(passed=len(re.findall(r"ok$", text, re.MULTILINE)), ended_in=started[-1:])
-    measured = [json.loads(found) for found in re.findall(r"^(\{\".*\})$", text, re.MULTILINE)]
-    if measured:
-        figures(measured=measured)
+        names = [name for name in started if name in messages]
+        found = {"passed": len(re.findall(r"ok$", text, re.MULTILINE)), "ended_in": started[-1:]}
+    found["failed_tests"] = {name: messages.get(name, "no message") for name in names}
+    if times := [" ".join(line) for line in re.findall(TIMES, text, re.MULTILINE)]:
+        found["times"] = times
+    figures(**{f"{prefix}{name}": value for name, value in found.items()})
+
+
+def learn(prefix, path):
+    """A stage's figures, or why it did not end; lines that are no JSON object say nothing."""
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        stage = parsed(line)
+        if "name" in stage:
+            measured = {name: rounded(value) for name, value in stage["figures"]}
+            figures(**{f"{prefix}{stage['name'].replace(' ', '_')}": stage["error"] or measured})
 
 
 def run(prefix, folder):
@@ -121,7 +140,7 @@ def peak(path):
 
 
 def main():
-    readers = {"tests": tests, "run": run, "doctor": doctor, "answers": answers, "ncu": ncu, "peak": peak}
+    readers = {"tests": tests, "learn": learn, "run": run, "doctor": doctor, "answers": answers, "ncu": ncu, "peak": peak}
     if len(sys.argv) < 3 or sys.argv[1] not in readers:
         sys.exit(__doc__)
     readers[sys.argv[1]](*sys.argv[2:])

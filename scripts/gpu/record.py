@@ -49,6 +49,13 @@ def shown(value):
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def parts(value):
+    """What stands on lines of its own: an object's fields, a list's elements."""
+    if isinstance(value, dict):
+        return [f"{name}: {shown(one)}" for name, one in value.items()]
+    return value if isinstance(value, list) else [value]
+
+
 def table(path):
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     for record in map(parsed, lines):
@@ -56,8 +63,9 @@ def table(path):
             continue
         print(f"{record['stage']:<13} {record['status']:<8} {record['seconds']:>6.1f} s  {record.get('reason', '')}")
         for name, value in record["figures"].items():
-            text = shown(value)
-            print(f"    {name:<28} {text if len(text) <= 240 else text[:240] + '...'}")
+            lines = [shown(one) for one in parts(value)] or ["none"]
+            for heading, text in zip([name, *[""] * len(lines)], lines):
+                print(f"    {heading:<28} {text if len(text) <= 240 else text[:240] + '...'}")
 
 
 def main():

@@ -21,7 +21,8 @@ find_python() { # the first with torch, else the first
   echo "gpu_check.sh: python3 is needed" >&2 && exit 2
 }
 
-# PACK's programs as BIN/othink, BIN/it and BIN/ops, and its wheels on Python's path. A missing one is no error here.
+# PACK's programs as BIN/othink, BIN/it, BIN/ops and BIN/cuda-NAME, and its wheels on Python's path. A missing one is no error
+# here.
 unpack() { # PACK
   local pack name found
   pack=$(cd "$1" && pwd)
@@ -35,10 +36,14 @@ unpack() { # PACK
       [ -z "$found" ] || ln -sf "$found" "$BIN/${name#othink_}"
     done
     [ ! -x "$pack/program/debug/othink" ] || ln -sf "$pack/program/debug/othink" "$BIN/othink"
+    for name in $(cuda_test_names); do
+      found=$(newest "$pack/program/debug/deps/$name"-*)
+      [ -z "$found" ] || ln -sf "$found" "$BIN/cuda-$name"
+    done
     return
   fi
-  for name in othink it ops; do
-    [ ! -x "$pack/$name" ] || ln -s "$pack/$name" "$BIN/$name"
+  for found in "$pack"/{othink,it,ops,cuda-*}; do
+    [ ! -x "$found" ] || ln -s "$found" "$BIN/${found##*/}"
   done
   [ ! -e "$pack/programs.tar.xz" ] || "$PYTHON" -m tarfile -e "$pack/programs.tar.xz" "$BIN"
   if compgen -G "$pack/wheels/*.whl" >/dev/null; then
@@ -47,6 +52,11 @@ unpack() { # PACK
       "$PYTHON" -m zipfile -e "$name" "$WHEELS" || echo "gpu_check.sh: cannot unpack $name" >&2
     done
   fi
+}
+
+cuda_test_names() { # the test programs of crates/cuda
+  local file
+  for file in crates/cuda/tests/*.rs; do [ ! -e "$file" ] || basename "$file" .rs; done
 }
 
 newest() { # FILE...: the newest that can be run, if any
@@ -109,7 +119,7 @@ stage_machine() {
   elif [ -z "$DRY" ]; then
     missing+="no nvidia-smi; "
   fi
-  for name in othink it ops; do
+  for name in othink it ops $(cuda_test_names | sed 's/^/cuda-/'); do
     if [ -x "$BIN/$name" ]; then
       ours ldd "$BIN/$name"
       missing+=$(ours ldd "$BIN/$name" 2>&1 | grep 'not found' | sort -u | sed "s/^[[:space:]]*/$name: /" | tr '\n' ';')
@@ -150,28 +160,79 @@ stage_doctor() {
 
 stage_driver() { scripts/gpu/driver.sh; }
 
-run_tests() { # PROGRAM FILTER...: on the device, from the repository's root, where the golden files are found
-  local code program=$1
-  shift
-  OTHINK_TEST_DEVICE=cuda RUST_BACKTRACE=0 ours timeout "$((LIMIT - 3))" "$BIN/$program" "$@" --test-threads 1 --nocapture 2>&1 |
-    tee "$WORK/tests.out"
+# On the device, for SECONDS at most, from the folder of the tests' package: cargo starts tests there, and they find their files
+# from there.
+run_tests() { # SECONDS PREFIX FOLDER PROGRAM ARGUMENT...
+  local code seconds=$1 prefix=$2 folder=$3 program=$4
+  shift 4
+  (cd "$folder" && OTHINK_TEST_DEVICE=cuda RUST_BACKTRACE=0 ours timeout -k 1 "$seconds" "$BIN/$program" "$@" \
+    --test-threads 1 --nocapture) 2>&1 | tee "$WORK/tests.out"
   code=${PIPESTATUS[0]}
-  figures tests "$WORK/tests.out"
+  figures tests "$prefix" "$WORK/tests.out"
   return "$code"
 }
 
+has_kernel_tests() { [ -x "$BIN/ops" ] && ours "$BIN/ops" cuda:: --list 2>/dev/null | grep -q ': test$'; }
+
 stage_kernels() {
-  [ -x "$BIN/ops" ] || { skip "the pack has no ops" && return; }
-  ours "$BIN/ops" cuda:: --list 2>/dev/null | grep -q ': test$' || { skip "ops has no tests cuda::" && return; }
-  run_tests ops cuda::
+  has_kernel_tests || { skip "no ops in the pack, or no tests cuda:: in it" && return; }
+  run_tests "$((LIMIT - 3))" '' crates/ops ops cuda::
+}
+
+cuda_tests() { # SECONDS ARGUMENT...: each test program of crates/cuda in turn
+  local programs=() program code=0
+  for program in "$BIN"/cuda-*; do [ ! -x "$program" ] || programs+=("${program##*/cuda-}"); done
+  for program in "${programs[@]}"; do
+    run_tests "$(($1 / ${#programs[@]}))" "${program}_" crates/cuda "cuda-$program" "${@:2}" || code=1
+  done
+  return "$code"
+}
+
+stage_cuda_tests() {
+  compgen -G "$BIN/cuda-*" >/dev/null || { skip "no test of crates/cuda in the pack" && return; }
+  cuda_tests "$((LIMIT - 4))"
+}
+
+# Tests of kernels that are ignored elsewhere print times.
+stage_kernel_times() {
+  local half=$(((LIMIT - 4) / 2)) code=0
+  [ -z "$DRY" ] || { skip "times of the emulated device mean nothing" && return; }
+  if has_kernel_tests; then run_tests "$half" ops_ crates/ops ops cuda:: --ignored || code=1; fi
+  cuda_tests "$half" --ignored || code=1
+  return "$code"
 }
 
 stage_parity() {
+  local filters=(parity:: training_parity::)
   need_program it || return
-  if [ -n "$DRY" ]; then run_tests it parity::every_hidden_state; else run_tests it parity:: training_parity::; fi
+  [ -z "$DRY" ] || filters=(parity::every_hidden_state)
+  run_tests "$((LIMIT - 3))" '' . it "${filters[@]}"
 }
 
 # ---- the program's runs
+
+# The parts of an update at the paper's shape, with the program's own clock. Where less is computed again there may not be memory
+# enough: how that ends is a figure.
+stage_learn() {
+  local code
+  need_program othink || return
+  measure_learning $((LIMIT * 50 / 100)) full 3
+  code=$?
+  measure_learning $((LIMIT * 25 / 100)) mlp 1
+  echo "FIGURES {\"mlp_exit_code\": $?}"
+  measure_learning $((LIMIT * 20 / 100)) none 1
+  echo "FIGURES {\"none_exit_code\": $?}"
+  return "$code"
+}
+measure_learning() { # SECONDS CHECKPOINTING REPETITIONS
+  local code size=(--prompts 8 --group-size 8 --completion-tokens 256 --image-side 32 --dtype bf16 --repetitions "$3")
+  [ -z "$DRY" ] || size=(--model tiny --prompts 1 --group-size 2 --completion-tokens 8 --image-side 4 --copy-mb 4
+    --product-side 128 --repetitions 1)
+  ours timeout -k 1 "$1" othink gpu-check --device cuda --json --checkpointing "$2" "${size[@]}" | tee "$WORK/learn.jsonl"
+  code=${PIPESTATUS[0]}
+  figures learn "${2}_" "$WORK/learn.jsonl"
+  return "$code"
+}
 
 # NAME DTYPE: three updates of the built-in model, seeded, into WORK/NAME.
 train_tiny() {
@@ -280,7 +341,7 @@ stage_trl() {
 
 # The kernel tests if there are any, else the doctor's self-test: small launches of every kind.
 kernel_launches() { # TOOL...
-  if [ -x "$BIN/ops" ] && ours "$BIN/ops" cuda:: --list 2>/dev/null | grep -q ': test$'; then
+  if has_kernel_tests; then
     OTHINK_TEST_DEVICE=cuda ours "$@" "$BIN/ops" cuda:: --test-threads 1
   else
     ours "$@" "$BIN/othink" doctor --device cuda

@@ -55,7 +55,7 @@ pub struct Args {
     /// Runs of each part, after one that is not counted
     #[arg(long, default_value_t = 3)]
     repetitions: usize,
-    /// Print one JSON object
+    /// Print JSON objects: the device, then each stage as it ends
     #[arg(long)]
     json: bool,
 }
@@ -68,14 +68,17 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let device = device::device(&args.device)?;
     let dtype = device::dtype(&args.dtype, &device)?;
     let config = ModelConfig::load(&model_files(&args.model)?.0)?;
-    let mut stages = Vec::new();
+    let mut failed = false;
     let mut done = |stage: Stage, printer: &mut Printer| -> anyhow::Result<()> {
-        if !args.json {
-            printer.line(shown(&stage))?;
+        failed |= stage.error.is_some();
+        if args.json {
+            return Ok(printer.json(&stage)?);
         }
-        stages.push(stage);
-        Ok(())
+        Ok(printer.line(shown(&stage))?)
     };
+    if args.json {
+        printer.json(&json!({ "device": device::name(&device), "dtype": dtype.as_str() }))?;
+    }
     let ceilings =
         || ceilings::measure(&device, dtype, args.copy_mb * 1_000_000, args.product_side);
     done(Stage::of("ceilings", ceilings), printer)?;
@@ -100,11 +103,6 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         done(Stage::of("repeated policy", || scoring.repeated()), printer)?;
         done(Stage::of("optimizer", || scoring.optimizer()), printer)?;
     }
-    if args.json {
-        let (device, dtype) = (device::name(&device), dtype.as_str());
-        printer.json(&json!({ "device": device, "dtype": dtype, "stages": stages }))?;
-    }
-    let failed = stages.iter().any(|stage| stage.error.is_some());
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
 }
 

@@ -46,7 +46,7 @@ pub fn vision_angles(
         }
     }
     let patches = angles.len() / (2 * n);
-    Angles::new(&Tensor::from_vec(angles, (patches, 2 * n), device)?, dtype)
+    Angles::exact(&Tensor::from_vec(angles, (patches, 2 * n), device)?, dtype)
 }
 
 /// Angles of the language model (M-RoPE, Wang et al. 2024): of the `head_dim / 2` frequencies the

@@ -13,7 +13,9 @@ use super::language::{LanguageModel, Qkv};
 use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Checkpointing, Inference, Part, Stages, Tape};
-use crate::ops::{Angles, Parameter, Product, TokenLogprob, segment_attention, token_logprob};
+use crate::ops::{
+    Angles, Parameter, Product, TokenLogprob, segment_attention, select_rows, token_logprob,
+};
 
 /// A model of any family; cheap to clone, its parameters are shared.
 #[derive(Debug, Clone)]
@@ -110,8 +112,7 @@ impl Model {
     /// # Errors
     /// The number of image rows and embeddings differ.
     pub fn embed_tokens(&self, packed: &Packed, images: Option<&Tensor>) -> Result<Tensor> {
-        let ids = Tensor::new(packed.input_ids.as_slice(), &self.device)?;
-        let text = self.language.embed_tokens.value().detach().index_select(&ids, 0)?;
+        let text = select_rows(&self.language.embed_tokens.value().detach(), &packed.input_ids)?;
         let Some(images) = images else { return Ok(text) };
         if images.dim(0)? != packed.image_rows.len() {
             let (rows, got) = (packed.image_rows.len(), images.dim(0)?);
@@ -122,8 +123,7 @@ impl Model {
         for (i, &row) in packed.image_rows.iter().enumerate() {
             order[row as usize] = tokens + i as u32;
         }
-        let order = Tensor::new(order, &self.device)?;
-        Tensor::cat(&[&text, &images.detach()], 0)?.index_select(&order, 0)
+        select_rows(&Tensor::cat(&[&text, &images.detach()], 0)?, &order)
     }
 
     /// Runs the decoder layers over embeddings `[T, hidden]`; not yet normalised.
@@ -214,10 +214,10 @@ impl Model {
         temperature: f64,
     ) -> Result<TokenLogprob> {
         let hidden = self.decoder_layers(stages, packed, embeddings)?;
-        let rows = Tensor::new(packed.scored_rows.as_slice(), &self.device)?;
+        let rows = packed.scored_rows.clone();
         let targets = Tensor::new(packed.targets.as_slice(), &self.device)?;
         let [logp, entropy] = stages.apply([&hidden], Part::Head, move |[hidden]| {
-            let normalized = self.language.normalize(&hidden.index_select(&rows, 0)?)?;
+            let normalized = self.language.normalize(&select_rows(hidden, &rows)?)?;
             let scored = token_logprob(&normalized, &self.language.head, &targets, temperature)?;
             Ok([scored.logp, scored.entropy])
         })?;
@@ -265,15 +265,13 @@ impl Backward<'_> {
     pub fn run(self, gradient: &Tensor) -> Result<()> {
         let mut gradients = self.language.backward(&[(&self.logp, gradient)])?;
         let Some(embeddings) = gradients.take(&self.embeddings) else { return Ok(()) };
-        let device = embeddings.device();
         if self.embed_tokens.is_trainable() {
-            let rows = Tensor::new(self.stream_rows.text_rows.as_slice(), device)?;
-            let ids = Tensor::new(self.stream_rows.text_ids.as_slice(), device)?;
-            self.embed_tokens.accumulate_rows(&ids, &embeddings.index_select(&rows, 0)?)?;
+            let gradient = select_rows(&embeddings, &self.stream_rows.text_rows)?;
+            self.embed_tokens.accumulate_rows(&self.stream_rows.text_ids, &gradient)?;
         }
         if let Some((vision, images)) = self.vision {
-            let rows = Tensor::new(self.stream_rows.image_rows.as_slice(), device)?;
-            vision.backward(&[(&images, &embeddings.index_select(&rows, 0)?)])?;
+            let gradient = select_rows(&embeddings, &self.stream_rows.image_rows)?;
+            vision.backward(&[(&images, &gradient)])?;
         }
         Ok(())
     }

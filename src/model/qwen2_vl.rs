@@ -14,7 +14,8 @@ use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::{Kept, Part, Stages};
 use crate::ops::{
-    Angles, Parameter, Product, Segments, layer_norm, quick_gelu, rotary, segment_attention,
+    Angles, Parameter, Product, Segments, gelu_erf, layer_norm, quick_gelu, rotary,
+    segment_attention,
 };
 
 /// Epsilon of every LayerNorm in the tower; the configuration file does not carry it.
@@ -249,7 +250,7 @@ impl Merger {
         let h = self.norm.forward(x)?;
         let windows = h.elem_count() / self.width;
         let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
-        let h = self.first.forward(&h, Product::Blocked)?.gelu_erf()?;
+        let h = gelu_erf(&self.first.forward(&h, Product::Blocked)?)?;
         self.second.forward(&h, Product::Blocked)
     }
 }

@@ -11,9 +11,11 @@
 
 use std::collections::HashMap;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, Var};
 
 use super::parameters::Parameters;
+use crate::ops::backward;
 
 /// Which stages keep no activations and compute them again for their gradient (activation checkpointing, Chen et al. 2016).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,8 +157,7 @@ impl<'m> Tape<'m> {
                 Some(taped) => taped,
                 None => run_taped(&inputs, &run)?,
             };
-            let Some(product) = taped.product(&arrived)? else { continue };
-            let mut store = product.backward()?;
+            let Some(mut store) = taped.backward(&arrived)? else { continue };
             for (input, variable) in inputs.iter().zip(&taped.inputs) {
                 if let Some(gradient) = store.remove(variable) {
                     gradients.add(input.id(), gradient.detach())?;
@@ -171,19 +172,15 @@ impl<'m> Tape<'m> {
 }
 
 impl Taped {
-    /// The scalar whose gradient with respect to the outputs is `gradients`; `None` where nothing of the
-    /// stage is trained and no output depends on an input, so that no gradient passes through.
-    fn product(&self, gradients: &[Option<Tensor>]) -> Result<Option<Tensor>> {
-        let mut total: Option<Tensor> = None;
-        for (output, gradient) in self.outputs.iter().zip(gradients) {
-            let Some(gradient) = gradient.as_ref().filter(|_| output.track_op()) else { continue };
-            let product = (output * gradient.to_dtype(output.dtype())?)?.sum_all()?;
-            total = Some(match total {
-                Some(total) => (total + product)?,
-                None => product,
-            });
-        }
-        Ok(total)
+    /// The backward pass from the outputs' gradients; `None` where nothing of the stage is trained and no output depends on
+    /// an input, so that no gradient passes through.
+    fn backward(&self, gradients: &[Option<Tensor>]) -> Result<Option<GradStore>> {
+        let with_gradients = self.outputs.iter().zip(gradients);
+        let tracked: Vec<(&Tensor, &Tensor)> = with_gradients
+            .filter(|(output, _)| output.track_op())
+            .filter_map(|(output, gradient)| Some((output, gradient.as_ref()?)))
+            .collect();
+        backward(&tracked)
     }
 }
 

@@ -1,5 +1,5 @@
 //! AdamW: its state, which can be saved, and one parameter's update from tensor operations.
-//! Not here: the same update as fused loops for the CPU (`adamw_fused`); the learning rate (`lr_schedule`); the
+//! Not here: the same update as fused loops for the CPU (`adamw_fused`) and as a kernel for a GPU (`adamw_cuda`); the learning rate (`lr_schedule`); the
 //! clipping factor (`clip`); which parameters decay (`train::step`); files (`run_folder::checkpoint`).
 //!
 //! The arithmetic is that of `torch.optim.AdamW` (`torch/optim/adam.py`, `_single_tensor_adam` with decoupled decay),
@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use super::adamw_cuda;
 use super::adamw_fused::apply_fused;
 
 /// The constants of AdamW.
@@ -168,7 +170,28 @@ impl Step<'_> {
         grad: &Tensor,
         decay: bool,
     ) -> Result<()> {
-        let parameter = parameter.detach();
+        self.apply(name, Weights { master: parameter, copy: None }, grad, decay)
+    }
+
+    /// Updates master weights as [`Step::update`] does, and overwrites their copy in a shorter dtype.
+    ///
+    /// - `copy`: the shape of `master`, on the same device, contiguous; any tensor sharing its storage sees the change
+    ///
+    /// # Errors
+    /// As of [`Step::update`], or the copy does not fit the master weights.
+    pub fn update_with_copy(
+        &mut self,
+        name: &str,
+        master: &Tensor,
+        copy: &Tensor,
+        grad: &Tensor,
+        decay: bool,
+    ) -> Result<()> {
+        self.apply(name, Weights { master, copy: Some(copy) }, grad, decay)
+    }
+
+    fn apply(&mut self, name: &str, weights: Weights, grad: &Tensor, decay: bool) -> Result<()> {
+        let parameter = weights.master.detach();
         if !matches!(parameter.dtype(), DType::F32 | DType::F64) || !parameter.is_contiguous() {
             bail!("adamw: {name} is {parameter:?}, expected contiguous f32 or f64 master weights");
         }
@@ -187,11 +210,28 @@ impl Step<'_> {
         let State { moments, n_steps } = state.clone(); // copies no data
         let grad = grad.detach().to_dtype(parameter.dtype())?.contiguous()?;
         let rule = Rule::new(&settings, n_steps, self, decay);
+        #[cfg(feature = "cuda")]
+        if adamw_cuda::takes(weights) {
+            return adamw_cuda::apply(&rule, weights, &grad, &moments);
+        }
         match parameter.device() {
-            Device::Cpu => apply_fused(&rule, &parameter, &grad, &moments),
-            _ => apply_composed(&rule, &parameter, &grad, &moments),
+            Device::Cpu => apply_fused(&rule, &parameter, &grad, &moments)?,
+            _ => apply_composed(&rule, &parameter, &grad, &moments)?,
+        }
+        match weights.copy {
+            Some(copy) => copy.detach().slice_set(&parameter.to_dtype(copy.dtype())?, 0, 0),
+            None => Ok(()),
         }
     }
+}
+
+/// What one parameter's update writes to, besides the moments.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    /// f32 or f64.
+    pub(super) master: &'a Tensor,
+    /// The same numbers in a shorter dtype.
+    pub(super) copy: Option<&'a Tensor>,
 }
 
 /// The numbers of one parameter's update, worked out once per step in f64.
@@ -229,7 +269,7 @@ impl Rule {
     }
 }
 
-/// One update from tensor operations, for devices without fused loops. All four tensors have one shape and dtype.
+/// One update from tensor operations, for devices and dtypes without an implementation of their own. All four tensors have one shape and dtype.
 fn apply_composed(rule: &Rule, parameter: &Tensor, grad: &Tensor, moments: &Moments) -> Result<()> {
     let Moments { m, v } = moments;
     let grad = (grad * rule.grad_scale)?;

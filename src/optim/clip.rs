@@ -2,8 +2,8 @@
 //! Not here: the multiplication itself, which AdamW folds into its own pass (`adamw`); what happens to a run
 //! whose gradients are not finite (`train`).
 //!
-//! The factor is that of `torch.nn.utils.clip_grad_norm_`. Unlike there the squares are added in f64 and, on the
-//! CPU, in a fixed order, so the norm does not depend on the number of threads.
+//! The factor is that of `torch.nn.utils.clip_grad_norm_`. Unlike there the squares are added in f64 and in a fixed
+//! order, so the norm does not depend on the number of threads; but for f64 on a GPU, where candle adds them.
 
 #![expect(
     clippy::inline_always,
@@ -11,6 +11,8 @@
 )]
 
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+#[cfg(feature = "cuda")]
+use othink_cuda::Array;
 use rayon::prelude::*;
 
 /// Elements whose squares one task adds up; fixed, so that the sum does not depend on the threads.
@@ -70,17 +72,34 @@ impl GradNorm {
 /// A dtype cannot be widened to f64, or the device fails.
 pub fn grad_norm<'a>(grads: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<GradNorm> {
     let grads: Vec<(&str, &Tensor)> = grads.into_iter().collect();
-    let sums: Vec<Tensor> =
-        grads.iter().map(|(_, grad)| sum_of_squares(grad)).collect::<Result<_>>()?;
-    // One transfer for all, because each waits for the device.
-    let sums: Vec<f64> =
-        if sums.is_empty() { Vec::new() } else { Tensor::stack(&sums, 0)?.to_vec1()? };
+    let sums = sums_of_squares(&grads)?;
     let mut non_finite = Vec::new();
     for ((name, grad), _) in grads.iter().zip(&sums).filter(|(_, sum)| !sum.is_finite()) {
         let found = first_non_finite(grad)?;
         non_finite.extend(found.map(|found| NonFinite { name: (*name).to_owned(), found }));
     }
     Ok(GradNorm { norm: sums.iter().sum::<f64>().sqrt(), non_finite })
+}
+
+/// The sum of each gradient's squares.
+fn sums_of_squares(grads: &[(&str, &Tensor)]) -> Result<Vec<f64>> {
+    #[cfg(feature = "cuda")]
+    if grads.iter().all(|(_, grad)| grad.device().is_cuda() && grad.dtype() == DType::F32) {
+        return sums_of_squares_cuda(grads);
+    }
+    let sums: Vec<Tensor> =
+        grads.iter().map(|(_, grad)| sum_of_squares(grad)).collect::<Result<_>>()?;
+    // One transfer for all, because each waits for the device.
+    if sums.is_empty() { Ok(Vec::new()) } else { Tensor::stack(&sums, 0)?.to_vec1() }
+}
+
+/// Those of gradients in f32 on a GPU.
+#[cfg(feature = "cuda")]
+fn sums_of_squares_cuda(grads: &[(&str, &Tensor)]) -> Result<Vec<f64>> {
+    let dense: Vec<Tensor> =
+        grads.iter().map(|(_, grad)| grad.detach().contiguous()).collect::<Result<_>>()?;
+    let arrays: Vec<Array> = dense.iter().map(Array::of).collect::<Result<_>>()?;
+    othink_cuda::sums_of_squares(&arrays)
 }
 
 /// The first element that is a NaN or an infinity; none where the squares alone are too large.

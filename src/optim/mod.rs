@@ -5,6 +5,8 @@
 //! Not here: gradients themselves and their accumulation (`train`); saving the state (`run_folder::checkpoint`).
 
 pub mod adamw;
+#[cfg(feature = "cuda")]
+mod adamw_cuda;
 mod adamw_fused;
 pub mod clip;
 pub mod lr_schedule;

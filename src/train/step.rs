@@ -121,10 +121,9 @@ impl Optimizer {
             let decay = self.settings.decay_vectors || value.rank() >= 2;
             match self.masters.get(parameter.name()) {
                 None => step.update(parameter.name(), value, &gradient, decay)?,
+                // In place, because rollouts share the parameter's storage.
                 Some(master) => {
-                    step.update(parameter.name(), master, &gradient, decay)?;
-                    // In place, because rollouts share the parameter's storage.
-                    value.detach().slice_set(&master.to_dtype(value.dtype())?, 0, 0)?;
+                    step.update_with_copy(parameter.name(), master, value, &gradient, decay)?;
                 }
             }
         }

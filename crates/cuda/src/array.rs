@@ -23,7 +23,7 @@ impl<'a> Array<'a> {
     /// What a custom operation of candle is given.
     ///
     /// # Errors
-    /// It is not dense, or its numbers are none of bf16, f32 and u32.
+    /// It is not dense, or its numbers are none of bf16, f32, f64 and u32.
     pub fn of_storage(storage: &'a CudaStorage, layout: &'a Layout) -> Result<Self> {
         let address = address(storage, layout)?;
         let (dtype, shape, device) = (storage.dtype(), layout.shape(), storage.device());
@@ -33,7 +33,7 @@ impl<'a> Array<'a> {
     /// A tensor's array, for as long as the tensor is borrowed.
     ///
     /// # Errors
-    /// It is not on a GPU, not dense, or its numbers are none of bf16, f32 and u32.
+    /// It is not on a GPU, not dense, or its numbers are none of bf16, f32, f64 and u32.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let (Storage::Cuda(storage), Device::Cuda(device)) = (&*storage, tensor.device()) else {
@@ -46,6 +46,16 @@ impl<'a> Array<'a> {
     /// Its first number's address on the device.
     pub(crate) fn address(&self) -> u64 {
         self.address
+    }
+
+    /// Its type of numbers.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Whether it starts where four of its numbers are one access to memory.
+    pub(crate) fn is_aligned(&self) -> bool {
+        self.address.is_multiple_of(4 * self.dtype.size_in_bytes() as u64)
     }
 
     /// The device it is on.
@@ -86,6 +96,7 @@ fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
     let start = match storage.dtype() {
         DType::BF16 => start::<bf16>(storage)?,
         DType::F32 => start::<f32>(storage)?,
+        DType::F64 => start::<f64>(storage)?,
         DType::U32 => start::<u32>(storage)?,
         other => bail!("a CUDA kernel was given numbers of type {other:?}"),
     };
@@ -121,15 +132,17 @@ impl Output {
     /// Room for it, with nothing in it.
     pub(crate) fn new(device: &CudaDevice, shape: impl Into<Shape>, dtype: DType) -> Result<Self> {
         let layout = Layout::contiguous(shape);
+        // The driver has no allocation of nothing.
+        let room = Shape::from(layout.shape().elem_count().max(1));
         // SAFETY: the kernel that it is allocated for writes every number before anything reads one.
-        let storage = unsafe { device.alloc_uninit(layout.shape(), dtype)? };
+        let storage = unsafe { device.alloc_uninit(&room, dtype)? };
         Ok(Self { storage, layout })
     }
 
     /// What kernels see of it.
     ///
     /// # Errors
-    /// Its numbers are none of bf16, f32 and u32.
+    /// Its numbers are none of bf16, f32, f64 and u32.
     pub fn array(&self) -> Result<Array<'_>> {
         Array::of_storage(&self.storage, &self.layout)
     }

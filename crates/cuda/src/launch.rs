@@ -2,9 +2,11 @@
 //! Not here: what a kernel computes (`kernels/*.cu`), the shapes it is launched with (a file per operation).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::{CudaDevice, DeviceLocation, Result, backend::BackendDevice};
@@ -19,7 +21,7 @@ pub(crate) struct Kernel {
 
 /// A [`Kernel`] of the source `kernels/SOURCE.cu`.
 macro_rules! kernel {
-    ($source:literal, $name:literal) => {
+    ($source:literal, $name:expr) => {
         $crate::launch::Kernel {
             name: $name,
             binary: include_bytes!(concat!(env!("OUT_DIR"), "/", $source, ".fatbin")),
@@ -33,6 +35,7 @@ pub(crate) use kernel;
 pub(crate) enum Argument {
     Address(u64),
     Int(i32),
+    Long(i64),
     Float(f32),
 }
 
@@ -103,12 +106,13 @@ pub(crate) unsafe fn launch(
     if grid.blocks.contains(&0) {
         return Ok(());
     }
-    let (function, stream) = (function(device, kernel)?, device.cuda_stream());
+    let (function, stream) = (function(device, kernel, grid.shared)?, device.cuda_stream());
     let mut launch = stream.launch_builder(&function);
     for argument in arguments {
         match argument {
             Argument::Address(address) => launch.arg(address),
             Argument::Int(n) => launch.arg(n),
+            Argument::Long(n) => launch.arg(n),
             Argument::Float(x) => launch.arg(x),
         };
     }
@@ -123,21 +127,36 @@ pub(crate) unsafe fn launch(
     Ok(())
 }
 
-type Loaded = HashMap<(usize, &'static str), CudaFunction>;
+/// A kernel on a device, and the bytes of dynamic shared memory it may be launched with.
+struct Loaded {
+    function: CudaFunction,
+    shared: usize,
+}
 
-/// The kernel, loaded onto the device on its first use.
-fn function(device: &CudaDevice, kernel: &Kernel) -> Result<CudaFunction> {
-    static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+/// What every kernel may be launched with; more has to be asked for.
+const SHARED_AT_FIRST: usize = 48 << 10;
+
+/// The kernel, loaded onto the device on its first use, ready for a launch with `shared` bytes of dynamic shared memory.
+fn function(device: &CudaDevice, kernel: &Kernel, shared: usize) -> Result<CudaFunction> {
+    static LOADED: LazyLock<Mutex<HashMap<(usize, &'static str), Loaded>>> =
+        LazyLock::new(Mutex::default);
     let DeviceLocation::Cuda { gpu_id } = device.location() else {
         candle_core::bail!("{} is a CUDA kernel", kernel.name)
     };
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(function) = loaded.get(&(gpu_id, kernel.name)) {
-        return Ok(function.clone());
+    let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let loaded = match all.entry((gpu_id, kernel.name)) {
+        Entry::Occupied(loaded) => loaded.into_mut(),
+        Entry::Vacant(place) => {
+            let binary = Ptx::from_binary(kernel.binary.to_vec());
+            let module = device.cuda_stream().context().load_module(binary).w()?;
+            let function = module.load_function(kernel.name).w()?;
+            place.insert(Loaded { function, shared: SHARED_AT_FIRST })
+        }
+    };
+    if shared > loaded.shared {
+        let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        loaded.function.set_attribute(most, shared as i32).w()?;
+        loaded.shared = shared;
     }
-    let binary = Ptx::from_binary(kernel.binary.to_vec());
-    let module = device.cuda_stream().context().load_module(binary).w()?;
-    let function = module.load_function(kernel.name).w()?;
-    loaded.insert((gpu_id, kernel.name), function.clone());
-    Ok(function)
+    Ok(loaded.function.clone())
 }

@@ -1,21 +1,46 @@
 //! The CUDA kernels of the program's operations, each with the function that launches it.
 //!
-//! A kernel takes and returns bf16, computes in f32, and gives the same bits every time: no atomics, sums in a fixed
-//! order. A function here checks what it is given, so that a kernel never reads or writes beyond an array; it starts
-//! the work and returns at once. All work runs on the device's one stream, in the order it was started.
+//! An operation's kernel takes and returns bf16 and computes in f32; the optimiser's take f32. All give the same bits every
+//! time: no atomics, sums in a fixed order. A function here checks what it is given, so that a kernel never reads or writes
+//! beyond an array; it starts the work and returns at once. All work runs on the device's one stream, in the order it was
+//! started.
 //!
 //! The only crate with unsafe code. Not here: the tape and which operation runs where (the crate of the operations).
 #![expect(unsafe_code, reason = "launching kernels")]
 
+mod activation;
+mod adamw;
 mod array;
+mod attention;
+mod attention_tiles;
 mod device;
+mod gradients;
+mod head;
 mod launch;
+mod linear;
 mod memory;
 mod norm;
+mod pieces;
+mod product;
 mod reduce;
+mod rotary;
+mod rows;
+mod squares;
 
+pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
+pub use adamw::{AdamWArrays, AdamWRule, adamw};
 pub use array::{Array, Output, Target};
+pub use attention::{
+    Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
+};
+pub use attention_tiles::{Segment, Tiles};
 pub use device::open;
-pub use memory::{peak_bytes, reset_peak};
+pub use gradients::{accumulate, fill_with_zeros};
+pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
+pub use linear::{LinearGradients, linear, linear_backward};
+pub use memory::{kept_bytes, peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
+pub use rotary::rotary;
+pub use rows::{accumulate_rows, select_rows, select_rows_backward};
+pub use squares::sums_of_squares;

@@ -36,21 +36,18 @@ pub fn accumulate_partials(partial: Array, target: Target) -> Result<()> {
 
 /// Adds the sum over the rows of `x` to `target`: the gradient of a bias.
 ///
-/// - `x`: `[rows, width]` bf16, `width` even; `target`: `[width]`
+/// - `x`: `[rows, width]` bf16; `target`: `[width]`
 ///
 /// # Errors
 /// Shapes do not fit.
 pub fn accumulate_rows_sum(x: Array, target: Target) -> Result<()> {
     let (rows, width) = x.rows();
     let x = x.expect("rows to add up", DType::BF16, &[rows, width])?;
-    if width % 2 != 0 {
-        candle_core::bail!("rows to add up have {width} columns, expected an even number");
-    }
     let (n_parts, per_part) = parts(rows);
     let device = x.device();
     let partial = Output::new(device, (n_parts, width), DType::F32)?;
     let partial = partial.array()?;
-    let grid = Grid { blocks: [(width / 2).div_ceil(128), n_parts, 1], threads: 128, shared: 0 };
+    let grid = Grid { blocks: [width.div_ceil(2 * 128), n_parts, 1], threads: 128, shared: 0 };
     let arguments = [x.into(), partial.into(), rows.into(), per_part.into(), width.into()];
     // SAFETY: `x` has rows * width numbers, `partial` n_parts * width, and n_parts * per_part >= rows.
     unsafe { launch(device, &SUM_COLUMNS, grid, &arguments)? };

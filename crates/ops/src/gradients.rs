@@ -5,6 +5,8 @@
 use candle_core::{
     CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail,
 };
+#[cfg(feature = "cuda")]
+use othink_cuda::Array;
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, Store, Threads, matmul};
@@ -79,6 +81,15 @@ impl Destination {
 }
 
 impl GradientBuffer {
+    /// What changes the buffer; on a GPU kernels do in f32, whatever the parameter's dtype.
+    fn path(&self) -> Path {
+        match (self.sum.device(), self.sum.dtype()) {
+            #[cfg(feature = "cuda")]
+            (Device::Cuda(_), DType::F32) => Path::Cuda,
+            _ => Path::of(&self.sum),
+        }
+    }
+
     /// Some rows of the gradient, for a kernel that is about to write to all of them.
     #[cfg(feature = "cuda")]
     pub(super) fn destination(&mut self, rows: std::ops::Range<usize>) -> Result<Destination> {
@@ -87,6 +98,19 @@ impl GradientBuffer {
         }
         let rows = self.sum.narrow(0, rows.start, rows.len())?;
         Ok(Destination { rows, add: std::mem::replace(&mut self.has_arrived, true) })
+    }
+
+    /// The whole gradient, for a kernel that is about to write to all of it.
+    #[cfg(feature = "cuda")]
+    fn whole(&mut self) -> Destination {
+        Destination { rows: self.sum.clone(), add: std::mem::replace(&mut self.has_arrived, true) }
+    }
+
+    /// A gradient as kernels add it: bf16 as it is, all else in f32.
+    #[cfg(feature = "cuda")]
+    fn addend(gradient: &Tensor) -> Result<Tensor> {
+        let dtype = if gradient.dtype() == DType::BF16 { DType::BF16 } else { DType::F32 };
+        gradient.detach().to_dtype(dtype)?.contiguous()
     }
 
     /// The accumulated gradient, as a view; `None` where there is none.
@@ -103,9 +127,11 @@ impl GradientBuffer {
         if self.has_arrived {
             return Ok(());
         }
-        match Path::of(&self.sum) {
+        match self.path() {
             Path::Cpu => self.sum.inplace_op1(&Zero)?,
-            _ => self.set(&self.sum.zeros_like()?)?,
+            #[cfg(feature = "cuda")]
+            Path::Cuda => othink_cuda::fill_with_zeros(Array::of(&self.sum)?)?,
+            Path::Plain => self.set(&self.sum.zeros_like()?)?,
         }
         self.has_arrived = true;
         Ok(())
@@ -113,8 +139,13 @@ impl GradientBuffer {
 
     /// Adds a gradient of the same shape.
     pub(super) fn add(&mut self, gradient: &Tensor) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.path() == Path::Cuda {
+            let gradient = Self::addend(gradient)?;
+            return othink_cuda::accumulate(Array::of(&gradient)?, self.whole().target()?);
+        }
         let gradient = gradient.detach().to_dtype(self.sum.dtype())?.contiguous()?;
-        match (Path::of(&self.sum), self.has_arrived) {
+        match (self.path(), self.has_arrived) {
             (_, false) => self.set(&gradient)?,
             (Path::Cpu, true) => self.sum.inplace_op2(&gradient, &AddInPlace)?,
             (_, true) => self.set(&(&self.sum + &gradient)?)?,
@@ -131,17 +162,26 @@ impl GradientBuffer {
     }
 
     /// Adds `gradient[i]` to row `ids[i]`, in the order of `ids`.
-    pub(super) fn add_rows(&mut self, ids: &Tensor, gradient: &Tensor) -> Result<()> {
+    pub(super) fn add_rows(&mut self, ids: &[u32], gradient: &Tensor) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.path() == Path::Cuda {
+            let gradient = Self::addend(gradient)?;
+            return othink_cuda::accumulate_rows(
+                Array::of(&gradient)?,
+                ids,
+                self.whole().target()?,
+            );
+        }
         let gradient = gradient.detach().to_dtype(self.sum.dtype())?.contiguous()?;
         self.fill_with_zeros()?;
-        match Path::of(&self.sum) {
-            Path::Cpu => {
-                let ids = ids.to_vec1::<u32>()?;
-                self.sum.inplace_op2(&gradient, &AddRows { ids: &ids })
-            }
+        match self.path() {
+            Path::Cpu => self.sum.inplace_op2(&gradient, &AddRows { ids }),
             // A copy, because candle 0.11.1 applies the offset of a view to the new tensor as well on CUDA, and
             // the buffer is a view into the arena of all gradients.
-            _ => self.set(&self.sum.force_contiguous()?.index_add(ids, &gradient, 0)?),
+            _ => {
+                let ids = Tensor::new(ids, self.sum.device())?;
+                self.set(&self.sum.force_contiguous()?.index_add(&ids, &gradient, 0)?)
+            }
         }
     }
 

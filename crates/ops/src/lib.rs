@@ -13,8 +13,11 @@
     reason = "a kernel's loop must be compiled inside `real::vectorized`"
 )]
 
-mod activation;
+mod backward;
 mod cached_attention;
+#[cfg(feature = "cuda")]
+mod cuda_head;
+mod gelu;
 mod gradients;
 mod linear;
 mod matmul;
@@ -26,20 +29,25 @@ mod plain_head;
 mod real;
 mod rotary;
 mod row_product;
+mod rows;
 mod segment_attention;
 mod segments;
+mod swiglu;
 mod token_logprob;
 
-pub use activation::{quick_gelu, swiglu};
+pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
+pub use gelu::{gelu_erf, gelu_tanh, quick_gelu};
 pub use gradients::GradientArena;
 pub use linear::{Product, linear, linear_part};
 pub use norm::{layer_norm, rms_norm};
 pub use parameter::Parameter;
 pub use path::Path;
 pub use rotary::{Angles, rotary};
+pub use rows::select_rows;
 pub use segment_attention::segment_attention;
 pub use segments::{Group, Segments, Visibility};
+pub use swiglu::swiglu;
 pub use token_logprob::{TokenLogprob, token_logprob};
 
 #[cfg(test)]

@@ -3,8 +3,14 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use othink_cuda::Array;
 
+#[cfg(feature = "cuda")]
+use super::gradients::Destination;
 use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
 use super::parameter::Parameter;
 use super::path::Path;
@@ -17,7 +23,7 @@ pub enum Product {
     /// In blocks, the fastest way for many rows. The last bits of a row may depend on the number of rows.
     Blocked,
     /// Each row by itself, so that a decoding step's results do not depend on which sequences share the
-    /// step. The plain path has no such product and treats it as `Blocked`.
+    /// step. The CPU's path alone has such a product; the others treat it as `Blocked`.
     RowByRow,
 }
 
@@ -59,11 +65,10 @@ pub fn linear_part(
         );
     }
     match Path::of(x) {
-        Path::Cpu => {
-            let (weight, bias) = (weight.clone(), bias.cloned());
-            x.contiguous()?.apply_op1(Linear { weight, bias, product, outputs })
-        }
-        _ => {
+        Path::Cpu => Linear::new(weight, bias, product, outputs).apply(x),
+        #[cfg(feature = "cuda")]
+        Path::Cuda => Linear::new(weight, bias, product, outputs).apply(x),
+        Path::Plain => {
             let part = |x: &Parameter| x.value().narrow(0, outputs.start, outputs.len());
             let weight = part(weight)?.reshape((outputs.len(), inner))?;
             plain::linear(x, &weight, bias.map(part).transpose()?.as_ref())
@@ -80,6 +85,19 @@ struct Linear {
 }
 
 impl Linear {
+    fn new(
+        weight: &Parameter,
+        bias: Option<&Parameter>,
+        product: Product,
+        outputs: Range<usize>,
+    ) -> Self {
+        Self { weight: weight.clone(), bias: bias.cloned(), product, outputs }
+    }
+
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1(self)
+    }
+
     fn forward<R: Real>(&self, x: &[R], rows: usize, inner: usize) -> Result<Vec<R>> {
         let n = self.outputs.len();
         let mut out = self.weight.with_value(|w: &[R]| {
@@ -129,6 +147,25 @@ impl Linear {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Linear {
+    fn backward_cuda(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let weight_sum = self.weight.destination(self.outputs.clone())?;
+        let bias_sum = match &self.bias {
+            Some(bias) => bias.destination(self.outputs.clone())?,
+            None => None,
+        };
+        let parameters = othink_cuda::LinearGradients {
+            weight: weight_sum.as_ref().map(Destination::target).transpose()?,
+            bias: bias_sum.as_ref().map(Destination::target).transpose()?,
+        };
+        let (x, weight, grad) = (Array::of(x)?, Array::of(self.weight.value())?, Array::of(grad)?);
+        let outputs = self.outputs.clone();
+        let dx = othink_cuda::linear_backward(x, weight, grad, outputs, &parameters)?;
+        Ok(dx.into_tensor())
+    }
+}
+
 /// Column sums of a dense `[rows, width]` matrix, rows added in order.
 pub(super) fn sum_rows<R: Real>(data: &[R], width: usize) -> Vec<R> {
     let mut sums = vec![R::ZERO; width];
@@ -156,8 +193,20 @@ impl CustomOp1 for Linear {
         Ok((out, (rows, self.outputs.len()).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let weight = Array::of(self.weight.value())?;
+        let bias = self.bias.as_ref().map(|bias| Array::of(bias.value())).transpose()?;
+        let x = Array::of_storage(storage, layout)?;
+        Ok(othink_cuda::linear(x, weight, bias, self.outputs.clone())?.into_parts())
+    }
+
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if Path::of(x) == Path::Cuda {
+            return self.backward_cuda(x, &grad).map(Some);
+        }
         match x.dtype() {
             DType::F32 => self.backward::<f32>(x, &grad).map(Some),
             _ => self.backward::<f64>(x, &grad).map(Some),

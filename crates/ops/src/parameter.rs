@@ -5,8 +5,7 @@
 //! backward pass (Megatron-LM's fused gradient accumulation, there for the weight of a linear layer).
 //! The tape then holds activations alone: micro-batches add up in place, a frozen parameter costs
 //! nothing, and a large weight's gradient exists once. The plain compositions go through candle's tape
-//! instead; [`Parameter::collect`] moves what they leave in its `GradStore` into the same buffer. On a
-//! device other than the CPU, adding to the buffer allocates a temporary sum.
+//! instead; [`Parameter::collect`] moves what they leave in its `GradStore` into the same buffer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -152,12 +151,24 @@ impl Parameter {
     /// Adds `gradient[i]` to row `ids[i]` of the buffer of a `[rows, width]` parameter: the backward
     /// pass of looking rows up. Rows are added in the order of `ids`.
     ///
-    /// - `ids`: `[n]` u32; `gradient`: `[n, width]`
+    /// - `ids`: `n` rows; `gradient`: `[n, width]`
     ///
     /// # Errors
     /// Shapes differ or an id is out of range.
-    pub fn accumulate_rows(&self, ids: &Tensor, gradient: &Tensor) -> Result<()> {
-        self.buffer().map_or(Ok(()), |mut buffer| buffer.add_rows(ids, gradient))
+    pub fn accumulate_rows(&self, ids: &[u32], gradient: &Tensor) -> Result<()> {
+        let Some(mut buffer) = self.buffer() else { return Ok(()) };
+        let (name, (rows, width)) = (&self.name, self.matrix_dims()?);
+        if gradient.dims() != [ids.len(), width] {
+            let (n, got) = (ids.len(), gradient.dims());
+            bail!("gradient of {n} rows of {name} has shape {got:?}, expected {:?}", [n, width]);
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
+            bail!("row {id} is beyond {name}, which has {rows}");
+        }
+        if ids.is_empty() {
+            return buffer.fill_with_zeros();
+        }
+        buffer.add_rows(ids, gradient)
     }
 
     /// Moves this parameter's gradient from a finished backward pass of candle into the buffer.

@@ -78,6 +78,24 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x * sigmoid(&(x * 1.702)?)?
 }
 
+/// See [`super::gelu_tanh`]. The gradient of candle's own `gelu` has constants of six digits.
+///
+/// # Errors
+/// The dtype is not a float.
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    let cubic = ((x.sqr()? * x)? * 0.044715)?;
+    let u = ((x + cubic)? * (2.0 / std::f64::consts::PI).sqrt())?;
+    (x * 0.5)? * (u.tanh()? + 1.0)?
+}
+
+/// See [`super::gelu_erf`].
+///
+/// # Errors
+/// The dtype is not a float.
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    x.gelu_erf()
+}
+
 /// `[rows, kv_heads, head_dim]` as `[kv_heads * n_repeats, rows, head_dim]`, each head repeated.
 fn repeated_heads(x: &Tensor, n_repeats: usize) -> Result<Tensor> {
     let (rows, kv_heads, head_dim) = x.dims3()?;

@@ -1,7 +1,11 @@
 //! Rotary position embedding, rotate-half form, on packed heads, with its gradient.
 //! Not here: which position a token has (`processor::positions`), which angles that makes (`model::angles`).
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use othink_cuda::Array;
 use rayon::prelude::*;
 
 use super::path::Path;
@@ -16,21 +20,43 @@ pub struct Angles {
 }
 
 impl Angles {
-    /// - `angles`: `[T, head_dim / 2]`, radians; kept as cosines and sines in `dtype`
+    /// Cosines and sines rounded to `dtype`, as transformers has them in the language model.
+    ///
+    /// - `angles`: `[T, head_dim / 2]`, radians; `dtype`: of what is rotated
     ///
     /// # Errors
     /// The tensor cannot be converted.
     pub fn new(angles: &Tensor, dtype: DType) -> Result<Self> {
-        let cos = angles.cos()?.to_dtype(dtype)?.contiguous()?;
-        let sin = angles.sin()?.to_dtype(dtype)?.contiguous()?;
-        Ok(Self { cos, sin })
+        let kept = Self::kept(angles, dtype);
+        let round = |x: Tensor| x.to_dtype(dtype)?.to_dtype(kept)?.contiguous();
+        Ok(Self { cos: round(angles.cos()?)?, sin: round(angles.sin()?)? })
+    }
+
+    /// Cosines and sines in f32, as transformers has them in the vision tower. The plain path computes in one dtype: there
+    /// they are rounded as of [`Self::new`].
+    ///
+    /// - `angles`: `[T, head_dim / 2]`, radians; `dtype`: of what is rotated
+    ///
+    /// # Errors
+    /// The tensor cannot be converted.
+    pub fn exact(angles: &Tensor, dtype: DType) -> Result<Self> {
+        Self::new(angles, Self::kept(angles, dtype))
+    }
+
+    /// The GPU's kernel computes in f32 whatever it rotates; elsewhere angles have the dtype of what is rotated.
+    fn kept(angles: &Tensor, dtype: DType) -> DType {
+        match Path::resolve(angles.device(), dtype) {
+            #[cfg(feature = "cuda")]
+            Path::Cuda => DType::F32,
+            Path::Cpu | Path::Plain => dtype,
+        }
     }
 }
 
 /// Rotates each pair `(x[i], x[i + head_dim / 2])` by its token's angle `i` (Su et al. 2021, in the
 /// rotate-half order of transformers).
 ///
-/// - `x`: `[T, heads, head_dim]` in the dtype of `angles`
+/// - `x`: `[T, heads, head_dim]` in the dtype that `angles` were made for
 /// - returns the same shape. Gradient to `x`.
 ///
 /// # Errors
@@ -41,9 +67,9 @@ pub fn rotary(x: &Tensor, angles: &Angles) -> Result<Tensor> {
         bail!("rotary: angles {:?} do not fit {:?}", angles.cos.dims(), x.dims());
     }
     match Path::of(x) {
-        Path::Cpu => x.contiguous()?.apply_op1(Rotary { angles: angles.clone(), inverse: false }),
+        Path::Cpu => Rotary { angles: angles.clone(), inverse: false }.apply(x),
         #[cfg(feature = "cuda")]
-        Path::Cuda => plain::rotary(x, &angles.cos, &angles.sin),
+        Path::Cuda => Rotary { angles: angles.clone(), inverse: false }.apply(x),
         Path::Plain => plain::rotary(x, &angles.cos, &angles.sin),
     }
 }
@@ -54,6 +80,10 @@ struct Rotary {
 }
 
 impl Rotary {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1(self)
+    }
+
     fn run<R: Real>(&self, x: &[R], heads: usize, head_dim: usize) -> Result<Vec<R>> {
         let half = head_dim / 2;
         let mut out = vec![R::ZERO; x.len()];
@@ -104,6 +134,13 @@ impl CustomOp1 for Rotary {
             _ => CpuStorage::F64(self.run(slice_of(storage, layout)?, heads, head_dim)?),
         };
         Ok((out, layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (cos, sin) = (Array::of(&self.angles.cos)?, Array::of(&self.angles.sin)?);
+        let x = Array::of_storage(storage, layout)?;
+        Ok(othink_cuda::rotary(x, cos, sin, self.inverse)?.into_parts())
     }
 
     /// A rotation's gradient is the rotation back.

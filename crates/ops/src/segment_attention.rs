@@ -7,6 +7,9 @@
 //! One task is one group and one query head; no task ever holds a group-squared matrix. The plain composition does,
 //! for all heads of a group at a time, and keeps it for its backward pass.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -53,6 +56,10 @@ pub fn segment_attention(
             let shape = HeadShape { heads, kv_heads, head_dim };
             let op = Attention { segments: segments.clone(), shape, logsumexp: OnceLock::new() };
             q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+        }
+        #[cfg(feature = "cuda")]
+        Path::Cuda if othink_cuda::attention_takes(head_dim) => {
+            cuda::segment_attention(q, k, v, segments)
         }
         #[cfg(feature = "cuda")]
         Path::Cuda => plain::segment_attention(q, k, v, segments),

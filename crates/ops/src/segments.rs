@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Result, Tensor, bail};
+#[cfg(feature = "cuda")]
+use othink_cuda::{Segment, Tiles};
 
 /// A prompt and the completions that follow it in the stream, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,9 @@ pub struct Segments {
     len: usize,
     /// Shared by clones, so that all layers of a stream use the same masks.
     on_device: Arc<Mutex<Option<OnDevice>>>,
+    /// The same of the tables that the GPU's kernels read.
+    #[cfg(feature = "cuda")]
+    tiles: Arc<Mutex<Option<(Device, Arc<Tiles>)>>>,
 }
 
 /// The masks that the plain path reads, on a device; made on first use.
@@ -88,8 +93,14 @@ impl Segments {
             start += group.len();
             checked.push(group);
         }
-        let on_device = Arc::default();
-        Ok(Self { groups: checked, visibility: Visibility::Causal, len: start, on_device })
+        Ok(Self {
+            groups: checked,
+            visibility: Visibility::Causal,
+            len: start,
+            on_device: Arc::default(),
+            #[cfg(feature = "cuda")]
+            tiles: Arc::default(),
+        })
     }
 
     /// Separate segments that each see all of themselves: images in the vision tower.
@@ -154,6 +165,27 @@ impl Segments {
         Tensor::from_vec(mask, (n, n), device).map(Some)
     }
 
+    /// The work of the GPU's kernels where so many heads of queries share one of keys. Made once, and again for another
+    /// device or another number.
+    ///
+    /// # Errors
+    /// The tables cannot be allocated.
+    #[cfg(feature = "cuda")]
+    pub(super) fn tiles(&self, device: &Device, heads_per_kv: usize) -> Result<Arc<Tiles>> {
+        let mut tiles = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, made)) = tiles.as_ref()
+            && at.same_device(device)
+            && made.heads_per_kv() == heads_per_kv
+        {
+            return Ok(made.clone());
+        }
+        let segments: Vec<_> = self.groups.iter().flat_map(segments_of).collect();
+        let is_causal = self.visibility == Visibility::Causal;
+        let made = Arc::new(Tiles::new(device, &segments, is_causal, heads_per_kv)?);
+        *tiles = Some((device.clone(), made.clone()));
+        Ok(made)
+    }
+
     /// The rows of its own segment that the token at `row` of `group` sees.
     pub(super) fn own_rows(&self, group: &Group, row: usize) -> Range<usize> {
         let prompt = group.start..group.start + group.prompt_len;
@@ -167,6 +199,19 @@ impl Segments {
             Visibility::Full => segment,
         }
     }
+}
+
+/// A group's prompt and completions.
+#[cfg(feature = "cuda")]
+fn segments_of(group: &Group) -> impl Iterator<Item = Segment> {
+    let prompt = group.start..group.start + group.prompt_len;
+    let seen_until = group.rows().end;
+    let first = Segment { rows: prompt.clone(), prompt: 0..0, seen_until };
+    let completions = group.completions().map(move |rows| {
+        let seen_until = rows.end;
+        Segment { rows, prompt: prompt.clone(), seen_until }
+    });
+    std::iter::once(first).chain(completions)
 }
 
 #[cfg(test)]

@@ -177,6 +177,7 @@ fn activations_have_the_right_value_and_gradients() {
     let x = [(numbers(&[9, 11], 10) * 6.0).unwrap(), numbers(&[9, 11], 11)];
     check(&|x, _| swiglu(&x[0], &x[1]), &|x, _| plain::swiglu(&x[0], &x[1]), &x, &[]);
     check(&|x, _| quick_gelu(&x[0]), &|x, _| plain::quick_gelu(&x[0]), &x[..1], &[]);
+    check(&|x, _| gelu_tanh(&x[0]), &|x, _| plain::gelu_tanh(&x[0]), &x[..1], &[]);
 }
 
 fn attention_case(segments: &Segments, heads: usize, kv_heads: usize, scale: f64) {
@@ -347,12 +348,61 @@ fn rows_added_to_a_table_follow_their_ids() {
     for dtype in [DType::F32, DType::BF16] {
         let table = Parameter::trainable("t", &Tensor::zeros((3, 2), dtype, &Device::Cpu).unwrap())
             .unwrap();
-        let ids = Tensor::new(&[2u32, 0, 2], &Device::Cpu).unwrap();
         let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0], [10.0, 20.0]], &Device::Cpu).unwrap();
-        table.accumulate_rows(&ids, &rows).unwrap();
+        table.accumulate_rows(&[2, 0, 2], &rows).unwrap();
         let sum = table.take_gradient().unwrap().unwrap();
         assert_eq!(sum.to_vec2::<f32>().unwrap(), [[3.0, 4.0], [0.0, 0.0], [11.0, 22.0]]);
     }
+}
+
+#[test]
+fn an_id_beyond_a_table_is_named() {
+    let table = numbers(&[3, 2], 1);
+    let table = Parameter::trainable("embedding", &table).unwrap();
+    let error = table.accumulate_rows(&[0, 3], &numbers(&[2, 2], 2)).unwrap_err().to_string();
+    assert!(error.contains("row 3 is beyond embedding"), "{error}");
+    assert!(table.take_gradient().unwrap().is_none());
+    let error = select_rows(table.value(), &[1, 7]).unwrap_err().to_string();
+    assert!(error.contains("row 7 of 3"), "{error}");
+}
+
+/// What [`backward()`] stands for: the gradients of one sum of products, on candle's tape.
+fn gradients_of_sum(outputs: &[(&Tensor, &Tensor)], of: &Var) -> Tensor {
+    let product = |(y, g): &(&Tensor, &Tensor)| (*y * *g).unwrap().sum_all().unwrap();
+    let products: Vec<Tensor> = outputs.iter().map(product).collect();
+    let sum = products.into_iter().reduce(|a, b| (a + b).unwrap()).unwrap();
+    sum.backward().unwrap().remove(of).unwrap()
+}
+
+#[test]
+fn a_backward_pass_from_gradients_has_the_bits_of_one_from_their_sum_of_products() {
+    for dtype in [DType::F64, DType::F32, DType::BF16] {
+        let x = Var::from_tensor(&numbers(&[5, 7], 1).to_dtype(dtype).unwrap()).unwrap();
+        // The second output depends on the first, and the gradient of the second holds a negative zero.
+        let y = x.exp().unwrap();
+        let z = (&y * &y.tanh().unwrap()).unwrap().narrow(0, 1, 3).unwrap();
+        let dy = numbers(&[5, 7], 2).to_dtype(dtype).unwrap();
+        let dz = (numbers(&[3, 7], 3).relu().unwrap() * -1.0).unwrap().to_dtype(dtype).unwrap();
+        for outputs in [&[(&y, &dy), (&z, &dz)][..], &[(&z, &dz), (&y, &dy)], &[(&z, &dz)]] {
+            let found = backward(outputs).unwrap().unwrap().remove(&x).unwrap();
+            let bits = |x: &Tensor| -> Vec<u64> {
+                let x = x.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+                x.to_vec1::<f64>().unwrap().into_iter().map(f64::to_bits).collect()
+            };
+            assert_eq!(bits(&found), bits(&gradients_of_sum(outputs, &x)), "{dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn outputs_of_several_dtypes_start_one_backward_pass() {
+    let x = Var::from_tensor(&numbers(&[2, 3], 1).to_dtype(DType::BF16).unwrap()).unwrap();
+    let wide = (x.to_dtype(DType::F32).unwrap() * 2.0).unwrap();
+    let ones = Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap();
+    let found = backward(&[(&x, &ones), (&wide, &ones)]).unwrap().unwrap().remove(&x).unwrap();
+    assert_eq!(found.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap(), [[3.0; 3]; 2]);
+    assert!(backward(&[(&x, &ones.narrow(0, 0, 1).unwrap())]).is_err());
+    assert!(backward(&[]).unwrap().is_none());
 }
 
 #[test]

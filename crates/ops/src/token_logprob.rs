@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda_head;
 use super::matmul::{Matrix, Store, Threads, matmul, sum_lanes};
 use super::parameter::Parameter;
 use super::path::Path;
@@ -18,7 +20,8 @@ pub(super) const MAX_LOGITS: usize = 1 << 24;
 /// What [`token_logprob`] returns.
 #[derive(Debug, Clone)]
 pub struct TokenLogprob {
-    /// `[N]` f32 (f64 for f64), nats: the log-probability of each target.
+    /// `[N]` f32 (f64 for f64), nats: the log-probability of each target. On a GPU it is NaN where the target is beyond the
+    /// vocabulary.
     pub logp: Tensor,
     /// `[N]` f32 (f64 for f64), nats: the entropy of each row's distribution; no gradient flows.
     pub entropy: Tensor,
@@ -34,7 +37,7 @@ pub struct TokenLogprob {
 /// - returns `[N]` twice. Gradients of `logp` to `hidden` and `weight`.
 ///
 /// # Errors
-/// Shapes do not fit, a target is beyond the vocabulary.
+/// Shapes do not fit; on the CPU, a target is beyond the vocabulary. Nobody waits for a GPU to tell.
 pub fn token_logprob(
     hidden: &Tensor,
     weight: &Parameter,
@@ -52,7 +55,7 @@ pub fn token_logprob(
     match Path::of(hidden) {
         Path::Cpu => kernel(hidden, weight, targets, temperature),
         #[cfg(feature = "cuda")]
-        Path::Cuda => plain_head::token_logprob(hidden, weight, targets, temperature),
+        Path::Cuda => cuda_head::token_logprob(hidden, weight, targets, temperature),
         Path::Plain => plain_head::token_logprob(hidden, weight, targets, temperature),
     }
 }

@@ -18,13 +18,14 @@ pub fn open(device_idx: usize) -> Result<Device> {
 /// # Errors
 /// It is none, or the driver does not answer.
 pub fn describe(device: &Device) -> Result<Gpu> {
-    let stream = device.as_cuda_device()?.cuda_stream();
+    let device = device.as_cuda_device()?;
+    let stream = device.cuda_stream();
     let context = stream.context();
     let (free, total) = context.mem_get_info().map_err(Error::wrap)?;
     Ok(Gpu {
         name: context.name().map_err(Error::wrap)?,
         compute_capability: context.compute_capability().map_err(Error::wrap)?,
-        free_bytes: free as u64,
+        free_bytes: free as u64 + othink_cuda::kept_bytes(device)?,
         total_bytes: total as u64,
     })
 }

@@ -21,7 +21,7 @@ pub struct Gpu {
     pub name: String,
     /// Major and minor number.
     pub compute_capability: (i32, i32),
-    /// Bytes of its memory that no process holds.
+    /// Bytes of its memory that this program can still allocate: those that nothing holds, and those that it has freed itself.
     pub free_bytes: u64,
     /// Bytes of its memory.
     pub total_bytes: u64,

@@ -19,12 +19,13 @@ use crate::model::parameters::ParameterGroup;
 use crate::model::stages::Kept;
 use crate::train::settings::{kl_schedule, trained};
 
-/// What the driver and CUDA's libraries hold of the GPU's memory for themselves: seen on an H200, as what was no longer free
-/// once it had been opened.
-pub(super) const DRIVER_BYTES: u64 = 600_000_000;
+/// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
+/// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
+pub(super) const DRIVER_BYTES: u64 = 600_000_000 + (32 << 20);
 const F32: u64 = 4;
 
-/// Rows of the head that are computed at a time by kernels: f32 logits, and in the backward pass their slopes in bf16.
+/// Rows of the head that kernels compute at a time: f32 logits, which the backward pass rewrites in place as slopes
+/// (`crates/cuda`, `head`).
 const HEAD_ROWS: u64 = 1024;
 /// Logits that the composed head holds at once (`ops::token_logprob`), and the f32 arrays of as many numbers that its
 /// backward pass holds.
@@ -139,6 +140,10 @@ struct Shape {
     input: usize,
     /// Numbers per row inside the MLP.
     inner: usize,
+    /// Arrays of `inner` numbers a row that gradients take at once where the MLP's activation goes back: the gradient that
+    /// arrives, and of each input its own, zeros and their sum, as candle adds it (`GradStore::or_insert`); of two inputs
+    /// the first one's sum alone is left when the second's are made.
+    inner_gradients: usize,
     heads: usize,
     kept: Kept,
     /// Pairs of rows that attention scores.
@@ -195,6 +200,7 @@ impl On<'_> {
             rows: stream.tokens,
             input: text.hidden_size,
             inner: text.intermediate_size,
+            inner_gradients: 5,
             heads: text.num_attention_heads,
             kept: self.chosen(self.model.kept_by_layer(), plain),
             pairs: (stream.tokens as u64).pow(2) / stream.groups.max(1) as u64,
@@ -209,6 +215,7 @@ impl On<'_> {
             rows: stream.patches,
             input: vision.embed_dim,
             inner: vision.mlp_hidden,
+            inner_gradients: 4,
             heads: vision.num_heads,
             kept: self.chosen(self.model.kept_by_block(), plain),
             pairs: (stream.patches as u64).pow(2) / stream.groups.max(1) as u64,
@@ -230,9 +237,8 @@ impl On<'_> {
             PLAIN_SCORES * heads * shape.pairs * F32,
         );
         let (mix, mlp) = (bytes(shape.kept.mix) + attention, bytes(shape.kept.mlp));
-        // candle adds each gradient to zeros (`GradStore::or_insert`). The most is held where the product of gate and up
-        // goes back: the gradient that arrives, gate's sum, up's gradient, zeros and their sum, beside the outputs' own.
-        let kernels = bytes(5 * shape.inner + 4 * shape.input);
+        // The most is held where an MLP's activation goes back, beside the output's gradient and the residual's.
+        let kernels = bytes(shape.inner_gradients * shape.inner + 2 * shape.input);
         // Compositions have a gradient for what their tape has, and each weight's apart before it is added up.
         let weights = 2 * 3 * (shape.inner * shape.input) as u64 * F32;
         let gradients = self.chosen(kernels, mix.max(mlp) + weights);
@@ -247,7 +253,7 @@ impl On<'_> {
         let [logits, arrays] = PLAIN_HEAD;
         let table = 3 * vocab * hidden * F32; // its gradient, zeros and their sum
         rows + self.chosen(
-            HEAD_ROWS.min(scored) * vocab * (F32 + self.width),
+            HEAD_ROWS.min(scored) * vocab.next_multiple_of(8) * F32,
             arrays * logits.min(scored * vocab) * F32 + table,
         )
     }
@@ -317,8 +323,8 @@ mod tests {
         // All rows, and the 3 scored ones selected and normalised.
         let head = row + 2 * 3 * 8 * 2;
         let merger = [4 * (4 * 8 + 2) * 2, 4 * 2 * 2];
-        // Where the MLP goes back: 5 * 12 and 4 * 8 a token.
-        let gradients = 10 * 92 * 2;
+        // Where the MLP goes back: 5 * 12 and 2 * 8 a token.
+        let gradients = 10 * 76 * 2;
         for (checkpointing, activations, pictures, temporaries) in [
             (
                 CheckpointingChoice::None,
@@ -343,8 +349,8 @@ mod tests {
             assert_eq!(memory.activations, activations + head, "{checkpointing}");
             assert_eq!(memory.pictures, pictures, "{checkpointing}");
             assert_eq!(memory.temporaries, temporaries, "{checkpointing}");
-            // f32 logits and bf16 slopes of 3 rows of 16, and the gradient of the rows.
-            assert_eq!(memory.logits, 3 * 16 * 6 + 3 * 8 * 2);
+            // f32 logits of 3 rows of 16, and the gradient of the rows.
+            assert_eq!(memory.logits, 3 * 16 * 4 + 3 * 8 * 2);
         }
         let frozen = planned(CheckpointingChoice::None, true);
         assert_eq!((frozen.activations, frozen.pictures), (mix + mlp + row + head, 0));

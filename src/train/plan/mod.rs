@@ -310,7 +310,7 @@ mod tests {
         assert!(told.contains("GB of the GPU's memory and") && told.contains(expected), "{told}");
         assert_eq!(plan.admit(true).unwrap(), [told]);
         let told = planned(Some(1000)).admit(false).unwrap_err().to_string();
-        let expected = "\nhint: no setting is enough: at least 0.6 GB, a card of 8 GiB; ";
+        let expected = "\nhint: no setting is enough: at least 0.7 GB, a card of 8 GiB; ";
         assert!(told.contains(expected), "{told}");
     }
 }

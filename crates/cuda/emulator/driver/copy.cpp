@@ -1,5 +1,6 @@
 // Copies and fills of device memory. Pageable host memory is read before the call returns and written before it returns;
-// pinned memory is read and written when the stream gets there, which is what a forgotten wait trips over.
+// pinned memory is read and written when the stream gets there, which is what a forgotten wait trips over. In a capture the
+// real driver takes the address of pageable memory, too, and reads or writes at every replay whatever is there by then.
 #include "driver/counters.h"
 #include "driver/lock.h"
 #include "driver/memory.h"
@@ -10,6 +11,13 @@
 
 namespace driver {
 namespace {
+
+// Whether a copy from or to pageable memory belongs to a capture, whose graph cannot be run then.
+bool takes_address(Stream& stream) {
+  if (!stream.capture) return false;
+  put_obstacle(*stream.capture, "a graph that copies from or to pageable memory");
+  return true;
+}
 
 Result upload(uintptr_t to, const void* from, size_t bytes, void* handle) {
   Locked locked;
@@ -23,7 +31,7 @@ Result upload(uintptr_t to, const void* from, size_t bytes, void* handle) {
                                }, Work::UPLOAD});
     return SUCCESS;
   }
-  if (refuse_in_capture(handle)) return CAPTURE_UNSUPPORTED;
+  if (takes_address(stream_of(handle))) return SUCCESS;
   const auto* begin = static_cast<const char*>(from);
   const auto staged = std::make_shared<std::vector<char>>(begin, begin + bytes);
   enqueue(stream_of(handle), {"upload", bytes, [=] {
@@ -39,7 +47,7 @@ Result download(void* to, uintptr_t from, size_t bytes, void* handle) {
   const auto* device = reinterpret_cast<const void*>(from);
   const AllocationHandle allocation = check_range("a copy from the device", device, bytes);
   const bool returns_at_once = is_pinned(to);
-  if (!returns_at_once && refuse_in_capture(handle)) return CAPTURE_UNSUPPORTED;
+  if (!returns_at_once && takes_address(stream_of(handle))) return SUCCESS;
   submit(stream_of(handle), {"download", bytes, [=] {
                                check_still_there("a copy from the device", *allocation);
                                memcpy(to, device, bytes);

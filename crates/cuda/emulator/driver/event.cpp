@@ -1,4 +1,4 @@
-// Events. A handle of the interface points to an EventHandle. Not here: captures that an event belongs to (graph.cpp).
+// Events. A handle of the interface points to an EventHandle. Not here: captures (graph.cpp).
 #include "driver/counters.h"
 #include "driver/lock.h"
 #include "driver/settings.h"
@@ -13,14 +13,25 @@ namespace {
 
 EventHandle& event_of(void* handle) { return *static_cast<EventHandle*>(handle); }
 
+constexpr unsigned DISABLE_TIMING = 2;  // CU_EVENT_DISABLE_TIMING
+
+// True if the event was last recorded in a capture, which a question from outside ruins.
+bool refuse_captured(const Event& event) {
+  if (!event.captured_in) return false;
+  event.captured_in->is_invalid = true;
+  return true;
+}
+
 int64_t nanoseconds() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
 
 }  // namespace
 
-CUDA_API int cuEventCreate(void** handle, unsigned) {
+CUDA_API int cuEventCreate(void** handle, unsigned flags) {
   Locked locked;
   ++counters.events_created;
-  *handle = new EventHandle(std::make_shared<Event>());
+  const auto event = std::make_shared<Event>();
+  event->has_timing = !(flags & DISABLE_TIMING);
+  *handle = new EventHandle(event);
   return SUCCESS;
 }
 
@@ -35,7 +46,7 @@ CUDA_API int cuEventRecord(void* handle, void* stream_handle) {
   ++counters.event_records;
   Stream& stream = stream_of(stream_handle);
   const EventHandle event = event_of(handle);
-  event->captured_in = stream.capture.get();
+  event->captured_in = stream.capture;
   if (stream.capture) return SUCCESS;  // work of one stream runs in its order anyway
   const uint64_t number = ++event->n_records;
   enqueue(stream, {"", 0, [=] {
@@ -51,7 +62,7 @@ CUDA_API int cuStreamWaitEvent(void* stream_handle, void* handle, unsigned) {
   Stream& stream = stream_of(stream_handle);
   const EventHandle& event = event_of(handle);
   const bool was_used = event->n_records || event->captured_in;
-  if (stream.capture && was_used && event->captured_in != stream.capture.get()) {
+  if (stream.capture && was_used && event->captured_in != stream.capture) {
     stream.capture->is_invalid = true;
     return CAPTURE_ISOLATION;
   }
@@ -64,7 +75,7 @@ CUDA_API int cuStreamWaitEvent(void* stream_handle, void* handle, unsigned) {
 CUDA_API int cuEventQuery(void* handle) {
   Locked locked;
   const EventHandle& event = event_of(handle);
-  if (event->captured_in) return CAPTURED_EVENT;
+  if (refuse_captured(*event)) return CAPTURED_EVENT;
   if (event->n_done >= event->n_records) return SUCCESS;
   make_progress();  // so that polling comes to an end
   return NOT_READY;
@@ -73,7 +84,7 @@ CUDA_API int cuEventQuery(void* handle) {
 CUDA_API int cuEventSynchronize(void* handle) {
   Locked locked;
   const EventHandle event = event_of(handle);
-  if (event->captured_in) return CAPTURED_EVENT;
+  if (refuse_captured(*event)) return CAPTURED_EVENT;
   ++counters.synchronizations;
   run_until([&, last = event->n_records] { return event->n_done >= last; });
   return SUCCESS;
@@ -82,6 +93,7 @@ CUDA_API int cuEventSynchronize(void* handle) {
 CUDA_API int cuEventElapsedTime(float* milliseconds, void* start, void* end) {
   Locked locked;
   const EventHandle &first = event_of(start), &second = event_of(end);
+  if (!first->has_timing || !second->has_timing) return INVALID_HANDLE;
   if (!first->n_records || !second->n_records) return INVALID_HANDLE;
   if (first->n_done < first->n_records || second->n_done < second->n_records) return NOT_READY;
   *milliseconds = (second->happened_at - first->happened_at) * 1e-6f;

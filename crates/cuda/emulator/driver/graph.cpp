@@ -1,8 +1,9 @@
-// Captures of one stream, and graphs: lists of work that are run in order. Allocations and second streams inside a capture are
-// refused, although the real driver knows ways to allow them.
+// Captures of one stream, and graphs: lists of work that are run in order. Graphs that allocate memory, that copy from or to
+// pageable memory of the host, or that several streams take part in stop the program, although the real driver can run them.
 #include "driver/counters.h"
 #include "driver/lock.h"
 #include "driver/stream.h"
+#include "executor/fault.h"
 
 namespace driver {
 
@@ -10,8 +11,8 @@ CUDA_API int cuStreamBeginCapture_v2(void* handle, int) {
   Locked locked;
   Stream& stream = stream_of(handle);
   if (&stream == &stream_of(nullptr)) return CAPTURE_UNSUPPORTED;
-  if (stream.capture) return INVALID_VALUE;
-  stream.capture = std::make_unique<Capture>();
+  if (stream.capture) return ILLEGAL_STATE;
+  stream.capture = std::make_shared<Capture>();
   return SUCCESS;
 }
 
@@ -24,7 +25,7 @@ CUDA_API int cuStreamIsCapturing(void* handle, int* status) {
 
 CUDA_API int cuStreamEndCapture(void* handle, void** graph) {
   Locked locked;
-  const std::unique_ptr<Capture> capture = std::move(stream_of(handle).capture);
+  const std::shared_ptr<Capture> capture = std::move(stream_of(handle).capture);
   *graph = nullptr;
   if (!capture) return INVALID_VALUE;
   if (capture->is_invalid) return CAPTURE_INVALIDATED;
@@ -34,7 +35,9 @@ CUDA_API int cuStreamEndCapture(void* handle, void** graph) {
 
 CUDA_API int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
   Locked locked;
-  *executable = new Graph(*static_cast<Graph*>(graph));
+  const auto& captured = *static_cast<Graph*>(graph);
+  if (!captured.obstacle.empty()) simt::fault("not emulated", "%s", captured.obstacle.c_str());
+  *executable = new Graph(captured);
   return SUCCESS;
 }
 

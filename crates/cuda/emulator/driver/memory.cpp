@@ -77,7 +77,6 @@ void give_back_memory(Allocation& allocation) {
 
 Result allocate(uintptr_t* address, size_t bytes, bool of_stream) {
   Locked locked;
-  if (bytes == 0) return INVALID_VALUE;
   if (counters.live_bytes + bytes > settings().memory_bytes) return OUT_OF_MEMORY;
   auto allocation = std::make_shared<Allocation>(Allocation{0, bytes, of_stream, false, nullptr, 0});
   if (!take_memory(*allocation)) return OUT_OF_MEMORY;
@@ -88,6 +87,15 @@ Result allocate(uintptr_t* address, size_t bytes, bool of_stream) {
   ++counters.live_allocations;
   counters.live_bytes += bytes;
   counters.peak_bytes = std::max(counters.peak_bytes, counters.live_bytes);
+  return SUCCESS;
+}
+
+// In a capture. The memory is there from the start, and the graph cannot be run.
+Result allocate_in(Capture& capture, uintptr_t* address, size_t bytes) {
+  const Result result = allocate(address, bytes, true);
+  if (result != SUCCESS) return result;
+  capture.allocations.push_back(*address);
+  put_obstacle(capture, "a graph that allocates memory");
   return SUCCESS;
 }
 
@@ -114,6 +122,14 @@ Result release(uintptr_t address, Stream* stream) {
   if (!allocation->of_stream) finish_all();
   give_back_memory(*allocation);
   return SUCCESS;
+}
+
+// In a capture. What it did not allocate it cannot free.
+Result release_in(Capture& capture, uintptr_t address) {
+  const auto found = std::find(capture.allocations.begin(), capture.allocations.end(), address);
+  if (found == capture.allocations.end()) return INVALID_VALUE;
+  capture.allocations.erase(found);
+  return release(address, nullptr);
 }
 
 }  // namespace
@@ -162,11 +178,15 @@ bool is_pinned(const void* pointer) {
 
 // ---- The driver's interface
 
-CUDA_API int cuMemAlloc_v2(uintptr_t* address, size_t bytes) { return allocate(address, bytes, false); }
+CUDA_API int cuMemAlloc_v2(uintptr_t* address, size_t bytes) {
+  return bytes == 0 ? INVALID_VALUE : allocate(address, bytes, false);
+}
 
 CUDA_API int cuMemAllocAsync(uintptr_t* address, size_t bytes, void* stream) {
   Locked locked;
-  if (refuse_in_capture(stream)) return CAPTURE_UNSUPPORTED;
+  *address = 0;
+  if (bytes == 0) return SUCCESS;
+  if (Capture* capture = stream_of(stream).capture.get()) return allocate_in(*capture, address, bytes);
   return allocate(address, bytes, true);
 }
 
@@ -180,7 +200,7 @@ CUDA_API int cuMemFree_v2(uintptr_t address) { return release(address, nullptr);
 
 CUDA_API int cuMemFreeAsync(uintptr_t address, void* stream) {
   Locked locked;
-  if (refuse_in_capture(stream)) return CAPTURE_UNSUPPORTED;
+  if (Capture* capture = stream_of(stream).capture.get()) return release_in(*capture, address);
   return release(address, &stream_of(stream));
 }
 

@@ -106,6 +106,10 @@ void submit(Stream& stream, Work work) {
   else enqueue(stream, std::move(work));
 }
 
+void put_obstacle(Capture& capture, const char* obstacle) {
+  if (capture.graph.obstacle.empty()) capture.graph.obstacle = obstacle;
+}
+
 void enqueue_wait(Stream& stream, const EventHandle& event) {
   if (event->n_done >= event->n_records) return;
   stream.queue.push_back({{"", 0, [] {}}, event, event->n_records});

@@ -21,22 +21,25 @@ struct Work {
   Kind kind = BOOKKEEPING;
 };
 
-struct Event {
-  uint64_t n_records = 0;               // how often it was recorded
-  uint64_t n_done = 0;                  // the last of those records that has happened
-  int64_t happened_at = 0;              // nanoseconds
-  const void* captured_in = nullptr;    // the capture its last record belongs to
-};
-using EventHandle = std::shared_ptr<Event>;  // work that was queued keeps an event that was destroyed
-
 struct Graph {
   std::vector<Work> nodes;
+  std::string obstacle;  // why the emulated device cannot run it; empty if it can
 };
 
 struct Capture {
   Graph graph;
-  bool is_invalid = false;  // something forbidden was asked for; the end of the capture fails
+  std::vector<uintptr_t> allocations;  // made in it and not freed yet
+  bool is_invalid = false;             // something forbidden was asked for; the end of the capture fails
 };
+
+struct Event {
+  bool has_timing = true;                // made without CU_EVENT_DISABLE_TIMING
+  uint64_t n_records = 0;                // how often it was recorded
+  uint64_t n_done = 0;                   // the last of those records that has happened
+  int64_t happened_at = 0;               // nanoseconds
+  std::shared_ptr<Capture> captured_in;  // the capture its last record belongs to, perhaps over
+};
+using EventHandle = std::shared_ptr<Event>;  // work that was queued keeps an event that was destroyed
 
 struct Operation {
   Work work;
@@ -47,7 +50,7 @@ struct Operation {
 struct Stream {
   bool waits_for_null_stream;  // made without CU_STREAM_NON_BLOCKING
   std::deque<Operation> queue;
-  std::unique_ptr<Capture> capture;
+  std::shared_ptr<Capture> capture;
 };
 
 // Null and 1 are the default stream, 2 is that of the thread (one for all threads here).
@@ -57,6 +60,8 @@ Stream& stream_of(void* handle);
 void enqueue(Stream& stream, Work work);
 // As `enqueue`, or adds the work to the stream's capture.
 void submit(Stream& stream, Work work);
+// Allows what the real driver allows in a capture although a graph with it cannot be run here: instantiating it stops the program.
+void put_obstacle(Capture& capture, const char* obstacle);
 // Lets the stream wait for the last record of the event.
 void enqueue_wait(Stream& stream, const EventHandle& event);
 

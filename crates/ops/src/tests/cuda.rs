@@ -4,6 +4,14 @@ use std::sync::OnceLock;
 
 use super::*;
 
+mod attention;
+mod bandwidth;
+mod elementwise;
+mod gradients;
+mod head;
+mod linear;
+mod times;
+
 /// The one device of all tests: a second opening would be a second stream.
 fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
@@ -18,13 +26,19 @@ const IN_F32: f64 = 1e-5;
 /// `|a - b| / |b|` in the Euclidean norm.
 fn relative_error(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.dims(), b.dims());
-    let flat = |x: &Tensor| {
-        let x = x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-        x.flatten_all().unwrap().to_vec1::<f64>().unwrap()
-    };
-    let (a, b) = (flat(a), flat(b));
+    let (a, b) = (f64_here(a), f64_here(b));
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
     norm(&mut a.iter().zip(&b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied()).max(1e-30)
+}
+
+fn bf16_on_device(x: &Tensor) -> Tensor {
+    x.to_dtype(DType::BF16).unwrap().to_device(device()).unwrap()
+}
+
+/// Its numbers, on the host.
+fn f64_here(x: &Tensor) -> Vec<f64> {
+    let x = x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Checks an operation on the device against the CPU's in f64: its output and the gradients of its inputs, rounded to

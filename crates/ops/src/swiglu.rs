@@ -1,7 +1,11 @@
-//! The activations between linear layers: SwiGLU in the language model, quick-GELU in the vision tower.
-//! Not here: the exact GELU of the patch merger, which is candle's own `gelu_erf`.
+//! SwiGLU, the gated activation of the language model, with its gradients.
+//! Not here: activations of one input (`gelu`).
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use othink_cuda::Array;
 use rayon::prelude::*;
 
 use super::path::Path;
@@ -23,36 +27,25 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         bail!("swiglu: gate is {:?}, up is {:?}", gate.dims(), up.dims());
     }
     match Path::of(gate) {
-        Path::Cpu => gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu),
+        Path::Cpu => SwiGlu::apply(gate, up),
         #[cfg(feature = "cuda")]
-        Path::Cuda => plain::swiglu(gate, up),
+        Path::Cuda => SwiGlu::apply(gate, up),
         Path::Plain => plain::swiglu(gate, up),
     }
 }
 
-/// `x / (1 + exp(-1.702 x))`, the GELU approximation of CLIP and Qwen2-VL's vision tower.
-///
-/// - `x`: any shape, the run's dtype; returns that shape. Gradient to `x`.
-///
-/// # Errors
-/// The dtype is not a float.
-pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
-    match Path::of(x) {
-        Path::Cpu => x.contiguous()?.apply_op1(QuickGelu),
-        #[cfg(feature = "cuda")]
-        Path::Cuda => plain::quick_gelu(x),
-        Path::Plain => plain::quick_gelu(x),
-    }
-}
-
 #[inline(always)]
-fn sigmoid<R: Real>(x: R) -> R {
+pub(super) fn sigmoid<R: Real>(x: R) -> R {
     R::ONE / (R::ONE + x.neg().exp())
 }
 
 struct SwiGlu;
 
 impl SwiGlu {
+    fn apply(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        gate.contiguous()?.apply_op2(&up.contiguous()?, Self)
+    }
+
     fn forward<R: Real>(gate: &[R], up: &[R]) -> Vec<R> {
         let mut out = vec![R::ZERO; gate.len()];
         out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK))).for_each(
@@ -128,6 +121,19 @@ impl CustomOp2 for SwiGlu {
         Ok((out, gate_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gate: &CudaStorage,
+        gate_layout: &Layout,
+        up: &CudaStorage,
+        up_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gate = Array::of_storage(gate, gate_layout)?;
+        let up = Array::of_storage(up, up_layout)?;
+        Ok(othink_cuda::swiglu(gate, up)?.into_parts())
+    }
+
     fn bwd(
         &self,
         gate: &Tensor,
@@ -136,80 +142,16 @@ impl CustomOp2 for SwiGlu {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if Path::of(gate) == Path::Cuda {
+            let [gate, up, grad] = [gate, up, &grad].map(Array::of);
+            let [d_gate, d_up] = othink_cuda::swiglu_backward(gate?, up?, grad?)?;
+            return Ok((Some(d_gate.into_tensor()), Some(d_up.into_tensor())));
+        }
         let (d_gate, d_up) = match gate.dtype() {
             DType::F32 => Self::backward::<f32>(gate, up, &grad)?,
             _ => Self::backward::<f64>(gate, up, &grad)?,
         };
         Ok((Some(d_gate), Some(d_up)))
-    }
-}
-
-struct QuickGelu;
-
-/// The steepness of the approximation.
-const STEEPNESS: f64 = 1.702;
-
-impl QuickGelu {
-    fn forward<R: Real>(x: &[R]) -> Vec<R> {
-        let steepness = R::from_f64(STEEPNESS);
-        let mut out = vec![R::ZERO; x.len()];
-        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (y, &x) in out.iter_mut().zip(x) {
-                        *y = x * sigmoid(steepness * x);
-                    }
-                },
-            );
-        });
-        out
-    }
-
-    fn backward<R: Real>(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let steepness = R::from_f64(STEEPNESS);
-        let mut dx = vec![R::ZERO; x.elem_count()];
-        with_slice(x, |x: &[R]| {
-            with_slice(grad, |grad: &[R]| {
-                dx.par_chunks_mut(CHUNK)
-                    .zip(x.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
-                    .for_each(|(dx, (x, grad))| {
-                        vectorized(
-                            #[inline(always)]
-                            || {
-                                for i in 0..grad.len() {
-                                    let s = sigmoid(steepness * x[i]);
-                                    let slope = s + steepness * x[i] * s * (R::ONE - s);
-                                    dx[i] = grad[i] * slope;
-                                }
-                            },
-                        );
-                    });
-                Ok(())
-            })
-        })?;
-        Tensor::from_vec(dx, x.shape(), x.device())
-    }
-}
-
-impl CustomOp1 for QuickGelu {
-    fn name(&self) -> &'static str {
-        "quick_gelu"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = match storage {
-            CpuStorage::F32(_) => CpuStorage::F32(Self::forward(slice_of(storage, layout)?)),
-            _ => CpuStorage::F64(Self::forward(slice_of(storage, layout)?)),
-        };
-        Ok((out, layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        match x.dtype() {
-            DType::F32 => Self::backward::<f32>(x, &grad).map(Some),
-            _ => Self::backward::<f64>(x, &grad).map(Some),
-        }
     }
 }
