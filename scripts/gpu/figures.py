@@ -50,7 +50,8 @@ def tests(prefix, path):
         found = {"passed": passed, "failed": failed, "ignored": ignored}
     else:
         names = [name for name in started if name in messages]
-        found = {"passed": len(re.findall(r"ok$", text, re.MULTILINE)), "ended_in": started[-1:]}
+        said = [line for line in text.splitlines() if line.strip() and not re.match(r"\S+: line \d+: ", line)]  # bash's: Aborted
+        found = {"passed": len(re.findall(r"ok$", text, re.MULTILINE)), "ended_in": started[-1:], "last_line": said[-1:]}
     found["failed_tests"] = {name: messages.get(name, "no message") for name in names}
     if times := [" ".join(line) for line in re.findall(TIMES, text, re.MULTILINE)]:
         found["times"] = times

@@ -95,7 +95,7 @@ impl Scoring {
             self.learn()?;
             let gradients = self.model.parameters().trained().map(|p| {
                 let Some(gradient) = p.gradient() else { bail!("{} has no gradient", p.name()) };
-                gradient.flatten_all()?.copy()
+                gradient.flatten_all()?.force_contiguous() // a copy, of this part of the arena alone
             });
             copies.push(gradients.collect::<Result<Vec<Tensor>>>()?);
         }

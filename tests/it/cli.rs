@@ -37,6 +37,8 @@ Commands:
   grade       Grade completions that are on disk: accuracy by a rule, and format
   report      Show runs as a page: curves, evaluations, timing, health, case studies
   doctor      Say what this program and this machine can do, and what to change
+  gpu-check   Measure a device with a model's shape: what it can do, and how much of that training
+              uses
   help        Print this message or the help of the given subcommand(s)
 
 Options:

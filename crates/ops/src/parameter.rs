@@ -94,7 +94,8 @@ impl Parameter {
     /// # Errors
     /// The copy cannot be allocated.
     pub fn take_gradient(&self) -> Result<Option<Tensor>> {
-        let gradient = self.gradient().map(|gradient| gradient.copy()).transpose();
+        // Of this part of the arena alone, where `copy` would copy all of it.
+        let gradient = self.gradient().map(|gradient| gradient.force_contiguous()).transpose();
         self.clear_gradient();
         gradient
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use othink_cuda::{Array, Attended, AttentionBackward, Qkv};
+
 use super::*;
 
 /// Weights and their slopes are rounded to bf16 before the products, results once more.
@@ -91,7 +93,7 @@ fn visible_pairs(segments: &Segments) -> usize {
 }
 
 /// The mean time of ten runs, after one that is not counted.
-fn time(run: &dyn Fn() -> Tensor) -> Duration {
+fn time<T>(run: impl Fn() -> T) -> Duration {
     const RUNS: u32 = 10;
     run();
     device().synchronize().unwrap();
@@ -107,32 +109,27 @@ fn print_times(what: &str, segments: &Segments, [heads, kv_heads, head_dim]: Hea
     let n = segments.len();
     let input = |heads, seed| {
         let x = numbers(&[n, heads, head_dim], seed).to_dtype(DType::BF16).unwrap();
-        Var::from_tensor(&x.to_device(device()).unwrap()).unwrap()
+        x.to_device(device()).unwrap()
     };
     let (q, k, v, grad) =
         (input(heads, 1), input(kv_heads, 2), input(kv_heads, 3), input(heads, 4));
-    let forward = || segment_attention(&q, &k, &v, segments).unwrap();
-    let both = || {
-        // The gradient of this sum to the output is `grad`; two more passes over it are in the time.
-        let sum = (forward() * grad.as_detached_tensor()).unwrap().sum_all().unwrap();
-        sum.backward().unwrap().remove(&q).unwrap()
+    let of = |x| Array::of(x).unwrap();
+    let x = Qkv { q: of(&q), k: of(&k), v: of(&v) };
+    let tiles = segments.tiles(device(), heads / kv_heads).unwrap();
+    let forward = || othink_cuda::attention(x, &tiles).unwrap();
+    let (out, lse) = {
+        let Attended { out, lse } = forward();
+        (out.into_tensor(), lse.into_tensor())
     };
-    let others = || {
-        let y = Var::from_tensor(grad.as_tensor()).unwrap();
-        let sum = (y.as_tensor() * grad.as_detached_tensor()).unwrap().sum_all().unwrap();
-        sum.backward().unwrap().remove(&y).unwrap()
-    };
-    // Two products of two operations each, forward; seven, backward, of which five are needed in any case.
+    let saved = AttentionBackward { x, out: of(&out), lse: of(&lse), grad: of(&grad) };
+    let backward = || othink_cuda::attention_backward(saved, &tiles).unwrap();
+    // A product has two operations for a pair and a dimension. There are two of them forward and, with the scores computed
+    // once, five backward.
     let product = 2.0 * (visible_pairs(segments) * heads * head_dim) as f64;
-    let (forward, others, both) = (time(&forward), time(&others), time(&both));
-    let backward = both.saturating_sub(forward + others);
-    for (pass, time, n_products) in [("forward", forward, 2.0), ("backward", backward, 5.0)] {
-        let seconds = time.as_secs_f64();
-        println!(
-            "{what}, {pass}: {:.3} ms, {:.0} TFLOP/s of visible pairs ({n_products} products)",
-            seconds * 1e3,
-            n_products * product / seconds / 1e12,
-        );
+    let times = [("forward", time(forward), 2.0), ("backward", time(backward), 5.0)];
+    for (pass, time, n_products) in times {
+        let (ms, rate) = (time.as_secs_f64() * 1e3, n_products * product / time.as_secs_f64());
+        println!("{what}, {pass}: {ms:.3} ms, {:.0} TFLOP/s of visible pairs", rate / 1e12);
     }
 }
 
