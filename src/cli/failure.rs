@@ -10,7 +10,7 @@
 //! | data | rows, tasks, splits, templates, paths | a read that fails for other reasons |
 //! | model | checkpoint, device or number type, paths | tensors, writes, other failed reads |
 //! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
-//! | training | folder in use, nothing to resume, other configuration, unusable rows, recorded completions | damaged checkpoints and records, files, tensors, a loss that is not finite |
+//! | training | folder in use, nothing to resume, other configuration, unusable rows, recorded completions, f16, too small a GPU | damaged checkpoints and records, files, tensors, a loss that is not finite |
 //! | evaluation, grading, single answer | rows, prompts, solutions | tensors, writes |
 //! | report | folders and records of runs | drawing |
 //! | anything else | | all |
@@ -141,7 +141,9 @@ fn train_blames_input(error: &TrainError) -> bool {
         TrainError::Evaluation(source) => eval_blames_input(source),
         TrainError::Folder(source) => folder_blames_input(source),
         TrainError::Replay(ReplayError::Read { source, .. }) => is_wrong_path(source),
-        TrainError::NoRows { .. }
+        TrainError::Underflow
+        | TrainError::DoesNotFit { .. }
+        | TrainError::NoRows { .. }
         | TrainError::NoUsableRow { .. }
         | TrainError::NoCompletion { .. }
         | TrainError::TooLong { .. }
@@ -294,6 +296,13 @@ mod tests {
             let read = ModelError::Read { file: "config.json".to_owned(), source: kind.into() };
             assert_eq!(exit_status_of(&TrainError::from(read).into()), status);
         }
+    }
+
+    #[test]
+    fn a_run_that_cannot_work_as_it_is_set_is_code_2() {
+        assert_eq!(exit_status_of(&TrainError::Underflow.into()), ExitStatus::Usage);
+        let too_large = TrainError::DoesNotFit { shortage: "too large".to_owned() };
+        assert_eq!(exit_status_of(&too_large.into()), ExitStatus::Usage);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::config::RunConfig;
 use crate::progress::spell;
 use crate::train::plan::Plan;
+use crate::train::plan::fit::flags;
+use crate::train::plan::memory::Memory;
 use crate::train::plan::sparkline::sparkline;
 
 type Row = (&'static str, String);
@@ -20,6 +22,7 @@ pub(super) fn plan_table(config: &RunConfig, plan: &Plan) -> String {
         rows.push(("beta(s)", format!("{curve} {ends}")));
     }
     rows.extend(memory_rows(plan));
+    rows.push(disk_row(plan));
     if let Some(seconds) = plan.seconds_per_update {
         let all = Duration::try_from_secs_f64(seconds * plan.updates as f64);
         let all = spell(all.unwrap_or(Duration::MAX));
@@ -28,7 +31,11 @@ pub(super) fn plan_table(config: &RunConfig, plan: &Plan) -> String {
     }
     let mut lines: Vec<String> =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}")).collect();
-    lines.extend(plan.shortage().map(|shortage| format!("warning: {shortage}")));
+    // On a GPU the ladder says more.
+    let shortage = plan.shortage().filter(|_| plan.host.is_none());
+    let warnings = shortage.into_iter().chain(plan.warnings());
+    lines.extend(warnings.map(|warning| format!("warning: {warning}")));
+    lines.extend(ladder_lines(plan));
     lines.join("\n")
 }
 
@@ -64,25 +71,86 @@ fn run_rows(config: &RunConfig, plan: &Plan) -> Vec<Row> {
     ]
 }
 
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}
+
 fn memory_rows(plan: &Plan) -> Vec<Row> {
-    let Plan { memory, available_bytes, .. } = plan;
-    let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
-    let parts = [
-        ("  weights", memory.weights),
-        ("  gradients", memory.gradients),
-        ("  optimizer", memory.optimizer),
-        ("  reference", memory.reference),
-        ("  activations", memory.activations),
-        ("  logits", memory.logits),
-        ("  rollout", memory.rollout),
-        ("  pictures", memory.pictures),
-        ("  program", memory.program),
-    ];
-    let available = available_bytes
-        .map_or(String::new(), |bytes| format!(" of {} that are available", gigabytes(bytes)));
-    let total =
-        gigabytes(memory.total) + " at the peak" + &available + "; rollout and gradients in turn";
+    let Plan { memory, available_bytes, host, .. } = plan;
+    let available = match (available_bytes, host) {
+        (Some(bytes), _) => format!(" of {} that are available", gigabytes(*bytes)),
+        (None, Some(_)) => "; what is available is not known".to_owned(),
+        (None, None) => String::new(),
+    };
+    let total = gigabytes(memory.total) + " at the peak" + &available;
+    let (total, parts) = match host {
+        None => (total + "; rollout and gradients in turn", cpu_parts(memory)),
+        Some(_) => (total, gpu_parts(memory)),
+    };
     let mut rows = vec![("memory", total)];
-    rows.extend(parts.map(|(name, bytes)| (name, gigabytes(bytes))));
+    rows.extend(parts.into_iter().map(|(name, bytes, note)| (name, gigabytes(bytes) + note)));
+    rows.extend(host.map(|host| {
+        let of = host.available_bytes.map(|bytes| format!(" of {}", gigabytes(bytes)));
+        ("host", gigabytes(host.needed_bytes) + " of the host's memory" + &of.unwrap_or_default())
+    }));
     rows
+}
+
+type Part = (&'static str, u64, &'static str);
+
+fn cpu_parts(memory: &Memory) -> Vec<Part> {
+    vec![
+        ("  weights", memory.weights, ""),
+        ("  gradients", memory.gradients, ""),
+        ("  optimizer", memory.optimizer, ""),
+        ("  reference", memory.reference, ""),
+        ("  activations", memory.activations, ""),
+        ("  logits", memory.logits, ""),
+        ("  rollout", memory.rollout, ""),
+        ("  pictures", memory.pictures, ""),
+        ("  program", memory.program, ""),
+    ]
+}
+
+/// In two groups: what is always there, and what learning holds or rollouts.
+fn gpu_parts(memory: &Memory) -> Vec<Part> {
+    vec![
+        ("  driver", memory.driver, ""),
+        ("  weights", memory.weights, ""),
+        ("  gradients", memory.gradients, ""),
+        ("  optimizer", memory.optimizer, ""),
+        ("  reference", memory.reference, ""),
+        ("  activations", memory.activations, ""),
+        ("  pictures", memory.pictures, ""),
+        ("  logits", memory.logits, ""),
+        ("  temporaries", memory.temporaries, ", in turn with logits"),
+        ("  rollout", memory.rollout, ", in turn with all from activations on"),
+    ]
+}
+
+fn disk_row(plan: &Plan) -> Row {
+    let disk = &plan.disk;
+    let free = disk.available_bytes.map(|bytes| format!(" of {} that are free", gigabytes(bytes)));
+    let (all, each) = (gigabytes(disk.needed_bytes), gigabytes(disk.checkpoint_bytes));
+    ("disk", format!("{all} for checkpoints of {each}{}", free.unwrap_or_default()))
+}
+
+/// Whether the run fits into the GPU, and what to change where it does not.
+fn ladder_lines(plan: &Plan) -> Vec<String> {
+    let (Some(fits), Some(_)) = (plan.fits, &plan.host) else { return Vec::new() };
+    if fits {
+        return vec!["It fits.".to_owned()];
+    }
+    let mut lines =
+        vec!["It does not fit. What needs less, each on top of those above it:".to_owned()];
+    let width = plan.remedies.iter().map(|remedy| remedy.setting.len()).max().unwrap_or(0);
+    lines.extend(plan.remedies.iter().map(|remedy| {
+        let (setting, bytes) = (&remedy.setting, gigabytes(remedy.bytes));
+        format!("  {setting:<width$}  {bytes:>9}  {}", remedy.cost)
+    }));
+    lines.push(match &plan.shortfall {
+        Some(shortfall) => format!("Nothing of this is enough: {}.", shortfall.words()),
+        None => format!("It fits with {}.", flags(&plan.remedies)),
+    });
+    lines
 }

@@ -8,6 +8,7 @@ use crate::config::{ConfigError, ConfigFile, DeviceChoice, RunConfig};
 use crate::data::tasks::resolved;
 use crate::interrupt::Interrupt;
 use crate::progress::{ProgressDisplay, ProgressMode};
+use crate::train::plan::fit::GIB;
 use crate::train::plan::plan;
 use crate::train::run::{Ended, TrainOptions, train};
 
@@ -19,7 +20,8 @@ const EXAMPLES: &str = "\
 Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --resume
-  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run";
+  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run
+  othink train --config geoqa.toml --dry-run --gpu-memory 80";
 
 /// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says.
 #[derive(Debug, clap::Args)]
@@ -52,9 +54,16 @@ pub struct Args {
     /// Say what the run would take, its memory and its time, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Plan for a GPU of that much memory, 24, 40 or 80 as cards are named (in GiB), whether or not
+    /// there is one, and say what to change where it is too little
+    #[arg(long, value_name = "GB", requires = "dry_run", value_parser = gpu_bytes)]
+    gpu_memory: Option<u64>,
     /// Print the plan of --dry-run as one JSON object
     #[arg(long, requires = "dry_run")]
     json: bool,
+    /// Start although the run will not fit into the GPU's memory, as far as it can be foreseen
+    #[arg(long, conflicts_with = "dry_run")]
+    force: bool,
     /// No progress, only warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -83,14 +92,16 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     if args.dry_run {
         let (file, overrides) = args.file_and_overrides()?;
         warn_of_unread(&RunConfig::unread_keys(&file, &overrides)?, &display);
-        return dry_run(&RunConfig::from_file(&file, &overrides)?, args.json, printer);
+        return args.dry_run(&RunConfig::from_file(&file, &overrides)?, &file, printer);
     }
+    let is_forced = args.force;
     let TrainRequest { config, out, resume, unread } = args.into_request()?;
     warn_of_unread(&unread, &display);
     let notes = display.notes();
     let notice = "finishing the current batch, then saving; press again to stop at once";
     let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
-    match train(&config, &TrainOptions { out, resume }, &interrupt, &mut display)? {
+    let options = TrainOptions { out, resume, is_forced };
+    match train(&config, &options, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {
             printer.line(checkpoint.display())?;
             Ok(ExitStatus::Done)
@@ -111,9 +122,42 @@ impl Args {
         let (file, overrides) = self.file_and_overrides()?;
         let config = RunConfig::from_file(&file, &overrides)?;
         let unread = RunConfig::unread_keys(&file, &overrides)?;
-        let out = self.out.unwrap_or_else(|| Path::new("runs").join(file.stem()));
+        let out = self.out_folder(&file);
         check_out_folder(&out, self.resume)?;
         Ok(TrainRequest { config, out, resume: self.resume, unread })
+    }
+
+    /// The override that `--gpu-memory` stands for.
+    fn planned_gpu(&self) -> Result<String, UsageError> {
+        match self.device {
+            Some(DeviceChoice::Cpu) => Err(UsageError::new(
+                "--gpu-memory plans for a GPU, and --device cpu asks for none",
+                "leave one of the two out",
+            )),
+            Some(device @ DeviceChoice::Cuda(_)) => Ok(format!("model.device={device}")),
+            Some(DeviceChoice::Auto) | None => Ok("model.device=cuda".to_owned()),
+        }
+    }
+
+    fn out_folder(&self, file: &ConfigFile) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(file.stem()))
+    }
+
+    /// Plans the run and prints the plan.
+    fn dry_run(
+        &self,
+        config: &RunConfig,
+        file: &ConfigFile,
+        printer: &mut Printer,
+    ) -> anyhow::Result<ExitStatus> {
+        let config = resolved(config)?;
+        let plan = plan(&config, &self.out_folder(file), self.gpu_memory)?;
+        if self.json {
+            printer.json(&plan)?;
+        } else {
+            printer.line(plan_table(&config, &plan))?;
+        }
+        Ok(ExitStatus::Done)
     }
 
     /// The run file, and the flags as overrides of it.
@@ -122,6 +166,9 @@ impl Args {
         let mut overrides = self.overrides.clone();
         if let Some(device) = self.device {
             overrides.push(format!("model.device={device}"));
+        }
+        if self.gpu_memory.is_some() {
+            overrides.push(self.planned_gpu()?);
         }
         if let Some(data) = &self.data {
             overrides.push(data_override(data, &file, &overrides)?);
@@ -139,16 +186,17 @@ fn warn_of_unread(unread: &[ConfigError], display: &ProgressDisplay) {
     }
 }
 
-/// Plans the run and prints the plan.
-fn dry_run(config: &RunConfig, json: bool, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    let config = resolved(config)?;
-    let plan = plan(&config)?;
-    if json {
-        printer.json(&plan)?;
-    } else {
-        printer.line(plan_table(&config, &plan))?;
+/// The bytes of a card that is named by its GiB.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "within a u64 as checked"
+)]
+fn gpu_bytes(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(gib) if gib > 0.0 && gib < 1e6 => Ok((gib * GIB as f64) as u64),
+        _ => Err("expected a number of gigabytes, such as 24, 40 or 80".to_owned()),
     }
-    Ok(ExitStatus::Done)
 }
 
 /// The override that `--data` stands for. A file holds the training rows. A folder holds the images of

@@ -2,12 +2,12 @@
 //! Not here: the GPU (`gpu`).
 
 use std::fs::read_to_string;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 
 use super::Finding;
-use crate::train::plan::available_bytes;
+use crate::train::plan::{available_bytes, existing_ancestor, free_disk_bytes};
 
 /// Name, version and how it was built.
 pub(super) fn program() -> Finding {
@@ -80,15 +80,9 @@ pub(super) fn cache(folder: &Path, is_asked: bool) -> Finding {
             is_asked,
         );
     }
-    let free =
-        free_bytes(&existing).map_or(String::new(), |bytes| format!(", {} free", gigabytes(bytes)));
+    let free = free_disk_bytes(&existing)
+        .map_or(String::new(), |bytes| format!(", {} free", gigabytes(bytes)));
     Finding::good("cache", format!("{place}{free}"))
-}
-
-/// The folder, or the nearest one above it that exists.
-fn existing_ancestor(folder: &Path) -> PathBuf {
-    let mut ancestors = folder.ancestors().filter(|folder| folder.is_dir());
-    ancestors.next().unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Creates a file and removes it.
@@ -96,17 +90,6 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!(".othink-doctor-{}", std::process::id()));
     std::fs::File::create_new(&path)?;
     std::fs::remove_file(&path)
-}
-
-#[cfg(unix)]
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_folder: &Path) -> Option<u64> {
-    None
 }
 
 pub(super) fn gigabytes(bytes: u64) -> String {
@@ -130,12 +113,5 @@ mod tests {
         let finding = cache(&folder.path().join("a/b"), true);
         assert_eq!(finding.problem, None, "{finding:?}");
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left");
-    }
-
-    #[test]
-    fn a_cache_below_a_file_is_tried_above_it() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("file"), "").unwrap();
-        assert_eq!(existing_ancestor(&folder.path().join("file/hub")), folder.path());
     }
 }

@@ -158,6 +158,12 @@ impl ModelConfig {
         self.family.kept_by_block(&self.vision)
     }
 
+    /// The same as [`Self::kept_by_layer`] and [`Self::kept_by_block`] where candle's operations compose layer and block
+    /// (`ops::plain`), without attention's scores.
+    pub fn kept_by_plain_layer_and_block(&self) -> [Kept; 2] {
+        [language::kept_by_plain_layer(&self.text), self.family.kept_by_plain_block(&self.vision)]
+    }
+
     /// Elements kept per patch in the merger, where patches become tokens.
     pub fn kept_by_merger(&self) -> usize {
         self.family.kept_by_merger(&self.vision, self.text.hidden_size)

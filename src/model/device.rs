@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, DeviceLocation};
 
 use super::error::ModelError;
+use super::gpu::{self, Gpu};
 
 const DEVICES: &str = "auto, cpu, cuda or cuda:N";
 
@@ -15,7 +16,7 @@ const DEVICES: &str = "auto, cpu, cuda or cuda:N";
 /// Another name; a GPU asked of a program built without CUDA; a GPU that is not there.
 pub fn device(spec: &str) -> Result<Device, ModelError> {
     match spec {
-        "auto" if cfg!(feature = "cuda") => Ok(open_cuda(0).unwrap_or_else(|error| {
+        "auto" if cfg!(feature = "cuda") => Ok(gpu::open(0).unwrap_or_else(|error| {
             let error = first_line(&error);
             tracing::warn!(error, "no GPU can be opened, computing on the CPU");
             Device::Cpu
@@ -43,27 +44,23 @@ fn cuda(spec: &str, device_idx: usize) -> Result<Device, ModelError> {
             hint: "rebuild with `cargo build --release --features cuda`, or use the CPU",
         });
     }
-    open_cuda(device_idx).map_err(|error| ModelError::Device {
+    gpu::open(device_idx).map_err(|error| unusable(spec, &error))
+}
+
+/// The driver refuses. The least drivers are those of NVIDIA's "CUDA Compatibility", table 1.
+fn unusable(spec: &str, error: &candle_core::Error) -> ModelError {
+    ModelError::Device {
         spec: spec.to_owned(),
-        found: first_line(&error),
+        found: first_line(error),
         expected: "a GPU that can be opened",
-        hint: "`nvidia-smi` lists the GPUs and their numbers",
-    })
+        hint: "`nvidia-smi` shows the GPUs with their numbers, and the driver's version: a program built with \
+               CUDA 13 needs driver 580 or newer, with CUDA 12 525 or newer",
+    }
 }
 
 /// The driver's message, without the backtrace that candle appends where `RUST_BACKTRACE` is set.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-#[cfg(feature = "cuda")]
-fn open_cuda(device_idx: usize) -> candle_core::Result<Device> {
-    othink_cuda::open(device_idx).map(Device::Cuda)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn open_cuda(_device_idx: usize) -> candle_core::Result<Device> {
-    Err(candle_core::Error::NotCompiledWithCudaSupport)
 }
 
 /// The device's name, as [`device`] takes it.
@@ -75,23 +72,65 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Where numbers are computed, as far as their type hangs on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// The CPU.
+    Cpu,
+    /// A GPU, whether or not it is in this machine.
+    Gpu,
+}
+
+impl DeviceKind {
+    /// That of a device.
+    pub fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::Cpu } else { Self::Gpu }
+    }
+}
+
+/// The number type of that name on an opened device, see [`dtype_on`].
+///
+/// # Errors
+/// Another name; bf16 on a GPU that does not compute in it.
+pub fn dtype(spec: &str, device: &Device) -> Result<DType, ModelError> {
+    let dtype = dtype_on(spec, DeviceKind::of(device))?;
+    if dtype == DType::BF16 && device.is_cuda() {
+        let device_name = name(device);
+        let gpu = gpu::describe(device).map_err(|error| unusable(&device_name, &error))?;
+        require_bf16(&device_name, &gpu)?;
+    }
+    Ok(dtype)
+}
+
 /// The number type of that name: `auto`, `f32`, `bf16` or `f16`.
 ///
 /// `auto` is bf16 on a GPU and f32 on the CPU, which has no faster arithmetic for anything shorter.
 ///
 /// # Errors
 /// Another name.
-pub fn dtype(spec: &str, device: &Device) -> Result<DType, ModelError> {
-    match spec {
-        "auto" if device.is_cuda() => Ok(DType::BF16),
-        "auto" | "f32" => Ok(DType::F32),
-        "bf16" => Ok(DType::BF16),
-        "f16" => Ok(DType::F16),
-        other => Err(ModelError::NumberType {
+pub fn dtype_on(spec: &str, kind: DeviceKind) -> Result<DType, ModelError> {
+    match (spec, kind) {
+        ("auto", DeviceKind::Gpu) | ("bf16", _) => Ok(DType::BF16),
+        ("auto", DeviceKind::Cpu) | ("f32", _) => Ok(DType::F32),
+        ("f16", _) => Ok(DType::F16),
+        (other, _) => Err(ModelError::NumberType {
             spec: other.to_owned(),
             expected: "auto, f32, bf16 or f16",
         }),
     }
+}
+
+fn require_bf16(spec: &str, gpu: &Gpu) -> Result<(), ModelError> {
+    if gpu.has_bf16() {
+        return Ok(());
+    }
+    let (major, minor) = gpu.compute_capability;
+    Err(ModelError::Device {
+        spec: spec.to_owned(),
+        found: format!("{} has compute capability {major}.{minor}", gpu.name),
+        expected: "8.0 or more for bf16",
+        hint: "take a GPU of compute capability 8.0 or more (A100, RTX 30 and newer) or `--device cpu`",
+    })
 }
 
 #[cfg(test)]
@@ -126,8 +165,39 @@ mod tests {
     }
 
     #[test]
-    fn auto_number_type_is_f32_on_the_cpu() {
+    fn auto_number_type_is_f32_on_the_cpu_and_bf16_on_a_gpu() {
         assert_eq!(dtype("auto", &Device::Cpu).unwrap(), DType::F32);
         assert_eq!(dtype("bf16", &Device::Cpu).unwrap(), DType::BF16);
+        assert_eq!(dtype_on("auto", DeviceKind::Gpu).unwrap(), DType::BF16);
+        assert_eq!(dtype_on("f32", DeviceKind::Gpu).unwrap(), DType::F32);
+    }
+
+    #[test]
+    fn bf16_is_refused_on_a_gpu_that_does_not_compute_in_it() {
+        let gpu = |name: &str, compute_capability| Gpu {
+            name: name.to_owned(),
+            compute_capability,
+            free_bytes: 1,
+            total_bytes: 2,
+        };
+        let refused = require_bf16("cuda:1", &gpu("Tesla T4", (7, 5))).unwrap_err();
+        let expected = "device \"cuda:1\": Tesla T4 has compute capability 7.5, expected 8.0 or more \
+                        for bf16\nhint: take a GPU of compute capability 8.0 or more";
+        assert!(refused.to_string().starts_with(expected), "{refused}");
+        for capability in [(8, 0), (8, 9), (9, 0), (12, 0)] {
+            assert!(require_bf16("cuda", &gpu("A100", capability)).is_ok(), "{capability:?}");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_refuses_is_quoted_by_its_first_line_with_what_to_look_at() {
+        let error = candle_core::Error::Msg("no CUDA-capable device\n   0: a frame".to_owned());
+        let told = unusable("cuda:3", &error).to_string();
+        assert!(
+            told.starts_with("device \"cuda:3\": no CUDA-capable device, expected a GPU"),
+            "{told}"
+        );
+        assert!(told.contains("`nvidia-smi`") && told.contains("driver 580"), "{told}");
+        assert!(!told.contains("frame"), "{told}");
     }
 }

@@ -92,6 +92,13 @@ impl Family {
         }
     }
 
+    /// The same where candle's operations compose the block, without attention's scores.
+    pub(super) fn kept_by_plain_block(self, vision: &VisionConfig) -> Kept {
+        match self {
+            Self::Qwen2Vl => qwen2_vl::kept_by_plain_block(vision),
+        }
+    }
+
     /// Elements kept per patch in the merger, where patches become tokens.
     pub(super) fn kept_by_merger(self, vision: &VisionConfig, text_hidden: usize) -> usize {
         match self {

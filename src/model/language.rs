@@ -77,6 +77,21 @@ pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     }
 }
 
+/// The same where the layer is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
+/// [`kept_by_layer`] counts: two rows of a norm; a product before its bias; three of a rotation's four; queries, repeated
+/// keys (twice) and values, and the result (twice), as attention lays them out; `silu(gate)`.
+pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
+    let Kept { mix, mlp } = kept_by_layer(text);
+    let queries = text.num_attention_heads * text.head_dim();
+    let keys = text.num_key_value_heads * text.head_dim();
+    let (norm, biases) = (2 * text.hidden_size, queries + 2 * keys);
+    let (rotation, attention) = (3 * (queries + keys), 6 * queries);
+    Kept {
+        mix: mix + norm + biases + rotation + attention,
+        mlp: mlp + norm + text.intermediate_size,
+    }
+}
+
 /// One decoder layer.
 #[derive(Debug, Clone)]
 pub struct DecoderLayer {

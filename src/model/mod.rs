@@ -2,7 +2,7 @@
 //!
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
 //! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
-//! ([`device`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
+//! ([`device`], [`gpu`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
 //! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision tower
 //! ([`qwen2_vl`]) with their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
 //! cache ([`decoding`]), opening all of it ([`mod@open`]).
@@ -16,6 +16,7 @@ pub mod source;
 
 pub mod config;
 pub mod device;
+pub mod gpu;
 pub mod names;
 pub mod save;
 pub(crate) mod shard;

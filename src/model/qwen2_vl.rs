@@ -88,6 +88,19 @@ pub(super) fn kept_by_block(vision: &VisionConfig) -> Kept {
     Kept { mix: 10 * vision.embed_dim, mlp: 4 * vision.embed_dim + 2 * vision.mlp_hidden }
 }
 
+/// The same where the block is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
+/// [`kept_by_block`] counts: four rows of a norm; a product before its bias; three of a rotation's four; queries, keys
+/// (twice) and values, and the result (twice), as attention lays them out; two of the activation's three.
+pub(super) fn kept_by_plain_block(vision: &VisionConfig) -> Kept {
+    let Kept { mix, mlp } = kept_by_block(vision);
+    let (width, norm) = (vision.embed_dim, 4 * vision.embed_dim);
+    let (biases, rotation, attention) = (4 * width, 6 * width, 6 * width);
+    Kept {
+        mix: mix + norm + biases + rotation + attention,
+        mlp: mlp + norm + width + 3 * vision.mlp_hidden,
+    }
+}
+
 /// Elements kept per patch where patches are merged: input and norm, the first map and its activation, the second map.
 pub(super) fn kept_by_merger(vision: &VisionConfig, text_hidden: usize) -> usize {
     4 * vision.embed_dim + text_hidden / vision.spatial_merge_size.pow(2)

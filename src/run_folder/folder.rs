@@ -173,6 +173,22 @@ pub(super) fn finished_checkpoint(path: &Path) -> Result<Option<PathBuf>, RunFol
     }
 }
 
+/// Bytes of a run's checkpoints, and of what removals have left of them; what cannot be read counts nothing.
+///
+/// - `run`: the run's folder, which need not exist
+pub fn bytes_of_checkpoints(run: &Path) -> u64 {
+    fn bytes_below(folder: &Path) -> u64 {
+        let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+        let bytes = entries.flatten().map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_below(&entry.path()),
+            Ok(found) => found.len(),
+            Err(_) => 0,
+        });
+        bytes.sum()
+    }
+    bytes_below(&run.join(CHECKPOINTS))
+}
+
 /// The first of a run's own files that the folder holds.
 fn sign_of_a_run(path: &Path) -> Option<&'static str> {
     [CONFIG, METRICS, COMPLETIONS, EVALUATIONS, CHECKPOINTS]

@@ -72,6 +72,18 @@ pub enum TrainError {
     /// The run's own evaluation.
     #[error(transparent)]
     Evaluation(#[from] crate::eval::EvalError),
+    /// A number type whose gradients underflow.
+    #[error(
+        "model.dtype is f16, expected auto, bf16 or f32: gradients below f16's least number, 6e-8, would become 0\n\
+         hint: auto is bf16 on a GPU and f32 on the CPU; `eval` and `infer` take f16"
+    )]
+    Underflow,
+    /// A run that its GPU has no room for.
+    #[error("{shortage}")]
+    DoesNotFit {
+        /// What it needs, what is available, and what would need less.
+        shortage: String,
+    },
     /// Nothing to train on.
     #[error(
         "{name} has no rows, expected at least one\nhint: check data.train and data.max_samples"

@@ -36,6 +36,8 @@ pub struct TrainOptions {
     pub out: PathBuf,
     /// Whether to continue the run in it.
     pub resume: bool,
+    /// Whether to begin although the GPU has too little memory, as far as it can be foreseen.
+    pub is_forced: bool,
 }
 
 /// How a run ended.
@@ -109,8 +111,8 @@ impl<'a> Run<'a> {
         if let Some(off_policy) = off_policy(&config) {
             display.warn(&off_policy);
         }
-        if let Some(shortage) = plan_opened(&config, &setup)?.shortage() {
-            display.warn(&shortage);
+        for warning in plan_opened(&config, &setup, &options.out)?.admit(options.is_forced)? {
+            display.warn(&warning);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
         let runs_on = ops::Path::resolve(&setup.device, setup.dtype);

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use super::accumulate::ScoringSettings;
+use super::error::TrainError;
 use super::health::Thresholds;
 use super::step::OptimizerSettings;
 use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
-    CheckpointingChoice, KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength,
+    CheckpointingChoice, DTypeChoice, KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength,
 };
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
@@ -40,6 +41,17 @@ pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
             // An incomplete last batch is filled from the next epoch's beginning.
             ((epochs * n_rows).div_ceil(prompts) * updates) as u64
         }
+    }
+}
+
+/// Refuses number types that nothing learns in: no loss is scaled here, as training in f16 needs.
+///
+/// # Errors
+/// f16.
+pub fn require_trainable(config: &RunConfig) -> Result<(), TrainError> {
+    match config.model.dtype {
+        DTypeChoice::F16 => Err(TrainError::Underflow),
+        DTypeChoice::Auto | DTypeChoice::F32 | DTypeChoice::Bf16 => Ok(()),
     }
 }
 

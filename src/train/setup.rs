@@ -12,8 +12,8 @@ use super::prompt_sampler::Epochs;
 use super::ranks::Ranks;
 use super::reference::Reference;
 use super::settings::{
-    generation_settings, grpo_settings, optimizer_settings, recording_limits, reward_settings,
-    supervised_settings, total_updates, trained,
+    generation_settings, grpo_settings, optimizer_settings, recording_limits, require_trainable,
+    reward_settings, supervised_settings, total_updates, trained,
 };
 use super::step::Optimizer;
 use super::supervised_update::SupervisedTrainer;
@@ -54,6 +54,7 @@ impl Setup {
     /// # Errors
     /// A model, a task or a file that is not there or not what it should be.
     pub fn open(config: &RunConfig) -> Result<Self, TrainError> {
+        require_trainable(config)?;
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let (questions, n_rows) = questions(config)?;

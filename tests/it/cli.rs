@@ -74,7 +74,12 @@ Options:
                                  or a text with {problem}
       --dry-run                  Say what the run would take, its memory and its time, and do
                                  nothing
+      --gpu-memory <GB>          Plan for a GPU of that much memory, 24, 40 or 80 as cards are named
+                                 (in GiB), whether or not there is one, and say what to change where
+                                 it is too little
       --json                     Print the plan of --dry-run as one JSON object
+      --force                    Start although the run will not fit into the GPU's memory, as far
+                                 as it can be foreseen
   -q, --quiet                    No progress, only warnings and errors
   -h, --help                     Print help
 
@@ -82,6 +87,7 @@ Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --resume
   othink train --config geoqa.toml --set grpo.group_size=4 --dry-run
+  othink train --config geoqa.toml --dry-run --gpu-memory 80
 
 "#]]);
 }

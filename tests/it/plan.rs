@@ -86,7 +86,7 @@ fn planned_memory_is_within_a_fifth_of_the_peak() {
     let model = format!("model.path={}", wider.path().display());
     let cases: [(&str, Vec<&str>); 5] = [
         ("quickstart.toml", vec![]),
-        ("quickstart.toml", vec!["--set", "model.activation_checkpointing=true"]),
+        ("quickstart.toml", vec!["--set", "model.activation_checkpointing=full"]),
         ("quickstart.toml", vec!["--set", "train.tokens_per_micro_batch=1024"]),
         (
             "quickstart.toml",
@@ -103,25 +103,192 @@ fn planned_memory_is_within_a_fifth_of_the_peak() {
     }
 }
 
+/// The plan of a run file in an empty folder without data, weights and network, as JSON; nothing is written.
+fn planned(words: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let words = [&["train", "--dry-run", "--json", "--config"], words].concat();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+    command.args(&words).current_dir(folder.path());
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.path().join("no-cache"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
 fn published_run_files_are_planned_without_weights_data_or_network() {
-    let folder = tempfile::tempdir().unwrap();
     for (file, updates) in [("geoqa.toml", 1000), ("clevr.toml", 8750), ("sft-geoqa.toml", 63)] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
-        command.args(["train", "--config", file, "--dry-run", "--json"]);
-        let cache = folder.path().join("no-cache");
-        let output = command
-            .current_dir(folder.path())
-            .env("HF_HUB_OFFLINE", "1")
-            .env("HF_HOME", cache)
-            .output()
-            .unwrap();
-        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let plan = planned(&[file]);
         assert_eq!(plan["updates"], updates, "{file}");
         assert_eq!(plan["parameters"], 2_208_985_600_u64);
         assert_eq!(plan["workload"]["is_measured"], false);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+}
+
+#[test]
+fn a_gpu_that_is_not_here_is_planned_for_without_time_and_without_a_verdict() {
+    let plan = planned(&["geoqa.toml", "--device", "cuda:7"]);
+    assert_eq!((&plan["is_here"], &plan["dtype"]), (&false.into(), &"bf16".into()));
+    assert!(plan["device"].as_str().unwrap().starts_with("a GPU that is not here ("), "{plan}");
+    assert_eq!((&plan["available_bytes"], &plan["fits"]), (&Value::Null, &Value::Null));
+    assert_eq!(plan["remedies"], serde_json::json!([]));
+    assert!(plan.get("seconds_per_update").is_none());
+    // Weights, their masters, two moments, gradients and the reference: 2 + 4 + 8 + 4 + 2 bytes a parameter.
+    assert!(plan["memory"]["total"].as_f64().unwrap() > 20.0 * 2.2e9);
+    let in_f32 = planned(&["geoqa.toml", "--device", "cuda:7", "--set", "model.dtype=f32"]);
+    assert_eq!(in_f32["dtype"], "f32");
+    // Compositions keep attention's scores: of 12 heads and 28 layers, six arrays of 4 bytes for each two tokens.
+    let tokens = in_f32["workload"]["streams"][0]["tokens"].as_f64().unwrap();
+    let scores = 28.0 * 12.0 * 6.0 * 4.0 * tokens * tokens;
+    assert!(in_f32["memory"]["activations"].as_f64().unwrap() > scores);
+}
+
+/// What the paper's runs need on the cards that there are; nothing of the machine at hand counts.
+#[test]
+fn published_run_files_fit_a_card_of_80_gb_and_one_of_48_where_mlps_are_recomputed() {
+    let mlp = &["model.activation_checkpointing=mlp"][..];
+    for (file, at_48, least_card) in [
+        ("geoqa.toml", mlp, 40),
+        ("clevr.toml", mlp, 40),
+        ("grpo-d-geoqa.toml", mlp, 40),
+        ("grpo-d-clevr.toml", mlp, 40),
+        ("sft-geoqa.toml", &[], 32),
+        ("sft-clevr.toml", &[], 32),
+    ] {
+        let on = |gb: &str| planned(&[file, "--gpu-memory", gb]);
+        let settings = |plan: &Value| -> Vec<String> {
+            let remedies = plan["remedies"].as_array().unwrap().iter();
+            remedies.map(|remedy| remedy["setting"].as_str().unwrap().to_owned()).collect()
+        };
+        let large = on("80");
+        assert_eq!((&large["fits"], settings(&large)), (&true.into(), vec![]), "{file}");
+        let middle = on("48");
+        assert_eq!(settings(&middle), at_48, "{file}");
+        assert_eq!(middle["fits"], at_48.is_empty(), "{file}");
+        assert!(middle.get("shortfall").is_none(), "{file}");
+        let small = on("24");
+        assert_eq!(small["shortfall"]["card_gib"], least_card, "{file}");
+        assert!(settings(&small).contains(&"model.freeze_vision=true".to_owned()), "{file}");
+    }
+}
+
+/// The step that other programs are measured by: 8 prompts x 8 completions of 256 tokens, pictures of 448 x 448.
+#[test]
+fn a_step_of_64_completions_needs_at_most_51_gb_where_a_stream_is_a_group_and_mlps_are_recomputed()
+{
+    let words = [
+        "geoqa.toml",
+        "--gpu-memory",
+        "48",
+        "--set",
+        "grpo.prompts_per_update=8",
+        "--set",
+        "data.max_pixels=200704",
+        "--set",
+        "rollout.max_new_tokens=256",
+        "--set",
+        "model.activation_checkpointing=mlp",
+    ];
+    let gigabytes = |plan: &Value| plan["memory"]["total"].as_f64().unwrap() / 1e9;
+    // Streams of three groups: 54 GB.
+    let three = planned(&words);
+    assert_eq!(three["fits"], false, "{}", gigabytes(&three));
+    assert_eq!(three["remedies"][0]["setting"], "train.tokens_per_micro_batch=3584");
+    let one = planned(&[&words[..], &["--set", "train.tokens_per_micro_batch=3584"]].concat());
+    assert!(gigabytes(&one) <= 51.0, "{}", gigabytes(&one));
+}
+
+#[test]
+fn the_table_says_what_to_change_where_a_gpu_is_too_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |gb: &str| {
+        let words = ["train", "--config", "geoqa.toml", "--dry-run", "--gpu-memory", gb];
+        String::from_utf8(othink(folder.path(), &words)).unwrap()
+    };
+    let small = table("24");
+    for line in [
+        " in bf16 on a GPU of 24 GiB\n",
+        " at the peak of 25.77 GB that are available\n",
+        "\nIt does not fit. What needs less, each on top of those above it:\n  model.activation_checkpointing=mlp   ",
+        "MLPs are computed twice: about 10 to 15% more time in the policy stage\n",
+        "\nNothing of this is enough: at least ",
+        ", a card of 40 GiB.\n",
+    ] {
+        assert!(small.contains(line), "{line:?} in {small}");
+    }
+    assert!(!small.contains("\ntime "), "{small}");
+    let middle = table("48");
+    let end = "\nIt fits with --set model.activation_checkpointing=mlp.\n";
+    assert!(middle.ends_with(end), "{middle}");
+    assert!(table("80").ends_with("\nIt fits.\n"));
+}
+
+#[test]
+fn memory_of_a_card_is_asked_for_in_plans_alone_and_is_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, told) in [
+        (vec!["--gpu-memory", "24"], "--dry-run"),
+        (vec!["--dry-run", "--gpu-memory", "0"], "expected a number of gigabytes, such as 24"),
+        (vec!["--dry-run", "--gpu-memory", "80GB"], "expected a number of gigabytes, such as 24"),
+        (vec!["--dry-run", "--gpu-memory", "24", "--device", "cpu"], "--device cpu"),
+        (vec!["--dry-run", "--force"], "--force"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+        command.args(["train", "--config", "quickstart.toml"]).args(&words);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {errors}");
+        assert!(errors.contains(told), "{words:?}: {errors}");
+    }
+}
+
+#[test]
+fn training_in_f16_is_refused_whether_planned_or_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    for more in [&["--dry-run", "--gpu-memory", "24"][..], &["--device", "cpu"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+        command.args(["train", "--config", "quickstart.toml", "--set", "model.dtype=f16"]);
+        let output = command.args(more).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        let told =
+            "error: model.dtype is f16, expected auto, bf16 or f32: gradients below f16's least";
+        assert!(errors.starts_with(told) && errors.contains("\nhint: "), "{errors}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written");
+    }
+}
+
+/// 1,000 million checkpoints are more than any disk holds.
+#[test]
+fn a_disk_that_checkpoints_will_fill_is_told_in_the_plan_and_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let endless = [
+        "train",
+        "--config",
+        "quickstart.toml",
+        "--set",
+        "train.updates=1000000000",
+        "--set",
+        "train.keep=1000000000",
+        "--set",
+        "train.checkpoint_every=1",
+    ];
+    let told = "warning: the run's checkpoints take about ";
+    let table = othink(folder.path(), &[&endless[..], &["--dry-run"]].concat());
+    assert_eq!(String::from_utf8(table).unwrap().matches(told).count(), 1);
+    let json = othink(folder.path(), &[&endless[..], &["--dry-run", "--json"]].concat());
+    let disk = &serde_json::from_slice::<Value>(&json).unwrap()["disk"];
+    let bytes = |field: &str| disk[field].as_u64().unwrap();
+    assert_eq!(bytes("needed_bytes"), 1_000_000_000 * bytes("checkpoint_bytes"));
+    assert!(bytes("available_bytes") < bytes("needed_bytes"));
+    // The run ends where it opens recorded completions that are not there, after its plan.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+    command.args(endless).args(["--set", "rollout.replay=none.jsonl"]).current_dir(folder.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors.matches(told).count(), 1, "{errors}");
 }
 
 /// Each run file states its memory on the line that begins with `# Memory: `.
@@ -136,22 +303,19 @@ fn published_run_files_say_what_their_plan_says() {
         let said: Vec<f64> = line
             .split(" GB")
             .filter_map(|part| part.rsplit(' ').next()?.parse().ok())
-            .take(2)
+            .take(3)
             .collect();
-        let planned = ["false", "true"].map(|checkpointing| {
+        let needed = ["none", "mlp", "full"].map(|checkpointing| {
             let recompute = format!("model.activation_checkpointing={checkpointing}");
             let path = file.to_str().unwrap();
-            let words = ["train", "--config", path, "--dry-run", "--json", "--set", &recompute];
-            let words = [&words[..], &["--set", "model.dtype=bf16"]].concat();
-            let plan: Value =
-                serde_json::from_slice(&othink(Path::new(env!("CARGO_MANIFEST_DIR")), &words))
-                    .unwrap();
+            // Of any size, so that no device of this machine is planned for.
+            let plan = planned(&[path, "--gpu-memory", "80", "--set", &recompute]);
             plan["memory"]["total"].as_f64().unwrap() / 1e9
         });
-        assert_eq!(said.len(), 2, "{}", file.display());
+        assert_eq!(said.len(), 3, "{}", file.display());
         n_files += 1;
-        for (said, planned) in said.iter().zip(planned) {
-            assert!((said - planned).abs() < 1.0, "{}: {said} said, {planned}", file.display());
+        for (said, needed) in said.iter().zip(needed) {
+            assert!((said - needed).abs() < 0.6, "{}: {said} said, {needed}", file.display());
         }
     }
     assert_eq!(n_files, 6);

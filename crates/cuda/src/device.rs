@@ -5,7 +5,8 @@ use std::ffi::c_void;
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::sys as cublas;
-use candle_core::{CudaDevice, Result};
+use candle_core::cuda_backend::cudarc::driver::sys;
+use candle_core::{CudaDevice, Result, bail};
 
 use super::memory::keep_freed;
 
@@ -15,14 +16,32 @@ use super::memory::keep_freed;
 /// with the program.
 ///
 /// # Errors
-/// There is no such GPU, or it cannot be used.
+/// There is no such GPU, or it cannot be used; the driver is of an earlier major release of CUDA than the program.
 pub fn open(ordinal: usize) -> Result<CudaDevice> {
+    check_driver()?;
     let device = CudaDevice::new_with_stream(ordinal)?;
     // SAFETY: nothing but this stream uses the device's memory.
     unsafe { device.disable_event_tracking() };
     keep_freed(&device)?;
     set_up_products(&device)?;
     Ok(device)
+}
+
+/// Within a major release of CUDA any driver runs any program; an older one fails later, with an error of some library's.
+fn check_driver() -> Result<()> {
+    let mut release = 0;
+    // SAFETY: the driver writes one number there.
+    unsafe { sys::cuDriverGetVersion(&raw mut release) }.result().w()?;
+    let (driver, program) = (release.unsigned_abs(), sys::CUDA_VERSION);
+    if driver / 1000 < program / 1000 {
+        let version = |release: u32| format!("{}.{}", release / 1000, release % 1000 / 10);
+        bail!(
+            "the driver is for CUDA {}, this program for CUDA {}",
+            version(driver),
+            version(program)
+        );
+    }
+    Ok(())
 }
 
 /// Products allocate nothing, and sums that are split over blocks are added in f32, not in a result's bf16.

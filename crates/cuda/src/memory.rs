@@ -10,8 +10,22 @@ use candle_core::{CudaDevice, Result};
 /// # Errors
 /// The driver does not say.
 pub fn peak_bytes(device: &CudaDevice) -> Result<u64> {
+    bytes(device, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+}
+
+/// Bytes that were freed and stay with the program for its next allocations: to the driver they are not free.
+///
+/// # Errors
+/// The driver does not say.
+pub fn kept_bytes(device: &CudaDevice) -> Result<u64> {
+    let reserved = bytes(device, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+    let used = bytes(device, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+    Ok(reserved.saturating_sub(used))
+}
+
+/// One of the pool's sizes.
+fn bytes(device: &CudaDevice, attribute: sys::CUmemPool_attribute) -> Result<u64> {
     let mut bytes = 0u64;
-    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
     // SAFETY: the attribute is a u64, and is written before it is read.
     unsafe { sys::cuMemPoolGetAttribute(pool(device)?, attribute, (&raw mut bytes).cast()) }
         .result()

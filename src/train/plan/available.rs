@@ -1,17 +1,22 @@
-//! How much memory a run may hold on this machine: what is free, within the container's limit.
-//! Not here: what the run needs (`memory`).
+//! What a machine has for a run: memory, within the container's limit; a GPU's; room on a disk.
+//! Not here: what the run needs (`memory`, `gpu_memory`, `disk`).
 
 use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use super::gpu_memory::DRIVER_BYTES;
+use crate::model::gpu;
 use crate::run_folder::metrics::{field_bytes, resident_bytes};
 
-/// Bytes that this process may hold, including those it holds already. None where they are not known: on a GPU, outside
-/// Linux.
+/// Bytes that this process may hold, including those it holds already. None where they are not known: on the CPU outside
+/// Linux, on a GPU whose driver does not answer.
+///
+/// - `device`: if a GPU, one that has been opened and holds no tensors yet
 pub fn available_bytes(device: &Device) -> Option<u64> {
     if !device.is_cpu() {
-        return None;
+        return Some(gpu::describe(device).ok()?.free_bytes + DRIVER_BYTES);
     }
     let free = free_bytes(&read_to_string("/proc/meminfo").ok()?)? + resident_bytes()?;
     let limit = read_to_string("/sys/fs/cgroup/memory.max").ok();
@@ -26,6 +31,25 @@ fn free_bytes(meminfo: &str) -> Option<u64> {
 /// A control group's limit in bytes; none where it says `max`.
 fn limit_bytes(memory_max: &str) -> Option<u64> {
     memory_max.trim().parse().ok()
+}
+
+/// The folder, or the nearest one above it that exists.
+pub fn existing_ancestor(folder: &Path) -> PathBuf {
+    let mut ancestors = folder.ancestors().filter(|folder| folder.is_dir());
+    ancestors.next().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Bytes that this user may still write to the disk of a folder, which need not exist yet. None where they are not known.
+#[cfg(unix)]
+pub fn free_disk_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(existing_ancestor(folder)).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes that this user may still write to the disk of a folder: not known on this system.
+#[cfg(not(unix))]
+pub fn free_disk_bytes(_folder: &Path) -> Option<u64> {
+    None
 }
 
 #[cfg(test)]
@@ -45,5 +69,15 @@ mod tests {
     fn this_machine_has_room_for_what_the_test_holds() {
         let available = available_bytes(&Device::Cpu).unwrap();
         assert!(available > resident_bytes().unwrap() && available < 1 << 50, "{available}");
+    }
+
+    #[test]
+    fn the_disk_of_a_folder_that_will_be_made_is_that_of_the_one_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(existing_ancestor(&folder.path().join("file/hub")), folder.path());
+        let free = free_disk_bytes(&folder.path().join("a/b"));
+        assert_eq!(free.is_some(), cfg!(unix));
+        assert!(free.is_none_or(|bytes| bytes > 0 && bytes < 1 << 60), "{free:?}");
     }
 }

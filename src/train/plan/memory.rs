@@ -1,17 +1,18 @@
 //! What a run holds in memory at its peak, by component.
 //!
-//! The components follow the code: what each layer's tape keeps is counted beside the layer (`model`), one layer's
-//! gradients are added during its backward pass, and the head holds a chunk of logits (`ops::token_logprob`). A test
-//! compares the sum with measured peaks on the CPU. On CUDA, where compositions of candle's operations keep more, it has
-//! not been compared with measurements yet.
-//! Not here: what is computed (`workload`).
+//! On the CPU the components follow the code: what each layer's tape keeps is counted beside the layer (`model`), one
+//! layer's gradients are added during its backward pass, and the head holds a chunk of logits (`ops::token_logprob`). A
+//! test compares the sum with measured peaks.
+//! Not here: what is computed (`workload`), a GPU's memory (`gpu_memory`).
 
 use candle_core::DType;
 use serde::Serialize;
 
+use super::gpu_memory::gpu_memory;
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
+use crate::model::device::DeviceKind;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::model::stages::Kept;
 use crate::run_folder::metrics::resident_bytes;
@@ -25,7 +26,7 @@ const F32: u64 = 4;
 const KEPT_BYTES: u64 = 50_000_000;
 const KEPT_ONE_IN: u64 = 12;
 
-/// Bytes at the peak, by component.
+/// Bytes at the peak, by component: of the CPU's memory, or of a GPU's. What a device does not hold is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The policy's parameters.
@@ -36,58 +37,79 @@ pub struct Memory {
     pub optimizer: u64,
     /// The reference model; 0 where no KL term needs it.
     pub reference: u64,
-    /// Keys and values of rollouts, and their logits; not held while gradients are.
+    /// Keys and values of rollouts, and their logits; not held while activations are, on the CPU nor while gradients are. On
+    /// a GPU also those of the run's evaluation, where they are more.
     pub rollout: u64,
-    /// What the backward pass of the largest packed stream keeps.
+    /// What the backward pass of the largest packed stream keeps; on the CPU one layer's gradients among it.
     pub activations: u64,
-    /// The head's chunk of logits, or of their gradients.
+    /// On a GPU: one layer's gradients, and what is computed again of it.
+    pub temporaries: u64,
+    /// The head's chunk of logits, or of their gradients; on a GPU freed before `temporaries` are held.
     pub logits: u64,
-    /// Pictures as patches: those of the update's prompts and of the prompts made ahead.
+    /// Pictures as patches: on the CPU those of the update's prompts and of the prompts made ahead, on a GPU those of one
+    /// packed stream.
     pub pictures: u64,
-    /// The program itself, its tokenizer and the data's text, as they are now; threads, buffers, and freed memory that
-    /// the allocator keeps.
+    /// On the CPU: the program itself, its tokenizer and the data's text, as they are now; threads, buffers, and freed memory
+    /// that the allocator keeps.
     pub program: u64,
+    /// On a GPU: what the driver and CUDA's libraries take.
+    pub driver: u64,
     /// All that is held at once at the peak.
     pub total: u64,
 }
 
 impl Memory {
+    /// Of the device's own memory; what a run on a GPU holds of the host's is in `host`.
     pub(super) fn of(
         config: &RunConfig,
         model: &ModelConfig,
         work: &Workload,
-        dtype: DType,
+        (dtype, kind): (DType, DeviceKind),
     ) -> Self {
-        let width = dtype.size_in_bytes() as u64;
-        let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
-        let master = if dtype == DType::F32 { 0 } else { F32 };
-        let is_supervised = config.method == Method::Sft;
-        let needs_reference = kl_schedule(config, 1).needs_reference();
-        let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
-        let scored = work.streams.iter().map(|stream| stream.scored as u64).max().unwrap_or(0);
-        let vocab = model.text.vocab_size as u64;
-        let chunk = HEAD_LOGITS.min(scored * vocab).max(vocab);
-        let patches = (work.prompts + config.data.prefetch) as u64 * work.patches as u64;
-        let mut memory = Self {
-            weights: all * width,
-            gradients: trained * F32,
-            optimizer: trained * (2 * F32 + master),
-            reference: if needs_reference { all * width } else { 0 },
-            rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
-            activations: taped.max().unwrap_or(0),
-            logits: chunk * F32,
-            pictures: patches * model.vision.patch_dim() as u64 * F32,
-            program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
-            total: 0,
-        };
-        let passing = memory.activations.max(memory.rollout) + memory.pictures;
-        memory.program += passing / KEPT_ONE_IN;
-        let learning = memory.gradients + memory.activations + memory.logits;
-        let always =
-            memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;
-        memory.total = always + learning.max(memory.rollout);
-        memory
+        match kind {
+            DeviceKind::Cpu => cpu_memory(config, model, work, dtype),
+            DeviceKind::Gpu => gpu_memory(config, model, work, dtype),
+        }
     }
+}
+
+fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: DType) -> Memory {
+    let width = dtype.size_in_bytes() as u64;
+    let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
+    let master = if dtype == DType::F32 { 0 } else { F32 };
+    let is_supervised = config.method == Method::Sft;
+    let needs_reference = kl_schedule(config, 1).needs_reference();
+    let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
+    let scored = work.streams.iter().map(|stream| stream.scored as u64).max().unwrap_or(0);
+    let vocab = model.text.vocab_size as u64;
+    let chunk = HEAD_LOGITS.min(scored * vocab).max(vocab);
+    let mut memory = Memory {
+        weights: all * width,
+        gradients: trained * F32,
+        optimizer: trained * (2 * F32 + master),
+        reference: if needs_reference { all * width } else { 0 },
+        rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
+        activations: taped.max().unwrap_or(0),
+        temporaries: 0,
+        logits: chunk * F32,
+        pictures: pictures_ahead(config, model, work),
+        program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
+        driver: 0,
+        total: 0,
+    };
+    let passing = memory.activations.max(memory.rollout) + memory.pictures;
+    memory.program += passing / KEPT_ONE_IN;
+    let learning = memory.gradients + memory.activations + memory.logits;
+    let always =
+        memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;
+    memory.total = always + learning.max(memory.rollout);
+    memory
+}
+
+/// Patches of the update's prompts and of the prompts made ahead, in bytes of the host's memory.
+pub(super) fn pictures_ahead(config: &RunConfig, model: &ModelConfig, work: &Workload) -> u64 {
+    let patches = (work.prompts + config.data.prefetch) as u64 * work.patches as u64;
+    patches * model.vision.patch_dim() as u64 * F32
 }
 
 /// Elements of the parameters that `is_wanted` selects.
@@ -131,7 +153,7 @@ fn kept(checkpointing: CheckpointingChoice, layer: Kept, n: u64, rows: usize, in
     let [mix, mlp] = [layer.mix, layer.mlp].map(|elements| (elements * rows) as u64);
     match checkpointing {
         CheckpointingChoice::None => n * (mix + mlp),
-        CheckpointingChoice::Mlp => n * mix + mlp,
+        CheckpointingChoice::Mlp => n * (mix + input) + mlp,
         CheckpointingChoice::Full => n * 2 * input + mix.max(mlp),
     }
 }

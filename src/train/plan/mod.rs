@@ -1,31 +1,45 @@
 //! What a run will take, before it begins and without its weights: updates, tokens, memory, time.
 //!
-//! In reading order: [`workload`], what an update computes on; [`memory`], what that holds at its peak; [`time`], how long
-//! it lasts; `available`, what the machine has; [`sparkline`], the KL weight at a glance.
+//! In reading order: `place`, the device that is planned for; [`workload`], what an update computes on; [`memory`], what that holds at its peak, `gpu_memory` on a
+//! GPU, with [`host`] beside it; [`disk`], what its checkpoints take; [`time`], how long it lasts; `available`, what the
+//! machine has; [`fit`], what to change where that is too little; [`sparkline`], the KL weight at a glance.
 //! Not here: how the plan looks (`cli`).
 
 mod available;
+pub mod disk;
+pub mod fit;
+mod gpu_memory;
+pub mod host;
 pub mod memory;
+mod place;
 pub mod sparkline;
+#[cfg(test)]
+mod test_model;
 pub mod time;
 pub mod workload;
 
-use candle_core::{DType, Device};
+use std::path::Path;
+
+use candle_core::DType;
 use serde::Serialize;
 
-pub use self::available::available_bytes;
+pub use self::available::{available_bytes, existing_ancestor, free_disk_bytes};
+use self::disk::Disk;
+use self::fit::{Ladder, Remedy, Shortfall, flags, ladder};
+use self::host::Host;
 use self::memory::Memory;
+use self::place::Place;
 use self::time::Speed;
 use self::workload::Workload;
 use super::error::TrainError;
-use super::settings::{kl_schedule, total_updates};
+use super::settings::{kl_schedule, require_trainable, total_updates};
 use super::setup::{Setup, training_processor};
 use crate::config::{Method, PAPERS_MODEL, RunConfig};
 use crate::data::Dataset;
 use crate::data::configured::{published_rows, rows_at_hand, training_questions, warn_of_rows};
 use crate::hub::{Hub, Repository};
 use crate::model::config::ModelConfig;
-use crate::model::device;
+use crate::model::device::DeviceKind;
 use crate::model::files::{BuiltinFile, ModelFiles};
 use crate::model::source;
 
@@ -55,11 +69,26 @@ pub struct Plan {
     pub dtype: &'static str,
     /// Where the run computes.
     pub device: String,
-    /// What it holds at its peak.
+    /// Whether this machine has that device.
+    pub is_here: bool,
+    /// What the run holds of the device's memory at its peak.
     pub memory: Memory,
-    /// Bytes that it may hold on this machine; none where they are not known, as on a GPU.
+    /// Bytes of it that it may hold; none where they are not known.
     pub available_bytes: Option<u64>,
-    /// Seconds an update takes at the longest, from speeds measured now; none for a run that is opened already.
+    /// Whether they are enough.
+    pub fits: Option<bool>,
+    /// On a GPU that has too little: settings that need less, each added to those before it.
+    pub remedies: Vec<Remedy>,
+    /// On a GPU: what the run needs with all of them, where that is still too much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<Shortfall>,
+    /// What a run on a GPU holds of the host's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// What its checkpoints take.
+    pub disk: Disk,
+    /// Seconds an update takes at the longest, from speeds measured now; none for a run that is opened already, and on a
+    /// device that is not here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_per_update: Option<f64>,
 }
@@ -69,48 +98,110 @@ impl Plan {
         config: &RunConfig,
         model: &ModelConfig,
         workload: Workload,
-        (device, dtype): (&Device, DType),
+        (place, dtype): (&Place, DType),
+        out: &Path,
     ) -> Self {
         let updates = total_updates(config, workload.rows);
+        let n = [memory::parameters(model, |_| true), memory::trained_parameters(config, model)];
+        let (kind, available_bytes) = (place.kind(), place.available_bytes());
+        let memory = Memory::of(config, model, &workload, (dtype, kind));
+        let ladder = match (kind, available_bytes) {
+            (DeviceKind::Gpu, Some(available)) => {
+                ladder(config, workload.lengths(), available, |changed| {
+                    let workload = workload.under(changed, model);
+                    Memory::of(changed, model, &workload, (dtype, kind)).total
+                })
+            }
+            (DeviceKind::Cpu, _) | (DeviceKind::Gpu, None) => Ladder::default(),
+        };
+        let host = (kind == DeviceKind::Gpu).then(|| Host::of(config, model, &workload, dtype));
         Self {
             updates,
             beta: beta(config, updates),
-            parameters: memory::parameters(model, |_| true),
-            trained_parameters: memory::trained_parameters(config, model),
+            parameters: n[0],
+            trained_parameters: n[1],
             dtype: dtype.as_str(),
-            device: device::name(device),
-            memory: Memory::of(config, model, &workload, dtype),
-            available_bytes: available_bytes(device),
+            device: place.name(),
+            is_here: matches!(place, Place::Here(_)),
+            memory,
+            available_bytes,
+            fits: available_bytes.map(|available| memory.total <= available),
+            remedies: ladder.remedies,
+            shortfall: ladder.shortfall,
+            host,
+            disk: Disk::of(config, updates, out, n, dtype),
             seconds_per_update: None,
             workload,
         }
     }
 
-    /// If the run needs more memory than is available: a warning that it may be killed, and what would need less.
+    /// If the run needs more memory than its device has available: what then happens, and what would need less.
     pub fn shortage(&self) -> Option<String> {
         let (needed, available) = (self.memory.total, self.available_bytes?);
-        let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
-        (needed > available).then(|| {
-            format!(
-                "the run needs about {} and {} are available: it may be killed\n\
+        if needed <= available {
+            return None;
+        }
+        let (needed, available) = (gigabytes(needed), gigabytes(available));
+        let shows = "train --dry-run shows each part";
+        if self.host.is_none() {
+            return Some(format!(
+                "the run needs about {needed} and {available} are available: it may be killed\n\
                  hint: model.activation_checkpointing, model.freeze_vision, a smaller data.max_pixels or \
-                 train.tokens_per_micro_batch need less; train --dry-run shows each part",
-                gigabytes(needed),
-                gigabytes(available),
-            )
-        })
+                 train.tokens_per_micro_batch need less; {shows}"
+            ));
+        }
+        let remedy = match &self.shortfall {
+            None => format!("it fits with {}", flags(&self.remedies)),
+            Some(shortfall) => format!("no setting is enough: {}", shortfall.words()),
+        };
+        Some(format!(
+            "the run needs about {needed} of the GPU's memory and {available} are available\n\
+             hint: {remedy}; {shows} and what each setting costs; train --force starts it all the same"
+        ))
+    }
+
+    /// What may end the run besides a shortage of its device's memory: too little of the host's, too small a disk.
+    pub fn warnings(&self) -> Vec<String> {
+        let host = self.host.as_ref().and_then(Host::shortage);
+        host.into_iter().chain(self.disk.shortage()).collect()
+    }
+
+    /// Lets the run begin: warnings to be given first.
+    ///
+    /// - `is_forced`: begins even where a GPU is too small
+    ///
+    /// # Errors
+    /// The run does not fit into its GPU.
+    pub(super) fn admit(&self, is_forced: bool) -> Result<Vec<String>, TrainError> {
+        let shortage = self.shortage();
+        if let Some(shortage) = &shortage
+            && self.host.is_some()
+            && !is_forced
+        {
+            return Err(TrainError::DoesNotFit { shortage: shortage.clone() });
+        }
+        Ok(shortage.into_iter().chain(self.warnings()).collect())
     }
 }
 
-/// Plans a run from files on this machine; nothing is fetched that can be done without.
+/// Bytes as people read them.
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+/// Plans a run from files on this machine; nothing is fetched that can be done without. A GPU that the configuration names
+/// need not be here.
 ///
 /// - `config`: with its task's keys filled in, see [`crate::data::tasks::resolved`]
+/// - `out`: the run's folder, which need not exist
+/// - `gpu_bytes`: plans for a GPU of so much memory, whatever device the configuration names
 ///
 /// # Errors
-/// The device is not there, or the model's configuration or the data is not what it should be.
-pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
-    let device = device::device(&config.model.device.to_string())?;
-    let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
+/// The model's configuration, its number type or the data is not what it should be.
+pub fn plan(config: &RunConfig, out: &Path, gpu_bytes: Option<u64>) -> Result<Plan, TrainError> {
+    require_trainable(config)?;
+    let place = Place::of(config, gpu_bytes)?;
+    let dtype = place.dtype(config)?;
     let (files, has_processor) = model_files(&config.model.path)?;
     let model = ModelConfig::load(&files)?;
     let dataset = rows_at_hand(config)?;
@@ -127,22 +218,26 @@ pub fn plan(config: &RunConfig) -> Result<Plan, TrainError> {
     };
     let at_hand = at_hand.as_ref().map(|(questions, processor)| (questions, processor));
     let workload = Workload::of(config, &model, rows, at_hand)?;
-    let mut plan = Plan::of(config, &model, workload, (&device, dtype));
-    let speed = Speed::measure(&model, dtype, &device)
-        .map_err(TrainError::during("measuring the machine's speed"))?;
-    plan.seconds_per_update = Some(time::seconds_per_update(config, &model, &plan.workload, speed));
+    let mut plan = Plan::of(config, &model, workload, (&place, dtype), out);
+    if let Place::Here(device) = &place {
+        let speed = Speed::measure(&model, dtype, device)
+            .map_err(TrainError::during("measuring the machine's speed"))?;
+        let seconds = time::seconds_per_update(config, &model, &plan.workload, speed);
+        plan.seconds_per_update = Some(seconds);
+    }
     Ok(plan)
 }
 
-/// Plans a run that has been opened, without its time.
+/// Plans a run that has been opened and has no tensors on its device yet, without its time.
 ///
 /// # Errors
 /// The model's configuration or a row is not what it should be.
-pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError> {
+pub fn plan_opened(config: &RunConfig, setup: &Setup, out: &Path) -> Result<Plan, TrainError> {
     let model = ModelConfig::load(&setup.files)?;
     let at_hand = Some((setup.questions.all(), setup.processor.as_ref()));
     let workload = Workload::of(config, &model, setup.questions.n_rows(), at_hand)?;
-    Ok(Plan::of(config, &model, workload, (&setup.device, setup.dtype)))
+    let place = Place::Here(setup.device.clone());
+    Ok(Plan::of(config, &model, workload, (&place, setup.dtype), out))
 }
 
 /// The model's files, and whether they include a tokenizer: local files, what the cache has of a hub model, or the
@@ -151,7 +246,7 @@ pub fn plan_opened(config: &RunConfig, setup: &Setup) -> Result<Plan, TrainError
 /// # Errors
 /// There are no such files.
 pub fn model_files(spec: &str) -> Result<(ModelFiles, bool), TrainError> {
-    if !Repository::is_id(spec) || std::path::Path::new(spec).exists() {
+    if !Repository::is_id(spec) || Path::new(spec).exists() {
         return Ok((source::resolve(spec)?, true));
     }
     if let Some(folder) = Hub::from_env().snapshot(&Repository::model(spec)) {
@@ -178,13 +273,19 @@ fn beta(config: &RunConfig, updates: u64) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::fit::GIB;
     use super::*;
     use crate::data::tasks::resolved;
 
-    #[test]
-    fn a_run_that_needs_more_than_there_is_is_told_so() {
+    fn planned(gpu_bytes: Option<u64>) -> Plan {
         let config = RunConfig::load("quickstart.toml", &[]).unwrap();
-        let mut plan = plan(&resolved(&config).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        plan(&resolved(&config).unwrap(), &folder.path().join("run"), gpu_bytes).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_needs_more_than_there_is_is_told_so_and_begins_on_the_cpu() {
+        let mut plan = planned(None);
         plan.available_bytes = None;
         assert_eq!(plan.shortage(), None);
         plan.available_bytes = Some(plan.memory.total);
@@ -195,5 +296,21 @@ mod tests {
             shortage.contains("it may be killed\nhint: model.activation_checkpointing"),
             "{shortage}"
         );
+        assert_eq!(plan.admit(false).unwrap()[0], shortage);
+    }
+
+    #[test]
+    fn a_run_that_does_not_fit_into_its_gpu_begins_only_by_force() {
+        assert_eq!(planned(Some(80 * GIB)).admit(false).unwrap(), [""; 0]);
+        let plan = planned(Some(planned(Some(80 * GIB)).memory.total - 1));
+        let refused = plan.admit(false).unwrap_err();
+        assert!(matches!(&refused, TrainError::DoesNotFit { .. }), "{refused}");
+        let told = refused.to_string();
+        let expected = "\nhint: it fits with --set train.tokens_per_micro_batch=";
+        assert!(told.contains("GB of the GPU's memory and") && told.contains(expected), "{told}");
+        assert_eq!(plan.admit(true).unwrap(), [told]);
+        let told = planned(Some(1000)).admit(false).unwrap_err().to_string();
+        let expected = "\nhint: no setting is enough: at least 0.7 GB, a card of 8 GiB; ";
+        assert!(told.contains(expected), "{told}");
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::fit::Lengths;
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
 use crate::model::config::ModelConfig;
@@ -27,6 +28,8 @@ pub struct Workload {
     pub prompt_tokens: usize,
     /// Patches of its pictures.
     pub patches: usize,
+    /// Its pictures.
+    pub pictures: usize,
     /// Prompts of an update.
     pub prompts: usize,
     /// Completions of each prompt.
@@ -40,6 +43,8 @@ pub struct Workload {
 /// A packed stream: a micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Stream {
+    /// Prompts, each with its completions or some of them.
+    pub groups: usize,
     /// Tokens.
     pub tokens: usize,
     /// Tokens whose log-probability is taken.
@@ -60,15 +65,34 @@ impl Workload {
         let longest = at_hand.map(|(rows, processor)| longest_row(config, rows, processor));
         let longest = longest.transpose()?;
         let is_measured = longest.is_some();
-        let Longest { prompt_tokens, patches, taught_tokens } = longest.unwrap_or_else(|| {
-            let patch = model.vision.patch_size * model.vision.patch_size;
-            let patches = config.data.max_pixels / patch;
-            let image_tokens = patches / model.vision.spatial_merge_size.pow(2);
-            let prompt_tokens = image_tokens + TEXT_TOKENS;
-            Longest { prompt_tokens, patches, taught_tokens: config.rollout.max_new_tokens }
-        });
+        let Longest { prompt_tokens, patches, pictures, taught_tokens } =
+            longest.unwrap_or_else(|| {
+                let patches = most_patches(config, model);
+                let prompt_tokens = image_tokens(model, patches) + TEXT_TOKENS;
+                let taught_tokens = config.rollout.max_new_tokens;
+                Longest { prompt_tokens, patches, pictures: 1, taught_tokens }
+            });
+        let read = Self {
+            rows,
+            is_measured,
+            prompt_tokens,
+            patches,
+            pictures,
+            prompts: 0,
+            group_size: 1,
+            completion_tokens: taught_tokens,
+            streams: Vec::new(),
+        };
+        Ok(read.under(config, model))
+    }
+
+    /// The same rows under another configuration, of the same method: other streams, other lengths of completions, and
+    /// pictures of no more than its pixels.
+    pub(super) fn under(&self, config: &RunConfig, model: &ModelConfig) -> Self {
+        let patches = self.patches.min(self.pictures * most_patches(config, model));
+        let prompt_tokens = self.prompt_tokens - image_tokens(model, self.patches - patches);
         let (group_size, completion_tokens) = match config.method {
-            Method::Sft => (1, taught_tokens),
+            Method::Sft => (1, self.completion_tokens),
             Method::Grpo | Method::GrpoD => (config.grpo.group_size, config.rollout.max_new_tokens),
         };
         let prompts = config.grpo.prompts_per_update;
@@ -81,19 +105,18 @@ impl Workload {
             // A completion's last token is not fed.
             let unfed: usize = slices.iter().map(|slice| slice.completions.len()).sum();
             let tokens = slices.len() * prompt_tokens + scored - unfed;
-            Stream { tokens, scored, patches: slices.len() * patches }
+            Stream { groups: slices.len(), tokens, scored, patches: slices.len() * patches }
         };
         let streams = micro_batches(&groups, config.train.tokens_per_micro_batch);
-        Ok(Self {
-            rows,
-            is_measured,
-            prompt_tokens,
-            patches,
-            prompts,
-            group_size,
-            completion_tokens,
-            streams: streams.iter().map(stream).collect(),
-        })
+        let streams = streams.iter().map(stream).collect();
+        Self { prompt_tokens, patches, prompts, group_size, completion_tokens, streams, ..*self }
+    }
+
+    /// The longest that is computed on at once.
+    pub(super) fn lengths(&self) -> Lengths {
+        let stream = self.streams.iter().map(|stream| stream.tokens).max().unwrap_or(0);
+        // As `micro_batches` counts.
+        Lengths { stream, group: self.prompt_tokens + self.group_size * self.completion_tokens }
     }
 
     /// Completions of an update.
@@ -102,11 +125,22 @@ impl Workload {
     }
 }
 
+/// Patches of the largest picture that is looked at.
+fn most_patches(config: &RunConfig, model: &ModelConfig) -> usize {
+    config.data.max_pixels / model.vision.patch_size.pow(2)
+}
+
+/// Tokens that patches become.
+fn image_tokens(model: &ModelConfig, patches: usize) -> usize {
+    patches / model.vision.spatial_merge_size.pow(2)
+}
+
 /// The largest counts among some rows, evenly spaced over the data.
 #[derive(Default)]
 struct Longest {
     prompt_tokens: usize,
     patches: usize,
+    pictures: usize,
     /// Tokens that supervised training teaches.
     taught_tokens: usize,
 }
@@ -129,6 +163,7 @@ fn longest_row(
             prompt.images.iter().map(|image| image.grid_thw.iter().product::<usize>()).sum();
         longest.prompt_tokens = longest.prompt_tokens.max(prompt.input_ids.len());
         longest.patches = longest.patches.max(patches);
+        longest.pictures = longest.pictures.max(prompt.images.len());
         if config.method == Method::Sft {
             let taught = processor.encode_text(&taught_text(&sample, config.sft.target)?)?;
             longest.taught_tokens = longest.taught_tokens.max(taught.len() + 1);

@@ -1,32 +1,12 @@
 //! The GPU: whether one can be opened, and what it is.
 //! Not here: whether its arithmetic is right (`self_test`).
 
-#[cfg(feature = "cuda")]
-mod cuda;
-#[cfg(not(feature = "cuda"))]
-mod disabled;
-
-#[cfg(feature = "cuda")]
-use cuda::describe;
-#[cfg(not(feature = "cuda"))]
-use disabled::describe;
-
 use candle_core::Device;
 
 use super::Finding;
 use super::machine::gigabytes;
 use crate::model::device;
-
-/// The least compute capability that bf16 arithmetic needs.
-const LEAST_CAPABILITY: (i32, i32) = (8, 0);
-
-/// What the driver says of a GPU.
-struct Gpu {
-    name: String,
-    compute_capability: (i32, i32),
-    free_bytes: u64,
-    total_bytes: u64,
-}
+use crate::model::gpu::describe;
 
 /// The device to test, and what was found: the one asked for, else the first GPU where there is one, else the CPU.
 pub(super) fn examine(asked: Option<&str>) -> (Option<Device>, Vec<Finding>) {
@@ -73,7 +53,7 @@ fn described(device: &Device, is_asked: bool) -> Finding {
                 "{name}: {}, compute capability {major}.{minor}, {free} of {total} free",
                 gpu.name
             );
-            if gpu.compute_capability < LEAST_CAPABILITY {
+            if !gpu.has_bf16() {
                 let hint = "bf16 needs compute capability 8.0 (A100, RTX 30) or more";
                 return Finding::bad("gpu", found, hint, is_asked);
             }

@@ -1,0 +1,31 @@
+//! Asking the CUDA driver about a GPU, and opening it.
+//! Not here: a build without CUDA (`disabled`).
+
+use candle_core::{Device, Error, Result};
+
+use super::Gpu;
+
+/// Opens the GPU of that number.
+///
+/// # Errors
+/// There is no such GPU, no driver, or one that is too old.
+pub fn open(device_idx: usize) -> Result<Device> {
+    othink_cuda::open(device_idx).map(Device::Cuda)
+}
+
+/// Asks the driver about an opened GPU.
+///
+/// # Errors
+/// It is none, or the driver does not answer.
+pub fn describe(device: &Device) -> Result<Gpu> {
+    let device = device.as_cuda_device()?;
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    let (free, total) = context.mem_get_info().map_err(Error::wrap)?;
+    Ok(Gpu {
+        name: context.name().map_err(Error::wrap)?,
+        compute_capability: context.compute_capability().map_err(Error::wrap)?,
+        free_bytes: free as u64 + othink_cuda::kept_bytes(device)?,
+        total_bytes: total as u64,
+    })
+}

@@ -1,0 +1,18 @@
+//! A build without CUDA has no GPU to open or to ask about.
+//! Not here: a build with it (`cuda`).
+
+use candle_core::{Device, Result, bail};
+
+use super::Gpu;
+
+/// # Errors
+/// Always.
+pub fn open(_device_idx: usize) -> Result<Device> {
+    bail!("this program was built without CUDA")
+}
+
+/// # Errors
+/// Always.
+pub fn describe(_device: &Device) -> Result<Gpu> {
+    bail!("this program was built without CUDA")
+}

@@ -1,0 +1,35 @@
+//! A GPU: opening it, and what its driver says of it.
+//! Not here: which device a run computes on (`device`), what runs on it (`ops`).
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+mod disabled;
+
+#[cfg(feature = "cuda")]
+pub use cuda::{describe, open};
+#[cfg(not(feature = "cuda"))]
+pub use disabled::{describe, open};
+
+/// The least compute capability whose tensor cores take bf16, and that the kernels are built for.
+const LEAST_FOR_BF16: (i32, i32) = (8, 0);
+
+/// What the driver says of a GPU that has been opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// The product's name.
+    pub name: String,
+    /// Major and minor number.
+    pub compute_capability: (i32, i32),
+    /// Bytes of its memory that this program can still allocate: those that nothing holds, and those that it has freed itself.
+    pub free_bytes: u64,
+    /// Bytes of its memory.
+    pub total_bytes: u64,
+}
+
+impl Gpu {
+    /// Whether it computes in bf16: compute capability 8.0 (A100, RTX 30) or more.
+    pub fn has_bf16(&self) -> bool {
+        self.compute_capability >= LEAST_FOR_BF16
+    }
+}

@@ -1,0 +1,372 @@
+//! What a run holds of a GPU's memory at its peak, buffer by buffer as the code allocates them.
+//!
+//! In bf16 the kernels of `crates/cuda` compute, which keep what the CPU's kernels keep and attention's log-sum-exp; in
+//! f32 compositions of candle's operations (`ops::plain`), which keep more, attention's scores among it. Host memory is
+//! apart (`host`): pictures made ahead and the program itself are there.
+//!
+//! Not counted: indices, positions, angles and tables of segments, below a thousandth; what the driver's pool loses between
+//! blocks of different sizes, which is not known. The reference's pass and the optimiser's step hold less than the policy's
+//! backward pass, and each when nothing is kept for that.
+//! Not here: what is computed (`workload`), what to change where it is too much (`fit`).
+
+use candle_core::DType;
+
+use super::memory::{Memory, parameters, trained_parameters};
+use super::workload::{Stream, Workload};
+use crate::config::{CheckpointingChoice, Method, RunConfig};
+use crate::model::config::ModelConfig;
+use crate::model::parameters::ParameterGroup;
+use crate::model::stages::Kept;
+use crate::train::settings::{kl_schedule, trained};
+
+/// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
+/// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
+pub(super) const DRIVER_BYTES: u64 = 600_000_000 + (32 << 20);
+const F32: u64 = 4;
+
+/// Rows of the head that kernels compute at a time: f32 logits, which the backward pass rewrites in place as slopes
+/// (`crates/cuda`, `head`).
+const HEAD_ROWS: u64 = 1024;
+/// Logits that the composed head holds at once (`ops::token_logprob`), and the f32 arrays of as many numbers that its
+/// backward pass holds.
+const PLAIN_HEAD: [u64; 2] = [1 << 24, 9];
+/// Arrays of a score for each two tokens of a group that the composed attention keeps: the product, scaled and masked, less
+/// its maximum, the exponential, the softmax (`ops::plain::attention`, `candle_nn::ops::softmax`).
+const PLAIN_SCORES: u64 = 6;
+
+/// Which implementation of the operations computes on a GPU (`ops::Path`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operations {
+    Kernels,
+    Compositions,
+}
+
+/// Bytes that a run of this workload holds of a GPU's memory.
+pub(super) fn gpu_memory(
+    config: &RunConfig,
+    model: &ModelConfig,
+    work: &Workload,
+    dtype: DType,
+) -> Memory {
+    let width = dtype.size_in_bytes() as u64;
+    let operations =
+        if dtype == DType::BF16 { Operations::Kernels } else { Operations::Compositions };
+    let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
+    let master = if dtype == DType::F32 { 0 } else { F32 };
+    let on = On { config, model, operations, width };
+    let learning = work.streams.iter().map(|stream| on.learning(stream));
+    let learning = learning.max_by_key(Learning::peak).unwrap_or_default();
+    let mut memory = Memory {
+        // `model::weights`; trained ones are copied one by one into variables (`ops::Parameter`).
+        weights: all * width,
+        // `ops::GradientArena`, made with the model.
+        gradients: trained * F32,
+        // `optim::AdamW` and the masters of `train::step`.
+        optimizer: trained * (2 * F32 + master),
+        // `train::reference`.
+        reference: if kl_schedule(config, 1).needs_reference() { all * width } else { 0 },
+        rollout: on.decoding(work),
+        activations: learning.activations,
+        temporaries: learning.temporaries,
+        logits: learning.logits,
+        pictures: learning.pictures,
+        program: 0,
+        driver: DRIVER_BYTES,
+        total: 0,
+    };
+    let always =
+        memory.weights + memory.gradients + memory.optimizer + memory.reference + memory.driver;
+    memory.total = always + learning.peak().max(memory.rollout);
+    memory
+}
+
+/// What the backward pass of one stream holds, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Learning {
+    activations: u64,
+    pictures: u64,
+    /// The head's, when its backward pass begins the whole one.
+    logits: u64,
+    /// A layer's, after the head's are freed.
+    temporaries: u64,
+}
+
+impl Learning {
+    fn peak(&self) -> u64 {
+        self.activations + self.pictures + self.logits.max(self.temporaries)
+    }
+}
+
+/// A layer of the decoder or a block of the tower on all rows of a stream, in bytes.
+struct Layers {
+    /// How many there are.
+    n: u64,
+    /// What goes into one of its halves, and comes out.
+    input: u64,
+    /// What the halves' tapes hold, a copy of the input first (`model::stages`: `Var::from_tensor` copies).
+    mix: u64,
+    mlp: u64,
+    /// The most that gradients take at once in one half's backward pass.
+    gradients: u64,
+}
+
+impl Layers {
+    /// What all tapes hold when the backward pass begins. A half that is computed again keeps its input, which is the
+    /// output of the half before it; the last output is kept too.
+    fn kept(&self, checkpointing: CheckpointingChoice) -> u64 {
+        let each = match checkpointing {
+            CheckpointingChoice::None => self.mix + self.mlp,
+            CheckpointingChoice::Mlp => self.mix + self.input,
+            CheckpointingChoice::Full => 2 * self.input,
+        };
+        self.n * each + self.input
+    }
+
+    /// The half that is computed again, and its gradients.
+    fn in_turn(&self, checkpointing: CheckpointingChoice) -> u64 {
+        let again = match checkpointing {
+            CheckpointingChoice::None => 0,
+            CheckpointingChoice::Mlp => self.mlp,
+            CheckpointingChoice::Full => self.mix.max(self.mlp),
+        };
+        again + self.gradients
+    }
+}
+
+/// A part of the model, as far as its layers' sizes hang on it.
+struct Shape {
+    n: usize,
+    rows: usize,
+    input: usize,
+    /// Numbers per row inside the MLP.
+    inner: usize,
+    /// Arrays of `inner` numbers a row that gradients take at once where the MLP's activation goes back: the gradient that
+    /// arrives, and of each input its own, zeros and their sum, as candle adds it (`GradStore::or_insert`); of two inputs
+    /// the first one's sum alone is left when the second's are made.
+    inner_gradients: usize,
+    heads: usize,
+    kept: Kept,
+    /// Pairs of rows that attention scores.
+    pairs: u64,
+}
+
+/// What a run computes with.
+struct On<'a> {
+    config: &'a RunConfig,
+    model: &'a ModelConfig,
+    operations: Operations,
+    /// Bytes of a number.
+    width: u64,
+}
+
+impl On<'_> {
+    fn learning(&self, stream: &Stream) -> Learning {
+        let (text, vision) = (&self.model.text, &self.model.vision);
+        let checkpointing = self.config.model.activation_checkpointing;
+        let (language, tower) = (self.decoder(stream), self.tower(stream));
+        let (rows, patches) = (stream.tokens as u64, stream.patches as u64);
+        let (hidden, scored) = (text.hidden_size as u64, stream.scored as u64);
+        // `model::network`: the head's stage copies all rows, selects the scored ones and normalises them.
+        let head = (rows + 2 * scored) * hidden * self.width;
+        let mut learning = Learning {
+            activations: language.kept(checkpointing) + head,
+            pictures: 0,
+            logits: self.head(scored),
+            temporaries: language.in_turn(checkpointing),
+        };
+        if trained(self.config).contains(ParameterGroup::Vision) {
+            let copies = match checkpointing {
+                CheckpointingChoice::None | CheckpointingChoice::Mlp => 2, // the stage's input and its tape's
+                CheckpointingChoice::Full => 1,
+            };
+            let merger = match checkpointing {
+                CheckpointingChoice::None => self.model.kept_by_merger() as u64 * patches,
+                CheckpointingChoice::Mlp | CheckpointingChoice::Full => {
+                    hidden * patches / vision.spatial_merge_size.pow(2) as u64
+                }
+            };
+            learning.activations += tower.kept(checkpointing) + merger * self.width;
+            learning.pictures = copies * patches * vision.patch_dim() as u64 * self.width;
+            learning.temporaries = learning.temporaries.max(tower.in_turn(checkpointing));
+        }
+        learning
+    }
+
+    fn decoder(&self, stream: &Stream) -> Layers {
+        let text = &self.model.text;
+        let [plain, _] = self.model.kept_by_plain_layer_and_block();
+        self.layers(&Shape {
+            n: text.num_hidden_layers,
+            rows: stream.tokens,
+            input: text.hidden_size,
+            inner: text.intermediate_size,
+            inner_gradients: 5,
+            heads: text.num_attention_heads,
+            kept: self.chosen(self.model.kept_by_layer(), plain),
+            pairs: (stream.tokens as u64).pow(2) / stream.groups.max(1) as u64,
+        })
+    }
+
+    fn tower(&self, stream: &Stream) -> Layers {
+        let vision = &self.model.vision;
+        let [_, plain] = self.model.kept_by_plain_layer_and_block();
+        self.layers(&Shape {
+            n: vision.depth,
+            rows: stream.patches,
+            input: vision.embed_dim,
+            inner: vision.mlp_hidden,
+            inner_gradients: 4,
+            heads: vision.num_heads,
+            kept: self.chosen(self.model.kept_by_block(), plain),
+            pairs: (stream.patches as u64).pow(2) / stream.groups.max(1) as u64,
+        })
+    }
+
+    fn chosen<T>(&self, kernels: T, compositions: T) -> T {
+        match self.operations {
+            Operations::Kernels => kernels,
+            Operations::Compositions => compositions,
+        }
+    }
+
+    fn layers(&self, shape: &Shape) -> Layers {
+        let bytes = |per_row: usize| (shape.rows * per_row) as u64 * self.width;
+        let heads = shape.heads as u64;
+        let attention = self.chosen(
+            shape.rows as u64 * heads * F32, // the log-sum-exp, `[heads, T]`
+            PLAIN_SCORES * heads * shape.pairs * F32,
+        );
+        let (mix, mlp) = (bytes(shape.kept.mix) + attention, bytes(shape.kept.mlp));
+        // The most is held where an MLP's activation goes back, beside the output's gradient and the residual's.
+        let kernels = bytes(shape.inner_gradients * shape.inner + 2 * shape.input);
+        // Compositions have a gradient for what their tape has, and each weight's apart before it is added up.
+        let weights = 2 * 3 * (shape.inner * shape.input) as u64 * F32;
+        let gradients = self.chosen(kernels, mix.max(mlp) + weights);
+        Layers { n: shape.n as u64, input: bytes(shape.input), mix, mlp, gradients }
+    }
+
+    /// The head's chunk with the gradient of its rows.
+    fn head(&self, scored: u64) -> u64 {
+        let text = &self.model.text;
+        let (vocab, hidden) = (text.vocab_size as u64, text.hidden_size as u64);
+        let rows = scored * hidden * self.width;
+        let [logits, arrays] = PLAIN_HEAD;
+        let table = 3 * vocab * hidden * F32; // its gradient, zeros and their sum
+        rows + self.chosen(
+            HEAD_ROWS.min(scored) * vocab.next_multiple_of(8) * F32,
+            arrays * logits.min(scored * vocab) * F32 + table,
+        )
+    }
+
+    /// The most that decoding holds, of rollouts or of the run's evaluation.
+    fn decoding(&self, work: &Workload) -> u64 {
+        let RunConfig { rollout, eval, train, grpo, .. } = self.config;
+        let samples = self.config.method != Method::Sft && rollout.replay.is_none();
+        let evaluates = eval.before_training || eval.after_training || train.eval_every > 0;
+        let places = rollout.max_batch.min(work.completions() * grpo.mini_batches);
+        let asked = eval.max_batch.min(eval.limit.unwrap_or(usize::MAX));
+        let answer_tokens = eval.max_new_tokens.unwrap_or(rollout.max_new_tokens);
+        let prompts = places.div_ceil(work.group_size);
+        let rollouts = samples.then(|| self.decoded(work, places, prompts, work.completion_tokens));
+        let answers = evaluates.then(|| self.decoded(work, asked, asked, answer_tokens));
+        rollouts.max(answers).unwrap_or(0)
+    }
+
+    /// `model::decoding`: keys and values of all slots, of the prompts in progress and of the next one, which is computed
+    /// alone; a step's logits in the run's dtype and in f32.
+    fn decoded(&self, work: &Workload, places: usize, prompts: usize, new_tokens: usize) -> u64 {
+        let text = &self.model.text;
+        let per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
+        let cached = places * new_tokens + (prompts + 1) * work.prompt_tokens;
+        let prompt =
+            Stream { groups: 1, tokens: work.prompt_tokens, scored: 1, patches: work.patches };
+        let layer = [self.decoder(&prompt), self.tower(&prompt)].map(|layer| layer.mix + layer.mlp);
+        let pixels = (work.patches * self.model.vision.patch_dim()) as u64 * (F32 + self.width);
+        let logits = (places * text.vocab_size) as u64 * (F32 + self.width);
+        (cached * per_token) as u64 * self.width + layer[0].max(layer[1]) + pixels + logits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_model::one_layer;
+    use super::*;
+
+    /// 10 tokens, 3 of them scored, and 4 patches.
+    fn planned(checkpointing: CheckpointingChoice, freeze_vision: bool) -> Memory {
+        let work = Workload {
+            rows: 1,
+            is_measured: true,
+            prompt_tokens: 7,
+            patches: 4,
+            pictures: 1,
+            prompts: 1,
+            group_size: 2,
+            completion_tokens: 5,
+            streams: vec![Stream { groups: 1, tokens: 10, scored: 3, patches: 4 }],
+        };
+        let mut config = RunConfig::default();
+        config.model.activation_checkpointing = checkpointing;
+        config.model.freeze_vision = freeze_vision;
+        gpu_memory(&config, &one_layer(true), &work, DType::BF16)
+    }
+
+    /// Numbers of 2 bytes, with the log-sum-exp of 2 heads in 4 bytes.
+    #[test]
+    fn every_buffer_of_one_layer_and_one_block_is_counted() {
+        // A token in the first half: input, norm, attention's map and the sum of 8 each; queries, rotated, and attention's
+        // result of 8; keys, rotated, and values of 4. In the MLP: 4 * 8, and gate, up and their product of 12.
+        let (mix, mlp) = (10 * (68 * 2 + 8), 10 * 68 * 2);
+        // A patch: ten times 8; 4 * 8 and twice 16.
+        let (tower_mix, tower_mlp) = (4 * (80 * 2 + 8), 4 * 64 * 2);
+        let (row, patch) = (10 * 8 * 2, 4 * 8 * 2);
+        // All rows, and the 3 scored ones selected and normalised.
+        let head = row + 2 * 3 * 8 * 2;
+        let merger = [4 * (4 * 8 + 2) * 2, 4 * 2 * 2];
+        // Where the MLP goes back: 5 * 12 and 2 * 8 a token.
+        let gradients = 10 * 76 * 2;
+        for (checkpointing, activations, pictures, temporaries) in [
+            (
+                CheckpointingChoice::None,
+                mix + mlp + row + tower_mix + tower_mlp + patch + merger[0],
+                2 * 4 * 24 * 2,
+                gradients,
+            ),
+            (
+                CheckpointingChoice::Mlp,
+                mix + 2 * row + tower_mix + 2 * patch + merger[1],
+                2 * 4 * 24 * 2,
+                mlp + gradients,
+            ),
+            (
+                CheckpointingChoice::Full,
+                3 * row + 3 * patch + merger[1],
+                4 * 24 * 2,
+                mix + gradients,
+            ),
+        ] {
+            let memory = planned(checkpointing, false);
+            assert_eq!(memory.activations, activations + head, "{checkpointing}");
+            assert_eq!(memory.pictures, pictures, "{checkpointing}");
+            assert_eq!(memory.temporaries, temporaries, "{checkpointing}");
+            // f32 logits of 3 rows of 16, and the gradient of the rows.
+            assert_eq!(memory.logits, 3 * 16 * 4 + 3 * 8 * 2);
+        }
+        let frozen = planned(CheckpointingChoice::None, true);
+        assert_eq!((frozen.activations, frozen.pictures), (mix + mlp + row + head, 0));
+    }
+
+    #[test]
+    fn gradients_are_held_with_rollouts_and_logits_in_turn_with_a_layers_gradients() {
+        let memory = planned(CheckpointingChoice::Full, false);
+        let always =
+            memory.weights + memory.gradients + memory.optimizer + memory.reference + memory.driver;
+        // Two slots of 5 rows and two prompts of 7, 8 numbers a row; one prompt's layer (136 numbers a row, and the
+        // log-sum-exp); pixels in f32 and bf16, logits of two rows too.
+        let decoding = (2 * 5 + 2 * 7) * 8 * 2 + 7 * (136 * 2 + 8) + 4 * 24 * 6 + 2 * 16 * 6;
+        assert_eq!(memory.rollout, decoding);
+        let learning = memory.activations + memory.pictures + memory.temporaries.max(memory.logits);
+        assert!(memory.temporaries > memory.logits);
+        assert_eq!(memory.total, always + learning.max(decoding));
+    }
+}

@@ -1,0 +1,59 @@
+//! What a run on a GPU holds of the host's memory.
+//! Not here: the GPU's own (`gpu_memory`); a run on the CPU (`memory`).
+
+use candle_core::{DType, Device};
+use serde::Serialize;
+
+use super::available::available_bytes;
+use super::gigabytes;
+use super::memory::pictures_ahead;
+use super::workload::Workload;
+use crate::config::RunConfig;
+use crate::model::config::ModelConfig;
+use crate::run_folder::metrics::resident_bytes;
+
+const F32: u64 = 4;
+
+/// The host's memory, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// What the run holds at its peak.
+    pub needed_bytes: u64,
+    /// What it may hold on this machine; none where it is not known.
+    pub available_bytes: Option<u64>,
+}
+
+impl Host {
+    /// The program as it is now, which in a plan without a GPU has none of CUDA's libraries; pictures made ahead
+    /// (`train::draw`) and those of one packed stream (`model::packed`); a step's logits (`rollout::host_decoder`); the
+    /// largest parameter on its way from or to a file (`model::weights`, `model::save`).
+    pub(super) fn of(
+        config: &RunConfig,
+        model: &ModelConfig,
+        work: &Workload,
+        dtype: DType,
+    ) -> Self {
+        let patches = work.streams.iter().map(|stream| stream.patches).max().unwrap_or(0);
+        let packed = (patches * model.vision.patch_dim()) as u64 * F32;
+        let places = config.rollout.max_batch.min(work.completions() * config.grpo.mini_batches);
+        let logits = (places * model.text.vocab_size) as u64 * F32;
+        let shapes = model.parameter_shapes().into_iter();
+        let largest = shapes.map(|shape| shape.elem_count()).max().unwrap_or(0);
+        let parameter = (largest * dtype.size_in_bytes()) as u64;
+        let program = resident_bytes().unwrap_or(0);
+        let pictures = pictures_ahead(config, model, work) + packed;
+        let needed_bytes = program + pictures + logits.max(parameter);
+        Self { needed_bytes, available_bytes: available_bytes(&Device::Cpu) }
+    }
+
+    /// If the machine is known to have less: a warning, and what would need less.
+    pub fn shortage(&self) -> Option<String> {
+        let available = self.available_bytes.filter(|available| self.needed_bytes > *available)?;
+        Some(format!(
+            "the run needs about {} of the host's memory and {} are available: it may be killed\n\
+             hint: a smaller data.prefetch or data.max_pixels needs less",
+            gigabytes(self.needed_bytes),
+            gigabytes(available),
+        ))
+    }
+}

@@ -1,0 +1,74 @@
+//! What a plan is for: a device of this machine, or a GPU elsewhere.
+//! Not here: what the run needs of it.
+
+use candle_core::{DType, Device};
+
+use super::available::available_bytes;
+use super::fit::GIB;
+use crate::config::{DeviceChoice, RunConfig};
+use crate::model::device::{self, DeviceKind};
+use crate::model::error::ModelError;
+
+/// What a plan is for.
+pub(super) enum Place {
+    /// A device of this machine.
+    Here(Device),
+    /// A GPU that is not, or need not be, in this machine.
+    Elsewhere {
+        /// What it is called in the plan.
+        name: String,
+        /// Its memory, where that is said.
+        bytes: Option<u64>,
+    },
+}
+
+impl Place {
+    /// The device that the configuration names, or a GPU of that many bytes.
+    pub(super) fn of(config: &RunConfig, gpu_bytes: Option<u64>) -> Result<Self, ModelError> {
+        if let Some(bytes) = gpu_bytes {
+            let name = format!("a GPU of {} GiB", bytes as f64 / GIB as f64);
+            return Ok(Self::Elsewhere { name, bytes: Some(bytes) });
+        }
+        match (device::device(&config.model.device.to_string()), config.model.device) {
+            (Ok(device), _) => Ok(Self::Here(device)),
+            (Err(ModelError::Device { found, .. }), DeviceChoice::Cuda(_)) => {
+                let name = format!("a GPU that is not here ({found})");
+                Ok(Self::Elsewhere { name, bytes: None })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The run's number type there.
+    pub(super) fn dtype(&self, config: &RunConfig) -> Result<DType, ModelError> {
+        let spec = config.model.dtype.to_string();
+        match self {
+            Self::Here(device) => device::dtype(&spec, device),
+            Self::Elsewhere { .. } => device::dtype_on(&spec, DeviceKind::Gpu),
+        }
+    }
+
+    /// CPU or GPU.
+    pub(super) fn kind(&self) -> DeviceKind {
+        match self {
+            Self::Here(device) => DeviceKind::of(device),
+            Self::Elsewhere { .. } => DeviceKind::Gpu,
+        }
+    }
+
+    /// What it is called in the plan.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Here(device) => device::name(device),
+            Self::Elsewhere { name, .. } => name.clone(),
+        }
+    }
+
+    /// Bytes of its memory that the run may hold; none where they are not known.
+    pub(super) fn available_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Here(device) => available_bytes(device),
+            Self::Elsewhere { bytes, .. } => *bytes,
+        }
+    }
+}
