@@ -70,6 +70,9 @@ impl From<f64> for Argument {
     }
 }
 
+/// Threads of a block, where nothing asks for another number.
+const THREADS: usize = 256;
+
 /// How many threads run a kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Grid {
@@ -84,8 +87,12 @@ pub(crate) struct Grid {
 impl Grid {
     /// A thread for each of `n` items.
     pub(crate) fn of_items(n: usize) -> Self {
-        const THREADS: usize = 256;
-        Self { blocks: [n.div_ceil(THREADS), 1, 1], threads: THREADS, shared: 0 }
+        Self::of_blocks(n.div_ceil(THREADS))
+    }
+
+    /// Blocks of the usual size.
+    pub(crate) fn of_blocks(n: usize) -> Self {
+        Self { blocks: [n, 1, 1], threads: THREADS, shared: 0 }
     }
 }
 

@@ -26,6 +26,7 @@ mod reduce;
 mod rotary;
 mod rows;
 mod squares;
+mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use adamw::{AdamWArrays, AdamWRule, adamw};

@@ -4,20 +4,14 @@
 use candle_core::{DType, Result};
 
 use super::array::{Array, Output};
-use super::launch::{Argument, Grid, Kernel, kernel, launch};
+use super::launch::{Grid, Kernel, kernel, launch};
+use super::table::Table;
 
 const SUM_SQUARES: Kernel = kernel!("squares", "sum_squares");
 const SUM_PARTS: Kernel = kernel!("squares", "sum_parts");
 
-/// At most as many blocks share an array: fixed, so that the order of additions, and with it the last bit, does not depend
-/// on the device. Enough to keep the memory of the largest one busy.
-const PARTS: usize = 512;
-/// Threads of a block.
-const THREADS: usize = 256;
-/// Numbers that a block reads at once.
-const AT_ONCE: usize = 16 * THREADS;
-
-/// The sum of the squares of each array, in f64; not finite where one of its numbers is not. Waits for the device once.
+/// The sum of the squares of each array, in f64; not finite where one of its numbers is not. Two launches for all of them
+/// together; waits for the device once.
 ///
 /// - `arrays`: f32, of any shape and number, on one device
 ///
@@ -26,23 +20,18 @@ const AT_ONCE: usize = 16 * THREADS;
 pub fn sums_of_squares(arrays: &[Array]) -> Result<Vec<f64>> {
     let Some(first) = arrays.first() else { return Ok(Vec::new()) };
     let device = first.device();
-    let partial = Output::new(device, (arrays.len(), PARTS), DType::F64)?;
-    let sums = Output::new(device, arrays.len(), DType::F64)?;
-    let grid = |n_blocks| Grid { blocks: [n_blocks, 1, 1], threads: THREADS, shared: 0 };
-    for (i, array) in arrays.iter().enumerate() {
+    let row = |array: &Array| {
         let array = array.expect("an array to square", DType::F32, array.shape().dims())?;
-        let n = array.shape().elem_count();
-        let blocks = n.div_ceil(AT_ONCE).clamp(1, PARTS);
-        let row =
-            Argument::Address(partial.array()?.address() + (i * PARTS * size_of::<f64>()) as u64);
-        let (n, aligned) = (Argument::Long(n as i64), array.is_aligned().into());
-        let arguments = [array.into(), row, PARTS.into(), n, aligned];
-        // SAFETY: `array` has n numbers, and `partial` has a row of PARTS numbers for each array, at least one
-        // for each block.
-        unsafe { launch(device, &SUM_SQUARES, grid(blocks), &arguments)? };
-    }
-    let arguments = [partial.array()?.into(), sums.array()?.into(), PARTS.into()];
-    // SAFETY: `partial` has PARTS numbers for each block, `sums` one.
-    unsafe { launch(device, &SUM_PARTS, grid(arrays.len()), &arguments)? };
+        Ok((array.address(), array.shape().elem_count(), array.is_aligned()))
+    };
+    let table = Table::new(device, &arrays.iter().map(row).collect::<Result<Vec<_>>>()?)?;
+    let partial = Output::new(device, table.n_blocks(), DType::F64)?;
+    let sums = Output::new(device, arrays.len(), DType::F64)?;
+    let arguments = [table.address(), arrays.len().into(), partial.array()?.into()];
+    // SAFETY: the table has a row for each array, and `partial` a number for each block.
+    unsafe { launch(device, &SUM_SQUARES, table.grid(), &arguments)? };
+    let arguments = [table.address(), partial.array()?.into(), sums.array()?.into()];
+    // SAFETY: as above, and `sums` has a number for each block of this launch.
+    unsafe { launch(device, &SUM_PARTS, Grid::of_blocks(arrays.len()), &arguments)? };
     sums.into_tensor().to_vec1()
 }

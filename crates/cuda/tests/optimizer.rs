@@ -211,9 +211,22 @@ fn arrays_that_do_not_fit_are_refused() {
 fn sums_of_squares_are_those_in_f64_and_depend_on_no_neighbour() {
     let whole = numbers(2_200_000, 5);
     let on_device = upload(&whole);
-    // One number, fewer than a thread's four, more than one pass of all threads, and an end within a pass.
-    let ranges =
-        [(0, 1), (1, 3), (4, 4), (8, 5), (16, 1536), (0, 2_200_000), (1, 2_199_999), (3, 600_001)];
+    // Nothing, one number, fewer than a thread's four, a block's whole share, one more, many blocks, an end within a pass.
+    let ranges = [
+        (5, 0),
+        (0, 1),
+        (1, 3),
+        (4, 4),
+        (8, 5),
+        (16, 1536),
+        (64, 32_768),
+        (2, 32_769),
+        (9, 0),
+        (0, 2_200_000),
+        (1, 2_199_999),
+        (3, 600_001),
+        (7, 0),
+    ];
     let parts = ranges.map(|(start, n)| on_device.narrow(0, start, n).unwrap());
     let sums = sums_of_squares(&parts.each_ref().map(|x| Array::of(x).unwrap())).unwrap();
     for ((start, n), sum) in ranges.into_iter().zip(&sums) {
