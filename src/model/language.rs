@@ -7,7 +7,7 @@ use super::config::TextConfig;
 use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::Kept;
-use crate::ops::{Angles, Parameter, Product, linear, rms_norm, rotary, swiglu};
+use crate::ops::{Angles, Parameter, Product, add, linear, rms_norm, rotary, swiglu};
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
 #[derive(Debug, Clone)]
@@ -176,7 +176,7 @@ impl DecoderLayer {
         let q = rotary(&heads(&self.q)?, angles)?;
         let k = rotary(&heads(&self.k)?, angles)?;
         let h = attend(Qkv { q, k, v: heads(&self.v)? })?.flatten_from(1)?; // [T, heads * head_dim]
-        x + self.o.forward(&h, product)?
+        add(x, &self.o.forward(&h, product)?)
     }
 
     /// The layer's second half, its MLP, in which each token is by itself.
@@ -186,6 +186,6 @@ impl DecoderLayer {
     pub fn transform(&self, x: &Tensor, product: Product) -> Result<Tensor> {
         let h = rms_norm(x, &self.post_norm, self.eps)?;
         let h = swiglu(&self.gate.forward(&h, product)?, &self.up.forward(&h, product)?)?;
-        x + self.down.forward(&h, product)?
+        add(x, &self.down.forward(&h, product)?)
     }
 }

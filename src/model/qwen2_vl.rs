@@ -14,7 +14,7 @@ use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::{Kept, Part, Stages};
 use crate::ops::{
-    Angles, Parameter, Product, Segments, gelu_erf, layer_norm, quick_gelu, rotary,
+    Angles, Parameter, Product, Segments, add, gelu_erf, layer_norm, quick_gelu, rotary,
     segment_attention,
 };
 
@@ -226,14 +226,14 @@ impl Block {
         };
         let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
         let h = segment_attention(&q, &k, &v, segments)?.reshape((patches, width))?;
-        x + self.proj.forward(&h, Product::Blocked)?
+        add(x, &self.proj.forward(&h, Product::Blocked)?)
     }
 
     /// The block's second half, its MLP, in which each patch is by itself.
     fn transform(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.norm2.forward(x)?;
         let h = quick_gelu(&self.fc1.forward(&h, Product::Blocked)?)?;
-        x + self.fc2.forward(&h, Product::Blocked)?
+        add(x, &self.fc2.forward(&h, Product::Blocked)?)
     }
 }
 

@@ -2,12 +2,29 @@
 // Not here: sums of squares for the gradient's norm.
 #include "common.cuh"
 
-// out[i] (+)= sum over rows of partial[row][i]; a thread a column.
+// out[i] (+)= sum over rows of partial[row][i]. A block for 32 columns, a lane of each of its 8 warps a column: a warp adds up
+// every eighth row, eight of them on their way from memory at once, and then the warps' sums are added.
 extern "C" __global__ void sum_partials(const float* partial, float* out, int n_rows, int width, int add) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= width) return;
+  constexpr int WARPS = 8, AT_ONCE = 8;
+  __shared__ float sums[WARPS][32];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int i = blockIdx.x * 32 + lane;
   float sum = 0;
-  for (int row = 0; row < n_rows; ++row) sum += partial[int64_t(row) * width + i];
+  if (i < width) {
+    int row = warp;
+    for (; row + (AT_ONCE - 1) * WARPS < n_rows; row += AT_ONCE * WARPS) {
+      float numbers[AT_ONCE];
+#pragma unroll
+      for (int k = 0; k < AT_ONCE; ++k) numbers[k] = partial[int64_t(row + k * WARPS) * width + i];
+#pragma unroll
+      for (int k = 0; k < AT_ONCE; ++k) sum += numbers[k];
+    }
+    for (; row < n_rows; row += WARPS) sum += partial[int64_t(row) * width + i];
+  }
+  sums[warp][lane] = sum;
+  __syncthreads();
+  if (warp != 0 || i >= width) return;
+  for (int other = 1; other < WARPS; ++other) sum += sums[other][lane];
   out[i] = add ? out[i] + sum : sum;
 }
 

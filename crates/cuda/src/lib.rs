@@ -10,6 +10,7 @@
 
 mod activation;
 mod adamw;
+mod add;
 mod array;
 mod attention;
 mod attention_tiles;
@@ -30,6 +31,7 @@ mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use adamw::{AdamWArrays, AdamWRule, adamw};
+pub use add::add;
 pub use array::{Array, Output, Target};
 pub use attention::{
     Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,

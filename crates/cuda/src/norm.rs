@@ -8,10 +8,27 @@ use super::launch::{Grid, Kernel, kernel, launch};
 use super::reduce::{accumulate_partials, parts};
 
 const NORM: Kernel = kernel!("norm", "norm_forward");
-const NORM_BACKWARD: Kernel = kernel!("norm", "norm_backward");
 
-/// Threads of a block; each takes eight columns at a time.
+/// Threads of a block of the forward pass; each takes eight columns at a time.
 const THREADS: usize = 128;
+/// Warps of a block of the backward pass (`WARPS` in `kernels/norm.cu`).
+const BACKWARD_WARPS: usize = 6;
+
+/// The kernel of the backward pass for rows of this width.
+fn backward_kernel(width: usize, is_centred: bool) -> Result<Kernel> {
+    // What a warp can hold: `PER_LANE` vectors of eight numbers in each of 32 lanes.
+    let of_warp = if is_centred { 5 * 32 * 8 } else { 6 * 32 * 8 };
+    let most = BACKWARD_WARPS * of_warp;
+    if width > most {
+        bail!("a norm's gradient has {width} columns, at most {most} are possible");
+    }
+    Ok(match (is_centred, width <= of_warp) {
+        (false, true) => kernel!("norm", "rms_norm_backward_narrow"),
+        (false, false) => kernel!("norm", "rms_norm_backward_wide"),
+        (true, true) => kernel!("norm", "layer_norm_backward_narrow"),
+        (true, false) => kernel!("norm", "layer_norm_backward_wide"),
+    })
+}
 
 /// RMSNorm, or LayerNorm where there is a bias.
 ///
@@ -46,7 +63,7 @@ pub struct NormGradients<'a> {
 /// - `grad`: the shape of `x`, bf16; `is_centred`: whether the norm has a bias
 ///
 /// # Errors
-/// Shapes or dtypes do not fit.
+/// Shapes or dtypes do not fit, or `width` is above 9,216 (7,680 with a bias).
 pub fn norm_backward(
     x: Array,
     weight: Array,
@@ -58,6 +75,7 @@ pub fn norm_backward(
     let (rows, width) = checked(&x)?;
     let weight = weight.expect("a norm's weight", DType::BF16, &[width])?;
     let grad = grad.expect("a norm's gradient", DType::BF16, x.shape().dims())?;
+    let kernel = backward_kernel(width, is_centred)?;
     let device = x.device();
     let dx = Output::new(device, x.shape(), DType::BF16)?;
     let (n_parts, per_part) = parts(rows);
@@ -68,8 +86,8 @@ pub fn norm_backward(
     let [weight_sums, bias_sums] =
         [&d_weight, &d_bias].map(|sums| sums.as_ref().map(Output::array));
     let (weight_sums, bias_sums) = (weight_sums.transpose()?, bias_sums.transpose()?);
-    let shared = (1 + usize::from(bias_sums.is_some())) * width * size_of::<f32>();
-    let grid = Grid { blocks: [n_parts, 1, 1], threads: THREADS, shared };
+    let (threads, shared) = (32 * BACKWARD_WARPS, width * size_of::<f32>());
+    let grid = Grid { blocks: [n_parts, 1, 1], threads, shared };
     let arguments = [
         x.into(),
         weight.into(),
@@ -80,12 +98,11 @@ pub fn norm_backward(
         rows.into(),
         per_part.into(),
         width.into(),
-        is_centred.into(),
         eps.into(),
     ];
     // SAFETY: `x`, `grad` and `dx` have rows * width numbers, `weight` width, the sums n_parts * width or none;
-    // n_parts * per_part >= rows, width is a multiple of 8.
-    unsafe { launch(device, &NORM_BACKWARD, grid, &arguments)? };
+    // n_parts * per_part >= rows, width is a multiple of 8, and the kernel is one for this width.
+    unsafe { launch(device, &kernel, grid, &arguments)? };
     for (sums, target) in [(weight_sums, parameters.weight), (bias_sums, parameters.bias)] {
         if let (Some(sums), Some(target)) = (sums, target) {
             accumulate_partials(sums, target)?;

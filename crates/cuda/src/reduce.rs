@@ -19,7 +19,7 @@ pub(crate) fn parts(rows: usize) -> (usize, usize) {
     (rows.div_ceil(per_part), per_part)
 }
 
-/// Adds the sum over the rows of `partial`, taken in order, to `target`.
+/// Adds the sum over the rows of `partial` to `target`, in an order that depends on the number of rows alone.
 ///
 /// - `partial`: `[parts, width]` f32; `target`: `width` numbers
 ///
@@ -30,8 +30,9 @@ pub fn accumulate_partials(partial: Array, target: Target) -> Result<()> {
     let partial = partial.expect("partial sums", DType::F32, &[rows, width])?;
     let out = target.array.expect("a gradient", DType::F32, &[width])?;
     let arguments = [partial.into(), out.into(), rows.into(), width.into(), target.add.into()];
+    let grid = Grid { blocks: [width.div_ceil(32), 1, 1], threads: 256, shared: 0 };
     // SAFETY: `partial` has rows * width numbers and `out` has width.
-    unsafe { launch(partial.device(), &SUM_PARTIALS, Grid::of_items(width), &arguments) }
+    unsafe { launch(partial.device(), &SUM_PARTIALS, grid, &arguments) }
 }
 
 /// Adds the sum over the rows of `x` to `target`: the gradient of a bias.

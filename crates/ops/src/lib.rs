@@ -13,6 +13,7 @@
     reason = "a kernel's loop must be compiled inside `real::vectorized`"
 )]
 
+mod add;
 mod backward;
 mod cached_attention;
 #[cfg(feature = "cuda")]
@@ -35,6 +36,7 @@ mod segments;
 mod swiglu;
 mod token_logprob;
 
+pub use add::add;
 pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
 pub use gelu::{gelu_erf, gelu_tanh, quick_gelu};

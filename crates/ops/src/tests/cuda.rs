@@ -84,7 +84,7 @@ fn check_on_device(
 
 #[test]
 fn rms_norm_on_the_device_is_that_of_the_cpu() {
-    for (rows, width) in [(1, 8), (3, 64), (700, 1536), (5, 8960)] {
+    for (rows, width) in [(1, 8), (3, 64), (700, 1536), (9, 1544), (300, 3584), (5, 8960)] {
         check_on_device(
             &format!("rms_norm {rows} x {width}"),
             &|x, p| rms_norm(&x[0], &p[0], 1e-6),
@@ -97,7 +97,7 @@ fn rms_norm_on_the_device_is_that_of_the_cpu() {
 
 #[test]
 fn layer_norm_on_the_device_is_that_of_the_cpu() {
-    for (rows, width) in [(1, 8), (3, 72), (600, 1280)] {
+    for (rows, width) in [(1, 8), (3, 72), (600, 1280), (9, 1288), (300, 3584)] {
         check_on_device(
             &format!("layer_norm {rows} x {width}"),
             &|x, p| layer_norm(&x[0], &p[0], &p[1], 1e-6),

@@ -53,6 +53,7 @@ fn of_elementwise_kernels() {
         let name = |what: &str| format!("{what} {ROWS} x {width}");
         report(&name("copy"), 4 * n, &|| x.copy().map(drop));
         report(&name("candle: x + y"), 6 * n, &|| (&x + &y).map(drop));
+        report(&name("add"), 6 * n, &|| othink_cuda::add(array(&x), array(&y)).map(drop_output));
         report(&name("candle: bf16 as f32"), 6 * n, &|| x.to_dtype(DType::F32).map(drop));
         report(&name("swiglu"), 6 * n, &|| {
             othink_cuda::swiglu(array(&x), array(&y)).map(drop_output)

@@ -118,6 +118,20 @@ fn swiglu_on_the_device_rounds_the_results_alone() {
 }
 
 #[test]
+fn sums_on_the_device_are_rounded_once_and_hand_their_gradient_to_both_sides() {
+    for shape in SHAPES {
+        check_rounded_once(
+            &format!("add {shape:?}"),
+            &|x, _| add(&x[0], &x[1]),
+            &|x, _| &x[0] + &x[1],
+            &[numbers(&shape, 4), (numbers(&shape, 5) * 0.3).unwrap()],
+        );
+    }
+    let [x, y] = [[2, 3], [3, 2]].map(|shape| bf16_on_device(&numbers(&shape, 1)));
+    assert!(add(&x, &y).is_err());
+}
+
+#[test]
 fn arrays_that_begin_anywhere_give_the_numbers_of_those_that_do_not() {
     let all = numbers(&[200], 6).to_dtype(DType::BF16).unwrap().to_device(device()).unwrap();
     let angles = Angles::exact(&positions(3, 16).to_device(device()).unwrap(), DType::BF16);
@@ -129,6 +143,7 @@ fn arrays_that_begin_anywhere_give_the_numbers_of_those_that_do_not() {
         let pairs = [
             (quick_gelu(&view).unwrap(), quick_gelu(&copy).unwrap()),
             (swiglu(&view, &copy).unwrap(), swiglu(&copy, &view).unwrap()),
+            (add(&view, &copy).unwrap(), add(&copy, &view).unwrap()),
             (heads(&view), heads(&copy)),
         ];
         for (found, expected) in pairs {
