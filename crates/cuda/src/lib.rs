@@ -29,7 +29,7 @@ mod squares;
 mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
-pub use adamw::{AdamWArrays, AdamWRule, adamw};
+pub use adamw::{AdamWArrays, AdamWRule, AdamWUpdate, adamw};
 pub use array::{Array, Output, Target};
 pub use attention::{
     Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
