@@ -1,4 +1,4 @@
-//! AdamW: its state, which can be saved, and one parameter's update from tensor operations.
+//! AdamW: its state, which can be saved, its steps, and one parameter's update from tensor operations.
 //! Not here: the same update as fused loops for the CPU (`adamw_fused`) and as a kernel for a GPU (`adamw_cuda`); the learning rate (`lr_schedule`); the
 //! clipping factor (`clip`); which parameters decay (`train::step`); files (`run_folder::checkpoint`).
 //!
@@ -58,12 +58,26 @@ struct State {
     n_steps: u64,
 }
 
-/// One step of the optimiser, begun by [`AdamW::begin_step`]; parameters are updated through it, one by one.
-#[derive(Debug)]
-pub struct Step<'a> {
-    optimizer: &'a mut AdamW,
-    lr: f64,
-    grad_scale: f64,
+/// One parameter's part in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// Its name, as given to [`AdamW::new`].
+    pub name: &'a str,
+    /// What is moved.
+    pub weights: Weights<'a>,
+    /// The gradient: the weights' shape, on the same device; another dtype is widened to theirs.
+    pub grad: &'a Tensor,
+    /// Whether weight decay applies.
+    pub decay: bool,
+}
+
+/// What one parameter's update writes to, besides the moments. Any tensor that shares their storage sees the change.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    /// Master weights, f32 or f64, contiguous.
+    pub master: &'a Tensor,
+    /// The same numbers in a shorter dtype, overwritten: the shape of `master`, on the same device, contiguous.
+    pub copy: Option<&'a Tensor>,
 }
 
 impl AdamW {
@@ -85,12 +99,50 @@ impl AdamW {
         Ok(Self { settings, states })
     }
 
-    /// Begins the next step: every parameter that has a gradient is to be updated once through what this returns.
+    /// Makes one step: updates parameters and their moments in place, in the order given.
     ///
     /// - `lr`: the learning rate of this step
     /// - `grad_scale`: multiplies every gradient first; the clipping factor, times any normaliser left over
-    pub fn begin_step(&mut self, lr: f64, grad_scale: f64) -> Step<'_> {
-        Step { optimizer: self, lr, grad_scale }
+    /// - `updates`: each parameter that has a gradient, once
+    ///
+    /// # Errors
+    /// A name is not known, a dtype is another, a shape differs, or weights are not contiguous; names the parameter. No
+    /// parameter has moved then.
+    pub fn step(&mut self, lr: f64, grad_scale: f64, updates: &[Update]) -> Result<()> {
+        let mut prepared = Vec::with_capacity(updates.len());
+        for update in updates {
+            let Update { weights, grad, decay, .. } = *update;
+            let State { moments, n_steps } = self.checked(update)?.clone(); // copies no data
+            let rule = Rule::new(&self.settings, n_steps + 1, [lr, grad_scale], decay);
+            let grad = grad.detach().to_dtype(weights.master.dtype())?.contiguous()?;
+            prepared.push(Prepared { rule, weights, grad, moments });
+        }
+        apply(&prepared)?;
+        for update in updates {
+            if let Some(state) = self.states.get_mut(update.name) {
+                state.n_steps += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state of a parameter whose update fits it.
+    fn checked(&self, update: &Update) -> Result<&State> {
+        let Update { name, weights: Weights { master, .. }, grad, .. } = *update;
+        if !matches!(master.dtype(), DType::F32 | DType::F64) || !master.is_contiguous() {
+            bail!("adamw: {name} is {master:?}, expected contiguous f32 or f64 master weights");
+        }
+        if grad.dims() != master.dims() {
+            bail!("adamw: gradient of {name} is {grad:?}, expected the shape of {master:?}");
+        }
+        let Some(state) = self.states.get(name) else {
+            bail!("adamw: {name} has no moments: it was not among the trained parameters");
+        };
+        if state.moments.m.dims() != master.dims() {
+            let m = &state.moments.m;
+            bail!("adamw: moments of {name} are {m:?}, expected those of {master:?}");
+        }
+        Ok(state)
     }
 
     /// The state as named tensors, `m.NAME`, `v.NAME` and the scalar `step.NAME` (f32, exact to 2^24 steps, as torch's),
@@ -152,86 +204,29 @@ impl AdamW {
     }
 }
 
-impl Step<'_> {
-    /// Updates one parameter and its moments in place.
-    ///
-    /// - `name`: the parameter's name, as given to [`AdamW::new`]
-    /// - `parameter`: master weights, f32 or f64, contiguous; any tensor sharing their storage sees the change
-    /// - `grad`: same shape, on the same device; another dtype is widened to the parameter's
-    /// - `decay`: whether weight decay applies
-    ///
-    /// # Errors
-    /// The name is not known, the dtype is another, a shape differs, or the master weights are not contiguous; names the
-    /// parameter.
-    pub fn update(
-        &mut self,
-        name: &str,
-        parameter: &Tensor,
-        grad: &Tensor,
-        decay: bool,
-    ) -> Result<()> {
-        self.apply(name, Weights { master: parameter, copy: None }, grad, decay)
-    }
-
-    /// Updates master weights as [`Step::update`] does, and overwrites their copy in a shorter dtype.
-    ///
-    /// - `copy`: the shape of `master`, on the same device, contiguous; any tensor sharing its storage sees the change
-    ///
-    /// # Errors
-    /// As of [`Step::update`], or the copy does not fit the master weights.
-    pub fn update_with_copy(
-        &mut self,
-        name: &str,
-        master: &Tensor,
-        copy: &Tensor,
-        grad: &Tensor,
-        decay: bool,
-    ) -> Result<()> {
-        self.apply(name, Weights { master, copy: Some(copy) }, grad, decay)
-    }
-
-    fn apply(&mut self, name: &str, weights: Weights, grad: &Tensor, decay: bool) -> Result<()> {
-        let parameter = weights.master.detach();
-        if !matches!(parameter.dtype(), DType::F32 | DType::F64) || !parameter.is_contiguous() {
-            bail!("adamw: {name} is {parameter:?}, expected contiguous f32 or f64 master weights");
-        }
-        if grad.dims() != parameter.dims() {
-            bail!("adamw: gradient of {name} is {grad:?}, expected the shape of {parameter:?}");
-        }
-        let settings = self.optimizer.settings;
-        let Some(state) = self.optimizer.states.get_mut(name) else {
-            bail!("adamw: {name} has no moments: it was not among the trained parameters");
-        };
-        if state.moments.m.dims() != parameter.dims() {
-            let m = &state.moments.m;
-            bail!("adamw: moments of {name} are {m:?}, expected those of {parameter:?}");
-        }
-        state.n_steps += 1;
-        let State { moments, n_steps } = state.clone(); // copies no data
-        let grad = grad.detach().to_dtype(parameter.dtype())?.contiguous()?;
-        let rule = Rule::new(&settings, n_steps, self, decay);
-        #[cfg(feature = "cuda")]
-        if adamw_cuda::takes(weights) {
-            return adamw_cuda::apply(&rule, weights, &grad, &moments);
-        }
-        match parameter.device() {
-            Device::Cpu => apply_fused(&rule, &parameter, &grad, &moments)?,
-            _ => apply_composed(&rule, &parameter, &grad, &moments)?,
-        }
-        match weights.copy {
-            Some(copy) => copy.detach().slice_set(&parameter.to_dtype(copy.dtype())?, 0, 0),
-            None => Ok(()),
-        }
-    }
+/// An update with all that it reads and writes, each of one shape; the gradient in the master weights' dtype.
+pub(super) struct Prepared<'a> {
+    pub(super) rule: Rule,
+    pub(super) weights: Weights<'a>,
+    pub(super) grad: Tensor,
+    pub(super) moments: Moments,
 }
 
-/// What one parameter's update writes to, besides the moments.
-#[derive(Clone, Copy)]
-pub(super) struct Weights<'a> {
-    /// f32 or f64.
-    pub(super) master: &'a Tensor,
-    /// The same numbers in a shorter dtype.
-    pub(super) copy: Option<&'a Tensor>,
+/// Makes all updates of a step: those that have a kernel on a GPU in one launch, the others one by one.
+fn apply(updates: &[Prepared]) -> Result<()> {
+    #[cfg(feature = "cuda")]
+    let updates = adamw_cuda::apply(updates)?;
+    for Prepared { rule, weights, grad, moments } in updates {
+        let master = weights.master.detach();
+        match master.device() {
+            Device::Cpu => apply_fused(rule, &master, grad, moments)?,
+            _ => apply_composed(rule, &master, grad, moments)?,
+        }
+        if let Some(copy) = weights.copy {
+            copy.detach().slice_set(&master.to_dtype(copy.dtype())?, 0, 0)?;
+        }
+    }
+    Ok(())
 }
 
 /// The numbers of one parameter's update, worked out once per step in f64.
@@ -254,17 +249,23 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    fn new(settings: &AdamWSettings, n_steps: u64, step: &Step<'_>, decay: bool) -> Self {
+    /// - `n_steps`: the parameter's, with this one
+    fn new(
+        settings: &AdamWSettings,
+        n_steps: u64,
+        [lr, grad_scale]: [f64; 2],
+        decay: bool,
+    ) -> Self {
         let AdamWSettings { beta1, beta2, eps, weight_decay } = *settings;
         let steps = n_steps as f64;
         Self {
-            grad_scale: step.grad_scale,
+            grad_scale,
             first_share: 1.0 - beta1,
             beta2,
-            step_size: step.lr / (1.0 - beta1.powf(steps)),
+            step_size: lr / (1.0 - beta1.powf(steps)),
             second_correction: (1.0 - beta2.powf(steps)).sqrt(),
             eps,
-            shrink: if decay { 1.0 - step.lr * weight_decay } else { 1.0 },
+            shrink: if decay { 1.0 - lr * weight_decay } else { 1.0 },
         }
     }
 }
@@ -341,6 +342,11 @@ mod tests {
         AdamW::new(AdamWSettings::default(), [(name, parameter)]).unwrap()
     }
 
+    /// The update of weights that are in no other dtype.
+    fn update<'a>(name: &'a str, master: &'a Tensor, grad: &'a Tensor, decay: bool) -> Update<'a> {
+        Update { name, weights: Weights { master, copy: None }, grad, decay }
+    }
+
     /// Repeats torch's recorded run; gradients are scaled here because they were clipped there.
     fn follow_torch(dtype: DType, key: &str, tolerance: [f64; 2]) {
         let golden = golden();
@@ -353,11 +359,11 @@ mod tests {
         for step in run["steps"].as_array().unwrap() {
             let norm = step["norm"].as_f64().unwrap();
             let factor = (golden["max_norm"].as_f64().unwrap() / (norm + 1e-6)).min(1.0);
-            let mut update = optimizer.begin_step(step["lr"].as_f64().unwrap(), factor);
-            for (name, parameter) in names.iter().zip(&parameters) {
-                let grad = tensor(&step["grads"][name], &run["shapes"][name], dtype);
-                update.update(name, parameter, &grad, *name == "decayed").unwrap();
-            }
+            let grads = names.map(|name| tensor(&step["grads"][name], &run["shapes"][name], dtype));
+            let updates: Vec<Update> = (0..names.len())
+                .map(|i| update(names[i], &parameters[i], &grads[i], names[i] == "decayed"))
+                .collect();
+            optimizer.step(step["lr"].as_f64().unwrap(), factor, &updates).unwrap();
             for (name, parameter) in names.iter().zip(&parameters) {
                 let expected = |part: &str| tensor(&step[part][name], &run["shapes"][name], dtype);
                 let moments = &optimizer.states[*name].moments;
@@ -390,10 +396,8 @@ mod tests {
         let parameter = new(0.31);
         let moments = Moments { m: new(0.17), v: new(0.23).sqr().unwrap() };
         let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
-        let mut optimizer = AdamW::new(settings, []).unwrap();
         for n_steps in 1..=2 {
-            let step = optimizer.begin_step(1e-2, 0.7);
-            let rule = Rule::new(&settings, n_steps, &step, true);
+            let rule = Rule::new(&settings, n_steps, [1e-2, 0.7], true);
             apply(&rule, &parameter, &new(0.41), &moments).unwrap();
         }
         [parameter, moments.m, moments.v]
@@ -428,7 +432,7 @@ mod tests {
         let parameter = Var::new(&[1.0f32, 2.0, 3.0], &Device::Cpu).unwrap();
         let grad = Tensor::new(&[0.5f32, -8.0, 0.0], &Device::Cpu).unwrap();
         let mut optimizer = fresh("p", &parameter);
-        optimizer.begin_step(0.1, 1.0).update("p", &parameter, &grad, false).unwrap();
+        optimizer.step(0.1, 1.0, &[update("p", &parameter, &grad, false)]).unwrap();
         let moved = flat(&parameter);
         for (found, expected) in moved.iter().zip([0.9, 2.1, 3.0]) {
             assert!((found - expected).abs() < 1e-6, "{moved:?}");
@@ -441,11 +445,10 @@ mod tests {
         let grad = Tensor::new(0.5f32, &Device::Cpu).unwrap();
         let mut optimizer = fresh("p", &parameter);
         let half = grad.to_dtype(DType::BF16).unwrap();
-        optimizer.begin_step(0.1, 1.0).update("p", &parameter, &half, false).unwrap();
+        optimizer.step(0.1, 1.0, &[update("p", &parameter, &half, false)]).unwrap();
         assert!((parameter.to_scalar::<f32>().unwrap() - 0.9).abs() < 1e-6);
         let moments = optimizer.states["p"].moments.clone();
-        let step = optimizer.begin_step(0.1, 1.0);
-        let rule = Rule::new(&AdamWSettings::default(), 2, &step, false);
+        let rule = Rule::new(&AdamWSettings::default(), 2, [0.1, 1.0], false);
         apply_composed(&rule, &parameter, &grad, &moments).unwrap();
         assert!((parameter.to_scalar::<f32>().unwrap() - 0.8).abs() < 1e-6);
     }
@@ -456,7 +459,8 @@ mod tests {
         let start: Vec<f32> = wave(40, 0.2);
         let step = |optimizer: &mut AdamW, parameter: &Tensor, grad: &[f32]| {
             let grad = Tensor::new(grad, &Device::Cpu).unwrap();
-            optimizer.begin_step(1e-3, 0.5).update("layer.weight", parameter, &grad, true).unwrap();
+            let update = update("layer.weight", parameter, &grad, true);
+            optimizer.step(1e-3, 0.5, &[update]).unwrap();
         };
         let through = Tensor::new(start.as_slice(), &Device::Cpu).unwrap();
         let mut never_stopped = fresh("layer.weight", &through);
@@ -489,9 +493,9 @@ mod tests {
         let parameters = [("early", &early), ("late", &late)];
         let mut optimizer = AdamW::new(AdamWSettings::default(), parameters).unwrap();
         for _ in 0..5 {
-            optimizer.begin_step(0.1, 1.0).update("early", &early, &grad, false).unwrap();
+            optimizer.step(0.1, 1.0, &[update("early", &early, &grad, false)]).unwrap();
         }
-        optimizer.begin_step(0.1, 1.0).update("late", &late, &grad, false).unwrap();
+        optimizer.step(0.1, 1.0, &[update("late", &late, &grad, false)]).unwrap();
         assert!((flat(&late)[0] - 0.9).abs() < 1e-6, "{late}");
         assert!((flat(&early)[0] - 0.5).abs() < 1e-5, "{early}");
     }
@@ -523,21 +527,21 @@ mod tests {
         let parameter = zeros(2);
         let parameters = ["a", "b", "c", "d"].map(|name| (name, &parameter));
         let mut optimizer = AdamW::new(AdamWSettings::default(), parameters).unwrap();
-        let mut update = |name: &str, parameter: &Tensor, grad: &Tensor| {
-            optimizer.begin_step(0.1, 1.0).update(name, parameter, grad, false)
+        let mut step = |name: &str, parameter: &Tensor, grad: &Tensor| {
+            optimizer.step(0.1, 1.0, &[update(name, parameter, grad, false)])
         };
-        update("a", &zeros(2), &zeros(2)).unwrap();
-        let message = update("a", &zeros(3), &zeros(3)).unwrap_err().to_string();
+        step("a", &zeros(2), &zeros(2)).unwrap();
+        let message = step("a", &zeros(3), &zeros(3)).unwrap_err().to_string();
         assert!(message.contains("moments of a"), "{message}");
-        let message = update("b", &zeros(2), &zeros(3)).unwrap_err().to_string();
+        let message = step("b", &zeros(2), &zeros(3)).unwrap_err().to_string();
         assert!(message.contains("gradient of b"), "{message}");
         let half = zeros(2).to_dtype(DType::BF16).unwrap();
-        let message = update("c", &half, &half).unwrap_err().to_string();
+        let message = step("c", &half, &half).unwrap_err().to_string();
         assert!(message.contains("expected contiguous f32 or f64"), "{message}");
-        let message = update("e", &zeros(2), &zeros(2)).unwrap_err().to_string();
+        let message = step("e", &zeros(2), &zeros(2)).unwrap_err().to_string();
         assert!(message.contains("e has no moments"), "{message}");
         let strided = zeros(3).t().unwrap();
-        let message = update("d", &strided, &strided).unwrap_err().to_string();
+        let message = step("d", &strided, &strided).unwrap_err().to_string();
         assert!(message.contains("expected contiguous f32 or f64"), "{message}");
     }
 }

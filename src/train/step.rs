@@ -9,7 +9,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::ranks::Ranks;
 use crate::model::parameters::Parameters;
 use crate::ops::Parameter;
-use crate::optim::adamw::{AdamW, AdamWSettings};
+use crate::optim::adamw::{AdamW, AdamWSettings, Update, Weights};
 use crate::optim::clip::{GradNorm, grad_norm};
 use crate::optim::lr_schedule::LrSchedule;
 
@@ -115,20 +115,28 @@ impl Optimizer {
             return Ok(Stepped::NonFinite(norm));
         }
         let lr = self.settings.schedule.lr(s);
-        let mut step = self.adamw.begin_step(lr, norm.factor(self.settings.clip_norm));
-        for (parameter, gradient) in gradients {
-            let value = parameter.value();
-            let decay = self.settings.decay_vectors || value.rank() >= 2;
-            match self.masters.get(parameter.name()) {
-                None => step.update(parameter.name(), value, &gradient, decay)?,
-                // In place, because rollouts share the parameter's storage.
-                Some(master) => {
-                    step.update_with_copy(parameter.name(), master, value, &gradient, decay)?;
-                }
-            }
-        }
+        let decay_vectors = self.settings.decay_vectors;
+        let updates: Vec<Update> =
+            gradients.iter().map(|(p, g)| update(p, g, &self.masters, decay_vectors)).collect();
+        self.adamw.step(lr, norm.factor(self.settings.clip_norm), &updates)?;
         Ok(Stepped::Done(StepReport { lr, grad_norm: norm.norm }))
     }
+}
+
+/// A parameter's part in a step.
+fn update<'a>(
+    parameter: &'a Parameter,
+    grad: &'a Tensor,
+    masters: &'a BTreeMap<String, Tensor>,
+    decay_vectors: bool,
+) -> Update<'a> {
+    let (name, value) = (parameter.name(), parameter.value());
+    let weights = match masters.get(name) {
+        None => Weights { master: value, copy: None },
+        // In place, because rollouts share the parameter's storage.
+        Some(master) => Weights { master, copy: Some(value) },
+    };
+    Update { name, weights, grad, decay: decay_vectors || value.rank() >= 2 }
 }
 
 /// The gradients, summed over the ranks, of the parameters that have one on any rank.

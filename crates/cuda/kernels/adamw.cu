@@ -1,7 +1,8 @@
-// AdamW, one pass over a parameter: f32 master weights and moments changed in place, and the weights' copy in bf16 written.
+// AdamW, one pass over all parameters: f32 master weights and moments changed in place, and the weights' copy in bf16 written.
 // Each operation is rounded by itself, as on the CPU, where nothing is fused: both give the same bits.
 // Not here: the norm that clips the gradient (squares.cu).
 #include "common.cuh"
+#include "table.cuh"
 
 // The numbers of one parameter's step (Rule in src/adamw.rs says what each is).
 struct Rule {
@@ -21,29 +22,37 @@ __device__ inline void step(float& p, float& m, float& v, float g, const Rule& r
   p = plus(times(p, rule.shrink), __fdiv_rn(times(rule.minus_step_size, m), denominator));
 }
 
-// A thread for four numbers. `copy` may be null. `aligned`: whether every array starts where four of its numbers are one
-// access to memory.
-extern "C" __global__ void adamw(float* parameter, float* m, float* v, const float* grad, bf16* copy, int64_t n, int aligned,
-                                 float grad_scale, float first_share, float beta2, float second_share, float minus_step_size,
-                                 float second_correction, float eps, float shrink) {
-  const Rule rule{grad_scale, first_share, beta2, second_share, minus_step_size, second_correction, eps, shrink};
-  const int64_t first = 4 * (int64_t(blockIdx.x) * blockDim.x + threadIdx.x);
-  if (aligned && first + 4 <= n) {
-    Four p = load_four(parameter + first), mean = load_four(m + first), square = load_four(v + first);
-    const Four g = load_four(grad + first);
-    FourHalves rounded;
-    for (int j = 0; j < 4; ++j) {
-      step(p.at[j], mean.at[j], square.at[j], g.at[j], rule);
-      rounded.at[j] = __float2bfloat16(p.at[j]);
+// What is read and changed of one parameter: arrays of one length. `copy` may be null.
+struct Update {
+  float *parameter, *m, *v;
+  const float* grad;
+  bf16* copy;
+  Rule rule;
+};
+
+extern "C" __global__ void __launch_bounds__(256) adamw(const Row<Update>* rows, int n_rows) {
+  const Row<Update>& row = row_of_block(rows, n_rows);
+  const auto [parameter, m, v, grad, copy, rule] = row.of;
+  const bool aligned = row.aligned;
+  const int64_t start = int64_t(blockIdx.x - row.first_block) * SHARE, end = min(start + SHARE, row.n);
+  for (int64_t first = start + 4 * threadIdx.x; first < end; first += 4 * blockDim.x) {
+    if (aligned && first + 4 <= end) {
+      Four p = load_four(parameter + first), mean = load_four(m + first), square = load_four(v + first);
+      const Four g = load_four(grad + first);
+      FourHalves rounded;
+      for (int j = 0; j < 4; ++j) {
+        step(p.at[j], mean.at[j], square.at[j], g.at[j], rule);
+        rounded.at[j] = __float2bfloat16(p.at[j]);
+      }
+      store_four(parameter + first, p);
+      store_four(m + first, mean);
+      store_four(v + first, square);
+      if (copy) *reinterpret_cast<FourHalves*>(copy + first) = rounded;
+      continue;
     }
-    store_four(parameter + first, p);
-    store_four(m + first, mean);
-    store_four(v + first, square);
-    if (copy) *reinterpret_cast<FourHalves*>(copy + first) = rounded;
-    return;
-  }
-  for (int64_t i = first; i < min(first + 4, n); ++i) {
-    step(parameter[i], m[i], v[i], grad[i], rule);
-    if (copy) copy[i] = __float2bfloat16(parameter[i]);
+    for (int64_t i = first; i < min(first + 4, end); ++i) {
+      step(parameter[i], m[i], v[i], grad[i], rule);
+      if (copy) copy[i] = __float2bfloat16(parameter[i]);
+    }
   }
 }

@@ -1,10 +1,12 @@
-//! AdamW's step of one parameter.
+//! AdamW's step of all parameters.
 //! Not here: the optimiser's state, bias corrections and schedules; the norm that clips the gradient (`squares`).
 
+use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result};
 
 use super::array::Array;
-use super::launch::{Argument, Grid, Kernel, kernel, launch};
+use super::launch::{Kernel, kernel, launch};
+use super::table::Table;
 
 const ADAMW: Kernel = kernel!("adamw", "adamw");
 
@@ -42,43 +44,74 @@ pub struct AdamWArrays<'a> {
     pub copy: Option<Array<'a>>,
 }
 
-/// With `g = grad * grad_scale`: `m += first_share * (g - m)`, `v = beta2 * v + (1 - beta2) * g * g`,
+/// One parameter's step.
+#[derive(Clone, Copy)]
+pub struct AdamWUpdate<'a> {
+    /// Its numbers.
+    pub rule: AdamWRule,
+    /// Its arrays.
+    pub arrays: AdamWArrays<'a>,
+}
+
+/// `Update` of `kernels/adamw.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Update {
+    parameter: u64,
+    m: u64,
+    v: u64,
+    grad: u64,
+    copy: u64,
+    rule: [f32; 8],
+}
+
+// SAFETY: it is laid out as the kernel's, without gaps.
+unsafe impl DeviceRepr for Update {}
+
+/// The steps of any number of parameters on one device, in one launch. For each, with `g = grad * grad_scale`:
+/// `m += first_share * (g - m)`, `v = beta2 * v + (1 - beta2) * g * g`,
 /// `parameter = shrink * parameter - step_size * m / (sqrt(v) / second_correction + eps)`, then `copy = parameter`.
 ///
 /// Each operation is rounded to f32 by itself, as in torch's `_single_tensor_adam`; nothing is fused.
 ///
 /// # Errors
-/// Shapes or dtypes do not fit.
-pub fn adamw(rule: &AdamWRule, arrays: &AdamWArrays) -> Result<()> {
-    let shape = arrays.parameter.shape();
+/// Shapes or dtypes do not fit; then nothing has changed.
+pub fn adamw(updates: &[AdamWUpdate]) -> Result<()> {
+    let Some(first) = updates.first() else { return Ok(()) };
+    let device = first.arrays.parameter.device();
+    let table = Table::new(device, &updates.iter().map(row).collect::<Result<Vec<_>>>()?)?;
+    let arguments = [table.address(), updates.len().into()];
+    // SAFETY: every array of a row has the row's number of elements, and starts at a multiple of four of them where the row
+    // says so.
+    unsafe { launch(device, &ADAMW, table.grid(), &arguments) }
+}
+
+/// What the kernel is told, the number of elements, whether every array is aligned.
+fn row(AdamWUpdate { rule, arrays }: &AdamWUpdate) -> Result<(Update, usize, bool)> {
+    let AdamWArrays { parameter, m, v, grad, copy } = *arrays;
+    let shape = parameter.shape();
     let in_f32 = |what, array: Array| array.expect(what, DType::F32, shape.dims()).map(drop);
-    in_f32("a parameter", arrays.parameter)?;
-    in_f32("a first moment", arrays.m)?;
-    in_f32("a second moment", arrays.v)?;
-    in_f32("a parameter's gradient", arrays.grad)?;
-    if let Some(copy) = arrays.copy {
+    in_f32("a parameter", parameter)?;
+    in_f32("a first moment", m)?;
+    in_f32("a second moment", v)?;
+    in_f32("a parameter's gradient", grad)?;
+    if let Some(copy) = copy {
         copy.expect("a parameter's copy", DType::BF16, shape.dims())?;
     }
-    let all = [arrays.parameter, arrays.m, arrays.v, arrays.grad];
-    let aligned = all.iter().chain(&arrays.copy).all(Array::is_aligned);
-    let n = shape.elem_count();
-    let arguments = [
-        arrays.parameter.into(),
-        arrays.m.into(),
-        arrays.v.into(),
-        arrays.grad.into(),
-        arrays.copy.into(),
-        Argument::Long(n as i64),
-        aligned.into(),
-        rule.grad_scale.into(),
-        rule.first_share.into(),
-        rule.beta2.into(),
-        (1.0 - rule.beta2).into(),
-        (-rule.step_size).into(),
-        rule.second_correction.into(),
-        rule.eps.into(),
-        rule.shrink.into(),
-    ];
-    // SAFETY: every array has n numbers, and starts at a multiple of four of them where the kernel is told so.
-    unsafe { launch(arrays.parameter.device(), &ADAMW, Grid::of_items(n.div_ceil(4)), &arguments) }
+    let aligned = [parameter, m, v, grad].iter().chain(&copy).all(Array::is_aligned);
+    let [parameter, m, v, grad] = [parameter, m, v, grad].map(|array| array.address());
+    let copy = copy.map_or(0, |copy| copy.address());
+    let update = Update { parameter, m, v, grad, copy, rule: rule.in_f32() };
+    Ok((update, shape.elem_count(), aligned))
+}
+
+impl AdamWRule {
+    /// `Rule` of `kernels/adamw.cu`.
+    fn in_f32(&self) -> [f32; 8] {
+        let Self { grad_scale, first_share, beta2, step_size, second_correction, eps, shrink } =
+            *self;
+        let second_share = 1.0 - beta2;
+        [grad_scale, first_share, beta2, second_share, -step_size, second_correction, eps, shrink]
+            .map(|x| x as f32)
+    }
 }

@@ -35,7 +35,6 @@ pub(crate) use kernel;
 pub(crate) enum Argument {
     Address(u64),
     Int(i32),
-    Long(i64),
     Float(f32),
 }
 
@@ -119,7 +118,6 @@ pub(crate) unsafe fn launch(
         match argument {
             Argument::Address(address) => launch.arg(address),
             Argument::Int(n) => launch.arg(n),
-            Argument::Long(n) => launch.arg(n),
             Argument::Float(x) => launch.arg(x),
         };
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
-use othink_cuda::{AdamWArrays, AdamWRule, Array, adamw, sums_of_squares};
+use othink_cuda::{AdamWArrays, AdamWRule, AdamWUpdate, Array, adamw, sums_of_squares};
 use serde_json::Value;
 
 /// The one device of all tests: a second opening would be a second stream.
@@ -62,11 +62,13 @@ impl Parameter {
         Self { whole: [weights, m, v, grad, copy], start, n }
     }
 
-    fn step(&self, rule: &AdamWRule, has_copy: bool) {
-        let own = self.whole.each_ref().map(|x| x.narrow(0, self.start, self.n).unwrap());
-        let [parameter, m, v, grad, copy] = own.each_ref().map(|x| Array::of(x).unwrap());
-        let copy = has_copy.then_some(copy);
-        adamw(rule, &AdamWArrays { parameter, m, v, grad, copy }).unwrap();
+    /// Its own elements, in the order of `whole`.
+    fn own(&self) -> [Tensor; 5] {
+        self.whole.each_ref().map(|x| x.narrow(0, self.start, self.n).unwrap())
+    }
+
+    fn step(&self, rule: AdamWRule, has_copy: bool) {
+        adamw(&[update(&self.own(), rule, has_copy)]).unwrap();
     }
 
     /// Weights, moments, gradient and copy, after a look at what is around them.
@@ -82,6 +84,12 @@ impl Parameter {
             own.to_vec()
         })
     }
+}
+
+fn update(own: &[Tensor; 5], rule: AdamWRule, has_copy: bool) -> AdamWUpdate<'_> {
+    let [parameter, m, v, grad, copy] = own.each_ref().map(|x| Array::of(x).unwrap());
+    let copy = has_copy.then_some(copy);
+    AdamWUpdate { rule, arrays: AdamWArrays { parameter, m, v, grad, copy } }
 }
 
 const RULE: AdamWRule = AdamWRule {
@@ -114,7 +122,7 @@ fn a_step_is_torchs_in_f64_up_to_rounding_and_the_cpus_in_f32_to_the_bit() {
             let [p, m, v, g] = [1, 2, 3, 4].map(|seed| numbers(n, seed));
             let v: Vec<f32> = v.iter().map(|x| x * x).collect();
             let parameter = Parameter::new([&p, &m, &v, &g], start);
-            parameter.step(&RULE, true);
+            parameter.step(RULE, true);
             let [found_p, found_m, found_v, grad, copy] = parameter.contents();
             assert_eq!(bits(&grad), bits(&g));
             for i in 0..n {
@@ -138,12 +146,48 @@ fn a_step_without_a_copy_moves_the_same_weights() {
         let [with, without] = [true, false].map(|has_copy| {
             let all = [1, 2, 3, 4].map(|seed| numbers(999, seed).iter().map(|x| x.abs()).collect());
             let parameter = Parameter::new(all.each_ref().map(|x: &Vec<f32>| x.as_slice()), start);
-            parameter.step(&RULE, has_copy);
+            parameter.step(RULE, has_copy);
             parameter.contents()
         });
         assert_eq!(bits(&with[..4].concat()), bits(&without[..4].concat()));
         assert!(without[4].iter().all(|x| *x == 0.0) && with[4] != without[4]);
     }
+}
+
+#[test]
+fn steps_in_one_launch_are_those_made_one_by_one() {
+    // Each with a rule, a length, an alignment and a copy or none of its own; a block's whole share, and one more.
+    let lengths = [5, 0, 32_768, 1, 32_769, 100_003, 0, 3, 70_000, 0];
+    let new = |i: usize| {
+        let all = [1, 2, 3, 4].map(|seed| {
+            numbers(lengths[i], 10 * i as u64 + seed).iter().map(|x| x.abs()).collect()
+        });
+        Parameter::new(all.each_ref().map(|x: &Vec<f32>| x.as_slice()), i % 3)
+    };
+    let rule = |i: usize| {
+        let own = |x: f64| x * (1.0 + 0.01 * i as f64);
+        let AdamWRule { grad_scale, first_share, beta2, step_size, .. } = RULE;
+        let AdamWRule { second_correction, eps, shrink, .. } = RULE;
+        AdamWRule {
+            grad_scale: own(grad_scale),
+            first_share: own(first_share),
+            beta2: beta2 - 0.01 * i as f64,
+            step_size: own(step_size),
+            second_correction: own(second_correction),
+            eps: own(1e5 * eps),
+            shrink: own(shrink),
+        }
+    };
+    let [together, alone] = [(); 2].map(|()| (0..lengths.len()).map(new).collect::<Vec<_>>());
+    let own: Vec<[Tensor; 5]> = together.iter().map(Parameter::own).collect();
+    let updates: Vec<AdamWUpdate> =
+        own.iter().enumerate().map(|(i, own)| update(own, rule(i), i % 2 == 0)).collect();
+    adamw(&updates).unwrap();
+    for (i, (together, alone)) in together.iter().zip(&alone).enumerate() {
+        alone.step(rule(i), i % 2 == 0);
+        assert_eq!(bits(&together.contents().concat()), bits(&alone.contents().concat()), "{i}");
+    }
+    adamw(&[]).unwrap();
 }
 
 fn list(value: &Value) -> Vec<f32> {
@@ -175,7 +219,7 @@ fn steps_equal_those_that_torch_recorded() {
             let grad = list(&step["grads"][name]);
             let [p, m, v] = &state;
             let parameter = Parameter::new([p, m, v, &grad], 0);
-            parameter.step(&rule, false);
+            parameter.step(rule, false);
             let [p, m, v, ..] = parameter.contents();
             state = [p, m, v];
             for (found, part) in state.iter().zip(["parameters", "m", "v"]) {
@@ -192,6 +236,7 @@ fn steps_equal_those_that_torch_recorded() {
 fn arrays_that_do_not_fit_are_refused() {
     let [short, long] = [2, 3].map(|n| upload(&vec![1.0; n]));
     let half = short.to_dtype(DType::BF16).unwrap();
+    let whole = &short;
     let [short, long, half] = [&short, &long, &half].map(|x| Array::of(x).unwrap());
     let fits = AdamWArrays { parameter: short, m: short, v: short, grad: short, copy: Some(half) };
     for (refused, named) in [
@@ -201,9 +246,12 @@ fn arrays_that_do_not_fit_are_refused() {
         (AdamWArrays { grad: half, ..fits }, "gradient"),
         (AdamWArrays { copy: Some(short), ..fits }, "copy"),
     ] {
-        let message = adamw(&RULE, &refused).unwrap_err().to_string();
+        // Behind one that fits, which is then left as it is.
+        let updates = [fits, refused].map(|arrays| AdamWUpdate { rule: RULE, arrays });
+        let message = adamw(&updates).unwrap_err().to_string();
         assert!(message.contains(named), "{message}");
     }
+    assert_eq!(download(whole), [1.0, 1.0]);
     assert!(sums_of_squares(&[short, half]).is_err());
 }
 
@@ -284,6 +332,7 @@ fn speed() {
         println!("{what}, {N} parameters: {:.3} ms, {speed:.0} GB/s", seconds * 1e3);
     };
     // Read: weights, moments, gradient; written: weights, moments, copy.
-    report("adamw", seconds(|| adamw(&RULE, &arrays).unwrap()), 4 * 4 + 3 * 4 + 2);
+    let update = AdamWUpdate { rule: RULE, arrays };
+    report("adamw", seconds(|| adamw(&[update]).unwrap()), 4 * 4 + 3 * 4 + 2);
     report("gradient norm", seconds(|| drop(sums_of_squares(&[grad]).unwrap())), 4);
 }
