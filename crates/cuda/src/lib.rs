@@ -30,12 +30,8 @@ mod squares;
 mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
-<<<<<<< HEAD
-pub use adamw::{AdamWArrays, AdamWRule, adamw};
-pub use add::add;
-=======
 pub use adamw::{AdamWArrays, AdamWRule, AdamWUpdate, adamw};
->>>>>>> cuda-opt
+pub use add::add;
 pub use array::{Array, Output, Target};
 pub use attention::{
     Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
