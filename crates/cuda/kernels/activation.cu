@@ -26,10 +26,20 @@ __device__ inline Point gelu_tanh(float x) {
   return {value, s + value * (1 - s) * twice * (1 + 3 * cubic * x * x)};
 }
 
-// Phi(x) by erfc, which is exact far below zero too.
+// Phi(-z) = exp(-z^2 / 2) * R(z) for z >= 0, where R falls slowly: R(z) = t * p(t) with t = 1 / (1 + 0.3 z). The polynomial p
+// is fitted for the smallest largest relative error over 0 <= z <= 14, 1.5e-7; in f32 all is within 5e-7, far below zero too.
 __device__ inline Point gelu_erf(float x) {
-  const float phi = 0.5f * erfcf(-0.707106781186548f * x);
-  return {x * phi, phi + x * 0.398942280401433f * expf(-0.5f * x * x)};
+  const float z = fabsf(x), bell = expf(-0.5f * x * x), t = __fdividef(1, 1 + 0.3f * z);
+  float p = 0.0356747886f;
+  p = p * t - 0.157203142f;
+  p = p * t + 0.206353605f;
+  p = p * t - 0.0536837307f;
+  p = p * t + 0.12856167f;
+  p = p * t + 0.09991348f;
+  p = p * t + 0.120753958f;
+  p = p * t + 0.119629299f;
+  const float tail = bell * t * p, phi = x < 0 ? tail : 1 - tail;
+  return {x * phi, phi + x * 0.398942280401433f * bell};
 }
 
 template <class F> __device__ void forward(const bf16* x, bf16* out, int n, F activation) {

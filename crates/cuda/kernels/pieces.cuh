@@ -12,26 +12,25 @@ __device__ inline bool in_one_access(const void* address, int count) {
   return count >= 8 && reinterpret_cast<uintptr_t>(address) % 16 == 0;
 }
 
-// The first `count` numbers, at most eight, and zeros behind them.
-__device__ inline Piece load_piece(const bf16* from, int count) {
+// Eight numbers where they are one access.
+__device__ inline Piece load_whole_piece(const bf16* from) {
+  const Eight numbers = load_eight(from);
   Piece piece;
-  if (in_one_access(from, count)) {
-    const Eight numbers = load_eight(from);
-    for (int j = 0; j < 8; ++j) piece.at[j] = __bfloat162float(numbers.at[j]);
-  } else {
-    for (int j = 0; j < 8; ++j) piece.at[j] = j < count ? __bfloat162float(from[j]) : 0;
-  }
+  for (int j = 0; j < 8; ++j) piece.at[j] = __bfloat162float(numbers.at[j]);
   return piece;
 }
 
-__device__ inline Piece load_piece(const float* from, int count) {
+__device__ inline Piece load_whole_piece(const float* from) {
+  const float4 low = reinterpret_cast<const float4*>(from)[0], high = reinterpret_cast<const float4*>(from)[1];
+  return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+}
+
+// The first `count` numbers, at most eight, and zeros behind them.
+template <class T>
+__device__ Piece load_piece(const T* from, int count) {
+  if (in_one_access(from, count)) return load_whole_piece(from);
   Piece piece;
-  if (in_one_access(from, count)) {
-    const float4 low = reinterpret_cast<const float4*>(from)[0], high = reinterpret_cast<const float4*>(from)[1];
-    piece = {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
-  } else {
-    for (int j = 0; j < 8; ++j) piece.at[j] = j < count ? from[j] : 0;
-  }
+  for (int j = 0; j < 8; ++j) piece.at[j] = j < count ? float(from[j]) : 0;
   return piece;
 }
 

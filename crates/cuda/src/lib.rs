@@ -25,6 +25,7 @@ mod pieces;
 mod product;
 mod reduce;
 mod rotary;
+mod row_groups;
 mod rows;
 mod squares;
 mod table;

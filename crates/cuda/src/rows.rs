@@ -1,5 +1,5 @@
 //! Rows of a table: taken by their numbers, and gradients added to them.
-//! Not here: which rows (they come from the host, where their numbers are checked and grouped).
+//! Not here: which rows (they come from the host), how they are grouped (`row_groups`).
 
 use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 
@@ -7,11 +7,12 @@ use super::array::{Array, Output, Target};
 use super::gradients::fill_with_zeros;
 use super::launch::{Grid, Kernel, kernel, launch};
 use super::pieces::PIECE;
+use super::row_groups::{Groups, Plan, sorted_positions, starts_of_rows};
 
 const SELECT: Kernel = kernel!("rows", "select_rows");
-const ADD_UP_TO_BF16: Kernel = kernel!("rows", "add_up_rows_to_bf16");
-const ACCUMULATE_BF16: Kernel = kernel!("rows", "accumulate_rows_bf16");
-const ACCUMULATE_F32: Kernel = kernel!("rows", "accumulate_rows_f32");
+const SELECT_BACKWARD: Kernel = kernel!("rows", "select_rows_backward");
+const ADD_UP_BF16: Kernel = kernel!("rows", "add_up_rows_bf16");
+const ADD_UP_F32: Kernel = kernel!("rows", "add_up_rows_f32");
 
 /// The rows `ids` of a table, one below the other; a row may be taken several times.
 ///
@@ -45,14 +46,27 @@ pub fn select_rows_backward(gradient: Array, ids: &[u32], rows: usize) -> Result
     let (_, width) = gradient.rows();
     let gradient = gradient.expect("rows to add up", DType::BF16, &[ids.len(), width])?;
     check(ids, rows)?;
-    let out = Output::new(gradient.device(), (rows, width), DType::BF16)?;
-    fill_with_zeros(out.array()?)?;
-    // SAFETY: `out` has rows * width numbers, and every id is one of its rows.
-    unsafe { add_up(&ADD_UP_TO_BF16, gradient, ids, out.array()?)? };
+    let device = gradient.device();
+    let out = Output::new(device, (rows, width), DType::BF16)?;
+    let table = upload([starts_of_rows(ids, rows), sorted_positions(ids)].concat(), device)?;
+    let (starts, order) = (table.narrow(0, 0, rows + 1)?, table.narrow(0, rows + 1, ids.len())?);
+    let grid = Grid::of_items(rows * width.div_ceil(PIECE));
+    let arguments = [
+        gradient.into(),
+        Array::of(&starts)?.into(),
+        Array::of(&order)?.into(),
+        out.array()?.into(),
+        rows.into(),
+        width.into(),
+    ];
+    // SAFETY: `out` has rows * width numbers, `starts` rows + 1, from 0 to the number of ids, and `order` holds each row of
+    // the gradient once.
+    unsafe { launch(device, &SELECT_BACKWARD, grid, &arguments)? };
     Ok(out)
 }
 
-/// Adds row `i` of `gradient` to row `ids[i]` of `target`, those of one row in the order of `ids`.
+/// Adds row `i` of `gradient` to row `ids[i]` of `target`: those of one row are added up in the order of `ids`, where there
+/// are many in pieces of 64, then to what is there.
 ///
 /// - `gradient`: `[ids, width]`, bf16 or f32; `target`: `[rows, width]`, zeros in all other rows if it is overwritten
 ///
@@ -62,72 +76,57 @@ pub fn accumulate_rows(gradient: Array, ids: &[u32], target: Target) -> Result<(
     let ((rows, _), (_, width)) = (target.array.rows(), gradient.rows());
     let sums = target.array.expect("a table's gradient", DType::F32, &[rows, width])?;
     let (kernel, dtype) = match gradient.dtype() {
-        DType::BF16 => (ACCUMULATE_BF16, DType::BF16),
-        _ => (ACCUMULATE_F32, DType::F32),
+        DType::BF16 => (ADD_UP_BF16, DType::BF16),
+        _ => (ADD_UP_F32, DType::F32),
     };
     let gradient = gradient.expect("rows to add up", dtype, &[ids.len(), width])?;
     check(ids, rows)?;
     if !target.add {
         fill_with_zeros(sums)?;
     }
-    // SAFETY: `sums` has rows * width numbers, and every id is one of its rows.
-    unsafe { add_up(&kernel, gradient, ids, sums) }
+    let Plan { whole, pieces, joined } = Plan::of(ids);
+    let partial = Output::new(gradient.device(), (pieces.ids.len(), width), DType::F32)?;
+    let partial = partial.array()?;
+    // SAFETY: `sums` has a row for every id, `partial` one for every piece, and all three arrays the same width.
+    unsafe {
+        add_up(&kernel, gradient, &whole, Target { array: sums, add: true })?;
+        add_up(&kernel, gradient, &pieces, Target { array: partial, add: false })?;
+        add_up(&ADD_UP_F32, partial, &joined, Target { array: sums, add: true })
+    }
 }
 
-/// Starts a kernel that takes rows, their groups, what is added to, and the width.
+/// Starts a kernel that takes rows, their groups, what is added to or overwritten, and the width.
 ///
 /// # Safety
-/// The kernel is one of those for the two dtypes; `out` has the width of `rows` and a row for every id.
-unsafe fn add_up(kernel: &Kernel, rows: Array, ids: &[u32], out: Array) -> Result<()> {
+/// The kernel is the one for the dtype of `rows`, which has a row for every position in the groups; `out` is f32, has the
+/// width of `rows` and a row for every id.
+unsafe fn add_up(kernel: &Kernel, rows: Array, groups: &Groups, out: Target) -> Result<()> {
     /// Threads of a block: eight columns each.
     const THREADS: usize = 64;
-    let (_, width) = rows.rows();
-    let groups = Groups::of(ids);
     let n_groups = groups.ids.len();
-    let table = upload([groups.ids, groups.starts, groups.order].concat(), rows.device())?;
+    if n_groups == 0 {
+        return Ok(());
+    }
+    let (_, width) = rows.rows();
+    let Groups { ids, starts, order } = groups;
+    let table = upload([&ids[..], starts, order].concat(), rows.device())?;
     let part = |start, len| table.narrow(0, start, len);
-    let group_ids = part(0, n_groups)?;
+    let ids = part(0, n_groups)?;
     let starts = part(n_groups, n_groups + 1)?;
-    let order = part(2 * n_groups + 1, ids.len())?;
+    let order = part(2 * n_groups + 1, order.len())?;
     let columns = width.div_ceil(PIECE * THREADS);
     let grid = Grid { blocks: [n_groups, columns, 1], threads: THREADS, shared: 0 };
     let arguments = [
         rows.into(),
-        Array::of(&group_ids)?.into(),
+        Array::of(&ids)?.into(),
         Array::of(&starts)?.into(),
         Array::of(&order)?.into(),
-        out.into(),
+        out.array.into(),
         width.into(),
+        out.add.into(),
     ];
-    // SAFETY: the caller's promise; the groups hold each of the rows' numbers once, and no group is empty.
+    // SAFETY: the caller's promise; no group is empty.
     unsafe { launch(rows.device(), kernel, grid, &arguments) }
-}
-
-/// Positions in a list of row numbers, those of one row together.
-struct Groups {
-    /// The rows that occur, ascending.
-    ids: Vec<u32>,
-    /// Where in `order` each row's positions begin, and the end of the last.
-    starts: Vec<u32>,
-    /// Positions in the list, ascending within a row.
-    order: Vec<u32>,
-}
-
-impl Groups {
-    fn of(list: &[u32]) -> Self {
-        let mut order: Vec<u32> = (0..list.len() as u32).collect();
-        order.sort_by_key(|&position| list[position as usize]); // stable
-        let (mut ids, mut starts): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
-        for (place, &position) in (0..).zip(&order) {
-            let id = list[position as usize];
-            if ids.last() != Some(&id) {
-                ids.push(id);
-                starts.push(place);
-            }
-        }
-        starts.push(order.len() as u32);
-        Self { ids, starts, order }
-    }
 }
 
 fn check(ids: &[u32], rows: usize) -> Result<()> {

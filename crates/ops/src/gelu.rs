@@ -93,7 +93,7 @@ impl Function for QuickGelu {
 struct GeluTanh;
 
 /// The weight of the cube in [`gelu_tanh`].
-const CUBIC: f64 = 0.044715;
+const CUBIC: f64 = 0.044_715;
 
 /// `2 sqrt(2 / pi)`: since `(1 + tanh(u)) / 2 = sigmoid(2 u)`, what is multiplied by `x + 0.044715 x^3` there.
 const TWICE: f64 = 2.0 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;

@@ -174,15 +174,13 @@ impl GradientBuffer {
         }
         let gradient = gradient.detach().to_dtype(self.sum.dtype())?.contiguous()?;
         self.fill_with_zeros()?;
-        match self.path() {
-            Path::Cpu => self.sum.inplace_op2(&gradient, &AddRows { ids }),
-            // A copy, because candle 0.11.1 applies the offset of a view to the new tensor as well on CUDA, and
-            // the buffer is a view into the arena of all gradients.
-            _ => {
-                let ids = Tensor::new(ids, self.sum.device())?;
-                self.set(&self.sum.force_contiguous()?.index_add(&ids, &gradient, 0)?)
-            }
+        if self.path() == Path::Cpu {
+            return self.sum.inplace_op2(&gradient, &AddRows { ids });
         }
+        let ids = Tensor::new(ids, self.sum.device())?;
+        // A copy, because candle 0.11.1 applies the offset of a view to the new tensor as well on CUDA, and
+        // the buffer is a view into the arena of all gradients.
+        self.set(&self.sum.force_contiguous()?.index_add(&ids, &gradient, 0)?)
     }
 
     /// Overwrites the buffer; flattened, because a scalar has no dimension to write along.

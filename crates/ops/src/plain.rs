@@ -83,7 +83,7 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// The dtype is not a float.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
-    let cubic = ((x.sqr()? * x)? * 0.044715)?;
+    let cubic = ((x.sqr()? * x)? * 0.044_715)?;
     let u = ((x + cubic)? * (2.0 / std::f64::consts::PI).sqrt())?;
     (x * 0.5)? * (u.tanh()? + 1.0)?
 }

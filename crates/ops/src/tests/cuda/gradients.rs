@@ -54,7 +54,16 @@ fn gradients_of_both_dtypes_add_up_in_f32_and_leave_their_neighbours() {
 
 #[test]
 fn gradients_of_rows_are_those_of_the_cpu_to_the_bit() {
-    for (rows, width, n) in [(7, 5, 1), (5, 8, 40), (50, 1536, 300), (3, 520, 37), (2, 9, 0)] {
+    for (rows, width, n) in [
+        (7, 5, 1),
+        (5, 8, 40),
+        (50, 1536, 300),
+        (3, 520, 37),
+        (2, 9, 0),
+        (1, 24, 65),
+        (3, 13, 4000),
+        (5000, 8, 600),
+    ] {
         let ids: Vec<u32> = (0..n).map(|i| (i * i + i / 3) % rows).collect();
         let shape = [rows as usize, width];
         for dtype in [DType::BF16, DType::F32] {
@@ -94,8 +103,20 @@ fn gradients_of_one_row_are_added_in_their_order() {
 }
 
 #[test]
+fn gradients_of_a_row_named_often_are_added_in_pieces_of_64() {
+    let table = &parameters(&[&[2, 8]], DType::F32)[0];
+    // In f32, ones behind 2^24 vanish one by one; added up in pieces of their own they count.
+    let rows = [vec![16_777_216f32; 1], vec![1.0; 63], vec![1.0; 64], vec![1.0; 2]].concat();
+    let n = rows.len();
+    let rows = Tensor::new(rows, device()).unwrap().unsqueeze(1).unwrap();
+    table.accumulate_rows(&vec![1; n], &rows.broadcast_as((n, 8)).unwrap()).unwrap();
+    let expected = [[0.0; 8], [16_777_216.0 + 66.0; 8]].concat();
+    assert_eq!(here(&table.gradient().unwrap()), expected);
+}
+
+#[test]
 fn selected_rows_and_their_gradients_are_rounded_once() {
-    for (rows, width, n) in [(1, 1, 1), (9, 13, 20), (300, 1536, 200), (40, 7, 40)] {
+    for (rows, width, n) in [(1, 1, 1), (9, 13, 20), (300, 1536, 200), (40, 7, 40), (5000, 8, 9)] {
         let ids: Vec<u32> = (0..n).map(|i| (i * i + i / 3) % rows).collect();
         elementwise::check_rounded_once(
             &format!("select_rows {n} of {rows} x {width}"),
