@@ -4,9 +4,9 @@
 #[cfg(feature = "cuda")]
 use candle_core::backend::BackendDevice;
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use candle_core::{CudaStorage, DType, backend::BackendStorage};
 
 /// Runs candle's backward pass from several tensors, each with its gradient: the gradients of
 /// `sum(output * gradient)` over all of them, without computing that sum. `None` where there is no output.
