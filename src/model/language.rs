@@ -7,7 +7,7 @@ use super::config::TextConfig;
 use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::Kept;
-use crate::ops::{Angles, Parameter, Product, add, linear, rms_norm, rotary, swiglu};
+use crate::ops::{Angles, GatedMaps, Parameter, Product, add, gated_mlp, linear, rms_norm, rotary};
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl LanguageModel {
 
 /// Elements kept per token in one layer. In its first half: the input, the norm, attention's output and the sum; queries
 /// before and after rotation and attention's result; keys before and after rotation and values. In its MLP: the input,
-/// the norm, the output and the sum; gate, up and their product.
+/// the norm, the output and the sum; gate, up and their product, which a GPU in bf16 computes again instead.
 pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
@@ -101,9 +101,7 @@ pub struct DecoderLayer {
     v: Linear,
     o: Linear,
     post_norm: Parameter,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    mlp: GatedMaps,
     eps: f64,
     head_dim: usize,
 }
@@ -125,6 +123,7 @@ impl DecoderLayer {
         let name = |name: &str| format!("model.layers.{i}.{name}");
         let norm = |of: &str| parameters.get(&name(&format!("{of}.weight")));
         let linear = |of: &str| Linear::load(parameters, &name(of));
+        let map = |of: &str| Linear::find(parameters, &name(&format!("mlp.{of}_proj")));
         Ok(Self {
             input_norm: norm("input_layernorm")?,
             q: linear("self_attn.q_proj")?,
@@ -132,9 +131,7 @@ impl DecoderLayer {
             v: linear("self_attn.v_proj")?,
             o: linear("self_attn.o_proj")?,
             post_norm: norm("post_attention_layernorm")?,
-            gate: linear("mlp.gate_proj")?,
-            up: linear("mlp.up_proj")?,
-            down: linear("mlp.down_proj")?,
+            mlp: GatedMaps { gate: map("gate")?, up: map("up")?, down: map("down")? },
             eps: config.rms_norm_eps,
             head_dim: config.head_dim(),
         })
@@ -185,7 +182,6 @@ impl DecoderLayer {
     /// Shapes do not fit.
     pub fn transform(&self, x: &Tensor, product: Product) -> Result<Tensor> {
         let h = rms_norm(x, &self.post_norm, self.eps)?;
-        let h = swiglu(&self.gate.forward(&h, product)?, &self.up.forward(&h, product)?)?;
-        add(x, &self.down.forward(&h, product)?)
+        add(x, &gated_mlp(&h, &self.mlp, product)?)
     }
 }

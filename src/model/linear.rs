@@ -7,15 +7,12 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::parameters::Parameters;
-use crate::ops::{Parameter, Product, linear_part};
+use crate::ops::{LinearParameters, Product, linear_part};
 
 /// `x W^T + b`, with or without the bias.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// `[out, in]`, or `[out, ...]` with `in` elements per row.
-    weight: Parameter,
-    /// `[out]`
-    bias: Option<Parameter>,
+    parameters: LinearParameters,
 }
 
 impl Linear {
@@ -24,8 +21,16 @@ impl Linear {
     /// # Errors
     /// There is no such weight.
     pub fn load(parameters: &Parameters, name: &str) -> Result<Self> {
+        Ok(Self { parameters: Self::find(parameters, name)? })
+    }
+
+    /// As [`Self::load`], for an operation of several maps.
+    ///
+    /// # Errors
+    /// There is no such weight.
+    pub fn find(parameters: &Parameters, name: &str) -> Result<LinearParameters> {
         let weight = parameters.get(&format!("{name}.weight"))?;
-        Ok(Self { weight, bias: parameters.find(&format!("{name}.bias")).cloned() })
+        Ok(LinearParameters { weight, bias: parameters.find(&format!("{name}.bias")).cloned() })
     }
 
     /// The map of rows `[T, in]`: `[T, out]`, in the run's dtype.
@@ -33,7 +38,7 @@ impl Linear {
     /// # Errors
     /// Shapes do not fit.
     pub fn forward(&self, x: &Tensor, product: Product) -> Result<Tensor> {
-        self.forward_part(x, 0..self.weight.value().dim(0)?, product)
+        self.forward_part(x, 0..self.parameters.weight.value().dim(0)?, product)
     }
 
     /// The columns `outputs` of [`Self::forward`] alone: one of several maps stacked in one weight.
@@ -46,6 +51,7 @@ impl Linear {
         outputs: Range<usize>,
         product: Product,
     ) -> Result<Tensor> {
-        linear_part(x, &self.weight, self.bias.as_ref(), outputs, product)
+        let LinearParameters { weight, bias } = &self.parameters;
+        linear_part(x, weight, bias.as_ref(), outputs, product)
     }
 }

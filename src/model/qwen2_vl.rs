@@ -14,7 +14,7 @@ use super::linear::Linear;
 use super::parameters::Parameters;
 use super::stages::{Kept, Part, Stages};
 use crate::ops::{
-    Angles, Parameter, Product, Segments, add, gelu_erf, layer_norm, quick_gelu, rotary,
+    Angles, Gelu, MlpMaps, Parameter, Product, Segments, add, layer_norm, mlp, rotary,
     segment_attention,
 };
 
@@ -83,7 +83,7 @@ pub(super) fn vision_shapes(
 
 /// Elements kept per patch in one block. In its first half: the input, the norm, attention's output and the sum; queries
 /// and keys before and after rotation, values, attention's result. In its MLP: the input, the norm, the output and the
-/// sum; the first map and its activation.
+/// sum; the first map and its activation, which a GPU in bf16 computes again instead.
 pub(super) fn kept_by_block(vision: &VisionConfig) -> Kept {
     Kept { mix: 10 * vision.embed_dim, mlp: 4 * vision.embed_dim + 2 * vision.mlp_hidden }
 }
@@ -146,8 +146,11 @@ impl VisionTower {
             blocks: (0..config.depth).map(block).collect::<Result<_>>()?,
             merger: Merger {
                 norm: LayerNorm::load(parameters, "visual.merger.ln_q")?,
-                first: Linear::load(parameters, "visual.merger.mlp.0")?,
-                second: Linear::load(parameters, "visual.merger.mlp.2")?,
+                mlp: MlpMaps {
+                    first: Linear::find(parameters, "visual.merger.mlp.0")?,
+                    activation: Gelu::Erf,
+                    second: Linear::find(parameters, "visual.merger.mlp.2")?,
+                },
                 width: config.merged_dim(),
             },
         })
@@ -194,8 +197,7 @@ struct Block {
     qkv: Linear,
     proj: Linear,
     norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
+    mlp: MlpMaps,
     heads: usize,
 }
 
@@ -204,13 +206,17 @@ impl Block {
         let name = |name: &str| format!("visual.blocks.{i}.{name}");
         let norm = |of: &str| LayerNorm::load(parameters, &name(of));
         let linear = |of: &str| Linear::load(parameters, &name(of));
+        let mlp = MlpMaps {
+            first: Linear::find(parameters, &name("mlp.fc1"))?,
+            activation: Gelu::Quick,
+            second: Linear::find(parameters, &name("mlp.fc2"))?,
+        };
         Ok(Self {
             norm1: norm("norm1")?,
             qkv: linear("attn.qkv")?,
             proj: linear("attn.proj")?,
             norm2: norm("norm2")?,
-            fc1: linear("mlp.fc1")?,
-            fc2: linear("mlp.fc2")?,
+            mlp,
             heads: config.num_heads,
         })
     }
@@ -232,16 +238,14 @@ impl Block {
     /// The block's second half, its MLP, in which each patch is by itself.
     fn transform(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.norm2.forward(x)?;
-        let h = quick_gelu(&self.fc1.forward(&h, Product::Blocked)?)?;
-        add(x, &self.fc2.forward(&h, Product::Blocked)?)
+        add(x, &mlp(&h, &self.mlp, Product::Blocked)?)
     }
 }
 
 #[derive(Debug, Clone)]
 struct Merger {
     norm: LayerNorm,
-    first: Linear,
-    second: Linear,
+    mlp: MlpMaps,
     width: usize,
 }
 
@@ -250,7 +254,6 @@ impl Merger {
         let h = self.norm.forward(x)?;
         let windows = h.elem_count() / self.width;
         let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
-        let h = gelu_erf(&self.first.forward(&h, Product::Blocked)?)?;
-        self.second.forward(&h, Product::Blocked)
+        mlp(&h, &self.mlp, Product::Blocked)
     }
 }

@@ -45,7 +45,20 @@ extern "C" __global__ void head_statistics(const float* logits, const unsigned* 
   const int row = blockIdx.x;
   logits += int64_t(row) * stride;
   Sums sums;
-  for (int i = threadIdx.x * 4; i < width; i += blockDim.x * 4) {
+  const int step = blockDim.x * 4;
+  int i = threadIdx.x * 4;
+  // Four accesses to memory are on their way at once.
+  for (; i + 3 * step + 4 <= width; i += 4 * step) {
+    Four fours[4];
+    for (int k = 0; k < 4; ++k) fours[k] = load_four(logits + i + k * step);
+    float largest = fours[0].at[0];
+    for (const Four& four : fours)
+      for (const float x : four.at) largest = fmaxf(largest, x);
+    if (largest > sums.maximum) sums.move_to(largest);
+    for (const Four& four : fours)
+      for (const float x : four.at) sums.add(x);
+  }
+  for (; i < width; i += step) {
     const Four four = load_four(logits + i);
     const int count = min(4, width - i);
     float largest = four.at[0];
@@ -75,19 +88,22 @@ extern "C" __global__ void head_slopes(float* logits, const unsigned* targets, c
   bf16* slopes = reinterpret_cast<bf16*>(logits);
   const unsigned target = targets[row];
   const float subtracted = log_sum_exp[row], scale = grad[row] * inverse_temperature;
-  for (int start = 0; start < width; start += blockDim.x * 8) {
-    const int i = start + threadIdx.x * 8;
+  const int step = blockDim.x * 8;
+  int i = threadIdx.x * 8;
+  Four low, high;
+  if (i < width) low = load_four(logits + i), high = load_four(logits + i + 4);
+  for (int start = 0; start < width; start += step, i += step) {
     Eight results;
     if (i < width) {
-      for (int half = 0; half < 8; half += 4) {
-        const Four four = load_four(logits + i + half);
-        for (int j = 0; j < 4; ++j) {
-          const float is_target = unsigned(i + half + j) == target ? 1.0f : 0.0f;
-          results.at[half + j] = __float2bfloat16(scale * (is_target - expf(four.at[j] - subtracted)));
-        }
+      for (int j = 0; j < 8; ++j) {
+        const float is_target = unsigned(i + j) == target ? 1.0f : 0.0f;
+        const float x = j < 4 ? low.at[j] : high.at[j - 4];
+        results.at[j] = __float2bfloat16(scale * (is_target - expf(x - subtracted)));
       }
     }
-    // What is written now lies over logits that were read in this turn, by other threads too, or in an earlier one.
+    // The next turn's logits are on their way while this turn's threads meet.
+    if (i + step < width) low = load_four(logits + i + step), high = load_four(logits + i + step + 4);
+    // What is written now lies over logits that were read for this turn, by other threads too, or for an earlier one.
     __syncthreads();
     if (i < width) store_eight(slopes + i, results);
   }

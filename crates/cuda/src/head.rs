@@ -12,9 +12,6 @@ use super::product::{Matrix, gemm};
 const STATISTICS: Kernel = kernel!("head", "head_statistics");
 const SLOPES: Kernel = kernel!("head", "head_slopes");
 
-/// Rows whose logits are held at once: 622 MB for a vocabulary of 151,936.
-const CHUNK: usize = 1024;
-
 /// Threads of a block, which has a row.
 const THREADS: usize = 512;
 
@@ -29,6 +26,8 @@ pub struct Head<'a> {
     pub targets: Array<'a>,
     /// Above 0.
     pub temperature: f64,
+    /// Rows whose logits are held at once, above 0: a thousand rows of a vocabulary of 151,936 are 0.6 GB of f32.
+    pub rows_at_once: usize,
 }
 
 /// What [`token_logprob`] returns, `[N]` f32 each, in nats.
@@ -53,9 +52,9 @@ pub fn token_logprob(head: Head) -> Result<HeadStatistics> {
     let device = head.hidden.device();
     let [logp, log_sum_exp, entropy] = [(), (), ()].map(|()| Output::new(device, rows, DType::F32));
     let result = HeadStatistics { logp: logp?, log_sum_exp: log_sum_exp?, entropy: entropy? };
-    let logits = Logits::new(device, rows, vocab)?;
+    let logits = Logits::new(device, rows.min(head.rows_at_once), vocab)?;
     let logits = logits.matrix()?;
-    for chunk in chunks(rows) {
+    for chunk in head.chunks(rows) {
         let logits = head.logits(logits, chunk.clone())?;
         let part = |array: Array| Matrix::of(array).rows(chunk.clone()).map(Argument::from);
         let arguments = [
@@ -96,9 +95,9 @@ pub fn token_logprob_backward(
     let device = head.hidden.device();
     let dx = Output::new(device, (rows, inner), DType::BF16)?;
     let (dx_rows, hidden) = (Matrix::of(dx.array()?), Matrix::of(head.hidden));
-    let logits = Logits::new(device, rows, vocab)?;
+    let logits = Logits::new(device, rows.min(head.rows_at_once), vocab)?;
     let logits = logits.matrix()?;
-    for chunk in chunks(rows) {
+    for chunk in head.chunks(rows) {
         let logits = head.logits(logits, chunk.clone())?;
         let part = |array: Array| Matrix::of(array).rows(chunk.clone()).map(Argument::from);
         let arguments = [
@@ -141,7 +140,16 @@ impl Head<'_> {
         self.hidden.expect("hidden states", DType::BF16, &[rows, inner])?;
         self.weight.expect("a head's weight", DType::BF16, &[vocab, inner])?;
         self.targets.expect("targets", DType::U32, &[rows])?;
+        if self.rows_at_once == 0 {
+            bail!("a head that may hold no row's logits")
+        }
         Ok(Sizes { rows, inner, vocab })
+    }
+
+    /// The rows, in chunks.
+    fn chunks(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let step = self.rows_at_once;
+        (0..rows).step_by(step).map(move |start| start..rows.min(start + step))
     }
 
     /// The logits of some rows over the temperature, in the first rows of `room`.
@@ -160,15 +168,11 @@ struct Logits(Output);
 
 impl Logits {
     fn new(device: &CudaDevice, rows: usize, vocab: usize) -> Result<Self> {
-        let shape = (rows.min(CHUNK), vocab.next_multiple_of(8));
+        let shape = (rows, vocab.next_multiple_of(8));
         Ok(Self(Output::new(device, shape, DType::F32)?))
     }
 
     fn matrix(&self) -> Result<Matrix<'_>> {
         Ok(Matrix::of(self.0.array()?))
     }
-}
-
-fn chunks(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..rows).step_by(CHUNK).map(move |start| start..(start + CHUNK).min(rows))
 }

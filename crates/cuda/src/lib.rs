@@ -41,7 +41,7 @@ pub use attention_tiles::{Segment, Tiles};
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
-pub use linear::{LinearGradients, linear, linear_backward};
+pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
 pub use memory::{kept_bytes, peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};

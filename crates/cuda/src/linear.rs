@@ -6,11 +6,8 @@ use std::ops::Range;
 use candle_core::{DType, Result};
 
 use super::array::{Array, Output, Target};
-use super::launch::{Grid, Kernel, kernel, launch};
-use super::product::{Matrix, gemm};
+use super::product::{Matrix, gemm, gemm_with_bias};
 use super::reduce::accumulate_rows_sum;
-
-const REPEAT_ROW: Kernel = kernel!("linear", "repeat_row");
 
 /// `x W^T + b` for some rows of `W` and `b`; summed in f32 and rounded once.
 ///
@@ -28,25 +25,13 @@ pub fn linear(
 ) -> Result<Output> {
     let (rows, _) = x.rows();
     let out = Output::new(x.device(), (rows, outputs.len()), DType::BF16)?;
-    let y = Matrix::of(out.array()?);
-    let beta = f32::from(bias.is_some());
-    if let Some(bias) = bias {
-        repeat(Matrix::of(bias).rows(outputs.clone())?, y)?;
+    let (y, x) = (Matrix::of(out.array()?), Matrix::of(x));
+    let weight = Matrix::of(weight).rows(outputs.clone())?.t();
+    match bias {
+        Some(bias) => gemm_with_bias(y, x, weight, Matrix::of(bias).rows(outputs)?)?,
+        None => gemm(y, 0.0, 1.0, x, weight)?,
     }
-    gemm(y, beta, 1.0, Matrix::of(x), Matrix::of(weight).rows(outputs)?.t())?;
     Ok(out)
-}
-
-/// Sets every row of `out` to `row`: a product is then added to it, so that the bias costs no rounding of its own.
-fn repeat(row: Matrix, out: Matrix) -> Result<()> {
-    let (rows, width) = out.dims();
-    row.expect("a linear map's bias", DType::BF16, (width, 1))?;
-    // A thread has eight columns of every n-th row.
-    let blocks = [width.div_ceil(8 * 128), rows.min(1024), 1];
-    let grid = Grid { blocks, threads: 128, shared: 0 };
-    let arguments = [row.into(), out.into(), rows.into(), width.into()];
-    // SAFETY: `row` has width numbers and `out` rows * width.
-    unsafe { launch(out.device(), &REPEAT_ROW, grid, &arguments) }
 }
 
 /// Where the gradients of a linear map's parameters are added; `None` for what is not trained.
@@ -71,17 +56,48 @@ pub fn linear_backward(
     outputs: Range<usize>,
     parameters: &LinearGradients,
 ) -> Result<Output> {
-    let (rows, inner) = x.rows();
-    let grad = grad.expect("a linear map's gradient", DType::BF16, &[rows, outputs.len()])?;
+    let dx = Output::new(x.device(), x.rows(), DType::BF16)?;
+    parameters_backward(x, grad, outputs.len(), parameters)?;
+    gemm(Matrix::of(dx.array()?), 0.0, 1.0, Matrix::of(grad), Matrix::of(weight).rows(outputs)?)?;
+    Ok(dx)
+}
+
+/// [`linear_backward`] of one of several maps of one `x`: its gradient to `x` is added to `dx`, which the others have returned
+/// in bf16, and the sum is rounded to bf16 again.
+///
+/// - `dx`: `[T, in]` bf16; returns the sum
+///
+/// # Errors
+/// Shapes or dtypes do not fit, or there are no rows.
+pub fn linear_backward_added(
+    x: Array,
+    weight: Array,
+    grad: Array,
+    outputs: Range<usize>,
+    parameters: &LinearGradients,
+    dx: Output,
+) -> Result<Output> {
+    parameters_backward(x, grad, outputs.len(), parameters)?;
+    let sum = Matrix::of(dx.array()?).expect("a gradient to add to", DType::BF16, x.rows())?;
+    gemm(sum, 1.0, 1.0, Matrix::of(grad), Matrix::of(weight).rows(outputs)?)?;
+    Ok(dx)
+}
+
+/// Adds the gradients of a linear map's parameters.
+fn parameters_backward(
+    x: Array,
+    grad: Array,
+    outputs: usize,
+    parameters: &LinearGradients,
+) -> Result<()> {
+    let (rows, _) = x.rows();
+    let grad = grad.expect("a linear map's gradient", DType::BF16, &[rows, outputs])?;
     if let Some(Target { array, add }) = parameters.weight {
         let (sum, beta) = (Matrix::of(array), f32::from(add));
         gemm(sum, beta, 1.0, Matrix::of(grad).t(), Matrix::of(x))?;
     }
-    if let Some(target) = parameters.bias {
-        accumulate_rows_sum(grad, target)?;
+    match parameters.bias {
+        Some(target) => accumulate_rows_sum(grad, target),
+        None => Ok(()),
     }
-    let dx = Output::new(x.device(), (rows, inner), DType::BF16)?;
-    let weight = Matrix::of(weight).rows(outputs)?;
-    gemm(Matrix::of(dx.array()?), 0.0, 1.0, Matrix::of(grad), weight)?;
-    Ok(dx)
 }

@@ -1,5 +1,7 @@
 //! Matrix products by cuBLAS: factors of bf16, sums in f32, results in bf16 or f32.
-//! Not here: which products an operation consists of.
+//! Not here: which products an operation consists of; products with a bias (`product/bias`).
+
+mod bias;
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -7,6 +9,8 @@ use std::ops::Range;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 use candle_core::{CudaDevice, DType, Result, bail};
+
+pub(crate) use bias::gemm_with_bias;
 
 use super::array::Array;
 use super::launch::Argument;
@@ -75,11 +79,6 @@ impl<'a> Matrix<'a> {
         self.stride
     }
 
-    /// The device it is on.
-    pub(crate) fn device(self) -> &'a CudaDevice {
-        self.device
-    }
-
     /// Itself, where it holds these numbers in this shape.
     pub(crate) fn expect(self, what: &str, dtype: DType, dims: (usize, usize)) -> Result<Self> {
         if self.dtype != dtype || self.dims() != dims {
@@ -127,13 +126,7 @@ impl From<Matrix<'_>> for Argument {
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub(crate) fn gemm(out: Matrix, beta: f32, alpha: f32, a: Matrix, b: Matrix) -> Result<()> {
-    let ((m, k), (inner, n)) = (a.dims(), b.dims());
-    if (a.dtype, b.dtype) != (DType::BF16, DType::BF16) {
-        bail!("a matrix product takes bf16, not {:?} and {:?}", a.dtype, b.dtype);
-    }
-    if k == 0 || k != inner || out.dims() != (m, n) || out.is_transposed {
-        bail!("a matrix product of [{m}, {k}] and [{inner}, {n}] into {:?}", out.dims());
-    }
+    let [m, n, k] = sizes(out, a, b)?;
     if m == 0 || n == 0 {
         return Ok(());
     }
@@ -166,4 +159,16 @@ pub(crate) fn gemm(out: Matrix, beta: f32, alpha: f32, a: Matrix, b: Matrix) -> 
         )
     };
     status.w()
+}
+
+/// `m`, `n` and `k` of a product of bf16 `[m, k]` and `[k, n]` into `[m, n]`, not transposed; `k` > 0.
+fn sizes(out: Matrix, a: Matrix, b: Matrix) -> Result<[usize; 3]> {
+    let ((m, k), (inner, n)) = (a.dims(), b.dims());
+    if (a.dtype, b.dtype) != (DType::BF16, DType::BF16) {
+        bail!("a matrix product takes bf16, not {:?} and {:?}", a.dtype, b.dtype);
+    }
+    if k == 0 || k != inner || out.dims() != (m, n) || out.is_transposed {
+        bail!("a matrix product of [{m}, {k}] and [{inner}, {n}] into {:?}", out.dims());
+    }
+    Ok([m, n, k])
 }

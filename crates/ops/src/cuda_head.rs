@@ -10,6 +10,9 @@ use super::gradients::Destination;
 use super::parameter::Parameter;
 use super::token_logprob::TokenLogprob;
 
+/// Rows whose logits are held at once: 0.6 GB for Qwen2-VL's vocabulary.
+const ROWS_AT_ONCE: usize = 1024;
+
 /// See [`super::token_logprob()`].
 ///
 /// # Errors
@@ -46,7 +49,8 @@ struct Head {
 impl Head {
     fn of<'a>(&'a self, hidden: Array<'a>) -> Result<othink_cuda::Head<'a>> {
         let (weight, targets) = (Array::of(self.weight.value())?, Array::of(&self.targets)?);
-        Ok(othink_cuda::Head { hidden, weight, targets, temperature: self.temperature })
+        let (temperature, rows_at_once) = (self.temperature, ROWS_AT_ONCE);
+        Ok(othink_cuda::Head { hidden, weight, targets, temperature, rows_at_once })
     }
 }
 

@@ -18,6 +18,42 @@ use super::swiglu::sigmoid;
 /// Elements per parallel task.
 const CHUNK: usize = 1 << 14;
 
+/// Which form, where a model has one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gelu {
+    /// [`quick_gelu`].
+    Quick,
+    /// [`gelu_tanh`].
+    Tanh,
+    /// [`gelu_erf`].
+    Erf,
+}
+
+impl Gelu {
+    /// The activation of every number.
+    ///
+    /// # Errors
+    /// The dtype is not a float.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Quick => quick_gelu(x),
+            Self::Tanh => gelu_tanh(x),
+            Self::Erf => gelu_erf(x),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<Gelu> for Activation {
+    fn from(form: Gelu) -> Self {
+        match form {
+            Gelu::Quick => Self::QuickGelu,
+            Gelu::Tanh => Self::GeluTanh,
+            Gelu::Erf => Self::GeluErf,
+        }
+    }
+}
+
 /// `x / (1 + exp(-1.702 x))`, the approximation of CLIP and Qwen2-VL's vision tower.
 ///
 /// - `x`: any shape, the run's dtype; returns that shape. Gradient to `x`.
@@ -28,7 +64,7 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     match Path::of(x) {
         Path::Cpu => x.contiguous()?.apply_op1(Elementwise(PhantomData::<QuickGelu>)),
         #[cfg(feature = "cuda")]
-        Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Activation::QuickGelu)),
+        Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Gelu::Quick.into())),
         Path::Plain => plain::quick_gelu(x),
     }
 }
@@ -43,7 +79,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     match Path::of(x) {
         Path::Cpu => x.contiguous()?.apply_op1(Elementwise(PhantomData::<GeluTanh>)),
         #[cfg(feature = "cuda")]
-        Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Activation::GeluTanh)),
+        Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Gelu::Tanh.into())),
         Path::Plain => plain::gelu_tanh(x),
     }
 }
@@ -57,7 +93,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
     match Path::of(x) {
         #[cfg(feature = "cuda")]
-        Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Activation::GeluErf)),
+        Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Gelu::Erf.into())),
         _ => plain::gelu_erf(x),
     }
 }

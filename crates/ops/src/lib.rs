@@ -18,10 +18,15 @@ mod backward;
 mod cached_attention;
 #[cfg(feature = "cuda")]
 mod cuda_head;
+#[cfg(feature = "cuda")]
+mod cuda_linear;
+#[cfg(feature = "cuda")]
+mod cuda_mlp;
 mod gelu;
 mod gradients;
 mod linear;
 mod matmul;
+mod mlp;
 mod norm;
 mod parameter;
 mod path;
@@ -39,9 +44,10 @@ mod token_logprob;
 pub use add::add;
 pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
-pub use gelu::{gelu_erf, gelu_tanh, quick_gelu};
+pub use gelu::{Gelu, gelu_erf, gelu_tanh, quick_gelu};
 pub use gradients::GradientArena;
-pub use linear::{Product, linear, linear_part};
+pub use linear::{LinearParameters, Product, linear, linear_part};
+pub use mlp::{GatedMaps, MlpMaps, gated_mlp, mlp};
 pub use norm::{layer_norm, rms_norm};
 pub use parameter::Parameter;
 pub use path::Path;

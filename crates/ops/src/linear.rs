@@ -10,7 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, b
 use othink_cuda::Array;
 
 #[cfg(feature = "cuda")]
-use super::gradients::Destination;
+use super::cuda_linear::CudaLinear;
 use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
 use super::parameter::Parameter;
 use super::path::Path;
@@ -25,6 +25,15 @@ pub enum Product {
     /// Each row by itself, so that a decoding step's results do not depend on which sequences share the
     /// step. The CPU's path alone has such a product; the others treat it as `Blocked`.
     RowByRow,
+}
+
+/// What a linear map is made of.
+#[derive(Debug, Clone)]
+pub struct LinearParameters {
+    /// `[out, in]`, or `[out, ...]` with `in` elements per row.
+    pub weight: Parameter,
+    /// `[out]`
+    pub bias: Option<Parameter>,
 }
 
 /// `x W^T + b`.
@@ -77,8 +86,7 @@ pub fn linear_part(
 }
 
 struct Linear {
-    weight: Parameter,
-    bias: Option<Parameter>,
+    parameters: LinearParameters,
     product: Product,
     /// The weight's rows that are used.
     outputs: Range<usize>,
@@ -91,7 +99,8 @@ impl Linear {
         product: Product,
         outputs: Range<usize>,
     ) -> Self {
-        Self { weight: weight.clone(), bias: bias.cloned(), product, outputs }
+        let parameters = LinearParameters { weight: weight.clone(), bias: bias.cloned() };
+        Self { parameters, product, outputs }
     }
 
     fn apply(self, x: &Tensor) -> Result<Tensor> {
@@ -100,7 +109,7 @@ impl Linear {
 
     fn forward<R: Real>(&self, x: &[R], rows: usize, inner: usize) -> Result<Vec<R>> {
         let n = self.outputs.len();
-        let mut out = self.weight.with_value(|w: &[R]| {
+        let mut out = self.parameters.weight.with_value(|w: &[R]| {
             let w = &w[self.outputs.start * inner..self.outputs.end * inner];
             let mut out = vec![R::ZERO; rows * n];
             match self.product {
@@ -112,7 +121,7 @@ impl Linear {
             }
             Ok(out)
         })?;
-        if let Some(bias) = &self.bias {
+        if let Some(bias) = &self.parameters.bias {
             bias.with_value(|b: &[R]| {
                 for row in out.chunks_exact_mut(n) {
                     for (y, b) in row.iter_mut().zip(&b[self.outputs.clone()]) {
@@ -128,15 +137,16 @@ impl Linear {
     fn backward<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (rows, inner) = x.dims2()?;
         let (n, first) = (self.outputs.len(), self.outputs.start);
+        let LinearParameters { weight, bias } = &self.parameters;
         with_slice(grad, |g: &[R]| {
-            if self.weight.is_trainable() {
-                with_slice(x, |x: &[R]| self.weight.accumulate_outer(g, x, rows, first))?;
+            if weight.is_trainable() {
+                with_slice(x, |x: &[R]| weight.accumulate_outer(g, x, rows, first))?;
             }
-            if let Some(bias) = self.bias.as_ref().filter(|bias| bias.is_trainable()) {
+            if let Some(bias) = bias.as_ref().filter(|bias| bias.is_trainable()) {
                 // The bias is a weight whose input is one in every row.
                 bias.accumulate_outer(&sum_rows(g, n), &[R::ONE], 1, first)?;
             }
-            self.weight.with_value(|w: &[R]| {
+            weight.with_value(|w: &[R]| {
                 let w = &w[first * inner..(first + n) * inner];
                 let mut dx = vec![R::ZERO; rows * inner];
                 let (g, w) = (Matrix::new(g, rows, n), Matrix::new(w, n, inner));
@@ -144,25 +154,6 @@ impl Linear {
                 Tensor::from_vec(dx, (rows, inner), x.device())
             })
         })
-    }
-}
-
-#[cfg(feature = "cuda")]
-impl Linear {
-    fn backward_cuda(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let weight_sum = self.weight.destination(self.outputs.clone())?;
-        let bias_sum = match &self.bias {
-            Some(bias) => bias.destination(self.outputs.clone())?,
-            None => None,
-        };
-        let parameters = othink_cuda::LinearGradients {
-            weight: weight_sum.as_ref().map(Destination::target).transpose()?,
-            bias: bias_sum.as_ref().map(Destination::target).transpose()?,
-        };
-        let (x, weight, grad) = (Array::of(x)?, Array::of(self.weight.value())?, Array::of(grad)?);
-        let outputs = self.outputs.clone();
-        let dx = othink_cuda::linear_backward(x, weight, grad, outputs, &parameters)?;
-        Ok(dx.into_tensor())
     }
 }
 
@@ -195,17 +186,17 @@ impl CustomOp1 for Linear {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let weight = Array::of(self.weight.value())?;
-        let bias = self.bias.as_ref().map(|bias| Array::of(bias.value())).transpose()?;
-        let x = Array::of_storage(storage, layout)?;
-        Ok(othink_cuda::linear(x, weight, bias, self.outputs.clone())?.into_parts())
+        let map = CudaLinear::part(&self.parameters, self.outputs.clone());
+        Ok(map.forward(Array::of_storage(storage, layout)?)?.into_parts())
     }
 
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if Path::of(x) == Path::Cuda {
-            return self.backward_cuda(x, &grad).map(Some);
+            let map = CudaLinear::part(&self.parameters, self.outputs.clone());
+            let dx = map.backward(Array::of(x)?, Array::of(&grad)?)?;
+            return Ok(Some(dx.into_tensor()));
         }
         match x.dtype() {
             DType::F32 => self.backward::<f32>(x, &grad).map(Some),

@@ -1,8 +1,5 @@
 // libcublasLt: cublasLtMatmul without an epilogue or with a bias. There is one algorithm, which needs no workspace.
-#include "driver/lock.h"
-#include "driver/memory.h"
 #include "driver/result.h"
-#include "driver/stream.h"
 #include "libraries/gemm.h"
 
 #include <cstring>
@@ -33,27 +30,6 @@ template <class T> Status read(T& to, const void* from, size_t bytes) {
   if (bytes != sizeof to) return INVALID;
   memcpy(&to, from, bytes);
   return OK;
-}
-
-// Adds `bias[row]` to every column. Rounded once more than by the real library, which adds before it rounds.
-void add_bias(const void* bias, void* c, const Layout& layout) {
-  for (int64_t i = 0; i < layout.batch; ++i)
-    for (uint64_t column = 0; column < layout.columns; ++column)
-      for (uint64_t row = 0; row < layout.rows; ++row) {
-        const int64_t at = i * layout.stride + column * layout.leading + row;
-        store_f32(c, layout.type, at, load_f32(c, layout.type, at) + load_f32(bias, layout.type, row));
-      }
-}
-
-void submit_bias(void* stream, const void* bias, void* c, const Layout& layout) {
-  driver::Locked locked;
-  const auto memory = driver::check_range("the bias of a product", bias, layout.rows * bytes_of(layout.type));
-  auto run = [=] {
-    driver::check_still_there("the bias of a product", *memory);
-    add_bias(bias, c, layout);
-  };
-  const uint64_t threads = layout.rows * layout.columns * layout.batch;
-  driver::submit(driver::stream_of(stream), {"gemm_bias", threads, run, driver::Work::KERNEL});
 }
 
 }  // namespace
@@ -152,12 +128,11 @@ CUDA_API int cublasLtMatmul(void*, void* operation_handle, const void* alpha, co
   if ((operation.is_b_transposed ? lb.columns : lb.rows) != k || ld.rows != m || ld.columns != n) return INVALID;
   if (lc.rows != m || lc.columns != n) return INVALID;
   if (c != d && *static_cast<const float*>(beta) != 0) return NOT_SUPPORTED;
-  const Status status = multiply({stream, int64_t(m), int64_t(n), int64_t(k), ld.batch, operation.compute, alpha, beta,
-                                  {a, la.type, operation.is_a_transposed != 0, la.leading, la.stride},
-                                  {b, lb.type, operation.is_b_transposed != 0, lb.leading, lb.stride},
-                                  {d, ld.type, false, ld.leading, ld.stride}});
-  if (status == OK && operation.epilogue == ADD_BIAS) submit_bias(stream, operation.bias, d, ld);
-  return status;
+  return multiply({stream, int64_t(m), int64_t(n), int64_t(k), ld.batch, operation.compute, alpha, beta,
+                   {a, la.type, operation.is_a_transposed != 0, la.leading, la.stride},
+                   {b, lb.type, operation.is_b_transposed != 0, lb.leading, lb.stride},
+                   {d, ld.type, false, ld.leading, ld.stride},
+                   operation.epilogue == ADD_BIAS ? operation.bias : nullptr});
 }
 
 }  // namespace blas

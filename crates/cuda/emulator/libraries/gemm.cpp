@@ -69,10 +69,13 @@ template <class T> void multiply_one(const Product& p, const Matrix& a, const Ma
           const int64_t at = (column + j) * p.c.leading + row + i;
           // With beta 0 what C holds, a NaN too, is not read.
           const T old = beta == T(0) ? T(0) : beta * load<T>(c, p.c.type, at);
-          store<T>(c, p.c.type, at, alpha * sums[j][i] + old);
+          const T bias = p.bias ? load<T>(p.bias, p.c.type, row + i) : T(0);
+          store<T>(c, p.c.type, at, alpha * sums[j][i] + old + bias);
         }
     }
 }
+
+size_t bytes_of(DataType type) { return type == R_64F ? 8 : type == R_32F ? 4 : 2; }
 
 // The number of bytes that a batch of matrices spans. `rows` and `columns` as stored.
 size_t extent(const Matrix& matrix, int64_t rows, int64_t columns, int64_t batch) {
@@ -110,10 +113,6 @@ const char* name_of(const Product& p) {
 
 }  // namespace
 
-size_t bytes_of(DataType type) { return type == R_64F ? 8 : type == R_32F ? 4 : 2; }
-float load_f32(const void* at, DataType type, int64_t index) { return load<float>(at, type, index); }
-void store_f32(void* at, DataType type, int64_t index, float value) { store<float>(at, type, index, value); }
-
 Status multiply(const Product& p) {
   const int64_t a_rows = p.a.is_transposed ? p.k : p.m, a_columns = p.a.is_transposed ? p.m : p.k;
   const int64_t b_rows = p.b.is_transposed ? p.n : p.k, b_columns = p.b.is_transposed ? p.k : p.n;
@@ -129,6 +128,7 @@ Status multiply(const Product& p) {
     memory.push_back(driver::check_range("a matrix product, reading A,", p.a.at, extent(p.a, a_rows, a_columns, p.batch)));
     memory.push_back(driver::check_range("a matrix product, reading B,", p.b.at, extent(p.b, b_rows, b_columns, p.batch)));
   }
+  if (p.bias) memory.push_back(driver::check_range("the bias of a product", p.bias, p.m * bytes_of(p.c.type)));
   memory.push_back(driver::check_range("a matrix product, writing C,", p.c.at, extent(p.c, p.m, p.n, p.batch)));
   const bool in_f64 = p.compute == C_64F;
   const double alpha = in_f64 ? *static_cast<const double*>(p.alpha) : *static_cast<const float*>(p.alpha);

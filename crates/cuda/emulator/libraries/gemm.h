@@ -35,11 +35,8 @@ struct Product {
   ComputeType compute;
   const void *alpha, *beta;  // on the host, f64 for C_64F and f32 otherwise
   Matrix a, b, c;            // `c.at` is written
+  const void* bias = nullptr;  // m numbers of C's type, added to every column before it is rounded
 };
-
-size_t bytes_of(DataType type);
-float load_f32(const void* at, DataType type, int64_t index);
-void store_f32(void* at, DataType type, int64_t index, float value);
 
 // Checks the product and hands it to the stream.
 Status multiply(const Product& product);

@@ -10,6 +10,7 @@ mod elementwise;
 mod gradients;
 mod head;
 mod linear;
+mod mlp;
 mod times;
 
 /// The one device of all tests: a second opening would be a second stream.

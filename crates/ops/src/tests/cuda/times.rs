@@ -64,15 +64,18 @@ fn time_of_token_logprob_on_the_device() {
     let sum = Tensor::zeros((vocab, inner), DType::F32, device()).unwrap();
     let [hidden, weight, targets, grad] =
         [&hidden, &weight, &targets, &grad].map(|x| Array::of(x).unwrap());
-    let head = Head { hidden, weight, targets, temperature: 1.0 };
     let work = 2.0 * (rows * inner * vocab) as f64 / 1e12;
-    time("token_logprob", work, || drop(othink_cuda::token_logprob(head).unwrap()));
-    let log_sum_exp = othink_cuda::token_logprob(head).unwrap().log_sum_exp;
-    let backward = |weight_sum| {
-        let log_sum_exp = log_sum_exp.array().unwrap();
-        drop(othink_cuda::token_logprob_backward(head, log_sum_exp, grad, weight_sum).unwrap());
-    };
     let sum = Some(Target::of(&sum, true).unwrap());
-    time("token_logprob, backward", 3.0 * work, || backward(sum));
-    time("token_logprob, backward, frozen", 2.0 * work, || backward(None));
+    for rows_at_once in [1024, 2048, 4096] {
+        let head = Head { hidden, weight, targets, temperature: 1.0, rows_at_once };
+        let what = format!("token_logprob, {rows_at_once} rows at once");
+        time(&what, work, || drop(othink_cuda::token_logprob(head).unwrap()));
+        let log_sum_exp = othink_cuda::token_logprob(head).unwrap().log_sum_exp;
+        let backward = |weight_sum| {
+            let log_sum_exp = log_sum_exp.array().unwrap();
+            drop(othink_cuda::token_logprob_backward(head, log_sum_exp, grad, weight_sum).unwrap());
+        };
+        time(&format!("{what}, backward"), 3.0 * work, || backward(sum));
+        time(&format!("{what}, backward, frozen"), 2.0 * work, || backward(None));
+    }
 }
