@@ -20,8 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --resume
-  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run
-  othink train --config geoqa.toml --dry-run --gpu-memory 80";
+  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run --gpu-memory 24";
 
 /// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says.
 #[derive(Debug, clap::Args)]

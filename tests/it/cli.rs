@@ -86,8 +86,7 @@ Options:
 Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --resume
-  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run
-  othink train --config geoqa.toml --dry-run --gpu-memory 80
+  othink train --config geoqa.toml --set grpo.group_size=4 --dry-run --gpu-memory 24
 
 "#]]);
 }
