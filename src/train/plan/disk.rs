@@ -95,6 +95,18 @@ mod tests {
     }
 
     #[test]
+    fn checkpoints_that_are_there_already_are_counted_at_any_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("checkpoints/step-000001/trainer");
+        std::fs::create_dir_all(&state).unwrap();
+        std::fs::write(state.join("optimizer.safetensors"), [0; 1000]).unwrap();
+        std::fs::write(folder.path().join("checkpoints/step-000001/config.json"), [0; 24]).unwrap();
+        std::fs::write(folder.path().join("metrics.jsonl"), [0; 5]).unwrap();
+        assert_eq!(bytes_of_checkpoints(folder.path()), 1024);
+        assert_eq!(bytes_of_checkpoints(&folder.path().join("none")), 0);
+    }
+
+    #[test]
     fn a_disk_that_is_too_small_is_told_with_what_would_need_less() {
         let disk = |available_bytes| Disk {
             checkpoint_bytes: 1_000_000_000,

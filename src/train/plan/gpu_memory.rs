@@ -4,6 +4,8 @@
 //! f32 compositions of candle's operations (`ops::plain`), which keep more, attention's scores among it. Host memory is
 //! apart (`host`): pictures made ahead and the program itself are there.
 //!
+//! Tests compare what learning holds with the peaks of an H200, and whole runs with those of the emulated device.
+//!
 //! Not counted: indices, positions, angles and tables of segments, below a thousandth; what the driver's pool loses between
 //! blocks of different sizes, which is not known. The reference's pass and the optimiser's step hold less than the policy's
 //! backward pass, and each when nothing is kept for that.
@@ -289,8 +291,10 @@ impl On<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::PAPERS_CONFIG;
     use super::super::test_model::one_layer;
     use super::*;
+    use crate::model::files::ModelFiles;
 
     /// 10 tokens, 3 of them scored, and 4 patches.
     fn planned(checkpointing: CheckpointingChoice, freeze_vision: bool) -> Memory {
@@ -354,6 +358,44 @@ mod tests {
         }
         let frozen = planned(CheckpointingChoice::None, true);
         assert_eq!((frozen.activations, frozen.pictures), (mix + mlp + row + head, 0));
+    }
+
+    /// `othink gpu-check` on an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200.jsonl`): its peaks while learning from
+    /// a stream of 8 prompts of 100 words and 1024 patches, with 8 completions of 256 tokens each, GB.
+    #[test]
+    fn planned_memory_of_learning_is_that_of_a_real_gpu() {
+        const MEASURED: [(CheckpointingChoice, f64); 3] = [
+            (CheckpointingChoice::None, 77.964),
+            (CheckpointingChoice::Mlp, 37.906),
+            (CheckpointingChoice::Full, 21.088),
+        ];
+        const WITH_MOMENTS: f64 = 39.798;
+        let model = ModelConfig::load(&ModelFiles::Builtin(PAPERS_CONFIG)).unwrap();
+        let (tokens, scored, patches) = (8 * (356 + 8 * 255), 8 * 8 * 256, 8 * 1024);
+        let work = Workload {
+            rows: 1,
+            is_measured: true,
+            prompt_tokens: 356,
+            patches: 1024,
+            pictures: 1,
+            prompts: 8,
+            group_size: 8,
+            completion_tokens: 256,
+            streams: vec![Stream { groups: 8, tokens, scored, patches }],
+        };
+        let mut config = RunConfig::default();
+        for (checkpointing, measured) in MEASURED {
+            config.model.activation_checkpointing = checkpointing;
+            let memory = gpu_memory(&config, &model, &work, DType::BF16);
+            // What is allocated, which is not what the driver takes for itself, but for the workspace.
+            let always = memory.weights + memory.gradients + (32 << 20);
+            let learning =
+                memory.activations + memory.pictures + memory.logits.max(memory.temporaries);
+            let ratio = (always + learning) as f64 / 1e9 / measured;
+            assert!((0.98..1.02).contains(&ratio), "{checkpointing}: {ratio}");
+            let ratio = (always + memory.optimizer) as f64 / 1e9 / WITH_MOMENTS;
+            assert!((0.999..1.001).contains(&ratio), "with the optimiser: {ratio}");
+        }
     }
 
     #[test]

@@ -57,3 +57,18 @@ impl Host {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_too_little_is_told_and_one_that_is_not_known_is_not() {
+        let host = |available_bytes| Host { needed_bytes: 5_000_000_000, available_bytes };
+        assert_eq!(host(None).shortage(), None);
+        assert_eq!(host(Some(5_000_000_000)).shortage(), None);
+        let told = host(Some(4_000_000_000)).shortage().unwrap();
+        let expected = "the run needs about 5.0 GB of the host's memory and 4.0 GB are available";
+        assert!(told.starts_with(expected) && told.contains("\nhint: a smaller data.prefetch"));
+    }
+}

@@ -171,3 +171,40 @@ fn longest_row(
     }
     Ok(longest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_model::one_layer;
+    use super::*;
+
+    /// Pictures of 2 x 2 pixels a patch, four patches a token.
+    #[test]
+    fn smaller_pictures_and_budgets_change_prompts_and_streams() {
+        let read = Workload {
+            rows: 9,
+            is_measured: true,
+            prompt_tokens: 20,
+            patches: 40,
+            pictures: 2,
+            prompts: 0,
+            group_size: 1,
+            completion_tokens: 0,
+            streams: Vec::new(),
+        };
+        let mut config = RunConfig::default();
+        (config.grpo.prompts_per_update, config.grpo.group_size) = (2, 3);
+        (config.rollout.max_new_tokens, config.data.max_pixels) = (5, 1 << 20);
+        let whole = read.under(&config, &one_layer(true));
+        // Two groups: 20 tokens and three times 4 that are fed.
+        let stream = Stream { groups: 2, tokens: 64, scored: 30, patches: 80 };
+        assert_eq!((whole.prompt_tokens, whole.patches), (20, 40));
+        assert_eq!(whole.streams, [stream]);
+        assert_eq!(whole.lengths(), Lengths { stream: 64, group: 35 });
+        config.data.max_pixels = 64; // 16 patches a picture: 32, two tokens fewer
+        config.train.tokens_per_micro_batch = 30;
+        let small = whole.under(&config, &one_layer(true));
+        assert_eq!((small.rows, small.prompt_tokens, small.patches), (9, 18, 32));
+        let part = |n: usize| Stream { groups: 1, tokens: 18 + 4 * n, scored: 5 * n, patches: 32 };
+        assert_eq!(small.streams, [part(2), part(1), part(2), part(1)]);
+    }
+}
