@@ -10,12 +10,14 @@
 
 mod activation;
 mod adamw;
+mod adamw_rounded;
 mod array;
 mod attention;
 mod attention_tiles;
 mod device;
 mod gradients;
 mod head;
+mod host;
 mod launch;
 mod linear;
 mod memory;
@@ -30,6 +32,7 @@ mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use adamw::{AdamWArrays, AdamWRule, AdamWUpdate, adamw};
+pub use adamw_rounded::{PhiloxStream, RoundedAdamWUpdate, adamw_rounded};
 pub use array::{Array, Output, Target};
 pub use attention::{
     Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
@@ -38,6 +41,7 @@ pub use attention_tiles::{Segment, Tiles};
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
+pub use host::HostArray;
 pub use linear::{LinearGradients, linear, linear_backward};
 pub use memory::{peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
