@@ -24,8 +24,9 @@ enum Place {
     Host,
 }
 
-/// Elements of the parameters: with ends within a group of numbers, and of more than one block of a kernel.
-const LENGTHS: [usize; 5] = [1, 24, 13, 40_001, 9];
+/// Elements of the parameters, one after the other: of more than one block of a kernel, with ends within a group of numbers,
+/// and the last two behind a place where four numbers are one access to memory.
+const LENGTHS: [usize; 5] = [40_004, 24, 13, 40_001, 9];
 const STEPS: u32 = 3;
 
 fn wave(n: usize, frequency: f64) -> Vec<f32> {
@@ -41,7 +42,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 fn after_steps(kind: Kind, place: Place, device: &Device) -> Vec<Vec<u32>> {
     let dtype = if kind == Kind::Plain { DType::F32 } else { DType::BF16 };
     let total: usize = LENGTHS.iter().sum();
-    // Parts of one arena, as a model's gradients are, so that many start where no four numbers are one access.
+    // Parts of one arena, as a model's gradients are.
     let grads = Tensor::new(wave(total, 0.7), device).unwrap();
     let starts = LENGTHS.iter().scan(0, |next, n| Some(std::mem::replace(next, *next + n)));
     let grads: Vec<Tensor> =
