@@ -8,7 +8,7 @@
 //! 3"). Its counter is (token, completion, sample, update); its key is one Philox block of the seed
 //! and the purpose, so that purposes never share a sequence and every component keeps its full 32 bits.
 //!
-//! Not here: what is drawn. `rollout` samples tokens, `data` draws pictures, `train` shuffles rows.
+//! Not here: what is drawn. `rollout` samples tokens, `data` draws pictures, `train` shuffles rows, `optim` rounds weights.
 
 /// What a stream of random numbers is used for.
 ///
@@ -28,6 +28,8 @@ pub enum Purpose {
     ColdStart = 5,
     /// Sampling the tokens of a single answer.
     Inference = 6,
+    /// Rounding weights in bf16 after an update.
+    Rounding = 7,
 }
 
 /// A named stream of random numbers; copying it copies the name, not a position.
@@ -60,8 +62,20 @@ impl Stream {
         Draws { stream: *self, n_blocks: 0, block: [0; 4], n_left: 0 }
     }
 
-    fn block(&self, position: u32) -> [u32; 4] {
-        philox([position, self.completion, self.sample, self.update], self.key)
+    /// The four words at a position.
+    pub fn block(&self, position: u32) -> [u32; 4] {
+        let [completion, sample, update] = self.counter();
+        philox([position, completion, sample, update], self.key)
+    }
+
+    /// The generator's key, for a device that computes the blocks itself.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
+    /// The words of the generator's counter behind the position, likewise.
+    pub fn counter(&self) -> [u32; 3] {
+        [self.completion, self.sample, self.update]
     }
 }
 

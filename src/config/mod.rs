@@ -40,7 +40,7 @@ pub use grpo::GrpoConfig;
 pub use kl::{KlConfig, KlScheduleKind};
 pub use model::{ModelConfig, PAPERS_MODEL};
 pub use nearest::nearest;
-pub use optim::{LrScheduleKind, OptimConfig};
+pub use optim::{LrScheduleKind, MasterWeights, OptimConfig};
 pub use reward::{RewardCommand, RewardConfig, RewardWeights};
 pub use rollout::RolloutConfig;
 pub use run_config::{Method, RunConfig};

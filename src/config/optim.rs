@@ -26,6 +26,12 @@ pub struct OptimConfig {
     pub decay_norms_and_biases: bool,
     /// The gradient's global norm is scaled down to it; 0 turns clipping off.
     pub clip_norm: f64,
+    /// What a model in bf16 is moved through: master weights in f32, or its own weights, which are rounded by chance; no memory
+    /// for masters.
+    pub masters: MasterWeights,
+    /// Keeps Adam's moments and the master weights in the host's memory while the model is on a GPU: the same numbers, more
+    /// time.
+    pub offload: bool,
 }
 
 /// How the learning rate moves after the warm-up.
@@ -40,6 +46,16 @@ pub enum LrScheduleKind {
     Cosine,
 }
 
+/// What the weights of a model in bf16 are moved through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MasterWeights {
+    /// Copies of them in f32.
+    F32,
+    /// Themselves, rounded by chance.
+    Bf16,
+}
+
 impl Default for OptimConfig {
     fn default() -> Self {
         Self {
@@ -51,6 +67,8 @@ impl Default for OptimConfig {
             weight_decay: 0.0,                // transformers: weight_decay
             decay_norms_and_biases: false,    // transformers: get_decay_parameter_names
             clip_norm: 1.0,                   // transformers: max_grad_norm
+            masters: MasterWeights::F32,      // DeepSpeed, which R1-V's scripts run under
+            offload: false,                   // R1-V: zero3.json
         }
     }
 }

@@ -14,8 +14,8 @@ use super::train::DEFAULT_EPOCHS;
 use super::update_span::UpdateSpan;
 use super::violation::{Violation, require};
 use super::{
-    DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind, ModelConfig, OptimConfig,
-    RewardConfig, RolloutConfig, SftConfig, TrainConfig,
+    DTypeChoice, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind, ModelConfig,
+    OptimConfig, RewardConfig, RolloutConfig, SftConfig, TrainConfig,
 };
 
 /// Everything that decides a training run. Out of [`RunConfig::load`] every value is in its range.
@@ -155,6 +155,13 @@ impl RunConfig {
             "set",
             "no file beside method = \"sft\"",
             "supervised fine-tuning is taught the data's answers and samples no completions",
+        )?;
+        require(
+            !self.optim.offload || self.model.dtype != DTypeChoice::F16,
+            "optim.offload",
+            "true",
+            "false beside model.dtype = \"f16\"",
+            "the GPU reaches the host's memory from its kernels, and these take bf16 and f32",
         )?;
         let (limit, buffer) = self.reward.length(self.rollout.max_new_tokens);
         require(

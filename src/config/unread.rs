@@ -7,7 +7,7 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::overrides::Override;
-use super::{KlScheduleKind, Method, RunConfig};
+use super::{DTypeChoice, DeviceChoice, KlScheduleKind, MasterWeights, Method, RunConfig};
 
 /// What must hold for a key to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,15 @@ enum Condition {
     LimitsCompletions,
     /// The reward has the component of this name.
     HasComponent(&'static str),
+    /// The model may be in bf16: what `auto` is, the machine decides.
+    MayBeInBf16,
+    /// The model may be on a GPU, likewise.
+    MayBeOnGpu,
 }
 
 use Condition::{
-    ConstantWeight, Decays, DynamicWeight, HasComponent, LimitsCompletions, ReusesRollouts,
-    Samples, Teaches,
+    ConstantWeight, Decays, DynamicWeight, HasComponent, LimitsCompletions, MayBeInBf16,
+    MayBeOnGpu, ReusesRollouts, Samples, Teaches,
 };
 
 /// Keys, or whole sections, and all that must hold for them to be read; the first entry that matches a key decides, and
@@ -48,6 +52,8 @@ const READ_WHERE: &[(&str, &[Condition])] = &[
     ("kl.explore", &[Samples, DynamicWeight]),
     ("kl", &[Samples]),
     ("optim.decay_norms_and_biases", &[Decays]),
+    ("optim.masters", &[MayBeInBf16]),
+    ("optim.offload", &[MayBeOnGpu]),
     ("reward.length_buffer", &[Samples, HasComponent("length_penalty")]),
     ("reward.length_limit", &[Samples, HasComponent("length_penalty")]),
     ("reward.relative_error", &[Samples, HasComponent("relative_error")]),
@@ -81,6 +87,12 @@ impl Condition {
             HasComponent(name) => {
                 config.reward.weights.named().iter().any(|(known, _)| known.name == name)
             }
+            MayBeInBf16 => match config.model.dtype {
+                DTypeChoice::Bf16 => true,
+                DTypeChoice::Auto => MayBeOnGpu.holds(config),
+                DTypeChoice::F32 | DTypeChoice::F16 => false,
+            },
+            MayBeOnGpu => config.model.device != DeviceChoice::Cpu,
         }
     }
 
@@ -117,6 +129,14 @@ impl Condition {
             HasComponent(name) => (
                 format!("reward.weights.{name} is not set"),
                 format!("set reward.weights.{name} as well"),
+            ),
+            MayBeInBf16 => (
+                "the model is not in bf16".to_owned(),
+                "model.dtype = \"bf16\" reads it, and so does \"auto\" on a GPU".to_owned(),
+            ),
+            MayBeOnGpu => (
+                "the model is in the host's memory itself".to_owned(),
+                "a model on a GPU reads it".to_owned(),
             ),
         };
         (why, hint)
@@ -160,6 +180,21 @@ impl RunConfig {
         }
         let told = unread.into_iter().map(|(condition, keys)| config.unread(&keys, condition));
         Ok(told.collect())
+    }
+
+    /// Keys of the optimiser's memory that are set and have no effect, where `auto` left it to the machine to decide: the
+    /// others are among [`RunConfig::unread_keys`].
+    ///
+    /// - `in_bf16`, `on_gpu`: what the model is in, and where
+    pub fn unread_here(&self, in_bf16: bool, on_gpu: bool) -> Vec<ConfigError> {
+        let set = [
+            ("optim.masters", MayBeInBf16, self.optim.masters == MasterWeights::Bf16, in_bf16),
+            ("optim.offload", MayBeOnGpu, self.optim.offload, on_gpu),
+        ];
+        let unread = set
+            .into_iter()
+            .filter(|(_, condition, is_set, is_read)| *is_set && !is_read && condition.holds(self));
+        unread.map(|(key, condition, ..)| self.unread(&[key], condition)).collect()
     }
 
     /// The first condition of a key that does not hold.
@@ -213,7 +248,7 @@ mod tests {
     }
 
     /// Settings, keys that are read under them, and keys that are not.
-    const CASES: [[&str; 3]; 8] = [
+    const CASES: [[&str; 3]; 12] = [
         [
             "method=grpo-d",
             "kl.schedule kl.beta_min kl.beta_max kl.explore grpo.group_size rollout.top_p reward.alpha reward.weights",
@@ -255,6 +290,10 @@ mod tests {
             "reward.repetition_ngram optim.decay_norms_and_biases",
             "reward.relative_error",
         ],
+        ["model.dtype=auto model.device=auto", "optim.masters optim.offload", "kl.beta"],
+        ["model.device=cpu model.dtype=bf16", "optim.masters", "optim.offload"],
+        ["model.device=cpu model.dtype=auto", "optim.lr", "optim.masters optim.offload"],
+        ["model.device=cuda model.dtype=f16", "optim.lr", "optim.masters"],
     ];
 
     #[test]
@@ -302,6 +341,22 @@ mod tests {
             "optim.decay_norms_and_biases: no effect, because optim.weight_decay is 0"
         ));
         assert!(told("[data]\ntask = \"synth-vc\"\n", &[]).is_empty());
+    }
+
+    #[test]
+    fn what_the_machine_decided_against_is_told_by_those_who_asked_it() {
+        let keys = |config: RunConfig, in_bf16, on_gpu| -> Vec<String> {
+            let unread = config.unread_here(in_bf16, on_gpu);
+            unread.iter().map(|e| e.to_string().split(':').next().unwrap().to_owned()).collect()
+        };
+        let both = ["optim.masters=bf16", "optim.offload=true"];
+        assert_eq!(keys(loaded(&both), false, false), ["optim.masters", "optim.offload"]);
+        assert_eq!(keys(loaded(&both), true, false), ["optim.offload"]);
+        assert_eq!(keys(loaded(&both), false, true), ["optim.masters"]);
+        assert!(keys(loaded(&[]), false, false).is_empty());
+        // Told from the run file alone already.
+        let on_cpu = loaded(&[&both[..], &["model.device=cpu"]].concat());
+        assert!(keys(on_cpu, false, false).is_empty());
     }
 
     #[test]

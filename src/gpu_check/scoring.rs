@@ -126,6 +126,9 @@ impl Scoring {
             },
             clip_norm: 1.0,
             decay_vectors: false,
+            rounds_weights: false,
+            seed: 0,
+            offload: false,
         };
         reset_peak(self.device())?;
         let parameters = self.model.parameters();

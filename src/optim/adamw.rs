@@ -11,7 +11,9 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 use super::adamw_cuda;
-use super::adamw_fused::apply_fused;
+use super::adamw_fused::{apply_fused, apply_rounded};
+use super::memory::Memory;
+use crate::rng::Stream;
 
 /// The constants of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +35,7 @@ impl Default for AdamWSettings {
     }
 }
 
-/// The running means of one parameter's gradients: same shape, dtype and device as its master weights.
+/// The running means of one parameter's gradients: the shape of what is moved, and its dtype, or f32 for weights in bf16.
 #[derive(Clone, Debug)]
 pub struct Moments {
     /// First moment: the mean of the gradients.
@@ -47,6 +49,8 @@ pub struct Moments {
 pub struct AdamW {
     settings: AdamWSettings,
     states: BTreeMap<String, State>,
+    /// Where the moments are, and perhaps the master weights.
+    memory: Memory,
 }
 
 /// What is kept of one parameter.
@@ -65,38 +69,81 @@ pub struct Update<'a> {
     pub name: &'a str,
     /// What is moved.
     pub weights: Weights<'a>,
-    /// The gradient: the weights' shape, on the same device; another dtype is widened to theirs.
+    /// The gradient: the weights' shape, on the device that the model is on; another dtype is widened to the moments'.
     pub grad: &'a Tensor,
     /// Whether weight decay applies.
     pub decay: bool,
 }
 
-/// What one parameter's update writes to, besides the moments. Any tensor that shares their storage sees the change.
+/// What one parameter's update writes to, besides the moments. All are contiguous; any tensor that shares their storage sees the
+/// change.
 #[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
-    /// Master weights, f32 or f64, contiguous.
-    pub master: &'a Tensor,
-    /// The same numbers in a shorter dtype, overwritten: the shape of `master`, on the same device, contiguous.
-    pub copy: Option<&'a Tensor>,
+pub enum Weights<'a> {
+    /// f32 or f64.
+    Plain(&'a Tensor),
+    /// Master weights and what a model computes with.
+    Copied {
+        /// f32 or f64.
+        master: &'a Tensor,
+        /// The same numbers in a shorter dtype, overwritten: the shape of `master`.
+        copy: &'a Tensor,
+    },
+    /// No weights but those that a model computes with: moved in f32, and rounded by chance.
+    Rounded {
+        /// bf16.
+        weights: &'a Tensor,
+        /// Where the random bits come from, another one for each parameter and step.
+        stream: Stream,
+    },
+}
+
+impl<'a> Weights<'a> {
+    /// What the optimiser moves.
+    fn moved(self) -> &'a Tensor {
+        match self {
+            Self::Plain(master) | Self::Copied { master, .. } => master,
+            Self::Rounded { weights, .. } => weights,
+        }
+    }
+
+    /// What is wrong with their dtype or layout.
+    fn check(self, name: &str) -> Result<()> {
+        let moved = self.moved();
+        let (expected, fits) = match self {
+            Self::Plain(_) | Self::Copied { .. } => {
+                ("f32 or f64 master weights", matches!(moved.dtype(), DType::F32 | DType::F64))
+            }
+            Self::Rounded { .. } => ("bf16 weights to round", moved.dtype() == DType::BF16),
+        };
+        if !fits || !moved.is_contiguous() {
+            bail!("adamw: {name} is {moved:?}, expected contiguous {expected}");
+        }
+        Ok(())
+    }
 }
 
 impl AdamW {
     /// An optimiser that has made no step: every moment is zero.
     ///
-    /// - `parameters`: names and master weights, f32 or f64, of all that may ever be updated
+    /// - `parameters`: names of all that may ever be updated, and what is moved: master weights in f32 or f64, or weights in
+    ///   bf16 that are rounded by chance
+    /// - `memory`: gives the moments their room; master weights of these parameters may be there too
     ///
     /// # Errors
     /// The moments cannot be allocated.
     pub fn new<'a>(
         settings: AdamWSettings,
         parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+        mut memory: Memory,
     ) -> Result<Self> {
-        let fresh = |(name, parameter): (&str, &Tensor)| {
-            let moments = Moments { m: parameter.zeros_like()?, v: parameter.zeros_like()? };
-            Ok((name.to_owned(), State { moments, n_steps: 0 }))
-        };
-        let states = parameters.into_iter().map(fresh).collect::<Result<_>>()?;
-        Ok(Self { settings, states })
+        let mut states = BTreeMap::new();
+        for (name, parameter) in parameters {
+            let mut zeros =
+                || memory.zeros(parameter.shape(), moments_dtype(parameter), parameter.device());
+            let moments = Moments { m: zeros()?, v: zeros()? };
+            states.insert(name.to_owned(), State { moments, n_steps: 0 });
+        }
+        Ok(Self { settings, states, memory })
     }
 
     /// Makes one step: updates parameters and their moments in place, in the order given.
@@ -114,10 +161,10 @@ impl AdamW {
             let Update { weights, grad, decay, .. } = *update;
             let State { moments, n_steps } = self.checked(update)?.clone(); // copies no data
             let rule = Rule::new(&self.settings, n_steps + 1, [lr, grad_scale], decay);
-            let grad = grad.detach().to_dtype(weights.master.dtype())?.contiguous()?;
+            let grad = grad.detach().to_dtype(moments.m.dtype())?.contiguous()?;
             prepared.push(Prepared { rule, weights, grad, moments });
         }
-        apply(&prepared)?;
+        apply(&prepared, &self.memory)?;
         for update in updates {
             if let Some(state) = self.states.get_mut(update.name) {
                 state.n_steps += 1;
@@ -128,19 +175,19 @@ impl AdamW {
 
     /// The state of a parameter whose update fits it.
     fn checked(&self, update: &Update) -> Result<&State> {
-        let Update { name, weights: Weights { master, .. }, grad, .. } = *update;
-        if !matches!(master.dtype(), DType::F32 | DType::F64) || !master.is_contiguous() {
-            bail!("adamw: {name} is {master:?}, expected contiguous f32 or f64 master weights");
-        }
-        if grad.dims() != master.dims() {
-            bail!("adamw: gradient of {name} is {grad:?}, expected the shape of {master:?}");
+        let Update { name, weights, grad, .. } = *update;
+        weights.check(name)?;
+        let moved = weights.moved();
+        if grad.dims() != moved.dims() {
+            bail!("adamw: gradient of {name} is {grad:?}, expected the shape of {moved:?}");
         }
         let Some(state) = self.states.get(name) else {
             bail!("adamw: {name} has no moments: it was not among the trained parameters");
         };
-        if state.moments.m.dims() != master.dims() {
+        if state.moments.m.dims() != moved.dims() || state.moments.m.dtype() != moments_dtype(moved)
+        {
             let m = &state.moments.m;
-            bail!("adamw: moments of {name} are {m:?}, expected those of {master:?}");
+            bail!("adamw: moments of {name} are {m:?}, expected those of {moved:?}");
         }
         Ok(state)
     }
@@ -151,8 +198,9 @@ impl AdamW {
     /// The moments share their storage with the optimiser: write them out before the next step.
     ///
     /// # Errors
-    /// A scalar cannot be made.
+    /// A scalar cannot be made, or the device fails.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.memory.wait()?;
         let mut tensors = Vec::with_capacity(3 * self.states.len());
         for (name, State { moments, n_steps }) in &self.states {
             tensors.push((format!("m.{name}"), moments.m.clone()));
@@ -164,9 +212,9 @@ impl AdamW {
 
     /// An optimiser that continues where [`AdamW::state`] was taken.
     ///
-    /// The tensors are used in place, not copied, and will be written to.
+    /// The tensors are used in place, and will be written to, where the memory is beside the weights.
     ///
-    /// - `parameters`: as of [`AdamW::new`]; the state must hold these and no others
+    /// - `parameters`, `memory`: as of [`AdamW::new`]; the state must hold these and no others
     ///
     /// # Errors
     /// A tensor is missing, belongs to no parameter, or has another shape, dtype or device than its parameter.
@@ -174,6 +222,7 @@ impl AdamW {
         settings: AdamWSettings,
         parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
         state: impl IntoIterator<Item = (String, Tensor)>,
+        mut memory: Memory,
     ) -> Result<Self> {
         let mut state: BTreeMap<String, Tensor> = state.into_iter().collect();
         let mut take = |key: String| match state.remove(&key) {
@@ -182,17 +231,19 @@ impl AdamW {
         };
         let mut states = BTreeMap::new();
         for (name, parameter) in parameters {
-            let moments = Moments { m: take(format!("m.{name}"))?, v: take(format!("v.{name}"))? };
-            for (part, moment) in [("m", &moments.m), ("v", &moments.v)] {
+            let mut moment = |part: &str| {
+                let moment = take(format!("{part}.{name}"))?;
                 if moment.dims() != parameter.dims()
-                    || moment.dtype() != parameter.dtype()
-                    || !moment.device().same_device(parameter.device())
+                    || moment.dtype() != moments_dtype(parameter)
+                    || !moment.device().same_device(memory.device(parameter.device()))
                 {
                     bail!(
                         "optimiser state: {part}.{name} is {moment:?}, expected a tensor like {parameter:?}"
                     );
                 }
-            }
+                memory.hold(moment)
+            };
+            let moments = Moments { m: moment("m")?, v: moment("v")? };
             let steps = take(format!("step.{name}"))?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             #[expect(clippy::cast_sign_loss, reason = "a count, written by `state`")]
             states.insert(name.to_owned(), State { moments, n_steps: steps as u64 });
@@ -200,11 +251,16 @@ impl AdamW {
         if let Some(key) = state.keys().next() {
             bail!("optimiser state: {key} belongs to no trained parameter");
         }
-        Ok(Self { settings, states })
+        Ok(Self { settings, states, memory })
     }
 }
 
-/// An update with all that it reads and writes, each of one shape; the gradient in the master weights' dtype.
+/// The dtype of the moments of what is moved.
+fn moments_dtype(moved: &Tensor) -> DType {
+    if moved.dtype() == DType::BF16 { DType::F32 } else { moved.dtype() }
+}
+
+/// An update with all that it reads and writes, each of one shape; gradient and moments are in one dtype.
 pub(super) struct Prepared<'a> {
     pub(super) rule: Rule,
     pub(super) weights: Weights<'a>,
@@ -212,21 +268,32 @@ pub(super) struct Prepared<'a> {
     pub(super) moments: Moments,
 }
 
-/// Makes all updates of a step: those that have a kernel on a GPU in one launch, the others one by one.
-fn apply(updates: &[Prepared]) -> Result<()> {
+/// Makes all updates of a step: those that have a kernel on a GPU together, the others one by one.
+#[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "kernels reach into it"))]
+fn apply(updates: &[Prepared], memory: &Memory) -> Result<()> {
     #[cfg(feature = "cuda")]
-    let updates = adamw_cuda::apply(updates)?;
+    let updates = adamw_cuda::apply(updates, memory)?;
     for Prepared { rule, weights, grad, moments } in updates {
-        let master = weights.master.detach();
-        match master.device() {
-            Device::Cpu => apply_fused(rule, &master, grad, moments)?,
-            _ => apply_composed(rule, &master, grad, moments)?,
-        }
-        if let Some(copy) = weights.copy {
-            copy.detach().slice_set(&master.to_dtype(copy.dtype())?, 0, 0)?;
+        match *weights {
+            Weights::Plain(master) => apply_to_master(rule, master, grad, moments)?,
+            Weights::Copied { master, copy } => {
+                apply_to_master(rule, master, grad, moments)?;
+                copy.detach().slice_set(&master.detach().to_dtype(copy.dtype())?, 0, 0)?;
+            }
+            Weights::Rounded { weights, stream } => {
+                apply_rounded(rule, &weights.detach(), stream, grad, moments)?;
+            }
         }
     }
     Ok(())
+}
+
+fn apply_to_master(rule: &Rule, master: &Tensor, grad: &Tensor, moments: &Moments) -> Result<()> {
+    let master = master.detach();
+    match master.device() {
+        Device::Cpu => apply_fused(rule, &master, grad, moments),
+        _ => apply_composed(rule, &master, grad, moments),
+    }
 }
 
 /// The numbers of one parameter's update, worked out once per step in f64.
@@ -294,6 +361,8 @@ fn apply_composed(rule: &Rule, parameter: &Tensor, grad: &Tensor, moments: &Mome
 )]
 mod tests {
     use super::*;
+    use crate::optim::rounding::{random_bits, rounded_by_chance};
+    use crate::rng::Purpose;
     use candle_core::{Var, WithDType};
     use serde_json::Value;
     use std::path::Path;
@@ -339,12 +408,12 @@ mod tests {
     }
 
     fn fresh(name: &str, parameter: &Tensor) -> AdamW {
-        AdamW::new(AdamWSettings::default(), [(name, parameter)]).unwrap()
+        AdamW::new(AdamWSettings::default(), [(name, parameter)], Memory::beside_weights()).unwrap()
     }
 
     /// The update of weights that are in no other dtype.
     fn update<'a>(name: &'a str, master: &'a Tensor, grad: &'a Tensor, decay: bool) -> Update<'a> {
-        Update { name, weights: Weights { master, copy: None }, grad, decay }
+        Update { name, weights: Weights::Plain(master), grad, decay }
     }
 
     /// Repeats torch's recorded run; gradients are scaled here because they were clipped there.
@@ -355,7 +424,7 @@ mod tests {
         let parameters =
             names.map(|name| tensor(&run["initial"][name], &run["shapes"][name], dtype));
         let named = names.iter().copied().zip(&parameters);
-        let mut optimizer = AdamW::new(settings(&golden), named).unwrap();
+        let mut optimizer = AdamW::new(settings(&golden), named, Memory::beside_weights()).unwrap();
         for step in run["steps"].as_array().unwrap() {
             let norm = step["norm"].as_f64().unwrap();
             let factor = (golden["max_norm"].as_f64().unwrap() / (norm + 1e-6)).min(1.0);
@@ -426,6 +495,55 @@ mod tests {
         assert_eq!(with_threads(1), with_threads(4));
     }
 
+    /// Weights in bf16 and an optimiser for them.
+    fn to_round(values: &[f32]) -> (Tensor, AdamW) {
+        let weights = Tensor::new(values, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
+        let optimizer = fresh("p", &weights);
+        (weights, optimizer)
+    }
+
+    fn rounded<'a>(weights: &'a Tensor, grad: &'a Tensor, update: u32) -> Update<'a> {
+        let stream = Stream::new(9, Purpose::Rounding, update, 4, 0);
+        Update { name: "p", weights: Weights::Rounded { weights, stream }, grad, decay: true }
+    }
+
+    #[test]
+    fn weights_that_are_rounded_make_the_step_of_f32_and_take_their_own_bits() {
+        let n = 70_003; // more than one chunk, and a block that is not whole
+        let (weights, mut optimizer) = to_round(&wave::<f32>(n, 0.31));
+        let grad = Tensor::new(wave::<f32>(n, 0.41), &Device::Cpu).unwrap();
+        for update in 0..2 {
+            let in_f32 = weights.to_dtype(DType::F32).unwrap();
+            let State { moments, n_steps } = optimizer.states["p"].clone();
+            let moments = Moments { m: moments.m.copy().unwrap(), v: moments.v.copy().unwrap() };
+            let rule = Rule::new(&optimizer.settings, n_steps + 1, [1e-2, 0.7], true);
+            apply_fused(&rule, &in_f32, &grad, &moments).unwrap();
+            optimizer.step(1e-2, 0.7, &[rounded(&weights, &grad, update)]).unwrap();
+            let Moments { m, v } = &optimizer.states["p"].moments;
+            assert_eq!([flat(m), flat(v)], [flat(&moments.m), flat(&moments.v)]);
+            let stream = Stream::new(9, Purpose::Rounding, update, 4, 0);
+            let expected =
+                in_f32.to_vec1::<f32>().unwrap().into_iter().enumerate().map(|(i, x)| {
+                    f64::from(rounded_by_chance(x, random_bits(&stream, i / 8)[i % 8]).to_f32())
+                });
+            assert_eq!(flat(&weights), expected.collect::<Vec<_>>(), "update {update}");
+        }
+    }
+
+    /// A weight of 1 has no neighbour in bf16 nearer than 1/256: no step of 1e-4 would move it. Each of 500 moves it by 1/256
+    /// with probability 0.0256, so 2000 weights move by 0.05 in the mean, with a standard error of 0.0003.
+    #[test]
+    fn steps_too_small_for_bf16_add_up_when_they_are_rounded_by_chance() {
+        let n = 2000;
+        let (weights, mut optimizer) = to_round(&vec![1.0; n]);
+        let grad = Tensor::new(vec![0.5f32; n], &Device::Cpu).unwrap();
+        for update in 0..500 {
+            optimizer.step(1e-4, 1.0, &[rounded(&weights, &grad, update)]).unwrap();
+        }
+        let mean = flat(&weights).iter().sum::<f64>() / n as f64;
+        assert!((mean - 0.95).abs() < 0.0015, "{mean}");
+    }
+
     #[test]
     fn first_step_moves_by_the_learning_rate_against_the_sign_of_the_gradient() {
         // m / (1 - beta1) = g and v / (1 - beta2) = g^2, so the step is lr * g / (|g| + eps).
@@ -474,7 +592,9 @@ mod tests {
         let state = first.state().unwrap().into_iter();
         let copies = state.map(|(name, tensor)| (name, tensor.copy().unwrap()));
         let parameters = [("layer.weight", &resumed)];
-        let mut second = AdamW::restore(AdamWSettings::default(), parameters, copies).unwrap();
+        let mut second =
+            AdamW::restore(AdamWSettings::default(), parameters, copies, Memory::beside_weights())
+                .unwrap();
         for grad in &grads[1..] {
             step(&mut second, &resumed, grad);
         }
@@ -491,7 +611,8 @@ mod tests {
         let new = || Tensor::new(&[1.0f32], &Device::Cpu).unwrap();
         let (early, late, grad) = (new(), new(), Tensor::new(&[0.25f32], &Device::Cpu).unwrap());
         let parameters = [("early", &early), ("late", &late)];
-        let mut optimizer = AdamW::new(AdamWSettings::default(), parameters).unwrap();
+        let mut optimizer =
+            AdamW::new(AdamWSettings::default(), parameters, Memory::beside_weights()).unwrap();
         for _ in 0..5 {
             optimizer.step(0.1, 1.0, &[update("early", &early, &grad, false)]).unwrap();
         }
@@ -507,7 +628,9 @@ mod tests {
         let refusal = |state: Vec<(&str, Tensor)>| {
             let state = state.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
             let parameters = [("a", &parameter)];
-            AdamW::restore(AdamWSettings::default(), parameters, state).unwrap_err().to_string()
+            AdamW::restore(AdamWSettings::default(), parameters, state, Memory::beside_weights())
+                .unwrap_err()
+                .to_string()
         };
         let step = || ("step.a", Tensor::new(1.0f32, &Device::Cpu).unwrap());
         let whole = || vec![("m.a", zeros(2)), ("v.a", zeros(2)), step()];
@@ -526,7 +649,8 @@ mod tests {
         let zeros = |n: usize| Tensor::zeros((n, 2), DType::F32, &Device::Cpu).unwrap();
         let parameter = zeros(2);
         let parameters = ["a", "b", "c", "d"].map(|name| (name, &parameter));
-        let mut optimizer = AdamW::new(AdamWSettings::default(), parameters).unwrap();
+        let mut optimizer =
+            AdamW::new(AdamWSettings::default(), parameters, Memory::beside_weights()).unwrap();
         let mut step = |name: &str, parameter: &Tensor, grad: &Tensor| {
             optimizer.step(0.1, 1.0, &[update(name, parameter, grad, false)])
         };
@@ -540,6 +664,15 @@ mod tests {
         assert!(message.contains("expected contiguous f32 or f64"), "{message}");
         let message = step("e", &zeros(2), &zeros(2)).unwrap_err().to_string();
         assert!(message.contains("e has no moments"), "{message}");
+        let whole = zeros(2);
+        let stream = Stream::new(0, Purpose::Rounding, 0, 0, 0);
+        let weights = Weights::Rounded { weights: &whole, stream };
+        let rounded = Update { name: "c", weights, grad: &whole, decay: false };
+        let message = optimizer.step(0.1, 1.0, &[rounded]).unwrap_err().to_string();
+        assert!(message.contains("expected contiguous bf16 weights"), "{message}");
+        let mut step = |name: &str, parameter: &Tensor, grad: &Tensor| {
+            optimizer.step(0.1, 1.0, &[update(name, parameter, grad, false)])
+        };
         let strided = zeros(3).t().unwrap();
         let message = step("d", &strided, &strided).unwrap_err().to_string();
         assert!(message.contains("expected contiguous f32 or f64"), "{message}");

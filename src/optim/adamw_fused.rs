@@ -1,5 +1,6 @@
-//! AdamW's update as fused in-place loops over f32 or f64 on the CPU, threaded and vectorised.
-//! Not here: the state and the same update from tensor operations (`adamw`).
+//! AdamW's update as fused in-place loops on the CPU, threaded and vectorised, over f32 or f64, or over weights in bf16 that are
+//! moved in f32 and rounded by chance.
+//! Not here: the state and the same update from tensor operations (`adamw`); the rounding itself (`rounding`).
 //!
 //! Three passes, because only one operand of an in-place operation can be written. Elements do not depend on
 //! each other, so the result depends neither on the number of threads nor on the chunks.
@@ -13,10 +14,13 @@ use std::marker::PhantomData;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, WithDType};
+use half::bf16;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::adamw::{Moments, Rule};
+use super::rounding::{OF_BLOCK, random_bits, rounded_by_chance};
+use crate::rng::Stream;
 
 /// Elements one task updates at a time: 128 KiB of f32, which stay in a core's second-level cache.
 const CHUNK: usize = 1 << 15;
@@ -46,12 +50,33 @@ fn apply<T: Element>(
     parameter.inplace_op3(m, v, &Move::<T>(*rule, PhantomData))
 }
 
+/// One update of weights in bf16, rounded by chance with bits of `stream`. Gradient and moments are f32; all are contiguous,
+/// on the CPU, of one shape.
+pub(super) fn apply_rounded(
+    rule: &Rule,
+    weights: &Tensor,
+    stream: Stream,
+    grad: &Tensor,
+    moments: &Moments,
+) -> Result<()> {
+    let Moments { m, v } = moments;
+    m.inplace_op2(grad, &FirstMoment::<f32>(*rule, PhantomData))?;
+    v.inplace_op2(grad, &SecondMoment::<f32>(*rule, PhantomData))?;
+    weights.inplace_op3(m, v, &MoveRounded { rule: *rule, stream })
+}
+
 /// `m += (1 - beta1) * (g - m)`, torch's `lerp`.
 struct FirstMoment<T>(Rule, PhantomData<T>);
 /// `v = beta2 * v + (1 - beta2) * g * g`.
 struct SecondMoment<T>(Rule, PhantomData<T>);
 /// `p = shrink * p - step_size * m / (sqrt(v) / second_correction + eps)`.
 struct Move<T>(Rule, PhantomData<T>);
+
+/// [`Move`] in f32 of weights in bf16, then rounded.
+struct MoveRounded {
+    rule: Rule,
+    stream: Stream,
+}
 
 /// The loop of [`FirstMoment`] over one chunk. A type rather than a closure, which the compiler would not
 /// build for the vector width that the dispatch chooses; so are the two below.
@@ -103,6 +128,20 @@ struct MoveLoop<'a, T> {
     minus_step_size: T,
     second_correction: T,
     eps: T,
+}
+
+impl<'a, T: Element> MoveLoop<'a, T> {
+    fn new(rule: &Rule, parameter: &'a mut [T], m: &'a [T], v: &'a [T]) -> Self {
+        Self {
+            parameter,
+            m,
+            v,
+            shrink: T::from_f64(rule.shrink),
+            minus_step_size: T::from_f64(-rule.step_size),
+            second_correction: T::from_f64(rule.second_correction),
+            eps: T::from_f64(rule.eps),
+        }
+    }
 }
 
 impl<T: Element> NullaryFnOnce for MoveLoop<'_, T> {
@@ -177,22 +216,55 @@ impl<T: Element> InplaceOp3 for Move<T> {
     ) -> Result<()> {
         let parameter = T::written(parameter, layout)?;
         let (m, v) = (T::read(m, m_layout)?, T::read(v, v_layout)?);
-        let (shrink, eps) = (T::from_f64(self.0.shrink), T::from_f64(self.0.eps));
-        let minus_step_size = T::from_f64(-self.0.step_size);
-        let second_correction = T::from_f64(self.0.second_correction);
         let moments = m.par_chunks(CHUNK).zip(v.par_chunks(CHUNK));
         parameter.par_chunks_mut(CHUNK).zip(moments).for_each(|(parameter, (m, v))| {
-            Arch::new().dispatch(MoveLoop {
-                parameter,
-                m,
-                v,
-                shrink,
-                minus_step_size,
-                second_correction,
-                eps,
-            });
+            Arch::new().dispatch(MoveLoop::new(&self.0, parameter, m, v));
         });
         Ok(())
+    }
+}
+
+impl InplaceOp3 for MoveRounded {
+    fn name(&self) -> &'static str {
+        "adamw-move-rounded"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weights: &mut CpuStorage,
+        layout: &Layout,
+        m: &CpuStorage,
+        m_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<()> {
+        let CpuStorage::BF16(weights) = weights else {
+            return wrong_dtype(BackendStorage::dtype(weights), DType::BF16);
+        };
+        let weights = &mut weights[elements(layout)?];
+        let (m, v) = (f32::read(m, m_layout)?, f32::read(v, v_layout)?);
+        let moments = m.par_chunks(CHUNK).zip(v.par_chunks(CHUNK));
+        weights.par_chunks_mut(CHUNK).zip(moments).enumerate().for_each(
+            |(i, (weights, (m, v)))| {
+                let mut moved: Vec<f32> = weights.iter().map(|x| x.to_f32()).collect();
+                Arch::new().dispatch(MoveLoop::new(&self.rule, &mut moved, m, v));
+                self.round(i * CHUNK, &moved, weights);
+            },
+        );
+        Ok(())
+    }
+}
+
+impl MoveRounded {
+    /// Rounds the numbers of a chunk that begins at number `start` of the parameter.
+    fn round(&self, start: usize, moved: &[f32], weights: &mut [bf16]) {
+        let blocks = weights.chunks_mut(OF_BLOCK).zip(moved.chunks(OF_BLOCK));
+        for (position, (weights, moved)) in (start / OF_BLOCK..).zip(blocks) {
+            let random = random_bits(&self.stream, position);
+            for ((weight, &x), random) in weights.iter_mut().zip(moved).zip(random) {
+                *weight = rounded_by_chance(x, random);
+            }
+        }
     }
 }
 

@@ -9,11 +9,12 @@ use super::error::RunFolderError;
 use crate::ops;
 
 /// Keys that decide how fast a run is, what it keeps and what it reports.
-const CHANGE_NO_NUMBER: [&str; 10] = [
+const CHANGE_NO_NUMBER: [&str; 11] = [
     "data.prefetch",
     "data.workers",
     "eval.after_training",
     "model.activation_checkpointing",
+    "optim.offload",
     "train.checkpoint_every",
     "train.eval_every",
     "train.keep",

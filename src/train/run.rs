@@ -5,6 +5,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use candle_core::DType;
+
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
 use super::health::{Health, off_policy};
@@ -108,6 +110,9 @@ impl<'a> Run<'a> {
         display.between("opening the model and the data", "");
         let config = resolved(config)?;
         let mut setup = Setup::open(&config)?;
+        for unread in config.unread_here(setup.dtype == DType::BF16, setup.device.is_cuda()) {
+            display.warn(&unread.to_string());
+        }
         if let Some(off_policy) = off_policy(&config) {
             display.warn(&off_policy);
         }
@@ -303,7 +308,8 @@ impl<'a> Run<'a> {
         let parameters = model.parameters().in_hub_order();
         let tensors: Vec<_> =
             parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
-        let (state, masters) = (optimizer.state().map_err(&failed)?, optimizer.masters());
+        let state = optimizer.state().map_err(&failed)?;
+        let masters = optimizer.masters().map_err(&failed)?;
         let state = State { optimizer: &state, master_weights: &masters };
         let train = &self.config.train;
         let contents = Contents {

@@ -11,7 +11,8 @@ use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
-    CheckpointingChoice, DTypeChoice, KlScheduleKind, LrScheduleKind, Method, RunConfig, RunLength,
+    CheckpointingChoice, DTypeChoice, KlScheduleKind, LrScheduleKind, MasterWeights, Method,
+    RunConfig, RunLength,
 };
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
@@ -167,6 +168,9 @@ pub fn optimizer_settings(config: &RunConfig, total_updates: u64) -> OptimizerSe
         },
         clip_norm: if optim.clip_norm > 0.0 { optim.clip_norm } else { f64::INFINITY },
         decay_vectors: optim.decay_norms_and_biases,
+        rounds_weights: optim.masters == MasterWeights::Bf16,
+        seed: config.train.seed,
+        offload: optim.offload,
     }
 }
 

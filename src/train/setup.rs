@@ -85,8 +85,8 @@ impl Setup {
             return Policy::new(model, optimizer, 0, ranks).map_err(&failed);
         };
         let model = self.open_model(config, &loaded.model_files())?;
-        let (state, masters) =
-            (loaded.optimizer(&self.device)?, loaded.master_weights(&self.device)?);
+        let kept_on = if settings.offload { &Device::Cpu } else { &self.device };
+        let (state, masters) = (loaded.optimizer(kept_on)?, loaded.master_weights(kept_on)?);
         let optimizer = Optimizer::restore(settings, model.parameters(), state, masters);
         self.questions.restore(&loaded.progress.draws)?;
         let update = loaded.progress.update;

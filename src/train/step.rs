@@ -12,6 +12,8 @@ use crate::ops::Parameter;
 use crate::optim::adamw::{AdamW, AdamWSettings, Update, Weights};
 use crate::optim::clip::{GradNorm, grad_norm};
 use crate::optim::lr_schedule::LrSchedule;
+use crate::optim::memory::Memory;
+use crate::rng::{Purpose, Stream};
 
 /// What does not change over a run.
 #[derive(Debug, Clone)]
@@ -24,6 +26,12 @@ pub struct OptimizerSettings {
     pub clip_norm: f64,
     /// Whether weight decay also applies to norms and biases, that is to vectors.
     pub decay_vectors: bool,
+    /// Whether weights in bf16 are moved themselves and rounded by chance; otherwise they are copies of master weights in f32.
+    pub rounds_weights: bool,
+    /// The run's seed, which rounding by chance takes its random bits from.
+    pub seed: u64,
+    /// Whether moments and master weights of a model on a GPU are in the host's memory.
+    pub offload: bool,
 }
 
 /// The optimiser's state for one model.
@@ -31,8 +39,9 @@ pub struct OptimizerSettings {
 pub struct Optimizer {
     settings: OptimizerSettings,
     adamw: AdamW,
-    /// f32 copies of parameters whose own dtype is too coarse to be moved in small steps.
+    /// f32 copies of parameters whose own dtype is too coarse to be moved in small steps; in `memory`.
     masters: BTreeMap<String, Tensor>,
+    memory: Memory,
 }
 
 /// What a step did.
@@ -59,16 +68,19 @@ impl Optimizer {
     /// # Errors
     /// Master weights cannot be allocated.
     pub fn new(settings: OptimizerSettings, parameters: &Parameters) -> Result<Self> {
-        let masters: BTreeMap<String, Tensor> = parameters
-            .trained()
-            .filter(|p| !has_own_precision(p))
-            .map(|p| Ok((p.name().to_owned(), p.value().detach().to_dtype(DType::F32)?)))
-            .collect::<Result<_>>()?;
-        let adamw = AdamW::new(settings.adamw, moved(parameters, &masters)?)?;
-        Ok(Self { settings, adamw, masters })
+        let mut memory = memory(&settings, parameters)?;
+        let mut masters = BTreeMap::new();
+        for parameter in parameters.trained().filter(|p| has_master(p, &settings)) {
+            let master = memory.hold(parameter.value().detach().to_dtype(DType::F32)?)?;
+            masters.insert(parameter.name().to_owned(), master);
+        }
+        let moved = moved(parameters, &masters, &settings)?;
+        let adamw = AdamW::new(settings.adamw, moved, memory.clone())?;
+        Ok(Self { settings, adamw, masters, memory })
     }
 
-    /// An optimiser that continues from a checkpoint's `state` and `masters`.
+    /// An optimiser that continues from a checkpoint's `state` and `masters`, which are on the host where that is where they
+    /// are kept, else on the model's device.
     ///
     /// # Errors
     /// The state is not exactly that of the model's trained parameters.
@@ -78,9 +90,12 @@ impl Optimizer {
         state: Vec<(String, Tensor)>,
         masters: Vec<(String, Tensor)>,
     ) -> Result<Self> {
-        let masters: BTreeMap<String, Tensor> = masters.into_iter().collect();
-        let adamw = AdamW::restore(settings.adamw, moved(parameters, &masters)?, state)?;
-        Ok(Self { settings, adamw, masters })
+        let mut memory = memory(&settings, parameters)?;
+        let held = masters.into_iter().map(|(name, master)| Ok((name, memory.hold(master)?)));
+        let masters: BTreeMap<String, Tensor> = held.collect::<Result<_>>()?;
+        let moved = moved(parameters, &masters, &settings)?;
+        let adamw = AdamW::restore(settings.adamw, moved, state, memory.clone())?;
+        Ok(Self { settings, adamw, masters, memory })
     }
 
     /// AdamW's state, by name.
@@ -91,9 +106,13 @@ impl Optimizer {
         self.adamw.state()
     }
 
-    /// Master weights by name; none where the run's dtype is f32.
-    pub fn masters(&self) -> Vec<(String, Tensor)> {
-        self.masters.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+    /// Master weights by name; none where the parameters are moved themselves.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn masters(&self) -> Result<Vec<(String, Tensor)>> {
+        self.memory.wait()?;
+        Ok(self.masters.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect())
     }
 
     /// Makes one step of AdamW with the gradients in the buffers, then clears them.
@@ -104,74 +123,110 @@ impl Optimizer {
     /// Shapes do not fit.
     pub fn step(&mut self, parameters: &Parameters, s: u64, ranks: &dyn Ranks) -> Result<Stepped> {
         let gradients = summed_gradients(parameters, ranks)?;
-        let stepped = self.step_along(gradients, s);
+        let stepped = self.step_along(&gradients, s);
         parameters.trained().for_each(Parameter::clear_gradient);
         stepped
     }
 
-    fn step_along(&mut self, gradients: Vec<(&Parameter, Tensor)>, s: u64) -> Result<Stepped> {
-        let norm: GradNorm = grad_norm(gradients.iter().map(|(p, g)| (p.name(), g)))?;
+    fn step_along(&mut self, gradients: &[Reached], s: u64) -> Result<Stepped> {
+        let named = gradients.iter().map(|reached| (reached.parameter.name(), &reached.gradient));
+        let norm: GradNorm = grad_norm(named)?;
         if !norm.norm.is_finite() {
             return Ok(Stepped::NonFinite(norm));
         }
         let lr = self.settings.schedule.lr(s);
-        let decay_vectors = self.settings.decay_vectors;
+        let Self { settings, adamw, masters, .. } = self;
         let updates: Vec<Update> =
-            gradients.iter().map(|(p, g)| update(p, g, &self.masters, decay_vectors)).collect();
-        self.adamw.step(lr, norm.factor(self.settings.clip_norm), &updates)?;
+            gradients.iter().map(|reached| reached.update(settings, masters, s)).collect();
+        adamw.step(lr, norm.factor(settings.clip_norm), &updates)?;
         Ok(Stepped::Done(StepReport { lr, grad_norm: norm.norm }))
     }
 }
 
-/// A parameter's part in a step.
-fn update<'a>(
+/// A trained parameter that has a gradient.
+struct Reached<'a> {
     parameter: &'a Parameter,
-    grad: &'a Tensor,
-    masters: &'a BTreeMap<String, Tensor>,
-    decay_vectors: bool,
-) -> Update<'a> {
-    let (name, value) = (parameter.name(), parameter.value());
-    let weights = match masters.get(name) {
-        None => Weights { master: value, copy: None },
-        // In place, because rollouts share the parameter's storage.
-        Some(master) => Weights { master, copy: Some(value) },
-    };
-    Update { name, weights, grad, decay: decay_vectors || value.rank() >= 2 }
+    /// Its place among all trained parameters, in the order of the names.
+    place: u32,
+    gradient: Tensor,
+}
+
+impl Reached<'_> {
+    /// - `s`: finished updates of the run
+    fn update<'a>(
+        &'a self,
+        settings: &OptimizerSettings,
+        masters: &'a BTreeMap<String, Tensor>,
+        s: u64,
+    ) -> Update<'a> {
+        let (name, value) = (self.parameter.name(), self.parameter.value());
+        // Values are changed in place, because rollouts share the parameter's storage.
+        let weights = match masters.get(name) {
+            Some(master) => Weights::Copied { master, copy: value },
+            None if value.dtype() == DType::BF16 => {
+                #[expect(clippy::cast_possible_truncation, reason = "a run has fewer updates")]
+                let update = s as u32;
+                let stream = Stream::new(settings.seed, Purpose::Rounding, update, self.place, 0);
+                Weights::Rounded { weights: value, stream }
+            }
+            None => Weights::Plain(value),
+        };
+        let decay = settings.decay_vectors || value.rank() >= 2;
+        Update { name, weights, grad: &self.gradient, decay }
+    }
 }
 
 /// The gradients, summed over the ranks, of the parameters that have one on any rank.
 ///
 /// As in torch, a parameter without a gradient is left unchanged: it neither decays nor counts a step.
-fn summed_gradients<'a>(
-    parameters: &'a Parameters,
-    ranks: &dyn Ranks,
-) -> Result<Vec<(&'a Parameter, Tensor)>> {
+fn summed_gradients<'a>(parameters: &'a Parameters, ranks: &dyn Ranks) -> Result<Vec<Reached<'a>>> {
     let has_gradient = |p: &Parameter| f64::from(u8::from(p.gradient().is_some()));
     let mut n_ranks: Vec<f64> = parameters.trained().map(has_gradient).collect();
     ranks.sum(&mut n_ranks)?;
     if let Some(whole) = parameters.whole_gradient()? {
         ranks.sum_tensors(std::slice::from_ref(whole))?;
     }
-    let reached = parameters.trained().zip(n_ranks).filter(|(_, n_ranks)| *n_ranks > 0.0);
-    Ok(reached.filter_map(|(p, _)| Some((p, p.gradient()?))).collect())
+    let trained = (0..).zip(parameters.trained()).zip(n_ranks);
+    let reached = trained.filter(|(_, n_ranks)| *n_ranks > 0.0).filter_map(|((place, p), _)| {
+        Some(Reached { parameter: p, place, gradient: p.gradient()? })
+    });
+    Ok(reached.collect())
+}
+
+/// Where moments and master weights are kept.
+fn memory(settings: &OptimizerSettings, parameters: &Parameters) -> Result<Memory> {
+    let Some(first) = parameters.trained().next().filter(|_| settings.offload) else {
+        return Ok(Memory::beside_weights());
+    };
+    // Two moments each, and a master.
+    let shapes = parameters.trained().flat_map(|parameter| {
+        let n = 2 + usize::from(has_master(parameter, settings));
+        std::iter::repeat_n(parameter.value().shape(), n)
+    });
+    Memory::on_host(first.value().device(), shapes)
 }
 
 /// What the optimiser updates of each trained parameter: its master weights where it has any, else the parameter.
 fn moved<'a>(
     parameters: &'a Parameters,
     masters: &'a BTreeMap<String, Tensor>,
+    settings: &OptimizerSettings,
 ) -> Result<Vec<(&'a str, &'a Tensor)>> {
     let moved = |p: &'a Parameter| match masters.get(p.name()) {
         Some(master) => Ok((p.name(), master)),
-        None if has_own_precision(p) => Ok((p.name(), p.value())),
-        None => bail!("{} has no master weights", p.name()),
+        None if has_master(p, settings) => bail!("{} has no master weights", p.name()),
+        None => Ok((p.name(), p.value())),
     };
     parameters.trained().map(moved).collect()
 }
 
-/// f32 weights are their own master weights.
-fn has_own_precision(parameter: &Parameter) -> bool {
-    matches!(parameter.value().dtype(), DType::F32 | DType::F64)
+/// Whether a parameter is moved through master weights: f32 weights are their own.
+fn has_master(parameter: &Parameter, settings: &OptimizerSettings) -> bool {
+    match parameter.value().dtype() {
+        DType::F32 | DType::F64 => false,
+        DType::BF16 => !settings.rounds_weights,
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -229,7 +284,7 @@ mod tests {
     fn weights_in_16_bits_are_not_restored_without_their_masters() {
         let model = model(DType::BF16);
         let optimizer = Optimizer::new(settings(), model.parameters()).unwrap();
-        let (state, mut masters) = (optimizer.state().unwrap(), optimizer.masters());
+        let (state, mut masters) = (optimizer.state().unwrap(), optimizer.masters().unwrap());
         let restore = |masters: Vec<(String, Tensor)>| {
             Optimizer::restore(settings(), model.parameters(), state.clone(), masters)
         };

@@ -25,8 +25,8 @@ use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
     CheckpointingChoice, ConfigFile, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind,
-    LrScheduleKind, Method, ModelConfig, OptimConfig, RewardCommand, RewardConfig, RolloutConfig,
-    RunConfig, SftConfig, TrainConfig, UpdateSpan,
+    LrScheduleKind, MasterWeights, Method, ModelConfig, OptimConfig, RewardCommand, RewardConfig,
+    RolloutConfig, RunConfig, SftConfig, TrainConfig, UpdateSpan,
 };
 use crate::data::OpenOptions;
 use crate::data::configured::{open_options, task_options, training_questions, training_rows};
@@ -320,11 +320,24 @@ fn the_optimiser_is_what_its_section_says() {
         weight_decay,
         decay_norms_and_biases,
         clip_norm,
+        masters,
+        offload,
     } = config.optim.clone();
     assert_eq!(kind, LrScheduleKind::Cosine);
     let UpdateSpan::Updates(warmup) = warmup else { panic!("{warmup:?}") };
     let settings = optimizer_settings(&config, TOTAL);
-    let OptimizerSettings { adamw, schedule, clip_norm: clip, decay_vectors } = settings;
+    let OptimizerSettings {
+        adamw,
+        schedule,
+        clip_norm: clip,
+        decay_vectors,
+        rounds_weights,
+        seed,
+        offload: is_offloaded,
+    } = settings;
+    assert_eq!((masters, rounds_weights), (MasterWeights::Bf16, true));
+    assert_eq!((seed, is_offloaded), (config.train.seed, offload));
+    assert!(offload);
     assert_eq!(adamw, AdamWSettings { beta1, beta2, eps, weight_decay });
     let expected = LrSchedule {
         decay: Decay::Cosine,
@@ -338,6 +351,12 @@ fn the_optimiser_is_what_its_section_says() {
     let changed = every_key(&["optim.decay_norms_and_biases=false", "optim.clip_norm=0"]);
     let settings = optimizer_settings(&changed, TOTAL);
     assert!(settings.clip_norm.is_infinite() && !settings.decay_vectors);
+    for (changed, expected) in
+        [("optim.masters=f32", [false, true]), ("optim.offload=false", [true, false])]
+    {
+        let settings = optimizer_settings(&every_key(&[changed]), TOTAL);
+        assert_eq!([settings.rounds_weights, settings.offload], expected, "{changed}");
+    }
     for (kind, decay) in [
         (LrScheduleKind::Constant, Decay::Constant),
         (LrScheduleKind::Linear, Decay::Linear),

@@ -17,6 +17,7 @@ mod golden;
 mod grade;
 mod hub;
 mod identities;
+mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
 mod parity;

@@ -108,6 +108,9 @@ fn update(which: std::ops::Range<usize>, ranks: &dyn Ranks) -> Updated {
         },
         clip_norm: 0.5,
         decay_vectors: false,
+        rounds_weights: false,
+        seed: 0,
+        offload: false,
     };
     let mut optimizer = Optimizer::new(settings, model.parameters()).unwrap();
     let Stepped::Done(report) = optimizer.step(model.parameters(), 0, ranks).unwrap() else {

@@ -52,6 +52,22 @@ fn what_has_no_effect_is_told_once() {
     warns(eval, &of_asked);
 }
 
+/// `auto` is the CPU in a program without CUDA, and f32 there.
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn what_the_machine_leaves_without_effect_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let more = ["--set", "optim.masters=bf16", "--set", "optim.offload=true"];
+    let of_masters = "warning: optim.masters: no effect, because the model is not in bf16";
+    let of_offload =
+        "warning: optim.offload: no effect, because the model is in the host's memory itself";
+    let run = train(&config, &folder.path().join("auto"), &more);
+    warns(run, &[of_masters, of_offload]);
+    let named = [&more[..], &["--device", "cpu"]].concat();
+    warns(train(&config, &folder.path().join("cpu"), &named), &[of_masters, of_offload]);
+}
+
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();

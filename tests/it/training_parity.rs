@@ -392,6 +392,9 @@ fn three_adamw_steps_equal_torch() {
             },
             clip_norm: 1.0,
             decay_vectors: key.ends_with("decay=all"),
+            rounds_weights: false,
+            seed: 0,
+            offload: false,
         };
         let loss = |model: &Model| {
             if key.starts_with("sft") {

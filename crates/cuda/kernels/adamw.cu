@@ -1,7 +1,9 @@
-// AdamW, one pass over all parameters: f32 master weights and moments changed in place, and the weights' copy in bf16 written.
-// Each operation is rounded by itself, as on the CPU, where nothing is fused: both give the same bits.
+// AdamW, one pass over all parameters, whose weights and moments are changed in place: f32 master weights with a copy in bf16,
+// or weights in bf16 alone, which are rounded by chance. Moments and gradients are f32. Each operation is rounded by itself, as
+// on the CPU, where nothing is fused: both give the same bits.
 // Not here: the norm that clips the gradient (squares.cu).
 #include "common.cuh"
+#include "philox.cuh"
 #include "table.cuh"
 
 // The numbers of one parameter's step (Rule in src/adamw.rs says what each is).
@@ -53,6 +55,57 @@ extern "C" __global__ void __launch_bounds__(256) adamw(const Row<Update>* rows,
     for (int64_t i = first; i < min(first + 4, end); ++i) {
       step(parameter[i], m[i], v[i], grad[i], rule);
       if (copy) copy[i] = __float2bfloat16(parameter[i]);
+    }
+  }
+}
+
+// What is read and changed of one parameter whose weights are bf16 alone.
+struct RoundedUpdate {
+  bf16* weights;
+  float *m, *v;
+  const float* grad;
+  Rule rule;
+  Stream stream;
+};
+
+// Rounds to one of the two neighbours in bf16: up with the probability that makes the mean `x`. `random`: 16 bits.
+__device__ inline bf16 rounded_by_chance(float x, uint32_t random) {
+  const uint32_t bits = __float_as_uint(x);
+  if ((bits & 0x7F800000) == 0x7F800000) return __float2bfloat16(x);  // an infinity or a NaN
+  return __ushort_as_bfloat16(static_cast<unsigned short>((bits + random) >> 16));
+}
+
+// A thread for eight numbers, which take their bits from one block of the stream: number i the i % 8th half word of block i / 8.
+extern "C" __global__ void __launch_bounds__(256) adamw_rounded(const Row<RoundedUpdate>* rows, int n_rows) {
+  const Row<RoundedUpdate>& row = row_of_block(rows, n_rows);
+  const auto [weights, m, v, grad, rule, stream] = row.of;
+  const bool aligned = row.aligned;
+  const int64_t start = int64_t(blockIdx.x - row.first_block) * SHARE, end = min(start + SHARE, row.n);
+  for (int64_t first = start + 8 * threadIdx.x; first < end; first += 8 * blockDim.x) {
+    const Block random = philox(stream, uint32_t(first / 8));
+    if (aligned && first + 8 <= end) {
+      Eight p = load_eight(weights + first);
+      for (int half = 0; half < 2; ++half) {
+        const int64_t four = first + 4 * half;
+        Four mean = load_four(m + four), square = load_four(v + four);
+        const Four g = load_four(grad + four);
+        for (int j = 0; j < 4; ++j) {
+          float x = __bfloat162float(p.at[4 * half + j]);
+          step(x, mean.at[j], square.at[j], g.at[j], rule);
+          p.at[4 * half + j] = rounded_by_chance(x, random.at[2 * half + j / 2] >> 16 * (j % 2) & 0xFFFF);
+        }
+        store_four(m + four, mean);
+        store_four(v + four, square);
+      }
+      store_eight(weights + first, p);
+      continue;
+    }
+    for (int j = 0; j < 8; ++j) {
+      const int64_t i = first + j;
+      if (i >= end) break;
+      float x = __bfloat162float(weights[i]);
+      step(x, m[i], v[i], grad[i], rule);
+      weights[i] = rounded_by_chance(x, random.at[j / 2] >> 16 * (j % 2) & 0xFFFF);
     }
   }
 }

@@ -1,5 +1,6 @@
-//! AdamW's step of all parameters.
-//! Not here: the optimiser's state, bias corrections and schedules; the norm that clips the gradient (`squares`).
+//! AdamW's step of all parameters whose master weights are in f32.
+//! Not here: the optimiser's state, bias corrections and schedules; the norm that clips the gradient
+//! (`squares`); weights in bf16 alone (`adamw_rounded`).
 
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result};
@@ -98,7 +99,7 @@ fn row(AdamWUpdate { rule, arrays }: &AdamWUpdate) -> Result<(Update, usize, boo
     if let Some(copy) = copy {
         copy.expect("a parameter's copy", DType::BF16, shape.dims())?;
     }
-    let aligned = [parameter, m, v, grad].iter().chain(&copy).all(Array::is_aligned);
+    let aligned = [parameter, m, v, grad].iter().chain(&copy).all(|x| x.is_aligned_to(4));
     let [parameter, m, v, grad] = [parameter, m, v, grad].map(|array| array.address());
     let copy = copy.map_or(0, |copy| copy.address());
     let update = Update { parameter, m, v, grad, copy, rule: rule.in_f32() };
@@ -107,7 +108,7 @@ fn row(AdamWUpdate { rule, arrays }: &AdamWUpdate) -> Result<(Update, usize, boo
 
 impl AdamWRule {
     /// `Rule` of `kernels/adamw.cu`.
-    fn in_f32(&self) -> [f32; 8] {
+    pub(super) fn in_f32(&self) -> [f32; 8] {
         let Self { grad_scale, first_share, beta2, step_size, second_correction, eps, shrink } =
             *self;
         let second_share = 1.0 - beta2;

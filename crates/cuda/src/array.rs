@@ -43,6 +43,11 @@ impl<'a> Array<'a> {
         Ok(Self { address, dtype: tensor.dtype(), shape: tensor.shape(), device })
     }
 
+    /// A dense array that starts at an address of the device's.
+    pub(crate) fn at(address: u64, dtype: DType, shape: &'a Shape, device: &'a CudaDevice) -> Self {
+        Self { address, dtype, shape, device }
+    }
+
     /// Its first number's address on the device.
     pub(crate) fn address(&self) -> u64 {
         self.address
@@ -53,9 +58,9 @@ impl<'a> Array<'a> {
         self.dtype
     }
 
-    /// Whether it starts where four of its numbers are one access to memory.
-    pub(crate) fn is_aligned(&self) -> bool {
-        self.address.is_multiple_of(4 * self.dtype.size_in_bytes() as u64)
+    /// Whether it starts where so many of its numbers are one access to memory.
+    pub(crate) fn is_aligned_to(&self, n: u64) -> bool {
+        self.address.is_multiple_of(n * self.dtype.size_in_bytes() as u64)
     }
 
     /// The device it is on.

@@ -10,6 +10,7 @@
 
 mod activation;
 mod adamw;
+mod adamw_rounded;
 mod add;
 mod array;
 mod attention;
@@ -17,6 +18,7 @@ mod attention_tiles;
 mod device;
 mod gradients;
 mod head;
+mod host;
 mod launch;
 mod linear;
 mod memory;
@@ -32,6 +34,7 @@ mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use adamw::{AdamWArrays, AdamWRule, AdamWUpdate, adamw};
+pub use adamw_rounded::{PhiloxStream, RoundedAdamWUpdate, adamw_rounded};
 pub use add::add;
 pub use array::{Array, Output, Target};
 pub use attention::{
@@ -41,8 +44,11 @@ pub use attention_tiles::{Segment, Tiles};
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
+pub use host::HostArray;
+pub use linear::{LinearGradients, linear, linear_backward};
 pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
 pub use memory::{kept_bytes, peak_bytes, reset_peak};
+pub use memory::{peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;

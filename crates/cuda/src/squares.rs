@@ -22,7 +22,7 @@ pub fn sums_of_squares(arrays: &[Array]) -> Result<Vec<f64>> {
     let device = first.device();
     let row = |array: &Array| {
         let array = array.expect("an array to square", DType::F32, array.shape().dims())?;
-        Ok((array.address(), array.shape().elem_count(), array.is_aligned()))
+        Ok((array.address(), array.shape().elem_count(), array.is_aligned_to(4)))
     };
     let table = Table::new(device, &arrays.iter().map(row).collect::<Result<Vec<_>>>()?)?;
     let partial = Output::new(device, table.n_blocks(), DType::F64)?;

@@ -10,7 +10,10 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
-use othink_cuda::{AdamWArrays, AdamWRule, AdamWUpdate, Array, adamw, sums_of_squares};
+use othink_cuda::{
+    AdamWArrays, AdamWRule, AdamWUpdate, Array, HostArray, PhiloxStream, RoundedAdamWUpdate, adamw,
+    adamw_rounded, sums_of_squares,
+};
 use serde_json::Value;
 
 /// The one device of all tests: a second opening would be a second stream.
@@ -251,6 +254,18 @@ fn arrays_that_do_not_fit_are_refused() {
         let message = adamw(&updates).unwrap_err().to_string();
         assert!(message.contains(named), "{message}");
     }
+    let stream = PhiloxStream { key: [1, 2], counter: [3, 4, 5] };
+    let (m, v, grad) = (short, short, short);
+    let fits = RoundedAdamWUpdate { rule: RULE, weights: half, m, v, grad, stream };
+    for (refused, named) in [
+        (RoundedAdamWUpdate { weights: short, ..fits }, "rounded by chance"),
+        (RoundedAdamWUpdate { m: long, ..fits }, "a first moment"),
+        (RoundedAdamWUpdate { v: half, ..fits }, "a second moment"),
+        (RoundedAdamWUpdate { grad: long, ..fits }, "gradient"),
+    ] {
+        let message = adamw_rounded(&[fits, refused]).unwrap_err().to_string();
+        assert!(message.contains(named), "{message}");
+    }
     assert_eq!(download(whole), [1.0, 1.0]);
     assert!(sums_of_squares(&[short, half]).is_err());
 }
@@ -306,6 +321,33 @@ fn a_sum_shows_what_is_not_finite_and_holds_squares_beyond_f32() {
     }
 }
 
+/// Each number of the result in f32 has two neighbours in bf16; one that lies x of the way between them takes the farther one
+/// with probability x.
+#[test]
+fn rounding_by_chance_takes_neighbours_as_often_as_they_are_near() {
+    let n = 40_000;
+    for start in [0, 1] {
+        let ones =
+            Parameter::new([&vec![1.0; n], &vec![0.0; n], &vec![1.0; n], &vec![0.0; n]], start);
+        let own = ones.own();
+        let weights = own[0].to_dtype(DType::BF16).unwrap();
+        let weights = Tensor::cat(&[&weights.narrow(0, 0, start).unwrap(), &weights], 0).unwrap();
+        let weights = weights.narrow(0, start, n).unwrap();
+        let [_, m, v, grad, _] = own.each_ref().map(|x| Array::of(x).unwrap());
+        // The gradient is zero: only decay moves a weight, from 1 to a quarter of the way to the next smaller number.
+        let rule = AdamWRule { shrink: 1.0 - 0.25 / 256.0, ..RULE };
+        let stream = PhiloxStream { key: [1, 2], counter: [3, 4, 5] };
+        let weights_array = Array::of(&weights).unwrap();
+        let update = RoundedAdamWUpdate { rule, weights: weights_array, m, v, grad, stream };
+        adamw_rounded(&[update]).unwrap();
+        let found = download(&weights);
+        let moved = found.iter().filter(|x| **x == 1.0 - 1.0 / 256.0).count();
+        assert_eq!(moved + found.iter().filter(|x| **x == 1.0).count(), n);
+        // 10,000 with a standard error of 87.
+        assert!((9_600..10_400).contains(&moved), "{moved}");
+    }
+}
+
 /// Seconds that one call takes, after a first one.
 fn seconds(call: impl Fn()) -> f64 {
     const REPETITIONS: u32 = 10;
@@ -319,7 +361,7 @@ fn seconds(call: impl Fn()) -> f64 {
 
 /// Prints what share of the memory's speed the kernels reach.
 #[test]
-#[ignore = "takes 10 GB of a real device"]
+#[ignore = "takes 11 GB of a real device and 6 GB of the host"]
 fn speed() {
     const N: usize = 500_000_000;
     let new = |value: f32| Tensor::full(value, N, device()).unwrap();
@@ -334,5 +376,19 @@ fn speed() {
     // Read: weights, moments, gradient; written: weights, moments, copy.
     let update = AdamWUpdate { rule: RULE, arrays };
     report("adamw", seconds(|| adamw(&[update]).unwrap()), 4 * 4 + 3 * 4 + 2);
+    let weights = Tensor::full(0.1f32, N, device()).unwrap().to_dtype(DType::BF16).unwrap();
+    let stream = PhiloxStream { key: [1, 2], counter: [3, 4, 5] };
+    let weights = Array::of(&weights).unwrap();
+    let rounded = RoundedAdamWUpdate { rule: RULE, weights, m, v, grad, stream };
+    report("adamw, rounded", seconds(|| adamw_rounded(&[rounded]).unwrap()), 2 * 2 + 5 * 4);
     report("gradient norm", seconds(|| drop(sums_of_squares(&[grad]).unwrap())), 4);
+    // Master weights and moments in the host's memory: what crosses the bus one way.
+    let Device::Cuda(on) = device() else { unreachable!() };
+    let host = Tensor::full(0.1f32, 3 * N, &Device::Cpu).unwrap();
+    let host = HostArray::new(host, on).unwrap();
+    let parts = [0, 1, 2].map(|i| host.numbers().narrow(0, i * N, N).unwrap());
+    let [parameter, m, v] = parts.each_ref().map(|part| host.part(part).unwrap());
+    let arrays = AdamWArrays { parameter, m, v, grad, copy: Some(copy) };
+    let update = AdamWUpdate { rule: RULE, arrays };
+    report("adamw, state on the host", seconds(|| adamw(&[update]).unwrap()), 3 * 4);
 }

@@ -27,6 +27,7 @@ constexpr unsigned char POISON = 0xff;
 
 std::map<uintptr_t, size_t> freed;  // where allocations once were, to name a use after free
 std::map<uintptr_t, size_t> pinned;
+std::map<uintptr_t, size_t> registered;  // the program's own memory that is pinned
 
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
@@ -168,13 +169,15 @@ void check_still_there(const std::string& who, const Allocation& allocation) {
                 allocation.bytes);
 }
 
-bool is_pinned(const void* pointer) {
+static bool is_within(const std::map<uintptr_t, size_t>& ranges, const void* pointer) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
-  auto next = pinned.upper_bound(address);
-  if (next == pinned.begin()) return false;
+  auto next = ranges.upper_bound(address);
+  if (next == ranges.begin()) return false;
   const auto& [begin, bytes] = *std::prev(next);
   return address < begin + bytes;
 }
+
+bool is_pinned(const void* pointer) { return is_within(pinned, pointer) || is_within(registered, pointer); }
 
 // ---- The driver's interface
 
@@ -221,6 +224,32 @@ CUDA_API int cuMemFreeHost(void* pointer) {
   if (!pinned.erase(reinterpret_cast<uintptr_t>(pointer))) return INVALID_VALUE;
   finish_all();
   free(pointer);
+  return SUCCESS;
+}
+
+CUDA_API int cuMemHostRegister_v2(void* pointer, size_t bytes, unsigned) {
+  Locked locked;
+  if (!pointer || bytes == 0) return INVALID_VALUE;
+  const auto begin = reinterpret_cast<uintptr_t>(pointer);
+  const auto next = registered.lower_bound(begin);
+  if (is_within(registered, pointer) || (next != registered.end() && next->first < begin + bytes))
+    return HOST_MEMORY_ALREADY_REGISTERED;
+  registered[begin] = bytes;
+  return SUCCESS;
+}
+
+CUDA_API int cuMemHostUnregister(void* pointer) {
+  Locked locked;
+  if (!registered.erase(reinterpret_cast<uintptr_t>(pointer))) return HOST_MEMORY_NOT_REGISTERED;
+  finish_all();
+  return SUCCESS;
+}
+
+// Kernels run on the host's processor, which has one address for everything.
+CUDA_API int cuMemHostGetDevicePointer_v2(uintptr_t* address, void* pointer, unsigned) {
+  Locked locked;
+  if (!is_pinned(pointer)) return INVALID_VALUE;
+  *address = reinterpret_cast<uintptr_t>(pointer);
   return SUCCESS;
 }
 

@@ -122,6 +122,24 @@ void pinned_memory() {
   expect_equal(std::vector<float>(down, down + n), std::vector<float>(n, 7.0f), "pinned memory");
 }
 
+// A kernel works on the host's own memory, through a part of it.
+void registered_memory() {
+  void* stream = new_stream();
+  const int n = 100;
+  std::vector<float> numbers(n, 3.0f);
+  ok(cuMemHostRegister_v2(numbers.data(), n * 4, 3));
+  expect(cuMemHostRegister_v2(numbers.data() + n / 2, 4, 3) == 712, "memory is registered once");
+  uintptr_t x;
+  ok(cuMemHostGetDevicePointer_v2(&x, numbers.data() + 1, 0));
+  launch(reduction("test_affine"), {1, 128}, stream, x, x, 2.0f, 1.0f, 0, n - 1);
+  ok(cuStreamSynchronize(stream));
+  ok(cuMemHostUnregister(numbers.data()));
+  expect(cuMemHostUnregister(numbers.data()) == 713, "memory is registered no longer");
+  std::vector<float> expected(n, 7.0f);
+  expected[0] = 3;
+  expect_equal(numbers, expected, "registered memory");
+}
+
 void graph_replays() {
   void *stream = new_stream(), *graph, *executable;
   void* affine = reduction("test_affine");
@@ -207,6 +225,7 @@ constexpr Case CASES[] = {
     {"tensor core product", tensor_core_product},
     {"streams that wait", streams_that_wait},
     {"pinned memory", pinned_memory},
+    {"registered memory", registered_memory},
     {"graph replays", graph_replays},
     {"gradient accumulation", gradient_accumulation},
     {"counters and peak", counters_and_peak},
