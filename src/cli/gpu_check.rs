@@ -1,12 +1,13 @@
 //! `othink gpu-check`: what a device does with a model's shape.
 //! Not here: what is measured (`gpu_check`).
 
+use candle_core::DType;
 use serde_json::json;
 
 use super::{ExitStatus, Printer};
 use crate::config::CheckpointingChoice;
 use crate::gpu_check::random_model::StreamShape;
-use crate::gpu_check::scoring::{Scoring, Settings};
+use crate::gpu_check::scoring::{Kept, Scoring, Settings};
 use crate::gpu_check::{Stage, ceilings};
 use crate::model::config::ModelConfig;
 use crate::model::device;
@@ -101,7 +102,14 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         done(Stage::of("reference", || scoring.reference()), printer)?;
         done(Stage::of("policy", || scoring.policy()), printer)?;
         done(Stage::of("repeated policy", || scoring.repeated()), printer)?;
-        done(Stage::of("optimizer", || scoring.optimizer()), printer)?;
+        done(Stage::of("optimizer", || scoring.optimizer(Kept::Beside)), printer)?;
+        if dtype == DType::BF16 {
+            let without = || scoring.optimizer(Kept::WithoutMasters);
+            done(Stage::of("bf16 masters", without), printer)?;
+        }
+        if device.is_cuda() {
+            done(Stage::of("offload", || scoring.optimizer(Kept::OnHost)), printer)?;
+        }
     }
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
 }

@@ -28,6 +28,17 @@ pub struct Settings {
     pub repetitions: usize,
 }
 
+/// What is kept of the parameters for the optimiser's step, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Master weights where they are needed, and moments, on the device.
+    Beside,
+    /// Moments alone, on the device; weights in bf16 are rounded by chance.
+    WithoutMasters,
+    /// As `Beside`, but in the host's memory.
+    OnHost,
+}
+
 /// A model in training that is measured.
 pub struct Scoring {
     model: Model,
@@ -114,7 +125,7 @@ impl Scoring {
     ///
     /// # Errors
     /// The device's own.
-    pub fn optimizer(&self) -> Result<Vec<(&'static str, f64)>> {
+    pub fn optimizer(&self, kept: Kept) -> Result<Vec<(&'static str, f64)>> {
         let (total_updates, base_lr) = (1000, 1e-6);
         let settings = OptimizerSettings {
             adamw: AdamWSettings::default(),
@@ -126,9 +137,9 @@ impl Scoring {
             },
             clip_norm: 1.0,
             decay_vectors: false,
-            rounds_weights: false,
+            rounds_weights: kept == Kept::WithoutMasters,
             seed: 0,
-            offload: false,
+            offload: kept == Kept::OnHost,
         };
         reset_peak(self.device())?;
         let parameters = self.model.parameters();
@@ -138,14 +149,21 @@ impl Scoring {
             optimizer.step(parameters, 0, &Solo).map(|_| ())
         })?;
         let n: usize = parameters.trained().map(|p| p.value().elem_count()).sum();
-        let width = self.model.dtype().size_in_bytes();
-        // The norm reads the gradient; the step reads it again, reads and writes both moments and the master, and writes
-        // the parameter where it is not its own master.
-        let bytes = n * if width < 4 { 4 + 4 + 24 + width } else { 4 + 4 + 24 };
-        let mut figures =
-            vec![("seconds", seconds), ("traffic, TB/s", bytes as f64 / seconds / 1e12)];
+        let mut figures = vec![
+            ("seconds", seconds),
+            ("traffic, TB/s", (n * self.moved_bytes(kept)) as f64 / seconds / 1e12),
+        ];
         figures.extend(self.peak());
         Ok(figures)
+    }
+
+    /// Bytes that a step moves for a number of the model. The norm reads the gradient; the step reads it again, reads and
+    /// writes both moments and what is moved, and writes the parameter where that has a master.
+    fn moved_bytes(&self, kept: Kept) -> usize {
+        let (gradient, moments) = (4 + 4, 2 * (4 + 4));
+        let width = self.model.dtype().size_in_bytes();
+        let is_moved_itself = width >= 4 || kept == Kept::WithoutMasters;
+        gradient + moments + if is_moved_itself { 2 * width } else { 2 * 4 + width }
     }
 
     fn learn(&self) -> Result<()> {

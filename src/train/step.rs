@@ -293,4 +293,33 @@ mod tests {
         let error = restore(masters).err().unwrap().to_string();
         assert!(error.contains(&format!("{lost} has no master weights")), "{error}");
     }
+
+    #[test]
+    fn rounding_is_named_by_seed_update_and_place_among_all_trained_parameters() {
+        let model = model(DType::BF16);
+        let parameters = model.parameters();
+        let name = "model.norm.weight";
+        let place = parameters.trained().position(|p| p.name() == name).unwrap();
+        assert!(place > 0, "others come before it, and no gradient reaches them");
+        let parameter = parameters.get(name).unwrap();
+        parameter.accumulate(&parameter.value().ones_like().unwrap()).unwrap();
+        let reached = summed_gradients(parameters, &Solo).unwrap();
+        assert_eq!(reached.len(), 1);
+        let settings = OptimizerSettings { rounds_weights: true, seed: 77, ..settings() };
+        let masters = BTreeMap::new();
+        let update = reached[0].update(&settings, &masters, 5);
+        let Weights::Rounded { stream, .. } = update.weights else { panic!("{update:?}") };
+        assert_eq!(stream, Stream::new(77, Purpose::Rounding, 5, place as u32, 0));
+    }
+
+    #[test]
+    fn weights_that_are_rounded_have_no_masters_and_are_restored_without() {
+        let model = model(DType::BF16);
+        let settings = OptimizerSettings { rounds_weights: true, ..settings() };
+        let optimizer = Optimizer::new(settings.clone(), model.parameters()).unwrap();
+        assert!(optimizer.masters().unwrap().is_empty());
+        let state = optimizer.state().unwrap();
+        assert!(state.iter().all(|(_, tensor)| tensor.dtype() == DType::F32));
+        assert!(Optimizer::restore(settings, model.parameters(), state, Vec::new()).is_ok());
+    }
 }
