@@ -57,7 +57,7 @@ fn what_has_no_effect_is_told_once() {
 #[test]
 fn what_the_machine_leaves_without_effect_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), "sft");
+    let config = config(folder.path(), "grpo-d");
     let more = ["--set", "optim.masters=bf16", "--set", "optim.offload=true"];
     let of_masters = "warning: optim.masters: no effect, because the model is not in bf16";
     let of_offload =

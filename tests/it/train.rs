@@ -1,6 +1,7 @@
 //! `othink train` as a user runs it: what it writes, when it saves and measures, resumption after a kill.
 //! Not here: the numbers of an update (`training_parity`), what it warns of and stops at (`told`), being asked to end
 //! (`signals`), a run file's errors (`cli`).
+//! Longer than most because its tests share the runs that they compare.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

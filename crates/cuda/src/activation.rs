@@ -47,7 +47,7 @@ const SWIGLU_BACKWARD: Kernel = kernel!("activation", "swiglu_backward");
 /// # Errors
 /// The dtype is another.
 pub fn activate(x: Array, activation: Activation) -> Result<Output> {
-    let x = x.expect("an activation's input", DType::BF16, x.shape().dims())?;
+    let x = x.require("an activation's input", DType::BF16, x.shape().dims())?;
     let out = Output::new(x.device(), x.shape(), DType::BF16)?;
     let [forward, _] = activation.kernels();
     let arguments = [x.into(), out.array()?.into(), x.shape().elem_count().into()];
@@ -64,8 +64,8 @@ pub fn activate(x: Array, activation: Activation) -> Result<Output> {
 /// Shapes or dtypes do not fit.
 pub fn activate_backward(x: Array, grad: Array, activation: Activation) -> Result<Output> {
     let dims = x.shape().dims();
-    let x = x.expect("an activation's input", DType::BF16, dims)?;
-    let grad = grad.expect("an activation's gradient", DType::BF16, dims)?;
+    let x = x.require("an activation's input", DType::BF16, dims)?;
+    let grad = grad.require("an activation's gradient", DType::BF16, dims)?;
     let dx = Output::new(x.device(), x.shape(), DType::BF16)?;
     let [_, backward] = activation.kernels();
     let arguments = [x.into(), grad.into(), dx.array()?.into(), x.shape().elem_count().into()];
@@ -82,8 +82,8 @@ pub fn activate_backward(x: Array, grad: Array, activation: Activation) -> Resul
 /// Shapes or dtypes differ.
 pub fn swiglu(gate: Array, up: Array) -> Result<Output> {
     let dims = gate.shape().dims();
-    let gate = gate.expect("a gate", DType::BF16, dims)?;
-    let up = up.expect("what a gate multiplies", DType::BF16, dims)?;
+    let gate = gate.require("a gate", DType::BF16, dims)?;
+    let up = up.require("what a gate multiplies", DType::BF16, dims)?;
     let out = Output::new(gate.device(), gate.shape(), DType::BF16)?;
     let n = gate.shape().elem_count();
     let arguments = [gate.into(), up.into(), out.array()?.into(), n.into()];
@@ -100,9 +100,9 @@ pub fn swiglu(gate: Array, up: Array) -> Result<Output> {
 /// Shapes or dtypes do not fit.
 pub fn swiglu_backward(gate: Array, up: Array, grad: Array) -> Result<[Output; 2]> {
     let dims = gate.shape().dims();
-    let gate = gate.expect("a gate", DType::BF16, dims)?;
-    let up = up.expect("what a gate multiplies", DType::BF16, dims)?;
-    let grad = grad.expect("a gated product's gradient", DType::BF16, dims)?;
+    let gate = gate.require("a gate", DType::BF16, dims)?;
+    let up = up.require("what a gate multiplies", DType::BF16, dims)?;
+    let grad = grad.require("a gated product's gradient", DType::BF16, dims)?;
     let device = gate.device();
     let d_gate = Output::new(device, gate.shape(), DType::BF16)?;
     let d_up = Output::new(device, gate.shape(), DType::BF16)?;

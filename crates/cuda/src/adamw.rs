@@ -91,13 +91,13 @@ pub fn adamw(updates: &[AdamWUpdate]) -> Result<()> {
 fn row(AdamWUpdate { rule, arrays }: &AdamWUpdate) -> Result<(Update, usize, bool)> {
     let AdamWArrays { parameter, m, v, grad, copy } = *arrays;
     let shape = parameter.shape();
-    let in_f32 = |what, array: Array| array.expect(what, DType::F32, shape.dims()).map(drop);
+    let in_f32 = |what, array: Array| array.require(what, DType::F32, shape.dims()).map(drop);
     in_f32("a parameter", parameter)?;
     in_f32("a first moment", m)?;
     in_f32("a second moment", v)?;
     in_f32("a parameter's gradient", grad)?;
     if let Some(copy) = copy {
-        copy.expect("a parameter's copy", DType::BF16, shape.dims())?;
+        copy.require("a parameter's copy", DType::BF16, shape.dims())?;
     }
     let aligned = [parameter, m, v, grad].iter().chain(&copy).all(|x| x.is_aligned_to(4));
     let [parameter, m, v, grad] = [parameter, m, v, grad].map(|array| array.address());

@@ -72,10 +72,10 @@ pub fn adamw_rounded(updates: &[RoundedAdamWUpdate]) -> Result<()> {
 fn row(update: &RoundedAdamWUpdate) -> Result<(Update, usize, bool)> {
     let RoundedAdamWUpdate { rule, weights, m, v, grad, stream } = *update;
     let shape = weights.shape();
-    weights.expect("a parameter rounded by chance", DType::BF16, shape.dims())?;
-    m.expect("a first moment", DType::F32, shape.dims())?;
-    v.expect("a second moment", DType::F32, shape.dims())?;
-    grad.expect("a parameter's gradient", DType::F32, shape.dims())?;
+    weights.require("a parameter rounded by chance", DType::BF16, shape.dims())?;
+    m.require("a first moment", DType::F32, shape.dims())?;
+    v.require("a second moment", DType::F32, shape.dims())?;
+    grad.require("a parameter's gradient", DType::F32, shape.dims())?;
     let aligned = weights.is_aligned_to(8) && [m, v, grad].iter().all(|x| x.is_aligned_to(4));
     let [weights, m, v, grad] = [weights, m, v, grad].map(|array| array.address());
     let [b, c, d] = stream.counter;

@@ -17,8 +17,8 @@ const ADD: Kernel = kernel!("add", "add");
 /// Shapes or dtypes differ.
 pub fn add(x: Array, y: Array) -> Result<Output> {
     let dims = x.shape().dims();
-    let x = x.expect("a sum's left side", DType::BF16, dims)?;
-    let y = y.expect("a sum's right side", DType::BF16, dims)?;
+    let x = x.require("a sum's left side", DType::BF16, dims)?;
+    let y = y.require("a sum's right side", DType::BF16, dims)?;
     let out = Output::new(x.device(), x.shape(), DType::BF16)?;
     let arguments = [x.into(), y.into(), out.array()?.into(), x.shape().elem_count().into()];
     // SAFETY: all three arrays have as many numbers as the last argument says.

@@ -80,7 +80,7 @@ impl<'a> Array<'a> {
     }
 
     /// Itself, where it holds these numbers in this shape.
-    pub(crate) fn expect(self, what: &str, dtype: DType, dims: &[usize]) -> Result<Self> {
+    pub(crate) fn require(self, what: &str, dtype: DType, dims: &[usize]) -> Result<Self> {
         if self.dtype != dtype || self.shape.dims() != dims {
             let (found, shape) = (self.dtype, self.shape.dims());
             bail!("{what} is {shape:?} in {found:?}, expected {dims:?} in {dtype:?}");

@@ -108,9 +108,9 @@ pub fn attention_backward(saved: AttentionBackward, tiles: &Tiles) -> Result<[Ou
     let AttentionBackward { x, out, lse, grad } = saved;
     let shape = HeadShape::of(x, tiles)?;
     let HeadShape { heads, kv_heads, head_dim, kernels } = shape;
-    let out = out.expect("attention's output", DType::BF16, x.q.shape().dims())?;
-    let grad = grad.expect("attention's gradient", DType::BF16, x.q.shape().dims())?;
-    let lse = lse.expect("attention's log-sum-exp", DType::F32, &[heads, tiles.tokens])?;
+    let out = out.require("attention's output", DType::BF16, x.q.shape().dims())?;
+    let grad = grad.require("attention's gradient", DType::BF16, x.q.shape().dims())?;
+    let lse = lse.require("attention's log-sum-exp", DType::F32, &[heads, tiles.tokens])?;
     are_aligned(&[out, grad])?;
     let device = x.q.device();
     let along = Output::new(device, (heads, tiles.tokens), DType::F32)?;
@@ -178,9 +178,9 @@ impl HeadShape {
     fn of(x: Qkv, tiles: &Tiles) -> Result<Self> {
         let (Qkv { q, k, v }, tokens) = (x, tiles.tokens);
         let ((_, heads, head_dim), (_, kv_heads, _)) = (q.shape().dims3()?, k.shape().dims3()?);
-        q.expect("attention's queries", DType::BF16, &[tokens, heads, head_dim])?;
-        k.expect("attention's keys", DType::BF16, &[tokens, kv_heads, head_dim])?;
-        v.expect("attention's values", DType::BF16, &[tokens, kv_heads, head_dim])?;
+        q.require("attention's queries", DType::BF16, &[tokens, heads, head_dim])?;
+        k.require("attention's keys", DType::BF16, &[tokens, kv_heads, head_dim])?;
+        v.require("attention's values", DType::BF16, &[tokens, kv_heads, head_dim])?;
         if heads != kv_heads * tiles.heads_per_kv {
             let expected = tiles.heads_per_kv;
             bail!("attention: {heads} heads over {kv_heads}, expected {expected} for each");

@@ -19,7 +19,7 @@ const ACCUMULATE_F32: Kernel = kernel!("gradients", "accumulate_f32");
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn accumulate(gradient: Array, target: Target) -> Result<()> {
-    let out = target.array.expect("a gradient", DType::F32, gradient.shape().dims())?;
+    let out = target.array.require("a gradient", DType::F32, gradient.shape().dims())?;
     let kernel = match gradient.dtype() {
         DType::BF16 => ACCUMULATE_BF16,
         DType::F32 => ACCUMULATE_F32,

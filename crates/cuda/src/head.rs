@@ -90,8 +90,8 @@ pub fn token_logprob_backward(
     weight: Option<Target>,
 ) -> Result<Output> {
     let Sizes { rows, inner, vocab } = head.sizes()?;
-    let log_sum_exp = log_sum_exp.expect("log-sum-exp", DType::F32, &[rows])?;
-    let grad = grad.expect("a log-probability's gradient", DType::F32, &[rows])?;
+    let log_sum_exp = log_sum_exp.require("log-sum-exp", DType::F32, &[rows])?;
+    let grad = grad.require("a log-probability's gradient", DType::F32, &[rows])?;
     let device = head.hidden.device();
     let dx = Output::new(device, (rows, inner), DType::BF16)?;
     let (dx_rows, hidden) = (Matrix::of(dx.array()?), Matrix::of(head.hidden));
@@ -137,9 +137,9 @@ impl Head<'_> {
         let [vocab, _] = *self.weight.shape().dims() else {
             bail!("a head's weight is {:?}, expected [vocab, hidden]", self.weight.shape())
         };
-        self.hidden.expect("hidden states", DType::BF16, &[rows, inner])?;
-        self.weight.expect("a head's weight", DType::BF16, &[vocab, inner])?;
-        self.targets.expect("targets", DType::U32, &[rows])?;
+        self.hidden.require("hidden states", DType::BF16, &[rows, inner])?;
+        self.weight.require("a head's weight", DType::BF16, &[vocab, inner])?;
+        self.targets.require("targets", DType::U32, &[rows])?;
         if self.rows_at_once == 0 {
             bail!("a head that may hold no row's logits")
         }

@@ -78,7 +78,7 @@ pub fn linear_backward_added(
     dx: Output,
 ) -> Result<Output> {
     parameters_backward(x, grad, outputs.len(), parameters)?;
-    let sum = Matrix::of(dx.array()?).expect("a gradient to add to", DType::BF16, x.rows())?;
+    let sum = Matrix::of(dx.array()?).require("a gradient to add to", DType::BF16, x.rows())?;
     gemm(sum, 1.0, 1.0, Matrix::of(grad), Matrix::of(weight).rows(outputs)?)?;
     Ok(dx)
 }
@@ -91,7 +91,7 @@ fn parameters_backward(
     parameters: &LinearGradients,
 ) -> Result<()> {
     let (rows, _) = x.rows();
-    let grad = grad.expect("a linear map's gradient", DType::BF16, &[rows, outputs])?;
+    let grad = grad.require("a linear map's gradient", DType::BF16, &[rows, outputs])?;
     if let Some(Target { array, add }) = parameters.weight {
         let (sum, beta) = (Matrix::of(array), f32::from(add));
         gemm(sum, beta, 1.0, Matrix::of(grad).t(), Matrix::of(x))?;

@@ -39,8 +39,8 @@ fn backward_kernel(width: usize, is_centred: bool) -> Result<Kernel> {
 /// Shapes or dtypes do not fit.
 pub fn norm(x: Array, weight: Array, bias: Option<Array>, eps: f64) -> Result<Output> {
     let (rows, width) = checked(&x)?;
-    let weight = weight.expect("a norm's weight", DType::BF16, &[width])?;
-    let bias = bias.map(|bias| bias.expect("a norm's bias", DType::BF16, &[width])).transpose()?;
+    let weight = weight.require("a norm's weight", DType::BF16, &[width])?;
+    let bias = bias.map(|bias| bias.require("a norm's bias", DType::BF16, &[width])).transpose()?;
     let out = Output::new(x.device(), x.shape(), DType::BF16)?;
     let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: 0 };
     let arguments =
@@ -73,8 +73,8 @@ pub fn norm_backward(
     parameters: &NormGradients,
 ) -> Result<Output> {
     let (rows, width) = checked(&x)?;
-    let weight = weight.expect("a norm's weight", DType::BF16, &[width])?;
-    let grad = grad.expect("a norm's gradient", DType::BF16, x.shape().dims())?;
+    let weight = weight.require("a norm's weight", DType::BF16, &[width])?;
+    let grad = grad.require("a norm's gradient", DType::BF16, x.shape().dims())?;
     let kernel = backward_kernel(width, is_centred)?;
     let device = x.device();
     let dx = Output::new(device, x.shape(), DType::BF16)?;
@@ -113,7 +113,7 @@ pub fn norm_backward(
 
 fn checked(x: &Array) -> Result<(usize, usize)> {
     let (rows, width) = x.rows();
-    x.expect("a norm's input", DType::BF16, x.shape().dims())?;
+    x.require("a norm's input", DType::BF16, x.shape().dims())?;
     if width % 8 != 0 {
         bail!("a norm's input has {width} columns, expected a multiple of 8");
     }

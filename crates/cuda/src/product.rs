@@ -80,7 +80,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Itself, where it holds these numbers in this shape.
-    pub(crate) fn expect(self, what: &str, dtype: DType, dims: (usize, usize)) -> Result<Self> {
+    pub(crate) fn require(self, what: &str, dtype: DType, dims: (usize, usize)) -> Result<Self> {
         if self.dtype != dtype || self.dims() != dims {
             bail!(
                 "{what} is {:?} in {:?}, expected {dims:?} in {dtype:?}",

@@ -27,8 +27,8 @@ pub(crate) fn parts(rows: usize) -> (usize, usize) {
 /// Shapes do not fit.
 pub fn accumulate_partials(partial: Array, target: Target) -> Result<()> {
     let (rows, width) = partial.rows();
-    let partial = partial.expect("partial sums", DType::F32, &[rows, width])?;
-    let out = target.array.expect("a gradient", DType::F32, &[width])?;
+    let partial = partial.require("partial sums", DType::F32, &[rows, width])?;
+    let out = target.array.require("a gradient", DType::F32, &[width])?;
     let arguments = [partial.into(), out.into(), rows.into(), width.into(), target.add.into()];
     let grid = Grid { blocks: [width.div_ceil(32), 1, 1], threads: 256, shared: 0 };
     // SAFETY: `partial` has rows * width numbers and `out` has width.
@@ -43,7 +43,7 @@ pub fn accumulate_partials(partial: Array, target: Target) -> Result<()> {
 /// Shapes do not fit.
 pub fn accumulate_rows_sum(x: Array, target: Target) -> Result<()> {
     let (rows, width) = x.rows();
-    let x = x.expect("rows to add up", DType::BF16, &[rows, width])?;
+    let x = x.require("rows to add up", DType::BF16, &[rows, width])?;
     let (n_parts, per_part) = parts(rows);
     let device = x.device();
     let partial = Output::new(device, (n_parts, width), DType::F32)?;

@@ -23,9 +23,9 @@ pub fn rotary(x: Array, cos: Array, sin: Array, is_inverse: bool) -> Result<Outp
         bail!("heads to rotate have shape {:?}, expected three axes", x.shape())
     };
     let half = head_dim / 2;
-    let x = x.expect("heads to rotate", DType::BF16, &[tokens, heads, 2 * half])?;
-    let cos = cos.expect("cosines", DType::F32, &[tokens, half])?;
-    let sin = sin.expect("sines", DType::F32, &[tokens, half])?;
+    let x = x.require("heads to rotate", DType::BF16, &[tokens, heads, 2 * half])?;
+    let cos = cos.require("cosines", DType::F32, &[tokens, half])?;
+    let sin = sin.require("sines", DType::F32, &[tokens, half])?;
     let out = Output::new(x.device(), x.shape(), DType::BF16)?;
     let mut grid = Grid::of_items(tokens * half.div_ceil(8));
     grid.blocks[1] = heads.div_ceil(HEADS_PER_THREAD);

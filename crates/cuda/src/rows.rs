@@ -22,7 +22,7 @@ const ADD_UP_F32: Kernel = kernel!("rows", "add_up_rows_f32");
 /// A row is beyond the table, or the dtype is another.
 pub fn select_rows(table: Array, ids: &[u32]) -> Result<Output> {
     let (rows, width) = table.rows();
-    let table = table.expect("a table", DType::BF16, &[rows, width])?;
+    let table = table.require("a table", DType::BF16, &[rows, width])?;
     check(ids, rows)?;
     let (n, device) = (ids.len(), table.device());
     let out = Output::new(device, (n, width), DType::BF16)?;
@@ -44,7 +44,7 @@ pub fn select_rows(table: Array, ids: &[u32]) -> Result<Output> {
 /// Shapes or dtypes do not fit.
 pub fn select_rows_backward(gradient: Array, ids: &[u32], rows: usize) -> Result<Output> {
     let (_, width) = gradient.rows();
-    let gradient = gradient.expect("rows to add up", DType::BF16, &[ids.len(), width])?;
+    let gradient = gradient.require("rows to add up", DType::BF16, &[ids.len(), width])?;
     check(ids, rows)?;
     let device = gradient.device();
     let out = Output::new(device, (rows, width), DType::BF16)?;
@@ -74,12 +74,12 @@ pub fn select_rows_backward(gradient: Array, ids: &[u32], rows: usize) -> Result
 /// A row is beyond the target, shapes or dtypes do not fit.
 pub fn accumulate_rows(gradient: Array, ids: &[u32], target: Target) -> Result<()> {
     let ((rows, _), (_, width)) = (target.array.rows(), gradient.rows());
-    let sums = target.array.expect("a table's gradient", DType::F32, &[rows, width])?;
+    let sums = target.array.require("a table's gradient", DType::F32, &[rows, width])?;
     let (kernel, dtype) = match gradient.dtype() {
         DType::BF16 => (ADD_UP_BF16, DType::BF16),
         _ => (ADD_UP_F32, DType::F32),
     };
-    let gradient = gradient.expect("rows to add up", dtype, &[ids.len(), width])?;
+    let gradient = gradient.require("rows to add up", dtype, &[ids.len(), width])?;
     check(ids, rows)?;
     if !target.add {
         fill_with_zeros(sums)?;

@@ -21,7 +21,7 @@ pub fn sums_of_squares(arrays: &[Array]) -> Result<Vec<f64>> {
     let Some(first) = arrays.first() else { return Ok(Vec::new()) };
     let device = first.device();
     let row = |array: &Array| {
-        let array = array.expect("an array to square", DType::F32, array.shape().dims())?;
+        let array = array.require("an array to square", DType::F32, array.shape().dims())?;
         Ok((array.address(), array.shape().elem_count(), array.is_aligned_to(4)))
     };
     let table = Table::new(device, &arrays.iter().map(row).collect::<Result<Vec<_>>>()?)?;

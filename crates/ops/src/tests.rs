@@ -1,4 +1,5 @@
 //! Every kernel against finite differences in f64 and against its plain composition.
+//! Longer than most because all operations are held to the same checks.
 #![expect(clippy::float_cmp, reason = "results that must be equal to the bit")]
 
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -24,8 +24,8 @@ const WORKSPACE_BYTES: usize = 32 << 20;
 pub(crate) fn gemm_with_bias(out: Matrix, a: Matrix, b: Matrix, bias: Matrix) -> Result<()> {
     let [m, n, _] = sizes(out, a, b)?;
     let (out, bias) = (
-        out.expect("a product", DType::BF16, (m, n))?,
-        bias.expect("a bias", DType::BF16, (n, 1))?,
+        out.require("a product", DType::BF16, (m, n))?,
+        bias.require("a bias", DType::BF16, (n, 1))?,
     );
     if m == 0 || n == 0 {
         return Ok(());
