@@ -44,7 +44,7 @@ pub struct Args {
     /// Patches along an image's side
     #[arg(long, default_value_t = 32)]
     image_side: usize,
-    /// What the backward pass computes again: none, mlp or full, as model.activation_checkpointing of a run file
+    /// What the backward pass computes again: none, mlp or full, as `model.activation_checkpointing`
     #[arg(long, default_value_t = CheckpointingChoice::Mlp)]
     checkpointing: CheckpointingChoice,
     /// Bytes that are copied to measure the memory, in millions

@@ -10,6 +10,7 @@ use crate::model::config::ModelConfig;
 use crate::model::packed::Packed;
 use crate::model::parameters::{ParameterGroup, ParameterShape, Trained};
 use crate::model::stages::Checkpointing;
+use crate::ops::Parameter;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
 use crate::train::ranks::Solo;
@@ -74,7 +75,7 @@ impl Scoring {
             model.token_logps(&self.packed, TEMPERATURE).map(|_| ())
         })?;
         let operations = self.operations().iter().sum();
-        self.figures(seconds, operations, operations)
+        Ok(self.figures(seconds, operations, operations))
     }
 
     /// Scoring and its backward pass to every parameter.
@@ -83,8 +84,7 @@ impl Scoring {
     /// The device's own.
     pub fn policy(&self) -> Result<Vec<(&'static str, f64)>> {
         reset_peak(self.device())?;
-        let seconds =
-            median_seconds(self.device(), self.settings.repetitions, || self.learn().map(|_| ()))?;
+        let seconds = median_seconds(self.device(), self.settings.repetitions, || self.learn())?;
         let [layers, head] = self.operations();
         let mlps = self.mlp_operations();
         // A backward pass costs two forward passes, and what is computed again one more, as the head's logits are.
@@ -93,7 +93,7 @@ impl Scoring {
             Checkpointing::Mlp => mlps,
             Checkpointing::Full => layers,
         };
-        self.figures(seconds, 3.0 * (layers + head), 3.0 * layers + again + 4.0 * head)
+        Ok(self.figures(seconds, 3.0 * (layers + head), 3.0 * layers + again + 4.0 * head))
     }
 
     /// Whether two backward passes give the same bits: how many numbers of all gradients differ.
@@ -145,7 +145,7 @@ impl Scoring {
         let parameters = self.model.parameters();
         let mut optimizer = Optimizer::new(settings, parameters)?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || {
-            parameters.trained().try_for_each(|p| p.complete_gradient())?;
+            parameters.trained().try_for_each(Parameter::complete_gradient)?;
             optimizer.step(parameters, 0, &Solo).map(|_| ())
         })?;
         let n: usize = parameters.trained().map(|p| p.value().elem_count()).sum();
@@ -168,7 +168,7 @@ impl Scoring {
 
     fn learn(&self) -> Result<()> {
         let parameters = self.model.parameters();
-        parameters.trained().for_each(|p| p.clear_gradient());
+        parameters.trained().for_each(Parameter::clear_gradient);
         let checkpointing = self.settings.checkpointing;
         let (scored, backward) =
             self.model.token_logps_taped(&self.packed, TEMPERATURE, checkpointing)?;
@@ -177,19 +177,14 @@ impl Scoring {
         backward.run(&Tensor::new(gradient, self.device())?.to_dtype(scored.logp.dtype())?)
     }
 
-    fn figures(
-        &self,
-        seconds: f64,
-        needed: f64,
-        performed: f64,
-    ) -> Result<Vec<(&'static str, f64)>> {
+    fn figures(&self, seconds: f64, needed: f64, performed: f64) -> Vec<(&'static str, f64)> {
         let mut figures = vec![
             ("seconds", seconds),
             ("performed, TFLOP/s", performed / seconds / 1e12),
             ("needed, TFLOP/s", needed / seconds / 1e12),
         ];
         figures.extend(self.peak());
-        Ok(figures)
+        figures
     }
 
     fn peak(&self) -> Option<(&'static str, f64)> {

@@ -16,7 +16,6 @@ pub(super) const OF_BLOCK: usize = 8;
 /// `x`. A number that bf16 holds stays what it is.
 ///
 /// - `random`: each of its values equally likely
-#[expect(clippy::cast_possible_truncation, reason = "the high half")]
 pub(super) fn rounded_by_chance(x: f32, random: u16) -> bf16 {
     if !x.is_finite() {
         return bf16::from_f32(x);
@@ -25,7 +24,6 @@ pub(super) fn rounded_by_chance(x: f32, random: u16) -> bf16 {
 }
 
 /// The random bits of a parameter's numbers from `OF_BLOCK * position` on.
-#[expect(clippy::cast_possible_truncation, reason = "no parameter has 2^35 numbers; halves")]
 pub(super) fn random_bits(stream: &Stream, position: usize) -> [u16; OF_BLOCK] {
     let block = stream.block(position as u32);
     std::array::from_fn(|i| (block[i / 2] >> (16 * (i % 2))) as u16)
@@ -38,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_mean_of_all_roundings_is_the_number() {
-        for x in [1.0f32, 1.001, -1.001, 3.141_592_7, -2.718_281_7e-20, 1e-40, 0.0, 1e38] {
+        for x in [1.0f32, 1.001, -1.001, 3.3, -2.718_281_7e-20, 1e-40, 0.0, 1e38] {
             let rounded = (0..=u16::MAX).map(|random| rounded_by_chance(x, random));
             let mean = rounded.map(|y| f64::from(y.to_f32())).sum::<f64>() / 65_536.0;
             assert!((mean - f64::from(x)).abs() <= 1e-12 * f64::from(x).abs(), "{mean} != {x}");

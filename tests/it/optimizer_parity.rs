@@ -74,7 +74,7 @@ fn after_steps(kind: Kind, place: Place, device: &Device) -> Vec<Vec<u32>> {
                     Weights::Rounded { weights: value, stream }
                 }
             };
-            Update { name: names[i], weights, grad: &grads[i], decay: i % 2 == 0 }
+            Update { name: names[i], weights, grad: &grads[i], decay: i.is_multiple_of(2) }
         };
         // The second parameter has no gradient in the first step, and is a step behind from there on.
         let reached = (0..LENGTHS.len()).filter(|i| step > 0 || *i != 1);

@@ -15,7 +15,8 @@ use super::{Matrix, sizes};
 /// Memory for a product while it runs: what cuBLAS takes for an H100. Fixed, so that the choice of an algorithm is.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
-/// `out = a b + bias` in every row, summed in f32 and rounded once; where `n` is no multiple of 8, cublasLt may round the product before as well.
+/// `out = a b + bias` in every row, summed in f32 and rounded once; where `n` is no multiple of 8, cublasLt may round the
+/// product before as well.
 ///
 /// - `a`: `[m, k]`; `b`: `[k, n]`, `k` > 0; `bias`: `[n, 1]`; `out`: `[m, n]`, not transposed; all bf16
 ///
