@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::config::RunConfig;
 use crate::progress::spell;
 use crate::train::plan::Plan;
-use crate::train::plan::fit::flags;
 use crate::train::plan::memory::Memory;
 use crate::train::plan::sparkline::sparkline;
 
@@ -148,9 +147,13 @@ fn ladder_lines(plan: &Plan) -> Vec<String> {
         let (setting, bytes) = (&remedy.setting, gigabytes(remedy.bytes));
         format!("  {setting:<width$}  {bytes:>9}  {}", remedy.cost)
     }));
-    lines.push(match &plan.shortfall {
-        Some(shortfall) => format!("Nothing of this is enough: {}.", shortfall.words()),
-        None => format!("It fits with {}.", flags(&plan.remedies)),
-    });
+    lines.extend(
+        plan.enough
+            .as_ref()
+            .map(|enough| format!("It fits with {}: {}.", enough.flags(), gigabytes(enough.bytes))),
+    );
+    let short =
+        plan.shortfall.map(|short| format!("Nothing of this is enough: {}.", short.words()));
+    lines.extend(short);
     lines
 }

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::available::free_disk_bytes;
 use super::gigabytes;
+use super::memory::optimizer_bytes;
 use crate::config::RunConfig;
 use crate::run_folder::folder::bytes_of_checkpoints;
-
-const F32: u64 = 4;
 
 /// The disk under a run's folder, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -40,8 +39,8 @@ impl Disk {
     ) -> Self {
         let train = &config.train;
         let width = dtype.size_in_bytes() as u64;
-        let master = if dtype == DType::F32 { 0 } else { F32 };
-        let state = if train.save_optimizer { trained * (2 * F32 + master) } else { 0 };
+        let state = optimizer_bytes(config, trained, dtype);
+        let state = if train.save_optimizer { state } else { 0 };
         let checkpoint_bytes = all * width + state;
         let every =
             if train.checkpoint_every == 0 { updates } else { train.checkpoint_every as u64 };
@@ -67,6 +66,7 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MasterWeights;
 
     fn disk(dtype: DType, change: impl Fn(&mut RunConfig)) -> Disk {
         let folder = tempfile::tempdir().unwrap();
@@ -82,6 +82,8 @@ mod tests {
         let bf16 = disk(DType::BF16, |_| {});
         assert_eq!((bf16.checkpoint_bytes, bf16.needed_bytes), (920, 4 * 920));
         assert_eq!(disk(DType::F32, |_| {}).checkpoint_bytes, 400 + 480, "f32 is its own master");
+        let rounded = disk(DType::BF16, |config| config.optim.masters = MasterWeights::Bf16);
+        assert_eq!(rounded.checkpoint_bytes, 200 + 480);
         let alone = disk(DType::BF16, |config| config.train.save_optimizer = false);
         assert_eq!(alone.checkpoint_bytes, 200);
     }

@@ -1,10 +1,13 @@
 //! What to change in a run that a card has no room for: a ladder of settings, the cheapest first.
 //! Not here: what a configuration needs (`gpu_memory`, given as a function).
 
+use std::fmt;
+use std::mem::discriminant;
+
 use serde::Serialize;
 
 use super::gigabytes;
-use crate::config::{CheckpointingChoice, RunConfig};
+use crate::config::{CheckpointingChoice, MasterWeights, RunConfig};
 
 /// Memory of the cards that there are, GiB; the H200's 141 GB are 139.
 const CARDS_GIB: [u64; 10] = [8, 12, 16, 24, 32, 40, 48, 80, 96, 139];
@@ -30,8 +33,19 @@ pub struct Remedy {
 pub struct Ladder {
     /// Up to the first that fits, or all that lower anything.
     pub remedies: Vec<Remedy>,
+    /// Those of them that are enough; none where it fits as it is.
+    pub enough: Option<Enough>,
     /// What is left where they are not enough.
     pub shortfall: Option<Shortfall>,
+}
+
+/// Settings that make a run fit, none of which can be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Enough {
+    /// As `--set` takes them, each key once.
+    pub settings: Vec<String>,
+    /// Bytes that the run then needs.
+    pub bytes: u64,
 }
 
 /// What a run needs with everything that lowers anything, where a card has less.
@@ -41,6 +55,14 @@ pub struct Shortfall {
     pub least_bytes: u64,
     /// The smallest card that has as much, GiB; none where no card has.
     pub card_gib: Option<u64>,
+}
+
+impl Enough {
+    /// The settings as flags.
+    pub fn flags(&self) -> String {
+        let flags: Vec<String> = self.settings.iter().map(|set| format!("--set {set}")).collect();
+        flags.join(" ")
+    }
 }
 
 impl Shortfall {
@@ -54,15 +76,6 @@ impl Shortfall {
     }
 }
 
-/// The settings of a ladder as flags, each key once.
-pub fn flags(remedies: &[Remedy]) -> String {
-    let key = |remedy: &Remedy| remedy.setting.split('=').next().map(str::to_owned);
-    let is_last = |i: usize| remedies[i + 1..].iter().all(|later| key(later) != key(&remedies[i]));
-    let last = remedies.iter().enumerate().filter(|(i, _)| is_last(*i));
-    let flags: Vec<String> = last.map(|(_, remedy)| format!("--set {}", remedy.setting)).collect();
-    flags.join(" ")
-}
-
 /// The longest that a run computes on at once, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lengths {
@@ -72,34 +85,77 @@ pub struct Lengths {
     pub group: usize,
 }
 
+/// One setting. As text, what `--set` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Checkpointing(CheckpointingChoice),
+    TokensPerMicroBatch(usize),
+    MaxBatch(usize),
+    Offload,
+    RoundedWeights,
+    FrozenVision,
+    MaxPixels(usize),
+}
+
+impl Change {
+    fn apply(self, config: &mut RunConfig) {
+        match self {
+            Self::Checkpointing(choice) => config.model.activation_checkpointing = choice,
+            Self::TokensPerMicroBatch(tokens) => config.train.tokens_per_micro_batch = tokens,
+            Self::MaxBatch(places) => config.rollout.max_batch = places,
+            Self::Offload => config.optim.offload = true,
+            Self::RoundedWeights => config.optim.masters = MasterWeights::Bf16,
+            Self::FrozenVision => config.model.freeze_vision = true,
+            Self::MaxPixels(pixels) => config.data.max_pixels = pixels,
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkpointing(choice) => write!(f, "model.activation_checkpointing={choice}"),
+            Self::TokensPerMicroBatch(tokens) => write!(f, "train.tokens_per_micro_batch={tokens}"),
+            Self::MaxBatch(places) => write!(f, "rollout.max_batch={places}"),
+            Self::Offload => f.write_str("optim.offload=true"),
+            Self::RoundedWeights => f.write_str("optim.masters=bf16"),
+            Self::FrozenVision => f.write_str("model.freeze_vision=true"),
+            Self::MaxPixels(pixels) => write!(f, "data.max_pixels={pixels}"),
+        }
+    }
+}
+
 /// A kind of change: its values, each needing no more than the one before it, and its cost.
 struct Step {
-    values: fn(&RunConfig, Lengths) -> Vec<Value>,
+    values: fn(&RunConfig, Lengths) -> Vec<Change>,
     cost: &'static str,
 }
 
-/// A setting as `--set` takes it, and the configuration with it.
-type Value = (String, RunConfig);
-
-/// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200.jsonl`): 0.64 s a
-/// policy stage, 0.73 with MLPs computed twice, 0.77 with all layers.
-const STEPS: [Step; 7] = [
+/// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200-whole-update.jsonl`),
+/// for 2.2 billion weights: 0.54 s a policy stage, 0.62 with MLPs computed twice, 0.67 with all layers; 0.02 s a step of the
+/// optimiser, 0.64 with its state in the host's memory.
+const STEPS: [Step; 9] = [
     Step { values: whole_groups, cost: "smaller matrix products: a little slower" },
     Step {
-        values: |config, _| checkpointing(config, CheckpointingChoice::Mlp),
-        cost: "MLPs are computed twice: about 10 to 15% more time in the policy stage",
+        values: |_, _| vec![Change::Checkpointing(CheckpointingChoice::Mlp)],
+        cost: "MLPs are computed twice: about 15% more time in the policy stage",
     },
     Step {
-        values: |config, _| checkpointing(config, CheckpointingChoice::Full),
-        cost: "all layers are computed twice: about 20% more time in the policy stage",
+        values: |_, _| vec![Change::Checkpointing(CheckpointingChoice::Full)],
+        cost: "all layers are computed twice: about 25% more time in the policy stage",
     },
     Step { values: parts_of_groups, cost: "a prompt is computed once for each part of its group" },
     Step { values: fewer_rollouts, cost: "completions are sampled in more rounds, each as long" },
-    Step { values: |config, _| frozen_vision(config), cost: "trains less: the vision tower stays" },
     Step {
-        values: |config, _| half_the_pixels(config),
-        cost: "sees less: pictures of half the pixels",
+        values: |_, _| vec![Change::Offload],
+        cost: "the optimiser's state is in the host's memory: 0.3 s more an update for 1 billion weights",
     },
+    Step {
+        values: |_, _| vec![Change::RoundedWeights],
+        cost: "no f32 weights: those in bf16 are rounded by chance",
+    },
+    Step { values: |_, _| vec![Change::FrozenVision], cost: "trains less: the vision tower stays" },
+    Step { values: half_the_pixels, cost: "sees less: pictures of half the pixels" },
 ];
 
 /// Settings that make a run fit, each added to those before it; none where it fits as it is.
@@ -114,48 +170,68 @@ pub fn ladder(
     available_bytes: u64,
     needed: impl Fn(&RunConfig) -> u64,
 ) -> Ladder {
-    let (mut config, mut bytes) = (config.clone(), needed(config));
+    let needed_with = |changes: &[Change]| needed(&with(config, changes));
+    let (mut changes, mut bytes) = (Vec::new(), needed(config));
     let mut remedies = Vec::new();
     for Step { values, cost } in STEPS {
         let mut chosen = None;
-        for (setting, changed) in values(&config, lengths) {
+        for change in values(&with(config, &changes), lengths) {
             if bytes <= available_bytes {
                 break;
             }
-            let lowered = needed(&changed);
+            let lowered = needed_with(&[&changes[..], &[change]].concat());
             if lowered >= bytes {
                 break;
             }
             bytes = lowered;
-            chosen = Some((setting, changed));
+            chosen = Some(change);
         }
-        if let Some((setting, changed)) = chosen {
-            remedies.push(Remedy { setting, cost, bytes });
-            config = changed;
+        if let Some(change) = chosen {
+            remedies.push(Remedy { setting: change.to_string(), cost, bytes });
+            changes.push(change);
         }
     }
-    let card_gib = CARDS_GIB.into_iter().find(|gib| bytes <= gib * GIB);
-    let shortfall = Shortfall { least_bytes: bytes, card_gib };
-    Ladder { remedies, shortfall: (bytes > available_bytes).then_some(shortfall) }
+    if bytes > available_bytes {
+        let card_gib = CARDS_GIB.into_iter().find(|gib| bytes <= gib * GIB);
+        let shortfall = Some(Shortfall { least_bytes: bytes, card_gib });
+        return Ladder { remedies, enough: None, shortfall };
+    }
+    // What a later step has made needless goes again, the dearest first.
+    for i in (0..changes.len()).rev() {
+        let others = [&changes[..i], &changes[i + 1..]].concat();
+        if needed_with(&others) <= available_bytes {
+            changes = others;
+        }
+    }
+    let enough = (!changes.is_empty())
+        .then(|| Enough { settings: settings(&changes), bytes: needed_with(&changes) });
+    Ladder { remedies, enough, shortfall: None }
 }
 
-fn checkpointing(config: &RunConfig, choice: CheckpointingChoice) -> Vec<Value> {
+fn with(config: &RunConfig, changes: &[Change]) -> RunConfig {
     let mut changed = config.clone();
-    changed.model.activation_checkpointing = choice;
-    vec![(format!("model.activation_checkpointing={choice}"), changed)]
+    changes.iter().for_each(|change| change.apply(&mut changed));
+    changed
+}
+
+/// The last setting of each key.
+fn settings(changes: &[Change]) -> Vec<String> {
+    let is_of_same_key = |a: &Change, b: &Change| discriminant(a) == discriminant(b);
+    let is_last = |i: usize| !changes[i + 1..].iter().any(|b| is_of_same_key(&changes[i], b));
+    (0..changes.len()).filter(|i| is_last(*i)).map(|i| changes[i].to_string()).collect()
 }
 
 /// Streams of half the tokens and so on, down to one group.
-fn whole_groups(config: &RunConfig, lengths: Lengths) -> Vec<Value> {
+fn whole_groups(config: &RunConfig, lengths: Lengths) -> Vec<Change> {
     let group = lengths.group.next_multiple_of(ROUND_TOKENS);
     let several = rounded_halves(config, lengths).filter(|tokens| *tokens > group);
-    several.chain([group]).map(|tokens| budget(config, tokens)).collect()
+    several.chain([group]).map(Change::TokensPerMicroBatch).collect()
 }
 
 /// Streams of half the tokens and so on, with parts of groups.
-fn parts_of_groups(config: &RunConfig, lengths: Lengths) -> Vec<Value> {
+fn parts_of_groups(config: &RunConfig, lengths: Lengths) -> Vec<Change> {
     let parts = rounded_halves(config, lengths).filter(|tokens| *tokens < lengths.group);
-    parts.map(|tokens| budget(config, tokens)).collect()
+    parts.map(Change::TokensPerMicroBatch).collect()
 }
 
 fn rounded_halves(config: &RunConfig, lengths: Lengths) -> impl Iterator<Item = usize> {
@@ -164,36 +240,15 @@ fn rounded_halves(config: &RunConfig, lengths: Lengths) -> impl Iterator<Item = 
     rounded.take_while(|tokens| *tokens > 0)
 }
 
-fn budget(config: &RunConfig, tokens: usize) -> Value {
-    let mut changed = config.clone();
-    changed.train.tokens_per_micro_batch = tokens;
-    (format!("train.tokens_per_micro_batch={tokens}"), changed)
-}
-
-fn fewer_rollouts(config: &RunConfig, _lengths: Lengths) -> Vec<Value> {
+fn fewer_rollouts(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
     let completions = config.grpo.prompts_per_rollout() * config.grpo.group_size;
-    let value = |places: usize| {
-        let mut changed = config.clone();
-        changed.rollout.max_batch = places;
-        (format!("rollout.max_batch={places}"), changed)
-    };
-    halves(config.rollout.max_batch.min(completions)).map(value).collect()
+    halves(config.rollout.max_batch.min(completions)).map(Change::MaxBatch).collect()
 }
 
-fn frozen_vision(config: &RunConfig) -> Vec<Value> {
-    let mut changed = config.clone();
-    changed.model.freeze_vision = true;
-    vec![("model.freeze_vision=true".to_owned(), changed)]
-}
-
-fn half_the_pixels(config: &RunConfig) -> Vec<Value> {
-    let mut changed = config.clone();
-    changed.data.max_pixels /= 2;
-    let pixels = changed.data.max_pixels;
-    if pixels < changed.data.min_pixels {
-        return Vec::new();
-    }
-    vec![(format!("data.max_pixels={pixels}"), changed)]
+fn half_the_pixels(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
+    let pixels = config.data.max_pixels / 2;
+    let is_allowed = pixels >= config.data.min_pixels;
+    is_allowed.then_some(Change::MaxPixels(pixels)).into_iter().collect()
 }
 
 /// A half, a quarter and so on, down to 1.
@@ -217,7 +272,9 @@ mod tests {
         let rollout = config.rollout.max_batch as u64 * 10;
         let vision = if config.model.freeze_vision { 0 } else { 50 };
         let pixels = config.data.max_pixels as u64 / 10_000;
-        checkpointing + tokens.max(rollout) + vision + pixels
+        let masters = if config.optim.masters == MasterWeights::F32 { 20 } else { 0 };
+        let optimizer = if config.optim.offload { 5 } else { 10 };
+        checkpointing + tokens.max(rollout) + vision + pixels + masters + optimizer - 30
     }
 
     fn config() -> RunConfig {
@@ -257,9 +314,10 @@ mod tests {
         let (rungs, ladder) = steps(1029);
         assert_eq!(rungs, [streams, mlp, full]);
         assert_eq!(ladder.shortfall, None);
+        let enough = ladder.enough.unwrap();
         let each_key_once = "--set train.tokens_per_micro_batch=3968 \
                              --set model.activation_checkpointing=full";
-        assert_eq!(flags(&ladder.remedies), each_key_once);
+        assert_eq!((enough.flags().as_str(), enough.bytes), (each_key_once, 930));
     }
 
     #[test]
@@ -271,7 +329,30 @@ mod tests {
         assert_eq!(settings_of(&at(3000)), ["train.tokens_per_micro_batch=2048"], "a whole group");
         let cut = ["train.tokens_per_micro_batch=2048", "train.tokens_per_micro_batch=512"];
         assert_eq!(settings_of(&at(1000)), cut);
-        assert_eq!(flags(&at(1000).remedies), format!("--set {}", cut[1]));
+        assert_eq!(at(1000).enough.unwrap().settings, cut[1..]);
+    }
+
+    #[test]
+    fn what_a_later_step_makes_needless_is_not_asked_for() {
+        // 100 for the tower, 10 for each kind of activations that is kept.
+        let needed = |config: &RunConfig| {
+            let kept = match config.model.activation_checkpointing {
+                CheckpointingChoice::None => 20,
+                CheckpointingChoice::Mlp => 10,
+                CheckpointingChoice::Full => 0,
+            };
+            kept + if config.model.freeze_vision { 0 } else { 100 }
+        };
+        let frozen = "model.freeze_vision=true";
+        let at = |available| ladder(&config(), LENGTHS, available, needed);
+        assert_eq!(at(10).remedies.len(), 3);
+        let mlp = "model.activation_checkpointing=mlp";
+        assert_eq!(
+            at(10).enough,
+            Some(Enough { settings: vec![mlp.into(), frozen.into()], bytes: 10 })
+        );
+        assert_eq!(at(20).enough, Some(Enough { settings: vec![frozen.into()], bytes: 20 }));
+        assert_eq!(at(120).enough, None);
     }
 
     #[test]
@@ -282,18 +363,20 @@ mod tests {
             "model.activation_checkpointing=mlp",
             "model.activation_checkpointing=full",
             "rollout.max_batch=32",
+            "optim.offload=true",
+            "optim.masters=bf16",
             "model.freeze_vision=true",
             "data.max_pixels=200000",
         ];
         assert_eq!(settings_of(&ladder), expected);
-        // 200 + 396.8 + 0 + 20
-        let card = |card_gib| Some(Shortfall { least_bytes: 616, card_gib });
+        // 200 + 396.8 + 0 + 20, less 20 of masters and 5 of the optimiser
+        let card = |card_gib| Some(Shortfall { least_bytes: 591, card_gib });
         assert_eq!(ladder.shortfall, card(Some(8)));
         let card_of = |unit: u64| {
             let ladder = super::ladder(&config(), LENGTHS, 100, |config| needed(config) * unit);
             ladder.shortfall.unwrap().card_gib
         };
-        assert_eq!(card_of(GIB / 20), Some(32), "30.8 GiB");
+        assert_eq!(card_of(GIB / 20), Some(32), "29.6 GiB");
         assert_eq!(card_of(GIB), None);
     }
 
@@ -303,6 +386,7 @@ mod tests {
         config.model.activation_checkpointing = CheckpointingChoice::Full;
         config.model.freeze_vision = true;
         config.data.max_pixels = 5000;
+        (config.optim.offload, config.optim.masters) = (true, MasterWeights::Bf16);
         let ladder = ladder(&config, LENGTHS, 1, needed);
         let expected = ["train.tokens_per_micro_batch=3968", "rollout.max_batch=32"];
         assert_eq!(settings_of(&ladder), expected, "pixels stay above data.min_pixels");

@@ -6,13 +6,16 @@ use serde::Serialize;
 
 use super::available::available_bytes;
 use super::gigabytes;
-use super::memory::pictures_ahead;
+use super::memory::{optimizer_bytes, pictures_ahead, trained_parameters};
 use super::workload::Workload;
 use crate::config::RunConfig;
 use crate::model::config::ModelConfig;
 use crate::run_folder::metrics::resident_bytes;
 
 const F32: u64 = 4;
+/// The program with CUDA's libraries: what a run of the tiny model held of the host's memory on a machine with an H200
+/// (`benches/results`).
+const PROGRAM_WITH_CUDA: u64 = 540_000_000;
 
 /// The host's memory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -24,7 +27,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// The program as it is now, which in a plan without a GPU has none of CUDA's libraries; pictures made ahead
+    /// The program with CUDA's libraries; moments and master weights where they are kept here (`optim`); pictures made ahead
     /// (`train::draw`) and those of one packed stream (`model::packed`); a step's logits (`rollout::host_decoder`); the
     /// largest parameter on its way from or to a file (`model::weights`, `model::save`).
     pub(super) fn of(
@@ -40,9 +43,12 @@ impl Host {
         let shapes = model.parameter_shapes().into_iter();
         let largest = shapes.map(|shape| shape.elem_count()).max().unwrap_or(0);
         let parameter = (largest * dtype.size_in_bytes()) as u64;
-        let program = resident_bytes().unwrap_or(0);
+        let program = resident_bytes().unwrap_or(0).max(PROGRAM_WITH_CUDA);
+        let trained = trained_parameters(config, model);
+        let optimizer =
+            if config.optim.offload { optimizer_bytes(config, trained, dtype) } else { 0 };
         let pictures = pictures_ahead(config, model, work) + packed;
-        let needed_bytes = program + pictures + logits.max(parameter);
+        let needed_bytes = program + optimizer + pictures + logits.max(parameter);
         Self { needed_bytes, available_bytes: available_bytes(&Device::Cpu) }
     }
 
@@ -51,7 +57,7 @@ impl Host {
         let available = self.available_bytes.filter(|available| self.needed_bytes > *available)?;
         Some(format!(
             "the run needs about {} of the host's memory and {} are available: it may be killed\n\
-             hint: a smaller data.prefetch or data.max_pixels needs less",
+             hint: a smaller data.prefetch or data.max_pixels needs less, as does optim.offload = false",
             gigabytes(self.needed_bytes),
             gigabytes(available),
         ))

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::gpu_memory::gpu_memory;
 use super::workload::{Stream, Workload};
-use crate::config::{CheckpointingChoice, Method, RunConfig};
+use crate::config::{CheckpointingChoice, MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
@@ -33,7 +33,8 @@ pub struct Memory {
     pub weights: u64,
     /// Their gradients, in f32.
     pub gradients: u64,
-    /// Adam's two moments, in f32, and f32 master weights where the parameters are narrower.
+    /// Adam's two moments, in f32, and f32 master weights where the parameters are narrower; on a GPU 0 where they are in the
+    /// host's memory.
     pub optimizer: u64,
     /// The reference model; 0 where no KL term needs it.
     pub reference: u64,
@@ -76,7 +77,6 @@ impl Memory {
 fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: DType) -> Memory {
     let width = dtype.size_in_bytes() as u64;
     let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
-    let master = if dtype == DType::F32 { 0 } else { F32 };
     let is_supervised = config.method == Method::Sft;
     let needs_reference = kl_schedule(config, 1).needs_reference();
     let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
@@ -86,7 +86,7 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     let mut memory = Memory {
         weights: all * width,
         gradients: trained * F32,
-        optimizer: trained * (2 * F32 + master),
+        optimizer: optimizer_bytes(config, trained, dtype),
         reference: if needs_reference { all * width } else { 0 },
         rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
         activations: taped.max().unwrap_or(0),
@@ -104,6 +104,15 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
         memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;
     memory.total = always + learning.max(memory.rollout);
     memory
+}
+
+/// Adam's two moments of the trained parameters, and f32 master weights where parameters in 16 bits have some.
+pub(super) fn optimizer_bytes(config: &RunConfig, trained: u64, dtype: DType) -> u64 {
+    let master = match (dtype, config.optim.masters) {
+        (DType::F32, _) | (_, MasterWeights::Bf16) => 0,
+        (_, MasterWeights::F32) => F32,
+    };
+    trained * (2 * F32 + master)
 }
 
 /// Patches of the update's prompts and of the prompts made ahead, in bytes of the host's memory.

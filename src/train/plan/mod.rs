@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use self::available::{available_bytes, existing_ancestor, free_disk_bytes};
 use self::disk::Disk;
-use self::fit::{Ladder, Remedy, Shortfall, flags, ladder};
+use self::fit::{Enough, Ladder, Remedy, Shortfall, ladder};
 use self::host::Host;
 use self::memory::Memory;
 use self::place::Place;
@@ -79,6 +79,9 @@ pub struct Plan {
     pub fits: Option<bool>,
     /// On a GPU that has too little: settings that need less, each added to those before it.
     pub remedies: Vec<Remedy>,
+    /// Those of them that are enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enough: Option<Enough>,
     /// On a GPU: what the run needs with all of them, where that is still too much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Shortfall>,
@@ -127,6 +130,7 @@ impl Plan {
             available_bytes,
             fits: available_bytes.map(|available| memory.total <= available),
             remedies: ladder.remedies,
+            enough: ladder.enough,
             shortfall: ladder.shortfall,
             host,
             disk: Disk::of(config, updates, out, n, dtype),
@@ -150,13 +154,13 @@ impl Plan {
                  train.tokens_per_micro_batch need less; {shows}"
             ));
         }
-        let remedy = match &self.shortfall {
-            None => format!("it fits with {}", flags(&self.remedies)),
-            Some(shortfall) => format!("no setting is enough: {}", shortfall.words()),
-        };
+        let fits = self.enough.as_ref().map(|enough| format!("it fits with {}; ", enough.flags()));
+        let short =
+            self.shortfall.map(|short| format!("no setting is enough: {}; ", short.words()));
+        let remedy = fits.or(short).unwrap_or_default();
         Some(format!(
             "the run needs about {needed} of the GPU's memory and {available} are available\n\
-             hint: {remedy}; {shows} and what each setting costs; train --force starts it all the same"
+             hint: {remedy}{shows} and what each setting costs; train --force starts it all the same"
         ))
     }
 
