@@ -210,7 +210,9 @@ pub fn ladder(
 
 fn with(config: &RunConfig, changes: &[Change]) -> RunConfig {
     let mut changed = config.clone();
-    changes.iter().for_each(|change| change.apply(&mut changed));
+    for change in changes {
+        change.apply(&mut changed);
+    }
     changed
 }
 

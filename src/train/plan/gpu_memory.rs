@@ -23,7 +23,9 @@ use crate::train::settings::{kl_schedule, trained};
 
 /// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
 /// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
-pub(super) const DRIVER_BYTES: u64 = 600_000_000 + (32 << 20);
+pub(super) const DRIVER_BYTES: u64 = 600_000_000 + WORKSPACE;
+/// A workspace of matrix products; those with a bias have another one while they run (`crates/cuda`, `product`).
+const WORKSPACE: u64 = 32 << 20;
 const F32: u64 = 4;
 
 /// Rows of the head that kernels compute at a time: f32 logits, which the backward pass rewrites in place as slopes
@@ -90,11 +92,13 @@ struct Learning {
     logits: u64,
     /// A layer's, after the head's are freed.
     temporaries: u64,
+    /// A product's with a bias: not while the largest of a layer's are held.
+    workspace: u64,
 }
 
 impl Learning {
     fn peak(&self) -> u64 {
-        self.activations + self.pictures + self.logits.max(self.temporaries)
+        self.activations + self.pictures + self.logits.max(self.temporaries).max(self.workspace)
     }
 }
 
@@ -178,6 +182,7 @@ impl On<'_> {
             pictures: 0,
             logits: self.head(scored),
             temporaries: language.in_turn(checkpointing),
+            workspace: self.chosen(WORKSPACE, 0),
         };
         if trained(self.config).contains(ParameterGroup::Vision) {
             let copies = match checkpointing {
@@ -402,7 +407,7 @@ mod tests {
         let planned = |config: &RunConfig| {
             let memory = gpu_memory(config, &papers_model(), &work, DType::BF16);
             // What is allocated is not what the driver takes for itself, but for the workspace.
-            let always = memory.weights + memory.gradients + (32 << 20);
+            let always = memory.weights + memory.gradients + WORKSPACE;
             let learning =
                 memory.activations + memory.pictures + memory.logits.max(memory.temporaries);
             (always + learning, always + memory.optimizer)
@@ -443,8 +448,10 @@ mod tests {
         // log-sum-exp); pixels in f32 and bf16, logits of two rows too.
         let decoding = (2 * 5 + 2 * 7) * 8 * 2 + 7 * (124 * 2 + 8) + 4 * 24 * 6 + 2 * 16 * 6;
         assert_eq!(memory.rollout, decoding);
-        let learning = memory.activations + memory.pictures + memory.temporaries.max(memory.logits);
-        assert!(memory.temporaries > memory.logits);
-        assert_eq!(memory.total, always + learning.max(decoding));
+        // The workspace of a product with a bias is more than what else is held in turn.
+        assert!(memory.temporaries > memory.logits && memory.temporaries < WORKSPACE);
+        let learning = memory.activations + memory.pictures + WORKSPACE;
+        assert!(learning > decoding);
+        assert_eq!(memory.total, always + learning);
     }
 }
