@@ -74,7 +74,7 @@ def run(prefix, folder):
     values = {name: statistics.median(update[name] for update in timed) for name in STAGES}
     values |= {name: updates[-1].get(name) for name in HEALTH}
     values["first_s_total"] = updates[0]["s_total"]
-    values["host_peak_gb"] = (updates[-1].get("peak_bytes") or 0) / 1e9
+    values["peak_gb"] = (updates[-1].get("peak_bytes") or 0) / 1e9
     figures(**{f"{prefix}{name}": rounded(value) for name, value in values.items()})
 
 

@@ -4,6 +4,7 @@
 use candle_core::DType;
 use serde_json::json;
 
+use super::failure::UsageError;
 use super::{ExitStatus, Printer};
 use crate::config::CheckpointingChoice;
 use crate::gpu_check::random_model::StreamShape;
@@ -17,7 +18,7 @@ use crate::train::settings::checkpointing;
 const EXAMPLES: &str = "\
 Examples:
   othink gpu-check
-  othink gpu-check --model tiny --device cpu --prompts 1 --group-size 2 --completion-tokens 8";
+  othink gpu-check --model tiny --device cpu --prompts 1 --copy-mb 20 --product-side 512";
 
 /// Measure a device with a model's shape and random weights: copying, matrix products, scoring, learning, the optimiser
 #[derive(Debug, clap::Args)]
@@ -26,35 +27,35 @@ pub struct Args {
     /// The model whose shape is taken: a folder, a hub id, or tiny; its weights are not read
     #[arg(long, default_value = crate::config::PAPERS_MODEL)]
     model: String,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
+    /// cuda, cuda:N, cpu or auto
+    #[arg(long, default_value = "cuda")]
     device: String,
     /// auto, f32 or bf16
     #[arg(long, default_value = "auto")]
     dtype: String,
     /// Prompts of the stream, each with an image
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     prompts: usize,
     /// Completions of a prompt
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     group_size: usize,
     /// Tokens of a completion
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     completion_tokens: usize,
     /// Patches along an image's side
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     image_side: usize,
     /// What the backward pass computes again: none, mlp or full, as `model.activation_checkpointing`
     #[arg(long, default_value_t = CheckpointingChoice::Mlp)]
     checkpointing: CheckpointingChoice,
     /// Bytes that are copied to measure the memory, in millions
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = at_least_one)]
     copy_mb: usize,
     /// Rows and columns of the product that is measured
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = 8192, value_parser = at_least_one)]
     product_side: usize,
     /// Runs of each part, after one that is not counted
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     repetitions: usize,
     /// Print JSON objects: the device, then each stage as it ends
     #[arg(long)]
@@ -79,6 +80,13 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     };
     if args.json {
         printer.json(&json!({ "device": device::name(&device), "dtype": dtype.as_str() }))?;
+    }
+    let merge = config.vision.spatial_merge_size;
+    if !args.image_side.is_multiple_of(merge) {
+        let problem = format!("--image-side {}: found no whole number of tokens", args.image_side);
+        let hint =
+            format!("{merge} patches along each side make a token: take a multiple of {merge}");
+        return Err(UsageError::new(problem, hint).into());
     }
     let ceilings =
         || ceilings::measure(&device, dtype, args.copy_mb * 1_000_000, args.product_side);
@@ -112,6 +120,12 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         }
     }
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+/// Nothing is measured with none of a thing.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let n: usize = text.parse().map_err(|_| "expected a whole number".to_owned())?;
+    if n == 0 { Err("expected at least 1".to_owned()) } else { Ok(n) }
 }
 
 fn shown(stage: &Stage) -> String {

@@ -60,24 +60,3 @@ pub(crate) fn median_seconds(
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[seconds.len() / 2])
 }
-
-/// The most bytes that the device's memory held at once since [`reset_peak`]; none on the CPU.
-pub(crate) fn peak_bytes(device: &Device) -> Option<u64> {
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = device {
-        return othink_cuda::peak_bytes(device).ok();
-    }
-    device.is_cuda().then_some(0)
-}
-
-/// Counts the peak anew.
-///
-/// # Errors
-/// The driver refuses.
-pub(crate) fn reset_peak(device: &Device) -> Result<()> {
-    #[cfg(feature = "cuda")]
-    if let Device::Cuda(device) = device {
-        return othink_cuda::reset_peak(device);
-    }
-    device.synchronize()
-}

@@ -3,10 +3,11 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use super::median_seconds;
 use super::random_model::{StreamShape, random_model, stream};
-use super::{median_seconds, peak_bytes, reset_peak};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
+use crate::model::gpu;
 use crate::model::packed::Packed;
 use crate::model::parameters::{ParameterGroup, ParameterShape, Trained};
 use crate::model::stages::Checkpointing;
@@ -70,7 +71,7 @@ impl Scoring {
     /// The device's own.
     pub fn reference(&self) -> Result<Vec<(&'static str, f64)>> {
         let model = self.model.detached()?;
-        reset_peak(self.device())?;
+        self.reset_peak()?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || {
             model.token_logps(&self.packed, TEMPERATURE).map(|_| ())
         })?;
@@ -83,7 +84,7 @@ impl Scoring {
     /// # Errors
     /// The device's own.
     pub fn policy(&self) -> Result<Vec<(&'static str, f64)>> {
-        reset_peak(self.device())?;
+        self.reset_peak()?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || self.learn())?;
         let [layers, head] = self.operations();
         let mlps = self.mlp_operations();
@@ -141,7 +142,7 @@ impl Scoring {
             seed: 0,
             offload: kept == Kept::OnHost,
         };
-        reset_peak(self.device())?;
+        self.reset_peak()?;
         let parameters = self.model.parameters();
         let mut optimizer = Optimizer::new(settings, parameters)?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || {
@@ -187,8 +188,14 @@ impl Scoring {
         figures
     }
 
+    /// A GPU's peak since it was counted anew; the CPU's is not measured.
     fn peak(&self) -> Option<(&'static str, f64)> {
-        peak_bytes(self.device()).map(|bytes| ("peak, GB", bytes as f64 / 1e9))
+        let bytes = gpu::peak_bytes(self.device()).ok()?;
+        Some(("peak, GB", bytes as f64 / 1e9))
+    }
+
+    fn reset_peak(&self) -> Result<()> {
+        if self.device().is_cpu() { Ok(()) } else { gpu::reset_peak(self.device()) }
     }
 
     fn device(&self) -> &Device {

@@ -1,6 +1,6 @@
 //! AdamW: its state, which can be saved, its steps, and one parameter's update from tensor operations.
-//! Not here: the same update as fused loops for the CPU (`adamw_fused`) and as a kernel for a GPU (`adamw_cuda`); the learning rate (`lr_schedule`); the
-//! clipping factor (`clip`); which parameters decay (`train::step`); files (`run_folder::checkpoint`).
+//! Not here: the same update as fused loops for the CPU (`adamw_fused`) and as a kernel for a GPU (`adamw_cuda`); the learning
+//! rate (`lr_schedule`); the clipping factor (`clip`); which parameters decay (`train::step`); files (`run_folder::checkpoint`).
 //!
 //! The arithmetic is that of `torch.optim.AdamW` (`torch/optim/adam.py`, `_single_tensor_adam` with decoupled decay),
 //! operation by operation; differences are one rounding at most, where torch fuses a multiply and an add.
@@ -337,7 +337,8 @@ impl Rule {
     }
 }
 
-/// One update from tensor operations, for devices and dtypes without an implementation of their own. All four tensors have one shape and dtype.
+/// One update from tensor operations, for devices and dtypes without an implementation of their own. All four tensors have one
+/// shape and dtype.
 fn apply_composed(rule: &Rule, parameter: &Tensor, grad: &Tensor, moments: &Moments) -> Result<()> {
     let Moments { m, v } = moments;
     let grad = (grad * rule.grad_scale)?;

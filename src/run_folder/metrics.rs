@@ -70,7 +70,8 @@ pub struct UpdateMetrics {
     pub s_optimizer: f64,
     /// Time of the whole update, s.
     pub s_total: f64,
-    /// The most memory the process has held so far, bytes; `None` where the system does not report it.
+    /// The most memory that was held so far where the run computes: the process's own on the CPU, what it allocated of a GPU's,
+    /// bytes; `None` where the system does not report it.
     pub peak_bytes: Option<u64>,
 }
 

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use candle_core::Device;
+
 use super::accumulate::ObjectiveSums;
 use super::reward::{RewardedCompletion, RolloutGroup};
 use super::step::StepReport;
 use crate::grpo::advantage::standard_deviation;
+use crate::model::gpu;
 use crate::run_folder::metrics::{UpdateMetrics, peak_bytes};
 use crate::run_folder::records::CompletionRecord;
 
@@ -41,14 +44,14 @@ impl UpdateClock {
         self.stage_began = Instant::now();
     }
 
-    /// The update's times, without other figures; starts timing the next update.
-    pub(super) fn update_ends(&mut self, n_packed: f64) -> UpdateMetrics {
+    /// The update's times and the peak of the memory that it computes in, without other figures; starts timing the next update.
+    pub(super) fn update_ends(&mut self, n_packed: f64, device: &Device) -> UpdateMetrics {
         let s_total = self.update_began.elapsed().as_secs_f64();
         let times = UpdateMetrics {
             tokens_per_s: n_packed / s_total,
             s_optimizer: self.stage_began.elapsed().as_secs_f64(),
             s_total,
-            peak_bytes: peak_bytes(),
+            peak_bytes: if device.is_cpu() { peak_bytes() } else { gpu::peak_bytes(device).ok() },
             ..std::mem::take(&mut self.times)
         };
         self.update_began = Instant::now();
@@ -64,7 +67,7 @@ pub(super) fn update_metrics(
     groups: &[RolloutGroup],
     sums: &ObjectiveSums,
     step: StepReport,
-    clock: &mut UpdateClock,
+    (clock, device): (&mut UpdateClock, &Device),
 ) -> UpdateMetrics {
     let all = || groups.iter().flat_map(|group| &group.completions);
     let n = all().count().max(1) as f64;
@@ -95,7 +98,7 @@ pub(super) fn update_metrics(
         truncated_fraction: fraction(&|c| !c.completion.is_finished),
         zero_signal_fraction: Some(n_silent / n_groups),
         grad_norm: step.grad_norm,
-        ..clock.update_ends(sums.n_packed)
+        ..clock.update_ends(sums.n_packed, device)
     }
 }
 
@@ -168,7 +171,7 @@ mod tests {
         sleep(pause);
         clock.step_begins();
         sleep(pause);
-        let first = clock.update_ends(100.0);
+        let first = clock.update_ends(100.0, &Device::Cpu);
         let stages = [first.s_rollout, first.s_policy, first.s_optimizer];
         assert!(stages.iter().all(|stage| *stage >= least), "{stages:?}");
         assert!(stages.iter().sum::<f64>() + least <= first.s_total, "{first:?}");
@@ -180,7 +183,7 @@ mod tests {
         clock.policy_begins();
         clock.step_begins();
         sleep(pause);
-        let second = clock.update_ends(100.0);
+        let second = clock.update_ends(100.0, &Device::Cpu);
         assert_eq!((second.s_rollout, second.s_reference), (0.0, 0.0));
         assert!(first.s_total + second.s_total <= began.elapsed().as_secs_f64());
     }

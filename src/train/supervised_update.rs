@@ -75,7 +75,7 @@ impl SupervisedTrainer {
             entropy: Some(sums.entropy / sums.n_tokens),
             completion_length: n_tokens().sum::<usize>() as f64 / answers.len() as f64,
             grad_norm: step.grad_norm,
-            ..clock.update_ends(sums.n_packed)
+            ..clock.update_ends(sums.n_packed, policy.model.device())
         };
         Ok(TrainedBatch { metrics: vec![line], groups: Vec::new(), skipped: drawn.skipped })
     }

@@ -116,7 +116,13 @@ impl GrpoTrainer {
             let sums = policy.accumulate(&mini_batches[mini_batch], anchors, &loss, groups)?;
             clock.step_begins();
             let step = policy.step(|| groups.iter().map(RolloutGroup::sample_id).collect())?;
-            let line = update_metrics((policy.update, loss.beta), groups, &sums, step, &mut clock);
+            let line = update_metrics(
+                (policy.update, loss.beta),
+                groups,
+                &sums,
+                step,
+                (&mut clock, policy.model.device()),
+            );
             metrics.push(UpdateMetrics { kl: anchors.reference.map(|_| sums.kl), ..line });
         }
         questions.observe(&groups.iter().map(RolloutGroup::outcome).collect::<Vec<_>>());

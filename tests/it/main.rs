@@ -14,6 +14,7 @@ mod early_end;
 mod examples;
 mod experiments;
 mod golden;
+mod gpu_check;
 mod grade;
 mod hub;
 mod identities;

@@ -52,7 +52,7 @@ pub fn activate(x: Array, activation: Activation) -> Result<Output> {
     let [forward, _] = activation.kernels();
     let arguments = [x.into(), out.array()?.into(), x.shape().elem_count().into()];
     // SAFETY: `x` and `out` have as many numbers as the last argument says.
-    unsafe { launch(x.device(), &forward, grid_of_pieces(&x)?, &arguments)? };
+    unsafe { launch(x.device(), &forward, grid_of_pieces(&x), &arguments)? };
     Ok(out)
 }
 
@@ -70,7 +70,7 @@ pub fn activate_backward(x: Array, grad: Array, activation: Activation) -> Resul
     let [_, backward] = activation.kernels();
     let arguments = [x.into(), grad.into(), dx.array()?.into(), x.shape().elem_count().into()];
     // SAFETY: `x`, `grad` and `dx` have as many numbers as the last argument says.
-    unsafe { launch(x.device(), &backward, grid_of_pieces(&x)?, &arguments)? };
+    unsafe { launch(x.device(), &backward, grid_of_pieces(&x), &arguments)? };
     Ok(dx)
 }
 
@@ -88,7 +88,7 @@ pub fn swiglu(gate: Array, up: Array) -> Result<Output> {
     let n = gate.shape().elem_count();
     let arguments = [gate.into(), up.into(), out.array()?.into(), n.into()];
     // SAFETY: all three arrays have n numbers.
-    unsafe { launch(gate.device(), &SWIGLU, grid_of_pieces(&gate)?, &arguments)? };
+    unsafe { launch(gate.device(), &SWIGLU, grid_of_pieces(&gate), &arguments)? };
     Ok(out)
 }
 
@@ -115,6 +115,6 @@ pub fn swiglu_backward(gate: Array, up: Array, grad: Array) -> Result<[Output; 2
         gate.shape().elem_count().into(),
     ];
     // SAFETY: all five arrays have as many numbers as the last argument says.
-    unsafe { launch(device, &SWIGLU_BACKWARD, grid_of_pieces(&gate)?, &arguments)? };
+    unsafe { launch(device, &SWIGLU_BACKWARD, grid_of_pieces(&gate), &arguments)? };
     Ok([d_gate, d_up])
 }

@@ -44,7 +44,7 @@ fn check_driver() -> Result<()> {
     Ok(())
 }
 
-/// Products allocate nothing, and sums that are split over blocks are added in f32, not in a result's bf16.
+/// Products without a bias allocate nothing, and sums that are split over blocks are added in f32, not in a result's bf16.
 fn set_up_products(device: &CudaDevice) -> Result<()> {
     /// What cuBLAS itself takes for an H100.
     const WORKSPACE_BYTES: usize = 32 << 20;

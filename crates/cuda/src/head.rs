@@ -82,7 +82,7 @@ pub fn token_logprob(head: Head) -> Result<HeadStatistics> {
 /// - returns `[N, hidden]` bf16
 ///
 /// # Errors
-/// Shapes or dtypes do not fit.
+/// Shapes or dtypes do not fit, or there are no rows.
 pub fn token_logprob_backward(
     head: Head,
     log_sum_exp: Array,
@@ -90,6 +90,9 @@ pub fn token_logprob_backward(
     weight: Option<Target>,
 ) -> Result<Output> {
     let Sizes { rows, inner, vocab } = head.sizes()?;
+    if rows == 0 {
+        bail!("a head's gradient without rows") // nothing would be written where its weight's is
+    }
     let log_sum_exp = log_sum_exp.require("log-sum-exp", DType::F32, &[rows])?;
     let grad = grad.require("a log-probability's gradient", DType::F32, &[rows])?;
     let device = head.hidden.device();

@@ -9,7 +9,7 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
-use candle_core::{CudaDevice, DeviceLocation, Result, backend::BackendDevice};
+use candle_core::{CudaDevice, DeviceLocation, Result, backend::BackendDevice, bail};
 
 use super::array::Array;
 
@@ -34,8 +34,17 @@ pub(crate) use kernel;
 #[derive(Clone, Copy)]
 pub(crate) enum Argument {
     Address(u64),
-    Int(i32),
+    /// An int to the kernel: a launch with more is refused.
+    Count(usize),
     Float(f32),
+}
+
+impl Argument {
+    /// What a kernel is told of a count; 0 for all else.
+    fn count(self, kernel: &Kernel) -> Result<i32> {
+        let Self::Count(n) = self else { return Ok(0) };
+        i32::try_from(n).or_else(|_| bail!("{}: {n} is more than a kernel counts", kernel.name))
+    }
 }
 
 impl From<Array<'_>> for Argument {
@@ -53,13 +62,13 @@ impl From<Option<Array<'_>>> for Argument {
 
 impl From<usize> for Argument {
     fn from(n: usize) -> Self {
-        Self::Int(n as i32)
+        Self::Count(n)
     }
 }
 
 impl From<bool> for Argument {
     fn from(yes: bool) -> Self {
-        Self::Int(i32::from(yes))
+        Self::Count(usize::from(yes))
     }
 }
 
@@ -102,7 +111,7 @@ impl Grid {
 /// assumes, which no tensor frees before this call returns.
 ///
 /// # Errors
-/// The kernel cannot be loaded or started.
+/// The kernel cannot be loaded or started, or a count is beyond what it takes.
 pub(crate) unsafe fn launch(
     device: &CudaDevice,
     kernel: &Kernel,
@@ -112,12 +121,14 @@ pub(crate) unsafe fn launch(
     if grid.blocks.contains(&0) {
         return Ok(());
     }
+    let counts: Vec<i32> =
+        arguments.iter().map(|argument| argument.count(kernel)).collect::<Result<_>>()?;
     let (function, stream) = (function(device, kernel, grid.shared)?, device.cuda_stream());
     let mut launch = stream.launch_builder(&function);
-    for argument in arguments {
+    for (argument, count) in arguments.iter().zip(&counts) {
         match argument {
             Argument::Address(address) => launch.arg(address),
-            Argument::Int(n) => launch.arg(n),
+            Argument::Count(_) => launch.arg(count),
             Argument::Float(x) => launch.arg(x),
         };
     }
@@ -146,7 +157,7 @@ fn function(device: &CudaDevice, kernel: &Kernel, shared: usize) -> Result<CudaF
     static LOADED: LazyLock<Mutex<HashMap<(usize, &'static str), Loaded>>> =
         LazyLock::new(Mutex::default);
     let DeviceLocation::Cuda { gpu_id } = device.location() else {
-        candle_core::bail!("{} is a CUDA kernel", kernel.name)
+        bail!("{} is a CUDA kernel", kernel.name)
     };
     let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let loaded = match all.entry((gpu_id, kernel.name)) {

@@ -1,8 +1,6 @@
 //! Arrays taken in pieces of eight numbers, a thread each (`kernels/pieces.cuh`).
 //! Not here: any kernel.
 
-use candle_core::{Result, bail};
-
 use super::array::Array;
 use super::launch::Grid;
 
@@ -10,10 +8,6 @@ use super::launch::Grid;
 pub(crate) const PIECE: usize = 8;
 
 /// A thread for each piece of an array.
-pub(crate) fn grid_of_pieces(array: &Array) -> Result<Grid> {
-    let n = array.shape().elem_count();
-    if i32::try_from(n).is_err() {
-        bail!("an array of shape {:?} is too large for a kernel", array.shape());
-    }
-    Ok(Grid::of_items(n.div_ceil(PIECE)))
+pub(crate) fn grid_of_pieces(array: &Array) -> Grid {
+    Grid::of_items(array.shape().elem_count().div_ceil(PIECE))
 }

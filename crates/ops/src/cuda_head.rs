@@ -8,10 +8,7 @@ use othink_cuda::Array;
 
 use super::gradients::Destination;
 use super::parameter::Parameter;
-use super::token_logprob::TokenLogprob;
-
-/// Rows whose logits are held at once: 0.6 GB for Qwen2-VL's vocabulary.
-const ROWS_AT_ONCE: usize = 1024;
+use super::token_logprob::{ROWS_ON_GPU, TokenLogprob};
 
 /// See [`super::token_logprob()`].
 ///
@@ -49,7 +46,7 @@ struct Head {
 impl Head {
     fn of<'a>(&'a self, hidden: Array<'a>) -> Result<othink_cuda::Head<'a>> {
         let (weight, targets) = (Array::of(self.weight.value())?, Array::of(&self.targets)?);
-        let (temperature, rows_at_once) = (self.temperature, ROWS_AT_ONCE);
+        let (temperature, rows_at_once) = (self.temperature, ROWS_ON_GPU);
         Ok(othink_cuda::Head { hidden, weight, targets, temperature, rows_at_once })
     }
 }

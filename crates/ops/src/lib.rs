@@ -56,7 +56,7 @@ pub use rows::select_rows;
 pub use segment_attention::segment_attention;
 pub use segments::{Group, Segments, Visibility};
 pub use swiglu::swiglu;
-pub use token_logprob::{TokenLogprob, token_logprob};
+pub use token_logprob::{MAX_LOGITS, ROWS_ON_GPU, TokenLogprob, token_logprob};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,9 @@ use super::plain_head;
 use super::real::{Real, slice_of, vectorized, with_slice};
 
 /// Logits held at once, in elements: 64 MiB of f32.
-pub(super) const MAX_LOGITS: usize = 1 << 24;
+pub const MAX_LOGITS: usize = 1 << 24;
+/// Rows whose logits are held at once in bf16 on a GPU: 0.6 GB of f32 for Qwen2-VL's vocabulary.
+pub const ROWS_ON_GPU: usize = 1024;
 
 /// What [`token_logprob`] returns.
 #[derive(Debug, Clone)]

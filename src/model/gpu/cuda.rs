@@ -13,6 +13,22 @@ pub fn open(device_idx: usize) -> Result<Device> {
     othink_cuda::open(device_idx).map(Device::Cuda)
 }
 
+/// The most bytes of a GPU's memory that were allocated at once since it was opened, or since [`reset_peak`].
+///
+/// # Errors
+/// It is none, or the driver does not answer.
+pub fn peak_bytes(device: &Device) -> Result<u64> {
+    othink_cuda::peak_bytes(device.as_cuda_device()?)
+}
+
+/// Counts the peak anew from what is allocated now.
+///
+/// # Errors
+/// It is none, or the driver refuses.
+pub fn reset_peak(device: &Device) -> Result<()> {
+    othink_cuda::reset_peak(device.as_cuda_device()?)
+}
+
 /// Asks the driver about an opened GPU.
 ///
 /// # Errors

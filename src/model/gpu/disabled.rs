@@ -16,3 +16,15 @@ pub fn open(_device_idx: usize) -> Result<Device> {
 pub fn describe(_device: &Device) -> Result<Gpu> {
     bail!("this program was built without CUDA")
 }
+
+/// # Errors
+/// Always.
+pub fn peak_bytes(_device: &Device) -> Result<u64> {
+    bail!("this program was built without CUDA")
+}
+
+/// # Errors
+/// Always.
+pub fn reset_peak(_device: &Device) -> Result<()> {
+    bail!("this program was built without CUDA")
+}

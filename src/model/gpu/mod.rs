@@ -7,9 +7,9 @@ mod cuda;
 mod disabled;
 
 #[cfg(feature = "cuda")]
-pub use cuda::{describe, open};
+pub use cuda::{describe, open, peak_bytes, reset_peak};
 #[cfg(not(feature = "cuda"))]
-pub use disabled::{describe, open};
+pub use disabled::{describe, open, peak_bytes, reset_peak};
 
 /// The least compute capability whose tensor cores take bf16, and that the kernels are built for.
 const LEAST_FOR_BF16: (i32, i32) = (8, 0);

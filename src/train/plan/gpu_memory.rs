@@ -1,8 +1,8 @@
 //! What a run holds of a GPU's memory at its peak, buffer by buffer as the code allocates them.
 //!
 //! In bf16 the kernels of `crates/cuda` compute, which keep what the CPU's kernels keep and attention's log-sum-exp, but for
-//! what an MLP's activation gives (`ops::cuda_mlp`); in f32 compositions of candle's operations (`ops::plain`), which keep more, attention's scores among it. Host memory is
-//! apart (`host`): pictures made ahead and the program itself are there.
+//! what an MLP's activation gives (`ops::cuda_mlp`); in f32 compositions of candle's operations (`ops::plain`), which keep more,
+//! attention's scores among it. Host memory is apart (`host`): pictures made ahead and the program itself are there.
 //!
 //! Tests compare what learning holds with the peaks of an H200, and whole runs with those of the emulated device.
 //!
@@ -19,6 +19,7 @@ use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::parameters::ParameterGroup;
 use crate::model::stages::Kept;
+use crate::ops;
 use crate::train::settings::{kl_schedule, trained};
 
 /// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
@@ -28,12 +29,8 @@ pub(super) const DRIVER_BYTES: u64 = 600_000_000 + WORKSPACE;
 const WORKSPACE: u64 = 32 << 20;
 const F32: u64 = 4;
 
-/// Rows of the head that kernels compute at a time: f32 logits, which the backward pass rewrites in place as slopes
-/// (`crates/cuda`, `head`).
-const HEAD_ROWS: u64 = 1024;
-/// Logits that the composed head holds at once (`ops::token_logprob`), and the f32 arrays of as many numbers that its
-/// backward pass holds.
-const PLAIN_HEAD: [u64; 2] = [1 << 24, 9];
+/// Arrays in f32 of as many numbers as the logits it holds at once, in the composed head's backward pass.
+const PLAIN_HEAD: u64 = 9;
 /// Arrays of a score for each two tokens of a group that the composed attention keeps: the product, scaled and masked, less
 /// its maximum, the exponential, the softmax (`ops::plain::attention`, `candle_nn::ops::softmax`).
 const PLAIN_SCORES: u64 = 6;
@@ -263,11 +260,10 @@ impl On<'_> {
         let text = &self.model.text;
         let (vocab, hidden) = (text.vocab_size as u64, text.hidden_size as u64);
         let rows = scored * hidden * self.width;
-        let [logits, arrays] = PLAIN_HEAD;
         let table = 3 * vocab * hidden * F32; // its gradient, zeros and their sum
         rows + self.chosen(
-            HEAD_ROWS.min(scored) * vocab.next_multiple_of(8) * F32,
-            arrays * logits.min(scored * vocab) * F32 + table,
+            (ops::ROWS_ON_GPU as u64).min(scored) * vocab.next_multiple_of(8) * F32,
+            PLAIN_HEAD * (ops::MAX_LOGITS as u64).min(scored * vocab) * F32 + table,
         )
     }
 

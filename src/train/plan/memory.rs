@@ -15,11 +15,10 @@ use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::model::stages::Kept;
+use crate::ops;
 use crate::run_folder::metrics::resident_bytes;
 use crate::train::settings::{kl_schedule, trained};
 
-/// Logits that the head holds at once, in elements; its backward pass overwrites them with their gradients.
-const HEAD_LOGITS: u64 = 1 << 24;
 const F32: u64 = 4;
 /// Threads, buffers of matrix products and freed memory that the allocator keeps, measured on the CPU: this many bytes,
 /// and a fraction `1 / KEPT_ONE_IN` of the memory that is allocated and freed at every update.
@@ -82,7 +81,8 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
     let scored = work.streams.iter().map(|stream| stream.scored as u64).max().unwrap_or(0);
     let vocab = model.text.vocab_size as u64;
-    let chunk = HEAD_LOGITS.min(scored * vocab).max(vocab);
+    // The backward pass overwrites them with their gradients.
+    let chunk = (ops::MAX_LOGITS as u64).min(scored * vocab).max(vocab);
     let mut memory = Memory {
         weights: all * width,
         gradients: trained * F32,

@@ -1,8 +1,9 @@
 //! What a run will take, before it begins and without its weights: updates, tokens, memory, time.
 //!
-//! In reading order: `place`, the device that is planned for; [`workload`], what an update computes on; [`memory`], what that holds at its peak, `gpu_memory` on a
-//! GPU, with [`host`] beside it; [`disk`], what its checkpoints take; [`time`], how long it lasts; `available`, what the
-//! machine has; [`fit`], what to change where that is too little; [`sparkline`], the KL weight at a glance.
+//! In reading order: `place`, the device that is planned for; [`workload`], what an update computes on; [`memory`], what that
+//! holds at its peak, `gpu_memory` on a GPU, with [`host`] beside it; [`disk`], what its checkpoints take; [`time`], how long it
+//! lasts; `available`, what the machine has; [`fit`], what to change where that is too little; [`sparkline`], the KL weight at
+//! a glance.
 //! Not here: how the plan looks (`cli`).
 
 mod available;
@@ -281,8 +282,10 @@ mod tests {
     use super::*;
     use crate::data::tasks::resolved;
 
+    /// On the CPU, or for a GPU of that size.
     fn planned(gpu_bytes: Option<u64>) -> Plan {
-        let config = RunConfig::load("quickstart.toml", &[]).unwrap();
+        let cpu = ["model.device=cpu".to_owned()];
+        let config = RunConfig::load("quickstart.toml", &cpu).unwrap();
         let folder = tempfile::tempdir().unwrap();
         plan(&resolved(&config).unwrap(), &folder.path().join("run"), gpu_bytes).unwrap()
     }

@@ -21,7 +21,8 @@ fn linear_on_the_device_is_that_of_the_cpu() {
             &|x, p| linear(&x[0], &p[0], Some(&p[1]), Product::Blocked),
             &[x],
             &[weight, numbers(&[outputs], 3)],
-            // For rows that are no whole number of 16 bytes cublasLt rounds the product before it adds the bias (seen on an H200).
+            // For rows that are no whole number of 16 bytes cublasLt rounds the product before it adds the bias (seen on an
+            // H200).
             [if outputs % 8 == 0 { rounded } else { 1.5 * rounded }, IN_F32],
         );
     }
