@@ -4,7 +4,7 @@
 #
 #     scripts/gpu_pack.sh OUT
 #
-# Needs cargo, xz, strip and pip. Without nvcc a toolchain is fetched (scripts/cuda_toolchain.sh), 1.2 GB in target/cuda.
+# Needs cargo, xz, strip and pip. Without nvcc a toolchain is fetched (scripts/cuda_toolchain.sh), 1.2 GB in target/cuda-toolchain.
 # A GPU is not needed. OUT/manifest.txt lists commit and sizes. OUT and the checkout, without .git, must stay below
 # 60 MiB, which is what can be carried to a lent machine. CARGO_TARGET_DIR, CUDA_COMPUTE_CAP and OTHINK_CUDA_ARCHITECTURES
 # are respected.
@@ -17,9 +17,9 @@ mkdir -p "$out/wheels"
 out=$(cd "$out" && pwd)
 
 if ! command -v nvcc >/dev/null; then
-  [ -e target/cuda/env.sh ] || scripts/cuda_toolchain.sh target/cuda
+  [ -e target/cuda-toolchain/env.sh ] || scripts/cuda_toolchain.sh target/cuda-toolchain
   # shellcheck source=/dev/null
-  . target/cuda/env.sh
+  . target/cuda-toolchain/env.sh
 fi
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
 export OTHINK_CUDA_ARCHITECTURES=${OTHINK_CUDA_ARCHITECTURES:-$CUDA_COMPUTE_CAP}

@@ -163,16 +163,11 @@ impl DecoderLayer {
         product: Product,
         attend: impl FnOnce(Qkv) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let tokens = x.dim(0)?;
         let h = rms_norm(x, &self.input_norm, self.eps)?;
-        let heads = |projection: &Linear| -> Result<Tensor> {
-            let y = projection.forward(&h, product)?;
-            let n = y.dim(1)? / self.head_dim;
-            y.reshape((tokens, n, self.head_dim))
-        };
+        let heads = |projection: &Linear| projection.heads(&h, self.head_dim, product);
         let q = rotary(&heads(&self.q)?, angles)?;
         let k = rotary(&heads(&self.k)?, angles)?;
-        let h = attend(Qkv { q, k, v: heads(&self.v)? })?.flatten_from(1)?; // [T, heads * head_dim]
+        let h = attend(Qkv { q, k, v: heads(&self.v)? })?;
         add(x, &self.o.forward(&h, product)?)
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::parameters::Parameters;
-use crate::ops::{LinearParameters, Product, linear_part};
+use crate::ops::{LinearParameters, Product, linear, linear_heads};
 
 /// `x W^T + b`, with or without the bias.
 #[derive(Debug, Clone)]
@@ -33,25 +33,36 @@ impl Linear {
         Ok(LinearParameters { weight, bias: parameters.find(&format!("{name}.bias")).cloned() })
     }
 
-    /// The map of rows `[T, in]`: `[T, out]`, in the run's dtype.
+    /// The map of rows `[T, in]`, or `[T, ...]` with as many elements: `[T, out]`, in the run's dtype.
     ///
     /// # Errors
     /// Shapes do not fit.
     pub fn forward(&self, x: &Tensor, product: Product) -> Result<Tensor> {
-        self.forward_part(x, 0..self.parameters.weight.value().dim(0)?, product)
+        let LinearParameters { weight, bias } = &self.parameters;
+        linear(x, weight, bias.as_ref(), product)
     }
 
-    /// The columns `outputs` of [`Self::forward`] alone: one of several maps stacked in one weight.
+    /// The columns `outputs` of [`Self::forward`] alone, one of several maps stacked in one weight, as heads:
+    /// `[T, outputs / head_dim, head_dim]`.
     ///
     /// # Errors
     /// Shapes do not fit.
-    pub fn forward_part(
+    pub fn part_as_heads(
         &self,
         x: &Tensor,
-        outputs: Range<usize>,
+        (outputs, head_dim): (Range<usize>, usize),
         product: Product,
     ) -> Result<Tensor> {
         let LinearParameters { weight, bias } = &self.parameters;
-        linear_part(x, weight, bias.as_ref(), outputs, product)
+        linear_heads(x, weight, bias.as_ref(), (outputs, head_dim), product)
+    }
+
+    /// [`Self::forward`] as heads.
+    ///
+    /// # Errors
+    /// Shapes do not fit.
+    pub fn heads(&self, x: &Tensor, head_dim: usize, product: Product) -> Result<Tensor> {
+        let outputs = self.parameters.weight.value().dim(0)?;
+        self.part_as_heads(x, (0..outputs, head_dim), product)
     }
 }

@@ -223,15 +223,14 @@ impl Block {
 
     /// The block's first half, in which patches see each other.
     fn mix(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
-        let (patches, width) = x.dims2()?;
-        let heads = (patches, self.heads, width / self.heads);
+        let width = x.dim(1)?;
         let h = self.norm1.forward(x)?;
         let part = |i: usize| {
             let columns = i * width..(i + 1) * width;
-            self.qkv.forward_part(&h, columns, Product::Blocked)?.reshape(heads)
+            self.qkv.part_as_heads(&h, (columns, width / self.heads), Product::Blocked)
         };
         let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
-        let h = segment_attention(&q, &k, &v, segments)?.reshape((patches, width))?;
+        let h = segment_attention(&q, &k, &v, segments)?;
         add(x, &self.proj.forward(&h, Product::Blocked)?)
     }
 

@@ -146,7 +146,7 @@ pub fn count(groups: &[TrainedGroup], ranks: &dyn Ranks) -> Result<UpdateTotals>
 ///
 /// - `totals`: of the whole update, see [`count`]
 ///
-/// The inner error is a loss that is not finite; nothing has been added for its micro-batch.
+/// The inner error is a loss that is not finite; the buffers are then of no use.
 ///
 /// # Errors
 /// The model's own, or anchors that do not fit the groups.
@@ -160,7 +160,7 @@ pub fn accumulate(
     let LossSettings { scoring, objective: objective_settings, beta } = *settings;
     let batches = batches_of(groups, scoring.tokens_per_micro_batch);
     anchors.check(batches.len())?;
-    let mut sums = ObjectiveSums::default();
+    let mut figures = Vec::with_capacity(batches.len());
     for (i, slices) in batches.iter().enumerate() {
         let packed = Packed::new(&groups_of(groups, slices))?;
         let (scored, back) =
@@ -184,15 +184,22 @@ pub fn accumulate(
             None => KlTerm::Absent,
         };
         let out = objective(&terms, &objective_settings, &kl)?;
-        sums.add(&out, &scored.entropy, packed.len())?;
-        sums.mismatch.add(&tokens.sampled_logps, old)?;
-        if !sums.loss.is_finite() {
-            let groups = slices.iter().map(|slice| slice.group).collect();
-            return Ok(Err(NonFiniteLoss { loss: sums.loss, groups }));
-        }
+        figures.push(Figures {
+            values: Figures::of(&out, &scored.entropy, old)?,
+            sampled_logps: tokens.sampled_logps,
+            n_packed: packed.len(),
+        });
         let mut store = out.loss.backward()?;
         if let Some(gradient) = store.remove(logp.as_tensor()) {
             back.run(&gradient)?;
+        }
+    }
+    let mut sums = ObjectiveSums::default();
+    for (slices, figures) in batches.iter().zip(Figures::read(figures)?) {
+        sums.add(&figures)?;
+        if !sums.loss.is_finite() {
+            let groups = slices.iter().map(|slice| slice.group).collect();
+            return Ok(Err(NonFiniteLoss { loss: sums.loss, groups }));
         }
     }
     Ok(Ok(sums))
@@ -212,12 +219,44 @@ impl Anchors<'_> {
     }
 }
 
+/// What is summed of a micro-batch.
+struct Figures<V> {
+    /// Loss, KL, clipped and weighted tokens, entropy, then the old policy's log-probabilities.
+    values: V,
+    /// Those that the tokens were drawn with; empty where they were not sampled.
+    sampled_logps: Vec<f32>,
+    n_packed: usize,
+}
+
+impl Figures<Tensor> {
+    /// - `entropy`, `old`: `[N]`
+    /// - returns `[5 + N]` f64, on the device
+    fn of(out: &Objective, entropy: &Tensor, old: &Tensor) -> Result<Tensor> {
+        let Objective { loss, kl, n_clipped, n_tokens } = out;
+        let sums = Tensor::stack(&[loss, kl, n_clipped, n_tokens, &entropy.sum_all()?], 0)?;
+        Tensor::cat(&[&sums.detach(), &old.detach()], 0)?.to_dtype(DType::F64)
+    }
+
+    /// Reads the values of all micro-batches in one transfer, because each waits for the device.
+    fn read(all: Vec<Self>) -> Result<Vec<Figures<Vec<f64>>>> {
+        let on_device: Vec<&Tensor> = all.iter().map(|figures| &figures.values).collect();
+        if on_device.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut values = Tensor::cat(&on_device, 0)?.to_vec1::<f64>()?.into_iter();
+        let of = |Self { values: on_device, sampled_logps, n_packed }: Self| {
+            let values = values.by_ref().take(on_device.elem_count()).collect();
+            Figures { values, sampled_logps, n_packed }
+        };
+        Ok(all.into_iter().map(of).collect())
+    }
+}
+
 impl Mismatch {
-    fn add(&mut self, sampled: &[f32], trained: &Tensor) -> Result<()> {
+    fn add(&mut self, sampled: &[f32], trained: &[f64]) -> Result<()> {
         if sampled.is_empty() {
             return Ok(());
         }
-        let trained = trained.detach().to_dtype(DType::F64)?.to_vec1::<f64>()?;
         if trained.len() != sampled.len() {
             bail!("{} sampled and {} trained log-probabilities", sampled.len(), trained.len());
         }
@@ -232,21 +271,19 @@ impl Mismatch {
 }
 
 impl ObjectiveSums {
-    fn add(&mut self, out: &Objective, entropy: &Tensor, n_packed: usize) -> Result<()> {
-        let scalars = [&out.loss, &out.kl, &out.n_clipped, &out.n_tokens].map(Tensor::detach);
-        // One transfer for all, because each waits for the device.
-        let entropy_sum = entropy.detach().sum_all()?;
-        let [loss, kl, n_clipped, n_tokens] = &scalars;
-        let all = Tensor::stack(&[loss, kl, n_clipped, n_tokens, &entropy_sum], 0)?;
-        let all = all.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        self.loss += all[0];
-        self.kl += all[1];
-        self.n_clipped += all[2];
-        self.n_tokens += all[3];
-        self.entropy += all[4];
-        self.n_scored += entropy.elem_count() as f64;
-        self.n_packed += n_packed as f64;
-        Ok(())
+    fn add(&mut self, figures: &Figures<Vec<f64>>) -> Result<()> {
+        let Figures { values, sampled_logps, n_packed } = figures;
+        let [loss, kl, n_clipped, n_tokens, entropy, old @ ..] = &values[..] else {
+            bail!("{} figures of a micro-batch", values.len())
+        };
+        self.loss += loss;
+        self.kl += kl;
+        self.n_clipped += n_clipped;
+        self.n_tokens += n_tokens;
+        self.entropy += entropy;
+        self.n_scored += old.len() as f64;
+        self.n_packed += *n_packed as f64;
+        self.mismatch.add(sampled_logps, old)
     }
 
     /// The sums over all ranks.

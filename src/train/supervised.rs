@@ -49,6 +49,7 @@ pub fn accumulate_supervised(
     let [n_tokens] = n_tokens;
     let mut sums = SupervisedSums { n_tokens, ..SupervisedSums::default() };
     let weight = 1.0 / n_tokens;
+    let mut totals = Vec::new();
     for slices in batches_of(groups, settings.tokens_per_micro_batch) {
         let groups = groups_of(groups, &slices);
         let mut packed = Packed::new(&groups)?;
@@ -57,12 +58,18 @@ pub fn accumulate_supervised(
         }
         let (scored, back) =
             model.token_logps_taped(&packed, settings.temperature, settings.checkpointing)?;
-        let total = |x: &Tensor| x.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>();
-        sums.loss -= weight * total(&scored.logp)?;
-        sums.entropy += total(&scored.entropy)?;
+        totals
+            .push(Tensor::stack(&[scored.logp.sum_all()?, scored.entropy.sum_all()?], 0)?.detach());
         sums.n_packed += packed.len() as f64;
         // d loss / d logp is the same for every token.
         back.run(&(scored.logp.ones_like()? * -weight)?)?;
+    }
+    if !totals.is_empty() {
+        // One transfer for all, because each waits for the device.
+        for of in Tensor::stack(&totals, 0)?.to_dtype(DType::F64)?.to_vec2::<f64>()? {
+            sums.loss -= weight * of[0];
+            sums.entropy += of[1];
+        }
     }
     sums.sum_over(ranks)
 }

@@ -51,20 +51,27 @@ fn planned_and_measured(folder: &Path, words: &[&str]) -> (f64, f64) {
     (plan["memory"]["total"].as_f64().unwrap(), last["peak_bytes"].as_f64().unwrap())
 }
 
-/// A model of 20 million parameters with the tiny model's tokenizer.
+/// A model of 20 million parameters.
 fn wider_model(folder: &Path) {
+    write_model(folder, |config| {
+        for (key, value) in
+            [("hidden_size", 512), ("intermediate_size", 1536), ("num_hidden_layers", 6)]
+        {
+            config[key] = value.into();
+        }
+        config["num_attention_heads"] = 16.into();
+        config["vision_config"]["hidden_size"] = 512.into();
+    });
+}
+
+/// A model of another shape than the tiny one, with its tokenizer.
+pub(crate) fn write_model(folder: &Path, change: impl FnOnce(&mut Value)) {
     for file in TINY {
         std::fs::write(folder.join(file.name), file.bytes).unwrap();
     }
     let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
-    for (key, value) in
-        [("hidden_size", 512), ("intermediate_size", 1536), ("num_hidden_layers", 6)]
-    {
-        config[key] = value.into();
-    }
-    config["num_attention_heads"] = 16.into();
-    config["vision_config"]["hidden_size"] = 512.into();
+    change(&mut config);
     let text: &'static [u8] = config.to_string().into_bytes().leak();
     std::fs::write(folder.join("config.json"), text).unwrap();
     let file = vec![BuiltinFile { name: "config.json", bytes: text }].leak();

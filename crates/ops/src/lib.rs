@@ -46,7 +46,7 @@ pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
 pub use gelu::{Gelu, gelu_erf, gelu_tanh, quick_gelu};
 pub use gradients::GradientArena;
-pub use linear::{LinearParameters, Product, linear, linear_part};
+pub use linear::{LinearParameters, Product, linear, linear_heads};
 pub use mlp::{GatedMaps, MlpMaps, gated_mlp, mlp};
 pub use norm::{layer_norm, rms_norm};
 pub use parameter::Parameter;

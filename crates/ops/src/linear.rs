@@ -38,8 +38,8 @@ pub struct LinearParameters {
 
 /// `x W^T + b`.
 ///
-/// - `x`: `[T, in]` in the run's dtype; `weight`: `[out, in]`, or `[out, ...]` with `in` elements per row;
-///   `bias`: `[out]`
+/// - `x`: `[T, in]`, or `[T, ...]` with `in` elements per row, in the run's dtype; `weight`: `[out, in]`, or `[out, ...]`
+///   with `in` elements per row; `bias`: `[out]`
 /// - returns `[T, out]`. Gradients to `x`, `weight` and `bias`; none is computed for a frozen
 ///   parameter, nor for an `x` that nothing tracks.
 ///
@@ -51,26 +51,42 @@ pub fn linear(
     bias: Option<&Parameter>,
     product: Product,
 ) -> Result<Tensor> {
-    linear_part(x, weight, bias, 0..weight.value().dim(0)?, product)
+    let rows = 0..weight.value().dim(0)?;
+    linear_of(x, weight, bias, Outputs { rows, head_dim: None }, product)
 }
 
-/// [`linear()`] with a range of the weight's rows alone: one of several maps stacked in one weight.
+/// [`linear()`] with a range of the weight's rows alone, one of several maps stacked in one weight, and its outputs as heads.
+///
+/// - returns `[T, rows / head_dim, head_dim]`
 ///
 /// # Errors
-/// Shapes or dtypes do not fit.
-pub fn linear_part(
+/// Shapes or dtypes do not fit, or the rows do not make whole heads.
+pub fn linear_heads(
     x: &Tensor,
     weight: &Parameter,
     bias: Option<&Parameter>,
-    outputs: Range<usize>,
+    (rows, head_dim): (Range<usize>, usize),
     product: Product,
 ) -> Result<Tensor> {
-    let (_, inner) = x.dims2()?;
-    let (rows, expected) = weight.matrix_dims()?;
-    if inner != expected || outputs.end > rows {
-        let name = weight.name();
+    if head_dim == 0 || !rows.len().is_multiple_of(head_dim) {
+        bail!("linear {}: {} rows do not make heads of {head_dim}", weight.name(), rows.len());
+    }
+    linear_of(x, weight, bias, Outputs { rows, head_dim: Some(head_dim) }, product)
+}
+
+fn linear_of(
+    x: &Tensor,
+    weight: &Parameter,
+    bias: Option<&Parameter>,
+    outputs: Outputs,
+    product: Product,
+) -> Result<Tensor> {
+    let (_, inner) = rows_of(x.dims());
+    let (stacked, expected) = weight.matrix_dims()?;
+    if x.rank() < 2 || inner != expected || outputs.rows.end > stacked {
+        let (name, rows) = (weight.name(), &outputs.rows);
         bail!(
-            "linear {name}: input has {inner} columns, weight is [{rows}, {expected}], rows {outputs:?}"
+            "linear {name}: input has {inner} columns, weight is [{stacked}, {expected}], rows {rows:?}"
         );
     }
     match Path::of(x) {
@@ -78,18 +94,42 @@ pub fn linear_part(
         #[cfg(feature = "cuda")]
         Path::Cuda => Linear::new(weight, bias, product, outputs).apply(x),
         Path::Plain => {
-            let part = |x: &Parameter| x.value().narrow(0, outputs.start, outputs.len());
-            let weight = part(weight)?.reshape((outputs.len(), inner))?;
-            plain::linear(x, &weight, bias.map(part).transpose()?.as_ref())
+            let (first, n) = (outputs.rows.start, outputs.rows.len());
+            let part = |x: &Parameter| x.value().narrow(0, first, n);
+            let weight = part(weight)?.reshape((n, inner))?;
+            let y =
+                plain::linear(&x.flatten_from(1)?, &weight, bias.map(part).transpose()?.as_ref())?;
+            if outputs.head_dim.is_some() { y.reshape(outputs.shape(x.dim(0)?)) } else { Ok(y) }
         }
     }
+}
+
+/// Which outputs of a map are wanted, and their shape.
+struct Outputs {
+    /// The weight's rows that are used.
+    rows: Range<usize>,
+    /// Elements of a head, where the outputs are heads.
+    head_dim: Option<usize>,
+}
+
+impl Outputs {
+    fn shape(&self, tokens: usize) -> Shape {
+        match self.head_dim {
+            Some(head_dim) => (tokens, self.rows.len() / head_dim, head_dim).into(),
+            None => (tokens, self.rows.len()).into(),
+        }
+    }
+}
+
+/// Rows, and elements of a row.
+fn rows_of(dims: &[usize]) -> (usize, usize) {
+    (dims.first().copied().unwrap_or(1), dims.iter().skip(1).product())
 }
 
 struct Linear {
     parameters: LinearParameters,
     product: Product,
-    /// The weight's rows that are used.
-    outputs: Range<usize>,
+    outputs: Outputs,
 }
 
 impl Linear {
@@ -97,7 +137,7 @@ impl Linear {
         weight: &Parameter,
         bias: Option<&Parameter>,
         product: Product,
-        outputs: Range<usize>,
+        outputs: Outputs,
     ) -> Self {
         let parameters = LinearParameters { weight: weight.clone(), bias: bias.cloned() };
         Self { parameters, product, outputs }
@@ -108,9 +148,9 @@ impl Linear {
     }
 
     fn forward<R: Real>(&self, x: &[R], rows: usize, inner: usize) -> Result<Vec<R>> {
-        let n = self.outputs.len();
+        let (n, first) = (self.outputs.rows.len(), self.outputs.rows.start);
         let mut out = self.parameters.weight.with_value(|w: &[R]| {
-            let w = &w[self.outputs.start * inner..self.outputs.end * inner];
+            let w = &w[first * inner..(first + n) * inner];
             let mut out = vec![R::ZERO; rows * n];
             match self.product {
                 Product::Blocked => {
@@ -124,7 +164,7 @@ impl Linear {
         if let Some(bias) = &self.parameters.bias {
             bias.with_value(|b: &[R]| {
                 for row in out.chunks_exact_mut(n) {
-                    for (y, b) in row.iter_mut().zip(&b[self.outputs.clone()]) {
+                    for (y, b) in row.iter_mut().zip(&b[first..first + n]) {
                         *y += *b;
                     }
                 }
@@ -135,8 +175,8 @@ impl Linear {
     }
 
     fn backward<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let (rows, inner) = x.dims2()?;
-        let (n, first) = (self.outputs.len(), self.outputs.start);
+        let (rows, inner) = rows_of(x.dims());
+        let (n, first) = (self.outputs.rows.len(), self.outputs.rows.start);
         let LinearParameters { weight, bias } = &self.parameters;
         with_slice(grad, |g: &[R]| {
             if weight.is_trainable() {
@@ -151,7 +191,7 @@ impl Linear {
                 let mut dx = vec![R::ZERO; rows * inner];
                 let (g, w) = (Matrix::new(g, rows, n), Matrix::new(w, n, inner));
                 matmul((&mut dx, inner), Store::Overwrite, R::ONE, g, w, Threads::All);
-                Tensor::from_vec(dx, (rows, inner), x.device())
+                Tensor::from_vec(dx, x.shape(), x.device())
             })
         })
     }
@@ -174,29 +214,33 @@ impl CustomOp1 for Linear {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, inner) = layout.shape().dims2()?;
+        let (rows, inner) = rows_of(layout.dims());
         let out = match storage {
             CpuStorage::F32(_) => {
                 CpuStorage::F32(self.forward(slice_of(storage, layout)?, rows, inner)?)
             }
             _ => CpuStorage::F64(self.forward(slice_of(storage, layout)?, rows, inner)?),
         };
-        Ok((out, (rows, self.outputs.len()).into()))
+        Ok((out, self.outputs.shape(rows)))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let map = CudaLinear::part(&self.parameters, self.outputs.clone());
-        Ok(map.forward(Array::of_storage(storage, layout)?)?.into_parts())
+        let map = CudaLinear::part(&self.parameters, self.outputs.rows.clone());
+        let (rows, inner) = rows_of(layout.dims());
+        let matrix = Layout::contiguous_with_offset((rows, inner), layout.start_offset());
+        let (y, _) = map.forward(Array::of_storage(storage, &matrix)?)?.into_parts();
+        Ok((y, self.outputs.shape(rows)))
     }
 
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if Path::of(x) == Path::Cuda {
-            let map = CudaLinear::part(&self.parameters, self.outputs.clone());
-            let dx = map.backward(Array::of(x)?, Array::of(&grad)?)?;
-            return Ok(Some(dx.into_tensor()));
+            let map = CudaLinear::part(&self.parameters, self.outputs.rows.clone());
+            let (rows, grad) = (x.flatten_from(1)?, grad.flatten_from(1)?);
+            let dx = map.backward(Array::of(&rows)?, Array::of(&grad)?)?;
+            return dx.into_tensor().reshape(x.shape()).map(Some);
         }
         match x.dtype() {
             DType::F32 => self.backward::<f32>(x, &grad).map(Some),

@@ -127,16 +127,37 @@ fn linear_has_the_right_value_and_gradients() {
 fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient() {
     check(
         &|x, p| {
-            let part = |rows| linear_part(&x[0], &p[0], Some(&p[1]), rows, Product::RowByRow);
-            part(0..3)? * part(3..6)?
+            let part = |rows| linear_heads(&x[0], &p[0], Some(&p[1]), (rows, 2), Product::RowByRow);
+            part(0..4)? * part(4..8)?
         },
         &|x, p| {
-            let y = plain::linear(&x[0], &p[0], Some(&p[1]))?;
-            y.narrow(1, 0, 3)? * y.narrow(1, 3, 3)?
+            let y = plain::linear(&x[0], &p[0], Some(&p[1]))?.reshape((5, 4, 2))?;
+            y.narrow(1, 0, 2)? * y.narrow(1, 2, 2)?
         },
         &[numbers(&[5, 7], 1)],
-        &[numbers(&[6, 7], 2), numbers(&[6], 3)],
+        &[numbers(&[8, 7], 2), numbers(&[8], 3)],
     );
+}
+
+#[test]
+fn heads_are_rows_of_a_linear_map() {
+    check(
+        &|x, p| linear(&x[0], &p[0], None, Product::Blocked),
+        &|x, p| plain::linear(&x[0].flatten_from(1)?, &p[0], None),
+        &[numbers(&[5, 2, 3], 1)],
+        &[numbers(&[4, 6], 2)],
+    );
+}
+
+#[test]
+fn rows_that_do_not_make_whole_heads_are_refused() {
+    let weight = Parameter::frozen("w", &numbers(&[6, 7], 2));
+    for (rows, head_dim) in [(0..5, 2), (0..4, 0), (4..8, 2)] {
+        let parts = (rows, head_dim);
+        assert!(
+            linear_heads(&numbers(&[5, 7], 1), &weight, None, parts, Product::Blocked).is_err()
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! What the program asks of a GPU: launches in a layer, downloads in an update. Counted by the emulated device; a real one
+//! does not say.
+//! Not here: its memory (`plan`), its results (`parity`).
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::plan::write_model;
+
+/// What a run asks of the emulated device, by name; `None` where the tests' device is another.
+fn counted(words: &[&str]) -> Option<Counts> {
+    if !std::env::var("OTHINK_TEST_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let counters = folder.path().join("counters.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+    command.args(words).current_dir(folder.path()).env("EMU_COUNTERS", &counters);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let counted = std::fs::read(&counters).ok()?;
+    Some(Counts(serde_json::from_slice(&counted).unwrap()))
+}
+
+struct Counts(Value);
+
+impl Counts {
+    fn of(&self, name: &str) -> i64 {
+        self.0[name].as_i64().unwrap()
+    }
+}
+
+/// Updates that learn from answers and sample nothing.
+fn train(updates: &str, words: &[&str]) -> Option<Counts> {
+    let common = "train --config sft-synth-vc.toml --quiet --device cuda --set model.dtype=bf16 \
+                  --set grpo.prompts_per_update=2 --set eval.before_training=false \
+                  --set eval.after_training=false --set train.checkpoint_every=0 --out run";
+    let common: Vec<&str> = common.split_whitespace().collect();
+    counted(&[&common[..], &["--set", updates], words].concat())
+}
+
+/// Launches of kernels and matrix products in one update of a model of some shape.
+fn launches(checkpointing: &str, change: fn(&mut Value)) -> Option<i64> {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(folder.path(), change);
+    let model = format!("model.path={}", folder.path().display());
+    let checkpointing = format!("model.activation_checkpointing={checkpointing}");
+    let words = ["--set", &model, "--set", &checkpointing];
+    let [one, two] = ["train.updates=1", "train.updates=2"].map(|updates| train(updates, &words));
+    let launches = |counts: Counts| counts.of("launches") + counts.of("products");
+    Some(launches(two?) - launches(one?))
+}
+
+#[test]
+fn a_layer_is_learned_from_in_seventy_launches() {
+    for (checkpointing, limit) in [("none", 70), ("full", 85)] {
+        let Some(shallow) = launches(checkpointing, |_| ()) else { return };
+        let layer = launches(checkpointing, |config| config["num_hidden_layers"] = 5.into());
+        let block = launches(checkpointing, |config| config["vision_config"]["depth"] = 5.into());
+        for (part, deeper) in [("a layer", layer), ("a block of the tower", block)] {
+            let more = deeper.unwrap() - shallow;
+            assert!((20..=limit).contains(&more), "{checkpointing}, {part}: {more}");
+        }
+    }
+}
+
+#[test]
+fn passes_read_nothing_back_and_a_step_its_norm() {
+    let run = |repetitions| {
+        let words = "gpu-check --model tiny --device cuda --dtype bf16 --prompts 1 --group-size 2 \
+                     --completion-tokens 8 --image-side 4 --copy-mb 4 --product-side 64 --json";
+        let words: Vec<&str> = words.split_whitespace().collect();
+        counted(&[&words[..], &["--repetitions", repetitions]].concat())
+    };
+    let Some(once) = run("1") else { return };
+    let more = run("2").unwrap().of("blocking_downloads") - once.of("blocking_downloads");
+    assert_eq!(more, 3, "one for each of the three optimisers");
+}
+
+#[test]
+fn an_update_reads_back_its_figures_and_its_norm_whatever_its_micro_batches() {
+    for micro_batch in ["train.tokens_per_micro_batch=8192", "train.tokens_per_micro_batch=200"] {
+        let words = ["--set", micro_batch];
+        let Some(one) = train("train.updates=1", &words) else { return };
+        let two = train("train.updates=2", &words).unwrap();
+        let downloads = two.of("blocking_downloads") - one.of("blocking_downloads");
+        assert_eq!(downloads, 2, "{micro_batch}");
+    }
+}
