@@ -1,7 +1,7 @@
 //! The CUDA kernels of the program's operations, each with the function that launches it.
 //!
 //! An operation's kernel takes and returns bf16 and computes in f32; the optimiser's take f32. All give the same bits every
-//! time: no atomics, sums in a fixed order. A function here checks what it is given, so that a kernel never reads or writes
+//! time: sums run in a fixed order, and no number is added to atomically. A function here checks what it is given, so that a kernel never reads or writes
 //! beyond an array; it starts the work and returns at once. All work runs on the device's one stream, in the order it was
 //! started.
 //!
@@ -15,6 +15,7 @@ mod add;
 mod array;
 mod attention;
 mod attention_tiles;
+mod decode;
 mod device;
 mod gradients;
 mod head;
@@ -41,13 +42,17 @@ pub use attention::{
     Attended, AttentionBackward, Qkv, attention, attention_backward, attention_takes,
 };
 pub use attention_tiles::{Segment, Tiles};
+pub use decode::{
+    AttentionWorkspace, DeviceSampler, Drawing, DrawnToken, Finish, HeadShape, KeptTokens,
+    NewestTokens, RowMap, RowStates, Workspace, decode_attention, row_product,
+};
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
 pub use host::HostArray;
 pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
 pub use memory::{kept_bytes, peak_bytes, reset_peak};
-pub use norm::{NormGradients, norm, norm_backward};
+pub use norm::{NormGradients, norm, norm_backward, norm_into};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;
 pub use rows::{accumulate_rows, select_rows, select_rows_backward};

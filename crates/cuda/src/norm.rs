@@ -38,16 +38,26 @@ fn backward_kernel(width: usize, is_centred: bool) -> Result<Kernel> {
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn norm(x: Array, weight: Array, bias: Option<Array>, eps: f64) -> Result<Output> {
+    let out = Output::new(x.device(), x.shape(), DType::BF16)?;
+    norm_into(x, weight, bias, eps, out.array()?)?;
+    Ok(out)
+}
+
+/// [`norm`] into an array that is there.
+///
+/// - `out`: the shape of `x`, bf16, overwritten
+///
+/// # Errors
+/// Shapes or dtypes do not fit.
+pub fn norm_into(x: Array, weight: Array, bias: Option<Array>, eps: f64, out: Array) -> Result<()> {
     let (rows, width) = checked(&x)?;
     let weight = weight.require("a norm's weight", DType::BF16, &[width])?;
     let bias = bias.map(|bias| bias.require("a norm's bias", DType::BF16, &[width])).transpose()?;
-    let out = Output::new(x.device(), x.shape(), DType::BF16)?;
+    let out = out.require("a norm's result", DType::BF16, x.shape().dims())?;
     let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: 0 };
-    let arguments =
-        [x.into(), weight.into(), bias.into(), out.array()?.into(), width.into(), eps.into()];
+    let arguments = [x.into(), weight.into(), bias.into(), out.into(), width.into(), eps.into()];
     // SAFETY: `x` and `out` have rows * width numbers, `weight` and `bias` width; width is a multiple of 8.
-    unsafe { launch(x.device(), &NORM, grid, &arguments)? };
-    Ok(out)
+    unsafe { launch(x.device(), &NORM, grid, &arguments) }
 }
 
 /// Where the gradients of a norm's parameters are added; `None` for what is not trained.
