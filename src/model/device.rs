@@ -76,7 +76,8 @@ pub fn dtype(spec: &str, device: &Device) -> Result<DType, ModelError> {
     let dtype = dtype_on(spec, DeviceKind::of(device))?;
     if dtype == DType::BF16 && device.is_cuda() {
         let device_name = name(device);
-        let gpu = gpu::describe(device).map_err(|error| unusable(&device_name, Refusal::of_driver(&error)))?;
+        let gpu = gpu::describe(device)
+            .map_err(|error| unusable(&device_name, Refusal::of_driver(&error)))?;
         require_bf16(&device_name, &gpu)?;
     }
     Ok(dtype)

@@ -2,6 +2,7 @@
 //! Not here: which they are, and the functions that are called (`functions`).
 
 use std::env;
+use std::error::Error as _;
 use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -42,8 +43,10 @@ fn open(library: &Library) -> Result<Opened, MissingLibrary> {
     let file = library.file();
     // SAFETY: CUDA's libraries are made to be loaded into any program. Whoever can put another file in their place can
     // replace the program as well.
-    unsafe { Opened::open(Some(&file), RTLD_NOW | RTLD_GLOBAL) }
-        .map_err(|error| missing(library, &format!("cannot be loaded ({error}; {})", looked_in())))
+    unsafe { Opened::open(Some(&file), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        missing(library, &format!("cannot be loaded ({reason}; {})", looked_in()))
+    })
 }
 
 fn address(
