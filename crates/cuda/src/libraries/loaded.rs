@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
-use libloading::os::unix::{Library as Opened, RTLD_GLOBAL, RTLD_NOW};
+use libloading::os::unix::{Library as Opened, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
 use super::MissingLibrary;
 use super::functions::{Function, LIBRARIES, Library, RELEASE};
@@ -57,7 +57,7 @@ fn address(
     // SAFETY: the address is only jumped to, by callers who declare the function of that name; it is valid as long as the
     // file is open, which `LOADED` keeps.
     unsafe { file.get::<*mut c_void>(function.name) }
-        .map(|symbol| symbol.as_raw_ptr())
+        .map(Symbol::as_raw_ptr)
         .map_err(|_| missing(library, &format!("has no function {}", function.name)))
 }
 
