@@ -124,9 +124,9 @@ any_answer() { [ -s "$2" ]; }
 # crates/cuda/src/libraries. GNU's linker links them all the same.
 linked_to_none() {
   local program=$dir/program/debug/othink needed
-  needed=$(readelf -d "$program" | grep -oE 'NEEDED.*\[lib(cu|nv)[^]]*' | sed 's/.*\[//' | tr '\n' ' ')
+  needed=$(readelf -d "$program" | sed -nE 's/.*NEEDED.*\[(lib(cu|nv)[^]]*).*/\1/p' | tr '\n' ' ')
   if [ -n "$needed" ]; then
-    needed+=$(nm -D --undefined-only "$program" | grep -oE ' (cu|__cuda|nvrtc)[^ ]*' | tr '\n' ' ')
+    needed+=$(nm -D --undefined-only "$program" | sed -nE 's/.* ((cu|__cuda|nvrtc).*)/\1/p' | tr '\n' ' ')
     report FAIL "no library of CUDA's is needed to start" "$needed"
   else
     report ok "no library of CUDA's is needed to start"
