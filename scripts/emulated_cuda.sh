@@ -217,6 +217,7 @@ case $command in
     build_device
     crates/cuda/emulator/tests/test.sh "$dir"
     build_program
+    cargo test --quiet --locked --features cuda --package othink --package othink-ops --package othink-cuda --lib -- libraries::
     # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
     [ $# -gt 0 ] || set -- parity:: plan::planned_memory_on_a_gpu --skip bf16_through_plain_compositions_stays_near_f32
     OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \

@@ -95,3 +95,22 @@ fn hint(library: &str) -> String {
          of {library}.so.* in LD_LIBRARY_PATH"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::cuda_backend::cudarc::driver::sys::{CUresult, cuDriverGetVersion};
+
+    use super::*;
+
+    /// Needs CUDA's libraries, or those of the emulated device. No other test of this program may load them.
+    #[test]
+    fn functions_answer_not_initialised_until_they_are_loaded() {
+        let mut release = 0;
+        // SAFETY: the driver writes one number there.
+        let mut ask = || unsafe { cuDriverGetVersion(&raw mut release) };
+        assert_eq!(ask(), CUresult::CUDA_ERROR_NOT_INITIALIZED);
+        load().unwrap();
+        assert_eq!(ask(), CUresult::CUDA_SUCCESS);
+        assert!(release.unsigned_abs() / 1000 >= RELEASE, "{release}");
+    }
+}
