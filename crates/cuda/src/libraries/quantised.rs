@@ -1,6 +1,6 @@
 //! Candle's launches of quantised kernels and mixtures of experts, left out of the program: a model here is neither. Their
 //! compiled code is 37 MB and registers itself with a library of CUDA's own (`libcudart`) when a program starts. Where these
-//! names are defined, the linker takes none of it.
+//! names are defined, the linker takes none of it; `.ci/run cuda` finds a name that is missing here.
 //!
 //! Not here: kernels that are used.
 
