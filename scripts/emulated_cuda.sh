@@ -166,7 +166,7 @@ lacking_each() {
   lacking "$name without functions" "$folder" "$name has no function"
   if ! ldconfig -p | grep -qF libcuda.so.1; then
     mkdir "$runs/nothing"
-    lacking "without any" "$runs/nothing" "libcuda.so.1: cannot open shared object file"
+    lacking "without any" "$runs/nothing" "libcuda.so.1 cannot be loaded: cannot open shared object file"
   fi
 }
 

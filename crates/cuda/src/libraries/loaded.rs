@@ -45,7 +45,8 @@ fn open(library: &Library) -> Result<Opened, MissingLibrary> {
     // replace the program as well.
     unsafe { Opened::open(Some(&file), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| {
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        missing(library, &format!("cannot be loaded ({reason}; {})", looked_in()))
+        let reason = reason.strip_prefix(&format!("{file}: ")).unwrap_or(&reason);
+        missing(library, &format!("cannot be loaded: {reason} ({})", looked_in()))
     })
 }
 
