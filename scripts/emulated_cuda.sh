@@ -6,7 +6,8 @@
 #     scripts/emulated_cuda.sh run othink infer ...     runs a command that finds the program and the device
 #     scripts/emulated_cuda.sh test [NAME...]           the device's own tests, then those tests of tests/it on it
 #                                                       (unless named: parity with transformers, planned memory)
-#     scripts/emulated_cuda.sh check                    the program's results on the device against the CPU's
+#     scripts/emulated_cuda.sh check                    the program's results on the device against the CPU's, and what it
+#                                                       does where libraries of CUDA's are missing
 #
 # Outputs lie in target/emulated-cuda, or in the folder that `--dir DIR` before the command names. EMU_ORDER, EMU_LAZY and
 # the like are described in crates/cuda/emulator/README.md. `run cargo test ...` works as well.
@@ -119,11 +120,63 @@ same_numbers() { # both files have the same lines, values within 1e-4
 finite_numbers() { awk '$3 !~ /^-?[0-9.]+(e-?[0-9]+)?$/ { print; bad = 1 } END { exit bad || NR == 0 }' "$2"; }
 any_answer() { [ -s "$2" ]; }
 
+# The program starts without CUDA's libraries: it is linked to none. A function by which it is belongs into
+# crates/cuda/src/libraries. GNU's linker links them all the same.
+linked_to_none() {
+  local program=$dir/program/debug/othink needed
+  needed=$(readelf -d "$program" | sed -nE 's/.*NEEDED.*\[(lib(cu|nv)[^]]*).*/\1/p' | tr '\n' ' ')
+  if [ -n "$needed" ]; then
+    needed+=$(nm -D --undefined-only "$program" | sed -nE 's/.* ((cu|__cuda|nvrtc).*)/\1/p' | tr '\n' ' ')
+    report FAIL "no library of CUDA's is needed to start" "$needed"
+  else
+    report ok "no library of CUDA's is needed to start"
+  fi
+}
+
+# On a machine without a library, or with one that lacks functions: the GPU is refused in words that name it, the rest works.
+lacking() { # WHAT FOLDER SAID: the folder has the libraries that are there
+  local what=$1 said=$3 out=$2.out code=0
+  LD_LIBRARY_PATH=$2 infer_micro "$out" cuda f32 2>"$out.log" || code=$?
+  if [ "$code" != 2 ] || ! grep -qF "$said" "$out.log"; then
+    report FAIL "$what, the GPU asked for" "code $code, $(head -n 1 "$out.log")"
+  elif ! HF_HUB_OFFLINE=1 LD_LIBRARY_PATH=$2 othink doctor | grep -qF "$said"; then
+    report FAIL "$what, doctor" "it does not say so"
+  elif ! LD_LIBRARY_PATH=$2 infer_micro "$out" auto f32 2>"$out.log" || ! grep -qF "$said" "$out.log"; then
+    report FAIL "$what, auto" "$(reason "$out.log")"
+  elif ! same_bits "$runs/infer_micro_f32.cpu" "$out" >"$out.log"; then
+    report FAIL "$what, auto" "not the CPU's: $(head -n 1 "$out.log")"
+  elif ! LD_LIBRARY_PATH=$2 train_sft "$out" cpu f32 2>"$out.log" || ! finite_numbers "$out" "$out" >"$out.log"; then
+    report FAIL "$what, training on the CPU" "$(reason "$out.log")"
+  else
+    report ok "$what: the GPU is refused (code 2), the CPU works"
+  fi
+}
+
+lacking_each() {
+  local name folder
+  for name in libcuda.so.1 libcublas.so.13 libcublasLt.so.13 libcurand.so.10; do
+    folder=$runs/without_$name
+    mkdir "$folder"
+    ln -s "$dir"/lib/* "$folder"
+    # An empty file is no library, and keeps a real one from being found in the system's folders.
+    rm "$folder/$name" && : >"$folder/$name"
+    lacking "without $name" "$folder" "$name cannot be loaded"
+  done
+  rm "$folder/$name" && : | "${CXX:-g++}" -x c++ -shared -o "$folder/$name" -
+  lacking "$name without functions" "$folder" "$name has no function"
+  if ! ldconfig -p | grep -qF libcuda.so.1; then
+    mkdir "$runs/nothing"
+    lacking "without any" "$runs/nothing" "libcuda.so.1 cannot be loaded: cannot open shared object file"
+  fi
+}
+
 check() {
+  linked_to_none
   runs=$(mktemp -d "$dir/check.XXXXXX")
   trap 'rm -rf "$runs"' EXIT
   image=$(basename "$(find tests/golden/micro/images -name '*.png' | sort | head -n 1)")
   in_every_order "infer, micro checkpoint" f32 infer_micro same_bits
+  lacking_each
   in_every_order "eval, built-in model" f32 eval_tiny same_bits
   in_every_order "GRPO-D, two updates" f32 train_grpo_d same_numbers
   in_every_order "SFT, two updates" f32 train_sft same_numbers
@@ -164,6 +217,7 @@ case $command in
     build_device
     crates/cuda/emulator/tests/test.sh "$dir"
     build_program
+    cargo test --quiet --locked --features cuda --package othink --package othink-ops --package othink-cuda --lib -- libraries::
     # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
     [ $# -gt 0 ] || set -- parity:: plan::planned_memory_on_a_gpu --skip bf16_through_plain_compositions_stays_near_f32
     OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \

@@ -103,6 +103,14 @@ need_checkpoint() { # fails where there is none
   [ -e "$CHECKPOINT/done" ] || { echo "the checkpoint: $(cat "$CHECKPOINT/failed")" && return 1; }
 }
 
+driver_library() { # where programs of ours find it
+  local folder
+  for folder in ${CUDA_LIBRARIES//:/ }; do
+    if [ -e "$folder/libcuda.so.1" ]; then echo "$folder/libcuda.so.1" && return; fi
+  done
+  ldconfig -p 2>/dev/null | awk '/libcuda\.so\.1/ { print $NF; exit }'
+}
+
 need_program() { # NAME WHAT: fails where the pack lacks it
   [ -x "$BIN/$1" ] || { echo "the pack has no $1" && return 1; }
 }
@@ -130,7 +138,7 @@ stage_machine() {
   ours "$BIN/othink" --version
   uname -srm && nproc && free -g && df -h /dev/shm "$WORK"
   GPU=$gpu MISSING=$missing CUDA=$(nvcc --version 2>/dev/null | tail -n 2 | head -n 1) \
-    LIBC=$(ldd --version 2>&1 | head -n 1) LIBCUDA=$(ours ldd "$BIN/othink" 2>&1 | awk '/libcuda\.so/ { print $3 }') \
+    LIBC=$(ldd --version 2>&1 | head -n 1) LIBCUDA=$(driver_library) \
     with_wheels - <<'PYTHON'
 import importlib.metadata, json, os, platform
 

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, DeviceLocation};
 
 use super::error::ModelError;
-use super::gpu::{self, Gpu};
+use super::gpu::{self, Gpu, Refusal};
 
 const DEVICES: &str = "auto, cpu, cuda or cuda:N";
 
@@ -16,9 +16,8 @@ const DEVICES: &str = "auto, cpu, cuda or cuda:N";
 /// Another name; a GPU asked of a program built without CUDA; a GPU that is not there.
 pub fn device(spec: &str) -> Result<Device, ModelError> {
     match spec {
-        "auto" if cfg!(feature = "cuda") => Ok(gpu::open(0).unwrap_or_else(|error| {
-            let error = first_line(&error);
-            tracing::warn!(error, "no GPU can be opened, computing on the CPU");
+        "auto" if cfg!(feature = "cuda") => Ok(gpu::open(0).unwrap_or_else(|refusal| {
+            tracing::warn!(error = refusal.found, "no GPU can be opened, computing on the CPU");
             Device::Cpu
         })),
         "auto" | "cpu" => Ok(Device::Cpu),
@@ -29,38 +28,19 @@ pub fn device(spec: &str) -> Result<Device, ModelError> {
                 spec: spec.to_owned(),
                 found: "no such name".to_owned(),
                 expected: DEVICES,
-                hint: "leave it at auto to use a GPU where there is one",
+                hint: "leave it at auto to use a GPU where there is one".to_owned(),
             }),
         },
     }
 }
 
 fn cuda(spec: &str, device_idx: usize) -> Result<Device, ModelError> {
-    if !cfg!(feature = "cuda") {
-        return Err(ModelError::Device {
-            spec: spec.to_owned(),
-            found: "this program was built without CUDA".to_owned(),
-            expected: "auto or cpu",
-            hint: "rebuild with `cargo build --release --features cuda`, or use the CPU",
-        });
-    }
-    gpu::open(device_idx).map_err(|error| unusable(spec, &error))
+    gpu::open(device_idx).map_err(|refusal| unusable(spec, refusal))
 }
 
-/// The driver refuses. The least drivers are those of NVIDIA's "CUDA Compatibility", table 1.
-fn unusable(spec: &str, error: &candle_core::Error) -> ModelError {
-    ModelError::Device {
-        spec: spec.to_owned(),
-        found: first_line(error),
-        expected: "a GPU that can be opened",
-        hint: "`nvidia-smi` shows the GPUs with their numbers, and the driver's version: a program built with \
-               CUDA 13 needs driver 580 or newer, with CUDA 12 525 or newer",
-    }
-}
-
-/// The driver's message, without the backtrace that candle appends where `RUST_BACKTRACE` is set.
-fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+fn unusable(spec: &str, Refusal { found, hint }: Refusal) -> ModelError {
+    let expected = if cfg!(feature = "cuda") { "a GPU that can be opened" } else { "auto or cpu" };
+    ModelError::Device { spec: spec.to_owned(), found, expected, hint }
 }
 
 /// The device's name, as [`device`] takes it.
@@ -96,7 +76,8 @@ pub fn dtype(spec: &str, device: &Device) -> Result<DType, ModelError> {
     let dtype = dtype_on(spec, DeviceKind::of(device))?;
     if dtype == DType::BF16 && device.is_cuda() {
         let device_name = name(device);
-        let gpu = gpu::describe(device).map_err(|error| unusable(&device_name, &error))?;
+        let gpu = gpu::describe(device)
+            .map_err(|error| unusable(&device_name, Refusal::of_driver(&error)))?;
         require_bf16(&device_name, &gpu)?;
     }
     Ok(dtype)
@@ -129,7 +110,8 @@ fn require_bf16(spec: &str, gpu: &Gpu) -> Result<(), ModelError> {
         spec: spec.to_owned(),
         found: format!("{} has compute capability {major}.{minor}", gpu.name),
         expected: "8.0 or more for bf16",
-        hint: "take a GPU of compute capability 8.0 or more (A100, RTX 30 and newer) or `--device cpu`",
+        hint: "take a GPU of compute capability 8.0 or more (A100, RTX 30 and newer) or `--device cpu`"
+            .to_owned(),
     })
 }
 
@@ -192,11 +174,8 @@ mod tests {
     #[test]
     fn a_driver_that_refuses_is_quoted_by_its_first_line_with_what_to_look_at() {
         let error = candle_core::Error::Msg("no CUDA-capable device\n   0: a frame".to_owned());
-        let told = unusable("cuda:3", &error).to_string();
-        assert!(
-            told.starts_with("device \"cuda:3\": no CUDA-capable device, expected a GPU"),
-            "{told}"
-        );
+        let told = unusable("cuda:3", Refusal::of_driver(&error)).to_string();
+        assert!(told.starts_with("device \"cuda:3\": no CUDA-capable device, expected "), "{told}");
         assert!(told.contains("`nvidia-smi`") && told.contains("driver 580"), "{told}");
         assert!(!told.contains("frame"), "{told}");
     }

@@ -194,7 +194,7 @@ pub enum ModelError {
         /// What would have been accepted.
         expected: &'static str,
         /// The next move.
-        hint: &'static str,
+        hint: String,
     },
     /// A number type was asked for that no model is computed in.
     #[error("number type {spec:?} is unknown, expected {expected}\nhint: leave it at auto")]

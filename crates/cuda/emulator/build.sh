@@ -99,7 +99,7 @@ for source in "$here"/executor/*.cpp "$here"/driver/*.cpp; do
   unless_new "$object" "$source" -- "$cxx" "${own[@]}" -fvisibility=default -c "$source" -o "$object"
   core+=("$object")
 done
-for name in gemm cublas cublaslt curand cudart; do
+for name in gemm cublas cublaslt curand; do
   source=$here/libraries/$name.cpp object=$out/objects/$name.o
   unless_new "$object" "$source" -- "$cxx" "${own[@]}" -O3 -ffp-contract=fast -c "$source" -o "$object"
 done
@@ -116,15 +116,6 @@ for source in "$candle"/*.cu "$here"/tests/*.cu "$@"; do
   kernels+=("$object")
 done
 
-# The functions that candle's objects with host code would define (the nvcc here leaves those objects empty).
-quantised=$out/objects/quantised.cpp
-{
-  echo '#include "executor/fault.h"'
-  { grep -oE 'pub fn [a-zA-Z0-9_]+' "$candle/ffi.rs" || true; } | sort -u |
-    sed -E 's/pub fn (.*)/extern "C" void \1() { simt::fault("not emulated", "%s", "\1"); }/'
-} >"$quantised.new"
-cmp -s "$quantised.new" "$quantised" || mv "$quantised.new" "$quantised"
-unless_new "$out/objects/quantised.o" "$quantised" -- "$cxx" "${flags[@]}" -c "$quantised" -o "$out/objects/quantised.o"
 finish
 
 library libcuda.so.1 "${core[@]}" -ldl -pthread
@@ -132,7 +123,6 @@ library libemulated_kernels.so "${kernels[@]}" -L"$out/lib" -l:libcuda.so.1
 library libcublas.so.13 "$out/objects/cublas.o" "$out/objects/gemm.o" -L"$out/lib" -l:libcuda.so.1
 library libcublasLt.so.13 "$out/objects/cublaslt.o" "$out/objects/gemm.o" -L"$out/lib" -l:libcuda.so.1
 library libcurand.so.10 "$out/objects/curand.o" -L"$out/lib" -l:libcuda.so.1
-library libcudart.so.13 "$out/objects/cudart.o" "$out/objects/quantised.o" -L"$out/lib" -l:libcuda.so.1
 
 toolkit=$out/toolkit
 cmp -s "$here/nvcc" "$toolkit/bin/nvcc" || cp "$here/nvcc" "$toolkit/bin/nvcc"
@@ -141,5 +131,7 @@ for library in "$out"/lib/lib*.so.*; do
   name=${library##*/}
   ln -sfn "../../lib/$name" "$toolkit/lib/${name%%.so.*}.so"
 done
-# cudarc links the run-time compiler; nothing here calls it.
-[ -e "$toolkit/lib/libnvrtc.so" ] || : | "$cxx" -x c++ -shared -o "$toolkit/lib/libnvrtc.so" -
+# cudarc and candle name the run-time compiler and the run-time library to the linker; the program calls neither.
+for name in libnvrtc libcudart; do
+  [ -e "$toolkit/lib/$name.so" ] || : | "$cxx" -x c++ -shared -o "$toolkit/lib/$name.so" -
+done

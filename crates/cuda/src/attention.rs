@@ -34,7 +34,9 @@ const THREADS: usize = 128;
 
 /// Whether there are kernels for heads of this many dimensions: a multiple of 8, at most 128.
 pub fn attention_takes(head_dim: usize) -> bool {
-    head_dim != 0 && head_dim % 8 == 0 && KERNELS.iter().any(|kernels| head_dim <= kernels.width)
+    head_dim != 0
+        && head_dim.is_multiple_of(8)
+        && KERNELS.iter().any(|kernels| head_dim <= kernels.width)
 }
 
 /// Queries, keys and values.

@@ -6,8 +6,9 @@ use std::ffi::c_void;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::sys as cublas;
 use candle_core::cuda_backend::cudarc::driver::sys;
-use candle_core::{CudaDevice, Result, bail};
+use candle_core::{CudaDevice, Error, Result, bail};
 
+use super::libraries::load;
 use super::memory::keep_freed;
 
 /// Opens a GPU for a program that gives it all its work on one stream.
@@ -16,8 +17,10 @@ use super::memory::keep_freed;
 /// with the program.
 ///
 /// # Errors
-/// There is no such GPU, or it cannot be used; the driver is of an earlier major release of CUDA than the program.
+/// There is no such GPU, or it cannot be used; the driver is of an earlier major release of CUDA than the program; a library
+/// of CUDA's is missing ([`load`] says what to do).
 pub fn open(ordinal: usize) -> Result<CudaDevice> {
+    load().map_err(|missing| Error::Msg(missing.found))?;
     check_driver()?;
     let device = CudaDevice::new_with_stream(ordinal)?;
     // SAFETY: nothing but this stream uses the device's memory.

@@ -341,8 +341,9 @@ fn rounding_by_chance_takes_neighbours_as_often_as_they_are_near() {
         let update = RoundedAdamWUpdate { rule, weights: weights_array, m, v, grad, stream };
         adamw_rounded(&[update]).unwrap();
         let found = download(&weights);
-        let moved = found.iter().filter(|x| **x == 1.0 - 1.0 / 256.0).count();
-        assert_eq!(moved + found.iter().filter(|x| **x == 1.0).count(), n);
+        let are = |number: f32| found.iter().filter(|x| x.to_bits() == number.to_bits()).count();
+        let moved = are(1.0 - 1.0 / 256.0);
+        assert_eq!(moved + are(1.0), n);
         // 10,000 with a standard error of 87.
         assert!((9_600..10_400).contains(&moved), "{moved}");
     }

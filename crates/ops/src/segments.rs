@@ -65,8 +65,11 @@ pub struct Segments {
     on_device: Arc<Mutex<Option<OnDevice>>>,
     /// The same of the tables that the GPU's kernels read.
     #[cfg(feature = "cuda")]
-    tiles: Arc<Mutex<Option<(Device, Arc<Tiles>)>>>,
+    tiles: Arc<Mutex<Option<TilesOnDevice>>>,
 }
+
+#[cfg(feature = "cuda")]
+type TilesOnDevice = (Device, Arc<Tiles>);
 
 /// The masks that the plain path reads, on a device; made on first use.
 #[derive(Debug, Clone)]

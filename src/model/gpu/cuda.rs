@@ -3,14 +3,15 @@
 
 use candle_core::{Device, Error, Result};
 
-use super::Gpu;
+use super::{Gpu, Refusal};
 
 /// Opens the GPU of that number.
 ///
 /// # Errors
-/// There is no such GPU, no driver, or one that is too old.
-pub fn open(device_idx: usize) -> Result<Device> {
-    othink_cuda::open(device_idx).map(Device::Cuda)
+/// There is no such GPU, no driver, or one that is too old; a library of CUDA's is missing.
+pub fn open(device_idx: usize) -> std::result::Result<Device, Refusal> {
+    othink_cuda::load().map_err(|missing| Refusal { found: missing.found, hint: missing.hint })?;
+    othink_cuda::open(device_idx).map(Device::Cuda).map_err(|error| Refusal::of_driver(&error))
 }
 
 /// The most bytes of a GPU's memory that were allocated at once since it was opened, or since [`reset_peak`].

@@ -3,12 +3,15 @@
 
 use candle_core::{Device, Result, bail};
 
-use super::Gpu;
+use super::{Gpu, Refusal};
 
 /// # Errors
 /// Always.
-pub fn open(_device_idx: usize) -> Result<Device> {
-    bail!("this program was built without CUDA")
+pub fn open(_device_idx: usize) -> std::result::Result<Device, Refusal> {
+    Err(Refusal {
+        found: "this program was built without CUDA".to_owned(),
+        hint: "rebuild with `cargo build --release --features cuda`, or use the CPU".to_owned(),
+    })
 }
 
 /// # Errors

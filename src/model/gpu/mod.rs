@@ -14,6 +14,28 @@ pub use disabled::{describe, open, peak_bytes, reset_peak};
 /// The least compute capability whose tensor cores take bf16, and that the kernels are built for.
 const LEAST_FOR_BF16: (i32, i32) = (8, 0);
 
+/// Why a GPU cannot be used, and the next move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong, in one line.
+    pub found: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// The driver's message, without the backtrace that candle appends where `RUST_BACKTRACE` is set. The least drivers are
+    /// those of NVIDIA's "CUDA Compatibility", table 1.
+    pub fn of_driver(error: &candle_core::Error) -> Self {
+        let hint = "`nvidia-smi` shows the GPUs with their numbers, and the driver's version: a program built with \
+                    CUDA 13 needs driver 580 or newer, with CUDA 12 525 or newer";
+        Self {
+            found: error.to_string().lines().next().unwrap_or_default().to_owned(),
+            hint: hint.to_owned(),
+        }
+    }
+}
+
 /// What the driver says of a GPU that has been opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {

@@ -1,5 +1,7 @@
 //! Every kernel of the GPU against the CPU's in f64, on inputs of bf16. Needs a device, real or emulated.
 
+#![expect(clippy::print_stdout, reason = "errors and times are read by people")]
+
 use std::sync::OnceLock;
 
 use super::*;
