@@ -46,7 +46,7 @@ pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
 pub use host::HostArray;
 pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
-pub use memory::{kept_bytes, peak_bytes, reset_peak};
+pub use memory::{allocated_bytes, is_out_of_memory, kept_bytes, peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;
