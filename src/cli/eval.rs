@@ -86,6 +86,9 @@ pub struct Args {
     /// Cut an answer off at that many tokens [default: the task's]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<NonZeroUsize>,
+    /// Decode at most that many answers at a time; fewer need less memory [default: 64]
+    #[arg(long, value_name = "N")]
+    max_batch: Option<NonZeroUsize>,
     /// Write every answer to this file, one JSON object a line; the same command continues an
     /// interrupted one
     #[arg(long, value_name = "FILE")]
@@ -322,6 +325,7 @@ impl Args {
                 UsageError::new(problem, "rename the file or the folder")
             })
         });
+        let default = EvalConfig::default();
         let mut config = RunConfig {
             eval: EvalConfig {
                 task: self.task.clone(),
@@ -333,7 +337,8 @@ impl Args {
                 max_new_tokens: self.max_new_tokens.map(NonZeroUsize::get),
                 min_pixels: self.min_pixels,
                 max_pixels: self.max_pixels,
-                ..EvalConfig::default()
+                max_batch: self.max_batch.map_or(default.max_batch, NonZeroUsize::get),
+                ..default
             },
             data: DataConfig { allow_unparsable: self.allow_unparsable, ..DataConfig::default() },
             ..RunConfig::default()

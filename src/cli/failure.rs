@@ -10,8 +10,8 @@
 //! | data | rows, tasks, splits, templates, paths | a read that fails for other reasons |
 //! | model | checkpoint, device or number type, paths | tensors, writes, other failed reads |
 //! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
-//! | training | folder in use, nothing to resume, other configuration, unusable rows, recorded completions, f16, too small a GPU | damaged checkpoints and records, files, tensors, a loss that is not finite |
-//! | evaluation, grading, single answer | rows, prompts, solutions | tensors, writes |
+//! | training | folder in use, nothing to resume, other configuration, unusable rows, recorded completions, f16, too small a GPU | damaged checkpoints and records, files, tensors, a GPU's memory in mid-run, a loss that is not finite |
+//! | evaluation, grading, single answer | rows, prompts, solutions | tensors, a GPU's memory, writes |
 //! | report | folders and records of runs | drawing |
 //! | anything else | | all |
 //!
@@ -170,6 +170,7 @@ fn experiment_blames_input(error: &ExperimentError) -> bool {
         ExperimentError::Data(source) => data_blames_input(source),
         ExperimentError::Model(source) => model_blames_input(source),
         ExperimentError::Io { source, .. } => is_wrong_path(source),
+        ExperimentError::OutOfMemory { .. } => false,
     }
 }
 

@@ -4,12 +4,15 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use clap::ArgGroup;
 use image::RgbImage;
 use serde::Serialize;
 
 use crate::config::{DTypeChoice, DeviceChoice};
 use crate::data::ImageSource;
+use crate::model::Model;
+use crate::model::gpu::OutOfMemory;
 use crate::model::open::open;
 use crate::model::parameters::Trained;
 use crate::model::{device, source};
@@ -27,6 +30,9 @@ Examples:
   othink infer --model Qwen/Qwen2-VL-2B-Instruct --image a.png --prompt \"How many items?\"
   othink infer --model runs/quickstart/checkpoints/step-000100 --messages chat.json --json
   othink infer --model tiny --image a.png --prompt \"How many items?\" --temperature 1 --seed 7";
+
+/// What needs less of a GPU's memory.
+const NEEDS_LESS: &str = "fewer pixels (--max-pixels), fewer new tokens (--max-new-tokens) or bf16 (--dtype), or --device cpu";
 
 /// Answer one question, greedily unless a temperature is given.
 #[derive(Debug, clap::Args)]
@@ -168,9 +174,11 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let processor = Processor::load(&files)?;
     let processor = processor.with_pixel_limits(request.min_pixels, request.max_pixels)?;
     let prompt = processor.encode(&messages, &images)?;
-    let model = open(&files, dtype, &device, Trained::Nothing)?;
+    let model = open(&files, dtype, &device, Trained::Nothing)
+        .map_err(|error| explained(error.into(), &device, ("loading weights", None)))?;
 
-    let completion = single::answer(&model, &processor, &prompt, &request.settings())?;
+    let completion = single::answer(&model, &processor, &prompt, &request.settings())
+        .map_err(|error| explained(error.into(), &device, ("answering", Some(&model))))?;
     if let Some(path) = &request.dump {
         dump(&model, &prompt, &completion, path)?;
     }
@@ -186,6 +194,18 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         printer.line(&text)?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// The error, under what there is to say if it is that a GPU had no room.
+fn explained(
+    error: anyhow::Error,
+    device: &Device,
+    during: (&'static str, Option<&Model>),
+) -> anyhow::Error {
+    match OutOfMemory::of(error.as_ref(), device, during, NEEDS_LESS) {
+        Some(told) => error.context(told),
+        None => error,
+    }
 }
 
 impl Question {

@@ -14,13 +14,19 @@ use crate::eval::answers_file::AnswersFile;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, Summary, evaluate, summarize};
 use crate::interrupt::Interrupt;
+use crate::model::Model;
 use crate::model::files::ModelFiles;
+use crate::model::gpu::OutOfMemory;
 use crate::model::open::open;
 use crate::model::parameters::Trained;
 use crate::progress::ProgressDisplay;
 
 /// Answers between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
+
+/// What needs less of a GPU's memory.
+const NEEDS_LESS: &str = "fewer answers at a time (--max-batch, in a run file eval.max_batch), fewer pixels (--max-pixels), fewer \
+                          new tokens (--max-new-tokens) or bf16 (--dtype); answers that are in a file stay there";
 
 /// A model and how it is run.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +72,9 @@ pub fn measure(
     warn_of_rows(&questions.dataset);
     display.between("opening the model", "");
     let processor = asked.processor(model.files)?;
-    let opened = open(model.files, model.dtype, model.device, Trained::Nothing)?;
+    let opened = open(model.files, model.dtype, model.device, Trained::Nothing);
+    let opened =
+        opened.map_err(|error| explained(error.into(), model.device, ("loading weights", None)))?;
     let (mut file, given) = match out {
         Some((out, identity)) => {
             let (file, given) = AnswersFile::open(out, identity)?;
@@ -95,7 +103,10 @@ pub fn measure(
         is_interrupted = interrupt.is_requested();
         Ok(if is_interrupted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    let answers = evaluate(&opened, &processor, questions, settings, given, &mut on_answer)?;
+    let answers = evaluate(&opened, &processor, questions, settings, given, &mut on_answer)
+        .map_err(|error| {
+            explained(error.into(), model.device, ("decoding answers", Some(&opened)))
+        })?;
     if is_interrupted && answers.len() < n {
         return Ok(Measured::Interrupted);
     }
@@ -104,4 +115,18 @@ pub fn measure(
     }
     let summary = Box::new(summarize(label, settings.rule, &answers));
     Ok(Measured::Whole { answers, summary })
+}
+
+/// The error, or what there is to say if it is that a GPU had no room.
+fn explained(
+    error: ExperimentError,
+    device: &Device,
+    during: (&'static str, Option<&Model>),
+) -> ExperimentError {
+    match OutOfMemory::of(&error, device, during, NEEDS_LESS) {
+        Some(told) => {
+            ExperimentError::OutOfMemory { told: Box::new(told), source: Box::new(error) }
+        }
+        None => error,
+    }
 }

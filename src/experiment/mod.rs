@@ -21,6 +21,7 @@ use crate::data::DataError;
 use crate::eval::EvalError;
 use crate::eval::answers_file::AnswersFileError;
 use crate::model::error::ModelError;
+use crate::model::gpu::OutOfMemory;
 use crate::run_folder::RunFolderError;
 use crate::train::error::TrainError;
 
@@ -45,6 +46,14 @@ pub enum ExperimentError {
     /// A model.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A GPU whose memory is not enough to measure a model.
+    #[error("{told}")]
+    OutOfMemory {
+        /// What was being done, and what the memory was taken by.
+        told: Box<OutOfMemory>,
+        /// The refused allocation.
+        source: Box<ExperimentError>,
+    },
     /// A method's name.
     #[error(
         "unknown method `{found}`, expected {expected}\nhint: for example base,sft,grpo,grpo-d"

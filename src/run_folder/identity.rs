@@ -24,11 +24,11 @@ const CHANGE_NO_NUMBER: [&str; 11] = [
 ];
 
 /// Keys that decide which completions are decoded together: they change no number where kernels compute every row by
-/// itself.
+/// itself, and the last bits elsewhere.
 const CHANGE_NEIGHBOURS: [&str; 2] = ["eval.max_batch", "rollout.max_batch"];
 
 /// Keys that change the order of a sum, and so the last bits of all that follows. A run may be resumed with another value
-/// all the same, because lowering it lets a run continue that has run out of memory.
+/// all the same, because lowering it lets a run continue that has run out of memory; so it may with those above.
 const CHANGE_LAST_BITS: [&str; 1] = ["train.tokens_per_micro_batch"];
 
 /// What another value of a key changes.
@@ -47,16 +47,20 @@ impl Change {
                 None => key == *named,
             })
         };
-        if is_among(&CHANGE_NO_NUMBER)
-            || (runs_on.keeps_rows_apart() && is_among(&CHANGE_NEIGHBOURS))
-        {
+        let changes_neighbours = is_among(&CHANGE_NEIGHBOURS);
+        if is_among(&CHANGE_NO_NUMBER) || (changes_neighbours && runs_on.keeps_rows_apart()) {
             Self::NoNumber
-        } else if is_among(&CHANGE_LAST_BITS) {
+        } else if changes_neighbours || is_among(&CHANGE_LAST_BITS) {
             Self::LastBits
         } else {
             Self::Numbers
         }
     }
+}
+
+/// Whether a run may be resumed with another value of a key, on the path of its device and number format.
+pub fn may_change(key: &str, runs_on: ops::Path) -> bool {
+    Change::of(key, runs_on) != Change::Numbers
 }
 
 /// A resolved configuration without the keys that change no number: two runs with the same one compute the same, to the
@@ -204,7 +208,7 @@ mod tests {
             assert!(!is_decisive(key, ops::Path::Cpu), "{key}");
             assert_eq!(resumed(key, ops::Path::Cpu), Ok(Vec::new()));
             assert!(is_decisive(key, ops::Path::Plain), "{key}");
-            assert_eq!(resumed(key, ops::Path::Plain), Err(key.to_owned()));
+            assert_eq!(resumed(key, ops::Path::Plain), Ok(vec![key.to_owned()]));
         }
     }
 
@@ -222,6 +226,7 @@ mod tests {
         for key in ["train.seed", "rollout.max_new_tokens", "optim.lr", "trainer.keep"] {
             assert!(is_decisive(key, ops::Path::Cpu), "{key}");
             assert_eq!(resumed(key, ops::Path::Cpu), Err(key.to_owned()));
+            assert!(!may_change(key, ops::Path::Cpu));
         }
     }
 

@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::OnStage;
 use super::accumulate::{Anchors, ScoringSettings, TrainedGroup, token_logps};
+use super::stage::Stage;
 use crate::model::Model;
 
 /// [`Anchors`] of every mini-batch of a batch.
@@ -39,9 +40,9 @@ impl BatchAnchors {
             score(model).map(Some)
         };
         let started = Instant::now();
-        let reference = staged("reference", reference)?;
+        let reference = staged(Stage::Reference, reference)?;
         let s_reference = started.elapsed().as_secs_f64();
-        Ok(Self { reference, old: staged("old policy", old)?, s_reference })
+        Ok(Self { reference, old: staged(Stage::OldPolicy, old)?, s_reference })
     }
 
     /// Those of one mini-batch.

@@ -1,6 +1,7 @@
 //! What can stop a run.
 //! Not here: its folder (`run_folder`), a wrong run file (`config`), wrong data (`data`), a wrong model (`model`).
 
+use super::out_of_memory::OutOfMemory;
 use super::prompt_sampler::ForeignState;
 use crate::model::error::ModelError;
 use crate::run_folder::RunFolderError;
@@ -83,6 +84,14 @@ pub enum TrainError {
     DoesNotFit {
         /// What it needs, what is available, and what would need less.
         shortage: String,
+    },
+    /// A GPU whose memory was not enough after all.
+    #[error("{told}")]
+    OutOfMemory {
+        /// The stage, what was held, and what would need less.
+        told: Box<OutOfMemory>,
+        /// The refused allocation.
+        source: Box<TrainError>,
     },
     /// Nothing to train on.
     #[error(

@@ -4,11 +4,15 @@
 //! ([`plan`]), what training changes (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in order:
 //! [`draw`] over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over
 //! [`micro_batch`]es, [`step`], `record`; the same for supervised training ([`supervised_update`], [`supervised`]);
-//! warnings ([`health`]).
+//! warnings ([`health`]); a GPU's memory that is not enough ([`out_of_memory`]) in one of the [`stage`]s.
 //! Not here: the folder and what is written into it (`run_folder`), the equations (`grpo`), the optimiser's arithmetic
 //! (`optim`), model files (`model`).
 
 pub mod error;
+
+pub mod stage;
+
+pub mod out_of_memory;
 
 pub mod run;
 
@@ -54,4 +58,4 @@ pub mod health;
 mod test_run_file;
 
 /// Called with the stage of an update that begins and 0, and in a rollout with the number of tokens each step made.
-type OnStage<'a> = dyn FnMut(&'static str, usize) + 'a;
+type OnStage<'a> = dyn FnMut(stage::Stage, usize) + 'a;

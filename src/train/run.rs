@@ -10,12 +10,14 @@ use candle_core::DType;
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
 use super::health::{Health, off_policy};
-use super::plan::plan_opened;
+use super::out_of_memory::{Circumstances, Remains};
+use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
 use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
+use super::stage::Stage;
 use super::update::TrainedBatch;
 use crate::config::RunConfig;
 use crate::data::configured::warn_of_rows;
@@ -91,6 +93,10 @@ struct Run<'a> {
     /// The files of the model that the run started from.
     base: ModelFiles,
     health: Health,
+    /// What its memory hangs on besides the configuration.
+    needs: Needs,
+    /// Under way, or the last one.
+    stage: Stage,
     /// What the run evaluates its policy on; `None` where it never does.
     evaluation: Option<Evaluation>,
     /// The last state between two batches: what a checkpoint can hold.
@@ -116,7 +122,9 @@ impl<'a> Run<'a> {
         if let Some(off_policy) = off_policy(&config) {
             display.warn(&off_policy);
         }
-        for warning in plan_opened(&config, &setup, &options.out)?.admit(options.is_forced)? {
+        let needs = Needs::of(&config, &setup)?;
+        let plan = plan_opened(&config, &needs, &setup.device, &options.out);
+        for warning in plan.admit(options.is_forced)? {
             display.warn(&warning);
         }
         let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
@@ -127,12 +135,17 @@ impl<'a> Run<'a> {
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
             display.warn(&format!("{damage}; using the one before it"));
         }
-        let policy = setup.open_policy(&config, checkpoint.as_ref(), Box::new(Solo))?;
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
         let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
-        let vocab_size = policy.model.vocab_size();
-        let trainer = setup.open_trainer(&config, vocab_size)?;
+        let loaded = load(&mut setup, &config, checkpoint.as_ref());
+        let (policy, trainer) = loaded.map_err(|error| {
+            let saved = checkpoint.as_ref().map(|checkpoint| checkpoint.path.as_path());
+            let remains = Remains::of(resumed.as_ref().map(RunFolder::path), saved);
+            let (config, needs, device) = (&config, &needs, &setup.device);
+            let circumstances = Circumstances { config, needs, device, runs_on };
+            circumstances.explain(error, (Stage::Loading, 0), remains)
+        })?;
         let folder = match resumed {
             Some(folder) => folder,
             None => RunFolder::create(&options.out, &toml)?,
@@ -153,6 +166,8 @@ impl<'a> Run<'a> {
             total_updates,
             base,
             health,
+            needs,
+            stage: Stage::Loading,
             evaluation,
             between_batches,
             saved,
@@ -164,10 +179,21 @@ impl<'a> Run<'a> {
     fn go(mut self, interrupt: &Interrupt) -> Result<Ended, TrainError> {
         let ended = self.train(interrupt);
         self.display.finish();
-        if ended.is_err() {
+        ended.map_err(|error| {
+            let place = (self.stage, self.policy.update);
             self.save_after_failure();
-        }
-        ended
+            self.explain(error, place)
+        })
+    }
+
+    /// The error, explained if it is that the GPU had no room.
+    fn explain(&self, error: TrainError, place: (Stage, u64)) -> TrainError {
+        let model = &self.policy.model;
+        let runs_on = ops::Path::resolve(model.device(), model.dtype());
+        let (config, needs, device) = (&self.config, &self.needs, model.device());
+        let saved = self.saved.as_ref().map(|(_, path)| path.as_path());
+        let remains = Remains::of(Some(self.folder.path()), saved);
+        Circumstances { config, needs, device, runs_on }.explain(error, place, remains)
     }
 
     /// Batch after batch, evaluated and saved when that is due.
@@ -223,6 +249,7 @@ impl<'a> Run<'a> {
             return Ok(ControlFlow::Continue(()));
         };
         let EvaluationQuestions { label, questions, settings, .. } = asked;
+        self.stage = Stage::Evaluation;
         let (mut n_answers, n) = (0, settings.n_answers(&questions.dataset));
         self.display.between("evaluation", format!("0 of {n} answers"));
         let mut go_on = |_: &Answer| {
@@ -252,16 +279,17 @@ impl<'a> Run<'a> {
     }
 
     fn train_batch(&mut self) -> Result<TrainedBatch, TrainError> {
-        let display = &*self.display;
-        display.stage("prompts", "");
+        let (display, under_way) = (&*self.display, &mut self.stage);
         let mut n_tokens = 0;
-        let mut on_stage = |name: &'static str, n_new: usize| {
+        let mut on_stage = |stage: Stage, n_new: usize| {
+            *under_way = stage;
             n_tokens += n_new;
             match n_new {
-                0 => display.stage(name, ""),
-                _ => display.stage(name, format!("{n_tokens} tokens")),
+                0 => display.stage(stage.name(), ""),
+                _ => display.stage(stage.name(), format!("{n_tokens} tokens")),
             }
         };
+        on_stage(Stage::Prompts, 0);
         let (policy, questions) = (&mut self.policy, &mut self.questions);
         match &mut self.trainer {
             Trainer::Grpo(trainer) => trainer.train_batch(policy, questions, &mut on_stage),
@@ -301,7 +329,8 @@ impl<'a> Run<'a> {
         {
             return Ok(path.clone());
         }
-        self.display.between("checkpoint", "");
+        self.stage = Stage::Checkpoint;
+        self.display.between(self.stage.name(), "");
         self.records.sync()?;
         let failed = TrainError::during("collecting the optimiser's state");
         let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);
@@ -334,6 +363,17 @@ impl<'a> Run<'a> {
             Err(error) => self.display.warn(&format!("cannot save the finished updates: {error}")),
         }
     }
+}
+
+/// Puts what a run computes with on its device.
+fn load(
+    setup: &mut Setup,
+    config: &RunConfig,
+    checkpoint: Option<&Loaded>,
+) -> Result<(Policy, Trainer), TrainError> {
+    let policy = setup.open_policy(config, checkpoint, Box::new(Solo))?;
+    let trainer = setup.open_trainer(config, policy.model.vocab_size())?;
+    Ok((policy, trainer))
 }
 
 /// Whether the batch that ended at `update` reached a multiple of `every`, never where that is 0. A batch has `of_batch`

@@ -9,6 +9,7 @@ use super::draw::{DrawnQuestions, Question, check_lengths};
 use super::error::TrainError;
 use super::policy::Policy;
 use super::record::UpdateClock;
+use super::stage::Stage;
 use super::supervised::{Taught, accumulate_supervised};
 use super::update::TrainedBatch;
 use crate::config::SftTarget;
@@ -51,7 +52,7 @@ impl SupervisedTrainer {
         let n_tokens = || answers.iter().map(Vec::len);
         check_lengths(&drawn.questions, n_tokens().max().unwrap_or(0), &policy.model)?;
 
-        on_stage("policy", 0);
+        on_stage(Stage::Policy, 0);
         clock.policy_begins();
         let groups = drawn.questions.iter().zip(&answers).map(group).collect::<Vec<_>>();
         let samples = || drawn.questions.iter().map(|q| q.sample.id.clone()).collect::<Vec<_>>();
@@ -66,6 +67,7 @@ impl SupervisedTrainer {
                 }
             });
         let sums = policy.agreed(sums)?;
+        on_stage(Stage::Optimizer, 0);
         clock.step_begins();
         let step = policy.step(samples)?;
         let line = UpdateMetrics {

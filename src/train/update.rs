@@ -19,6 +19,7 @@ use super::record::{UpdateClock, update_metrics};
 use super::reference::Reference;
 use super::reward::{RolloutGroup, reward};
 use super::sample::{RolloutNames, sample};
+use super::stage::Stage;
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::ObjectiveSettings;
@@ -89,7 +90,7 @@ impl GrpoTrainer {
         let drawn = questions.take(settings.prompts_per_update * settings.mini_batches)?;
         check_lengths(&drawn.questions, self.generation.max_new_tokens, &policy.model)?;
 
-        on_stage("rollout", 0);
+        on_stage(Stage::Rollout, 0);
         let completions = self.completions(policy, &drawn.questions, on_stage)?;
 
         let scorer = (&mut self.scorer, settings.estimator);
@@ -108,12 +109,13 @@ impl GrpoTrainer {
 
         let mut metrics = Vec::new();
         for i in 0..settings.updates_of_batch(policy.update) {
-            on_stage("policy", 0);
+            on_stage(Stage::Policy, 0);
             clock.policy_begins();
             let mini_batch = i % mini_batches.len();
             let loss = settings.loss(policy.update);
             let (anchors, groups) = (anchors.of(mini_batch), chunks[mini_batch]);
             let sums = policy.accumulate(&mini_batches[mini_batch], anchors, &loss, groups)?;
+            on_stage(Stage::Optimizer, 0);
             clock.step_begins();
             let step = policy.step(|| groups.iter().map(RolloutGroup::sample_id).collect())?;
             let line = update_metrics(
@@ -143,7 +145,7 @@ impl GrpoTrainer {
             return Ok(recording.take(policy.update + 1, &ids)?);
         }
         let names = self.settings.names(policy.update);
-        let mut on_tokens = |n| on_stage("rollout", n);
+        let mut on_tokens = |n| on_stage(Stage::Rollout, n);
         sample(&policy.sampling, questions, &self.generation, names, &mut on_tokens)
             .map_err(TrainError::during("sampling completions"))
     }

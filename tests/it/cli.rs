@@ -124,6 +124,8 @@ Options:
       --allow-unparsable      Count solutions that answer-tag cannot read, rather than stop at the
                               first
       --max-new-tokens <N>    Cut an answer off at that many tokens [default: the task's]
+      --max-batch <N>         Decode at most that many answers at a time; fewer need less memory
+                              [default: 64]
       --out <FILE>            Write every answer to this file, one JSON object a line; the same
                               command continues an interrupted one
       --json                  Print one JSON object

@@ -22,6 +22,7 @@ mod identities;
 mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
+mod out_of_memory;
 mod parity;
 mod plan;
 mod progress;

@@ -220,13 +220,10 @@ fn published_run_files_fit_cards_of_80_48_and_24_gb_with_ever_less_kept() {
         let least_card = if at_48.is_empty() { 12 } else { 16 };
         assert_eq!(small["shortfall"]["card_gib"], least_card, "{file}");
         assert!(small.get("enough").is_none(), "{file}");
-        let last =
+        let dearest =
             if at_48.is_empty() { "model.freeze_vision=true" } else { "data.max_pixels=200704" };
-        assert_eq!(
-            small["remedies"].as_array().unwrap().last().unwrap()["setting"],
-            last,
-            "{file}"
-        );
+        let remedies = small["remedies"].as_array().unwrap();
+        assert!(remedies.iter().any(|remedy| remedy["setting"] == dearest), "{file}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys;
-use candle_core::{CpuStorage, CudaDevice, DType, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CudaDevice, DType, Error, Result, Storage, Tensor, bail};
 
 use super::array::Array;
 
@@ -44,7 +44,10 @@ impl HostArray {
                 sys::cuMemHostGetDevicePointer_v2(&raw mut address, start, 0).result()
             })
         };
-        pinned.w()?;
+        // In words: that it has no memory means the host's here, not the device's (`memory::is_out_of_memory`).
+        pinned.map_err(|error| {
+            Error::msg(format!("cannot pin {} bytes of the host's memory: {error}", bytes.len()))
+        })?;
         Ok(Self { numbers, bytes, address, device: device.clone() })
     }
 

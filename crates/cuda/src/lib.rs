@@ -53,7 +53,7 @@ pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
 pub use host::HostArray;
 pub use libraries::{MissingLibrary, load};
 pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
-pub use memory::{kept_bytes, peak_bytes, reset_peak};
+pub use memory::{allocated_bytes, is_out_of_memory, kept_bytes, peak_bytes, reset_peak};
 pub use norm::{NormGradients, norm, norm_backward, norm_into};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Error, Result};
 
-use super::{Gpu, Refusal};
+use super::{Gpu, Occupied, Refusal};
 
 /// Opens the GPU of that number.
 ///
@@ -45,4 +45,26 @@ pub fn describe(device: &Device) -> Result<Gpu> {
         free_bytes: free as u64 + othink_cuda::kept_bytes(device)?,
         total_bytes: total as u64,
     })
+}
+
+/// Asks the driver what an opened GPU's memory is taken by.
+///
+/// # Errors
+/// It is none, or the driver does not answer.
+pub fn occupied(device: &Device) -> Result<Occupied> {
+    let device = device.as_cuda_device()?;
+    let stream = device.cuda_stream();
+    let (free, total) = stream.context().mem_get_info().map_err(Error::wrap)?;
+    Ok(Occupied {
+        total_bytes: total as u64,
+        free_bytes: free as u64,
+        allocated_bytes: othink_cuda::allocated_bytes(device)?,
+        kept_bytes: othink_cuda::kept_bytes(device)?,
+        peak_bytes: othink_cuda::peak_bytes(device)?,
+    })
+}
+
+/// Whether an error is that a GPU had no room for an allocation.
+pub fn is_out_of_memory(error: &Error) -> bool {
+    othink_cuda::is_out_of_memory(error)
 }

@@ -1,9 +1,9 @@
 //! A build without CUDA has no GPU to open or to ask about.
 //! Not here: a build with it (`cuda`).
 
-use candle_core::{Device, Result, bail};
+use candle_core::{Device, Error, Result, bail};
 
-use super::{Gpu, Refusal};
+use super::{Gpu, Occupied, Refusal};
 
 /// # Errors
 /// Always.
@@ -30,4 +30,15 @@ pub fn peak_bytes(_device: &Device) -> Result<u64> {
 /// Always.
 pub fn reset_peak(_device: &Device) -> Result<()> {
     bail!("this program was built without CUDA")
+}
+
+/// # Errors
+/// Always.
+pub fn occupied(_device: &Device) -> Result<Occupied> {
+    bail!("this program was built without CUDA")
+}
+
+/// Never.
+pub fn is_out_of_memory(_error: &Error) -> bool {
+    false
 }

@@ -1,15 +1,17 @@
-//! A GPU: opening it, and what its driver says of it.
+//! A GPU: opening it, what its driver says of it, and what there is to say when its memory is not enough.
 //! Not here: which device a run computes on (`device`), what runs on it (`ops`).
 
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(not(feature = "cuda"))]
 mod disabled;
+mod out_of_memory;
 
 #[cfg(feature = "cuda")]
-pub use cuda::{describe, open, peak_bytes, reset_peak};
+pub use cuda::{describe, is_out_of_memory, occupied, open, peak_bytes, reset_peak};
 #[cfg(not(feature = "cuda"))]
-pub use disabled::{describe, open, peak_bytes, reset_peak};
+pub use disabled::{describe, is_out_of_memory, occupied, open, peak_bytes, reset_peak};
+pub use out_of_memory::{Occupied, OutOfMemory, occupied_where_out_of_memory, size};
 
 /// The least compute capability whose tensor cores take bf16, and that the kernels are built for.
 const LEAST_FOR_BF16: (i32, i32) = (8, 0);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use super::gpu_memory::DRIVER_BYTES;
-use crate::model::gpu;
+use super::gpu_memory::{DRIVER_BYTES, WORKSPACE};
+use crate::model::gpu::{self, Occupied};
 use crate::run_folder::metrics::{field_bytes, resident_bytes};
 
 /// Bytes that this process may hold, including those it holds already. None where they are not known: on the CPU outside
@@ -21,6 +21,12 @@ pub fn available_bytes(device: &Device) -> Option<u64> {
     let free = free_bytes(&read_to_string("/proc/meminfo").ok()?)? + resident_bytes()?;
     let limit = read_to_string("/sys/fs/cgroup/memory.max").ok();
     Some(limit.and_then(|limit| limit_bytes(&limit)).map_or(free, |limit| limit.min(free)))
+}
+
+/// Bytes of a GPU that a run in progress may hold, in the plan's terms: with what the driver and CUDA's libraries hold, of
+/// which the run's own pool has the workspace.
+pub(in crate::train) fn available_to_run(occupied: &Occupied) -> u64 {
+    occupied.reachable_bytes() + DRIVER_BYTES - WORKSPACE
 }
 
 /// What the kernel could give without swapping (`proc_meminfo(5)`).

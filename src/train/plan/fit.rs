@@ -90,6 +90,7 @@ pub struct Lengths {
 enum Change {
     Checkpointing(CheckpointingChoice),
     TokensPerMicroBatch(usize),
+    AnswersAtATime(usize),
     MaxBatch(usize),
     Offload,
     RoundedWeights,
@@ -102,6 +103,7 @@ impl Change {
         match self {
             Self::Checkpointing(choice) => config.model.activation_checkpointing = choice,
             Self::TokensPerMicroBatch(tokens) => config.train.tokens_per_micro_batch = tokens,
+            Self::AnswersAtATime(places) => config.eval.max_batch = places,
             Self::MaxBatch(places) => config.rollout.max_batch = places,
             Self::Offload => config.optim.offload = true,
             Self::RoundedWeights => config.optim.masters = MasterWeights::Bf16,
@@ -111,11 +113,17 @@ impl Change {
     }
 }
 
+/// The key of a setting as `--set` takes it.
+pub(super) fn key_of(setting: &str) -> &str {
+    setting.split_once('=').map_or(setting, |(key, _)| key)
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checkpointing(choice) => write!(f, "model.activation_checkpointing={choice}"),
             Self::TokensPerMicroBatch(tokens) => write!(f, "train.tokens_per_micro_batch={tokens}"),
+            Self::AnswersAtATime(places) => write!(f, "eval.max_batch={places}"),
             Self::MaxBatch(places) => write!(f, "rollout.max_batch={places}"),
             Self::Offload => f.write_str("optim.offload=true"),
             Self::RoundedWeights => f.write_str("optim.masters=bf16"),
@@ -126,6 +134,7 @@ impl fmt::Display for Change {
 }
 
 /// A kind of change: its values, each needing no more than the one before it, and its cost.
+#[derive(Clone, Copy)]
 struct Step {
     values: fn(&RunConfig, Lengths) -> Vec<Change>,
     cost: &'static str,
@@ -134,7 +143,7 @@ struct Step {
 /// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200-whole-update.jsonl`),
 /// for 2.2 billion weights: 0.54 s a policy stage, 0.62 with MLPs computed twice, 0.67 with all layers; 0.02 s a step of the
 /// optimiser, 0.64 with its state in the host's memory.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { values: whole_groups, cost: "smaller matrix products: a little slower" },
     Step {
         values: |_, _| vec![Change::Checkpointing(CheckpointingChoice::Mlp)],
@@ -145,6 +154,7 @@ const STEPS: [Step; 9] = [
         cost: "all layers are computed twice: about 25% more time in the policy stage",
     },
     Step { values: parts_of_groups, cost: "a prompt is computed once for each part of its group" },
+    Step { values: fewer_answers, cost: "a run's own evaluations decode in more rounds" },
     Step { values: fewer_rollouts, cost: "completions are sampled in more rounds, each as long" },
     Step {
         values: |_, _| vec![Change::Offload],
@@ -170,25 +180,73 @@ pub fn ladder(
     available_bytes: u64,
     needed: impl Fn(&RunConfig) -> u64,
 ) -> Ladder {
+    climb(&STEPS, config, lengths, available_bytes, &needed)
+}
+
+/// Settings each of which makes a run fit that does not, the cheapest first: what ladders come to that leave out the first
+/// steps, one more each time. No two change the same keys.
+///
+/// - `may_change`: whether a key may be changed at all
+pub(super) fn alternatives(
+    config: &RunConfig,
+    lengths: Lengths,
+    available_bytes: u64,
+    needed: &dyn Fn(&RunConfig) -> u64,
+    may_change: &dyn Fn(&str) -> bool,
+) -> Vec<Enough> {
+    let is_allowed = |step: &&Step| {
+        let changes = (step.values)(config, lengths);
+        changes.iter().all(|change| may_change(key_of(&change.to_string())))
+    };
+    let steps: Vec<Step> = STEPS.iter().filter(is_allowed).copied().collect();
+    let keys = |enough: &Enough| -> Vec<String> {
+        enough.settings.iter().map(|setting| key_of(setting).to_owned()).collect()
+    };
+    let mut found: Vec<Enough> = Vec::new();
+    for first in 0..steps.len() {
+        let ladder = climb(&steps[first..], config, lengths, available_bytes, needed);
+        found.extend(ladder.enough.filter(|new| found.iter().all(|old| keys(old) != keys(new))));
+    }
+    found
+}
+
+fn climb(
+    steps: &[Step],
+    config: &RunConfig,
+    lengths: Lengths,
+    available_bytes: u64,
+    needed: &dyn Fn(&RunConfig) -> u64,
+) -> Ladder {
     let needed_with = |changes: &[Change]| needed(&with(config, changes));
     let (mut changes, mut bytes) = (Vec::new(), needed(config));
     let mut remedies = Vec::new();
-    for Step { values, cost } in STEPS {
-        let mut chosen = None;
-        for change in values(&with(config, &changes), lengths) {
-            if bytes <= available_bytes {
-                break;
-            }
-            let lowered = needed_with(&[&changes[..], &[change]].concat());
-            if lowered >= bytes {
-                break;
-            }
-            bytes = lowered;
-            chosen = Some(change);
+    let mut bytes_before = u64::MAX;
+    // Of two stages the one that needs more counts: what lowers it can do more once a later step has lowered the other.
+    for round in 0.. {
+        if bytes <= available_bytes || bytes == bytes_before {
+            break;
         }
-        if let Some(change) = chosen {
-            remedies.push(Remedy { setting: change.to_string(), cost, bytes });
-            changes.push(change);
+        bytes_before = bytes;
+        for Step { values, cost } in steps.iter().copied() {
+            let mut chosen = None;
+            let new = values(&with(config, &changes), lengths).into_iter();
+            // Pictures are halved once.
+            for change in new.filter(|change| round == 0 || !matches!(change, Change::MaxPixels(_)))
+            {
+                if bytes <= available_bytes {
+                    break;
+                }
+                let lowered = needed_with(&[&changes[..], &[change]].concat());
+                if lowered >= bytes {
+                    break;
+                }
+                bytes = lowered;
+                chosen = Some(change);
+            }
+            if let Some(change) = chosen {
+                remedies.push(Remedy { setting: change.to_string(), cost, bytes });
+                changes.push(change);
+            }
         }
     }
     if bytes > available_bytes {
@@ -240,6 +298,11 @@ fn rounded_halves(config: &RunConfig, lengths: Lengths) -> impl Iterator<Item = 
     let longest = config.train.tokens_per_micro_batch.min(lengths.stream);
     let rounded = halves(longest).map(|tokens| tokens - tokens % ROUND_TOKENS);
     rounded.take_while(|tokens| *tokens > 0)
+}
+
+fn fewer_answers(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
+    let answers = config.eval.limit.unwrap_or(usize::MAX);
+    halves(config.eval.max_batch.min(answers)).map(Change::AnswersAtATime).collect()
 }
 
 fn fewer_rollouts(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
@@ -369,17 +432,50 @@ mod tests {
             "optim.masters=bf16",
             "model.freeze_vision=true",
             "data.max_pixels=200000",
+            // Fewer completions at a time let shorter streams need less, and the other way round.
+            "train.tokens_per_micro_batch=2048",
+            "rollout.max_batch=16",
+            "train.tokens_per_micro_batch=1024",
+            "rollout.max_batch=8",
+            "train.tokens_per_micro_batch=512",
         ];
         assert_eq!(settings_of(&ladder), expected);
-        // 200 + 396.8 + 0 + 20, less 20 of masters and 5 of the optimiser
-        let card = |card_gib| Some(Shortfall { least_bytes: 591, card_gib });
+        // 200 + 100 + 0 + 20, less 20 of masters and 5 of the optimiser
+        let card = |card_gib| Some(Shortfall { least_bytes: 295, card_gib });
         assert_eq!(ladder.shortfall, card(Some(8)));
         let card_of = |unit: u64| {
             let ladder = super::ladder(&config(), LENGTHS, 100, |config| needed(config) * unit);
             ladder.shortfall.unwrap().card_gib
         };
-        assert_eq!(card_of(GIB / 20), Some(32), "29.6 GiB");
+        assert_eq!(card_of(GIB / 20), Some(16), "14.8 GiB");
         assert_eq!(card_of(GIB), None);
+    }
+
+    #[test]
+    fn alternatives_leave_out_the_cheapest_one_after_the_other_and_change_other_keys() {
+        let of = |may_change: &dyn Fn(&str) -> bool| -> Vec<String> {
+            let found = alternatives(&config(), LENGTHS, 1130, &needed, may_change);
+            assert!(found.iter().all(|enough| enough.bytes <= 1130), "{found:?}");
+            found.iter().map(Enough::flags).collect()
+        };
+        // 1290 as it is; rollouts hold no more than 640 of it. Nothing else than what lowers these 160 is enough alone.
+        let (streams, kept) = (
+            "--set train.tokens_per_micro_batch=3968",
+            "--set model.activation_checkpointing=full",
+        );
+        assert_eq!(of(&|_| true)[0], streams);
+        let others = of(&|key| key != "train.tokens_per_micro_batch");
+        assert!(others.iter().all(|flags| !flags.contains("micro_batch")), "{others:?}");
+        assert!(others[0].starts_with(kept), "{others:?}");
+        let keys = |flags: &String| -> Vec<String> {
+            flags.split(' ').map(|word| key_of(word).to_owned()).collect()
+        };
+        let mut all: Vec<Vec<String>> = of(&|_| true).iter().map(keys).collect();
+        let n = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), n, "no two of the same keys");
+        assert_eq!(of(&|_| false), [""; 0]);
     }
 
     #[test]
@@ -390,7 +486,10 @@ mod tests {
         config.data.max_pixels = 5000;
         (config.optim.offload, config.optim.masters) = (true, MasterWeights::Bf16);
         let ladder = ladder(&config, LENGTHS, 1, needed);
-        let expected = ["train.tokens_per_micro_batch=3968", "rollout.max_batch=32"];
-        assert_eq!(settings_of(&ladder), expected, "pixels stay above data.min_pixels");
+        assert!(ladder.remedies.len() > 2);
+        for setting in settings_of(&ladder) {
+            let is_length = ["train.tokens_per_micro_batch", "rollout.max_batch"];
+            assert!(is_length.contains(&key_of(setting)), "{setting}");
+        }
     }
 }

@@ -26,7 +26,7 @@ const KEPT_BYTES: u64 = 50_000_000;
 const KEPT_ONE_IN: u64 = 12;
 
 /// Bytes at the peak, by component: of the CPU's memory, or of a GPU's. What a device does not hold is 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// The policy's parameters.
     pub weights: u64,
@@ -54,11 +54,20 @@ pub struct Memory {
     pub program: u64,
     /// On a GPU: what the driver and CUDA's libraries take.
     pub driver: u64,
+    /// What is held while the policy learns and not always: the most that the backward pass of a packed stream holds, on the CPU
+    /// with the gradients.
+    #[serde(skip)]
+    pub(in crate::train) learning: u64,
     /// All that is held at once at the peak.
     pub total: u64,
 }
 
 impl Memory {
+    /// What is held in every stage.
+    pub(super) fn always(&self) -> u64 {
+        self.total - self.learning.max(self.rollout)
+    }
+
     /// Of the device's own memory; what a run on a GPU holds of the host's is in `host`.
     pub(super) fn of(
         config: &RunConfig,
@@ -95,14 +104,15 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
         pictures: pictures_ahead(config, model, work),
         program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
         driver: 0,
+        learning: 0,
         total: 0,
     };
     let passing = memory.activations.max(memory.rollout) + memory.pictures;
     memory.program += passing / KEPT_ONE_IN;
-    let learning = memory.gradients + memory.activations + memory.logits;
+    memory.learning = memory.gradients + memory.activations + memory.logits;
     let always =
         memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;
-    memory.total = always + learning.max(memory.rollout);
+    memory.total = always + memory.learning.max(memory.rollout);
     memory
 }
 

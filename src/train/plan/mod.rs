@@ -2,8 +2,8 @@
 //!
 //! In reading order: `place`, the device that is planned for; [`workload`], what an update computes on; [`memory`], what that
 //! holds at its peak, `gpu_memory` on a GPU, with [`host`] beside it; [`disk`], what its checkpoints take; [`time`], how long it
-//! lasts; `available`, what the machine has; [`fit`], what to change where that is too little; [`sparkline`], the KL weight at
-//! a glance.
+//! lasts; `available`, what the machine has; [`fit`], what to change where that is too little, [`relief`] where it has proved too
+//! little; `needs`, all that hangs on the configuration alone; [`sparkline`], the KL weight at a glance.
 //! Not here: how the plan looks (`cli`).
 
 mod available;
@@ -12,7 +12,9 @@ pub mod fit;
 mod gpu_memory;
 pub mod host;
 pub mod memory;
+mod needs;
 mod place;
+pub mod relief;
 pub mod sparkline;
 #[cfg(test)]
 mod test_model;
@@ -21,20 +23,22 @@ pub mod workload;
 
 use std::path::Path;
 
-use candle_core::DType;
+use candle_core::Device;
 use serde::Serialize;
 
+pub(super) use self::available::available_to_run;
 pub use self::available::{available_bytes, existing_ancestor, free_disk_bytes};
 use self::disk::Disk;
 use self::fit::{Enough, Ladder, Remedy, Shortfall, ladder};
 use self::host::Host;
 use self::memory::Memory;
+pub(super) use self::needs::Needs;
 use self::place::Place;
 use self::time::Speed;
 use self::workload::Workload;
 use super::error::TrainError;
 use super::settings::{kl_schedule, require_trainable, total_updates};
-use super::setup::{Setup, training_processor};
+use super::setup::training_processor;
 use crate::config::{Method, PAPERS_MODEL, RunConfig};
 use crate::data::Dataset;
 use crate::data::configured::{published_rows, rows_at_hand, training_questions, warn_of_rows};
@@ -98,27 +102,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn of(
-        config: &RunConfig,
-        model: &ModelConfig,
-        workload: Workload,
-        (place, dtype): (&Place, DType),
-        out: &Path,
-    ) -> Self {
+    fn of(config: &RunConfig, needs: &Needs, place: &Place, out: &Path) -> Self {
+        let Needs { model, workload, dtype, kind } = needs;
+        let (dtype, kind) = (*dtype, *kind);
         let updates = total_updates(config, workload.rows);
         let n = [memory::parameters(model, |_| true), memory::trained_parameters(config, model)];
-        let (kind, available_bytes) = (place.kind(), place.available_bytes());
-        let memory = Memory::of(config, model, &workload, (dtype, kind));
+        let available_bytes = place.available_bytes();
+        let memory = needs.memory(config);
         let ladder = match (kind, available_bytes) {
             (DeviceKind::Gpu, Some(available)) => {
-                ladder(config, workload.lengths(), available, |changed| {
-                    let workload = workload.under(changed, model);
-                    Memory::of(changed, model, &workload, (dtype, kind)).total
-                })
+                let needed = |changed: &RunConfig| needs.memory(changed).total;
+                ladder(config, workload.lengths(), available, needed)
             }
             (DeviceKind::Cpu, _) | (DeviceKind::Gpu, None) => Ladder::default(),
         };
-        let host = (kind == DeviceKind::Gpu).then(|| Host::of(config, model, &workload, dtype));
+        let host = (kind == DeviceKind::Gpu).then(|| Host::of(config, model, workload, dtype));
         Self {
             updates,
             beta: beta(config, updates),
@@ -136,7 +134,7 @@ impl Plan {
             host,
             disk: Disk::of(config, updates, out, n, dtype),
             seconds_per_update: None,
-            workload,
+            workload: workload.clone(),
         }
     }
 
@@ -223,26 +221,20 @@ pub fn plan(config: &RunConfig, out: &Path, gpu_bytes: Option<u64>) -> Result<Pl
     };
     let at_hand = at_hand.as_ref().map(|(questions, processor)| (questions, processor));
     let workload = Workload::of(config, &model, rows, at_hand)?;
-    let mut plan = Plan::of(config, &model, workload, (&place, dtype), out);
+    let needs = Needs { model, workload, dtype, kind: place.kind() };
+    let mut plan = Plan::of(config, &needs, &place, out);
     if let Place::Here(device) = &place {
-        let speed = Speed::measure(&model, dtype, device)
+        let speed = Speed::measure(&needs.model, dtype, device)
             .map_err(TrainError::during("measuring the machine's speed"))?;
-        let seconds = time::seconds_per_update(config, &model, &plan.workload, speed);
+        let seconds = time::seconds_per_update(config, &needs.model, &plan.workload, speed);
         plan.seconds_per_update = Some(seconds);
     }
     Ok(plan)
 }
 
 /// Plans a run that has been opened and has no tensors on its device yet, without its time.
-///
-/// # Errors
-/// The model's configuration or a row is not what it should be.
-pub fn plan_opened(config: &RunConfig, setup: &Setup, out: &Path) -> Result<Plan, TrainError> {
-    let model = ModelConfig::load(&setup.files)?;
-    let at_hand = Some((setup.questions.all(), setup.processor.as_ref()));
-    let workload = Workload::of(config, &model, setup.questions.n_rows(), at_hand)?;
-    let place = Place::Here(setup.device.clone());
-    Ok(Plan::of(config, &model, workload, (&place, setup.dtype), out))
+pub(super) fn plan_opened(config: &RunConfig, needs: &Needs, device: &Device, out: &Path) -> Plan {
+    Plan::of(config, needs, &Place::Here(device.clone()), out)
 }
 
 /// The model's files, and whether they include a tokenizer: local files, what the cache has of a hub model, or the

@@ -78,7 +78,11 @@ pub(crate) fn gemm_with_bias(out: Matrix, a: Matrix, b: Matrix, bias: Matrix) ->
         }
     };
     run().map_err(|error| {
-        Error::wrap(error).context(format!("a product of {:?} and {:?}", a.dims(), b.dims()))
+        Error::Cuda(Box::new(error)).context(format!(
+            "a product of {:?} and {:?}",
+            a.dims(),
+            b.dims()
+        ))
     })
 }
 
