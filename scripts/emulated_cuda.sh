@@ -6,7 +6,7 @@
 #     scripts/emulated_cuda.sh run othink infer ...     runs a command that finds the program and the device
 #     scripts/emulated_cuda.sh test [NAME...]           the device's own tests, then those tests of tests/it on it
 #                                                       (unless named: parity with transformers, planned memory, too little
-#                                                       memory, what is launched and read back)
+#                                                       memory, what is launched and read back, rollouts)
 #     scripts/emulated_cuda.sh check                    the program's results on the device against the CPU's, and what it
 #                                                       does where libraries of CUDA's are missing
 #
@@ -219,10 +219,12 @@ case $command in
     crates/cuda/emulator/tests/test.sh "$dir"
     build_program
     cargo test --quiet --locked --features cuda --package othink --package othink-ops --package othink-cuda --lib -- libraries::
-    # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
-    [ $# -gt 0 ] || set -- parity:: plan::planned_memory_on_a_gpu out_of_memory:: device_counts:: --skip bf16_through_plain_compositions_stays_near_f32
     OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \
-      cargo test --quiet --locked --features cuda --test it -- --test-threads 2 "$@"
+      cargo test --quiet --locked --features cuda --package othink --lib -- device_decoder::
+    # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
+    [ $# -gt 0 ] || set -- parity:: rollouts:: plan::planned_memory_on_a_gpu out_of_memory:: device_counts:: --skip bf16_through_plain_compositions_stays_near_f32
+    OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \
+      cargo test --quiet --locked --features cuda --test it -- --test-threads 1 "$@" # they share one stream, which records
     ;;
   check)
     build_device

@@ -211,7 +211,7 @@ stage_kernel_times() {
 }
 
 stage_parity() {
-  local filters=(parity:: training_parity::)
+  local filters=(parity:: training_parity:: rollouts::)
   need_program it || return
   [ -z "$DRY" ] || filters=(parity::every_hidden_state)
   run_tests "$((LIMIT - 3))" '' . it "${filters[@]}"

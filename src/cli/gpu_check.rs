@@ -7,6 +7,7 @@ use serde_json::json;
 use super::failure::UsageError;
 use super::{ExitStatus, Printer};
 use crate::config::CheckpointingChoice;
+use crate::gpu_check::decoding::Decoding;
 use crate::gpu_check::random_model::StreamShape;
 use crate::gpu_check::scoring::{Kept, Scoring, Settings};
 use crate::gpu_check::{Stage, ceilings};
@@ -20,7 +21,7 @@ Examples:
   othink gpu-check
   othink gpu-check --model tiny --device cpu --prompts 1 --copy-mb 20 --product-side 512";
 
-/// Measure a device with a model's shape and random weights: copying, matrix products, scoring, learning, the optimiser
+/// Measure a device with a model's shape and random weights: copying, matrix products, sampling, scoring, learning, the optimiser
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -107,6 +108,11 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     });
     done(making, printer)?;
     if let Some(scoring) = made {
+        let model = scoring.detached()?;
+        let decoding = Decoding::new(&model, &config, shape);
+        let speed = || decoding.speed(&device, args.repetitions);
+        done(Stage::of("decoding", speed), printer)?;
+        done(Stage::of("repeated decoding", || decoding.repeated()), printer)?;
         done(Stage::of("reference", || scoring.reference()), printer)?;
         done(Stage::of("policy", || scoring.policy()), printer)?;
         done(Stage::of("repeated policy", || scoring.repeated()), printer)?;
@@ -132,5 +138,5 @@ fn shown(stage: &Stage) -> String {
     let figures: Vec<String> =
         stage.figures.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     let outcome = stage.error.clone().unwrap_or_else(|| figures.join("; "));
-    format!("{:<16} {:>6.1} s  {outcome}", stage.name, stage.seconds)
+    format!("{:<18} {:>6.1} s  {outcome}", stage.name, stage.seconds)
 }

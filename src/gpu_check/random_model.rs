@@ -83,29 +83,38 @@ pub struct StreamShape {
     pub completion_tokens: usize,
 }
 
-/// A packed stream of that shape.
-///
-/// # Errors
-/// A shape that no image has.
-pub fn stream(config: &ModelConfig, shape: StreamShape) -> Result<Packed> {
+/// One of its prompts.
+pub fn prompt(config: &ModelConfig, shape: StreamShape) -> Prompt {
     let (side, merge) = (shape.image_side, config.vision.spatial_merge_size);
     let image_tokens = (side / merge).pow(2);
     let tokens = shape.text_tokens + image_tokens;
-    let word = |i: usize| (i * 7919 % (config.text.vocab_size - 64)) as u32;
-    let mut input_ids: Vec<u32> = (0..tokens).map(word).collect();
+    let mut input_ids: Vec<u32> = (0..tokens).map(|i| word(config, i)).collect();
     let first = shape.text_tokens / 2;
     input_ids[first..first + image_tokens].fill(config.image_token_id);
     let patches = side * side * config.vision.patch_dim();
     let pixel_values = (0..patches).map(|i| (i * 31 % 255) as f32 / 127.5 - 1.0).collect();
-    let prompt = Prompt {
+    Prompt {
         positions: (0..tokens as u32).map(|i| [i; 3]).collect(),
         next_position: tokens as u32,
         images: vec![ImagePatches { pixel_values, grid_thw: [1, side, side], merge_size: merge }],
         image_rows: (first as u32..(first + image_tokens) as u32).collect(),
         text: String::new(),
         input_ids,
-    };
-    let completion = |i: usize| (0..shape.completion_tokens).map(|t| word(t * 131 + i)).collect();
+    }
+}
+
+fn word(config: &ModelConfig, i: usize) -> u32 {
+    (i * 7919 % (config.text.vocab_size - 64)) as u32
+}
+
+/// A packed stream of that shape.
+///
+/// # Errors
+/// A shape that no image has.
+pub fn stream(config: &ModelConfig, shape: StreamShape) -> Result<Packed> {
+    let prompt = prompt(config, shape);
+    let completion =
+        |i: usize| (0..shape.completion_tokens).map(|t| word(config, t * 131 + i)).collect();
     let completions: Vec<Vec<u32>> = (0..shape.group_size).map(completion).collect();
     let group = PackedGroup {
         prompt: &prompt,

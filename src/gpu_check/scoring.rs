@@ -65,6 +65,14 @@ impl Scoring {
         Ok(Self { model, packed, settings, config: config.clone() })
     }
 
+    /// The model without what learning holds, sharing its weights.
+    ///
+    /// # Errors
+    /// A shape does not fit.
+    pub fn detached(&self) -> Result<Model> {
+        self.model.detached()
+    }
+
     /// Scoring without a backward pass.
     ///
     /// # Errors

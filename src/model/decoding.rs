@@ -56,6 +56,17 @@ impl Model {
     /// # Errors
     /// Shapes do not fit.
     pub fn prefill(&self, prompt: &Prompt) -> Result<Prefilled> {
+        let (layers, last) = self.prefill_layers(prompt)?;
+        let logits = self.language.logits(&last, Product::RowByRow)?;
+        Ok(Prefilled {
+            cache: Arc::new(PromptCache { layers }),
+            logits: logits.squeeze(0)?,
+            next_position: prompt.next_position,
+        })
+    }
+
+    /// Keys and values of a prompt in every layer, and what the last layer makes of its last token, `[1, hidden]`.
+    pub(super) fn prefill_layers(&self, prompt: &Prompt) -> Result<(Vec<[Tensor; 2]>, Tensor)> {
         let group = PackedGroup { prompt, completions: Vec::new() };
         let packed = Packed::new(&[group])?;
         let images = self.embed_images(&mut Inference, &packed)?;
@@ -68,13 +79,7 @@ impl Model {
                 segment_attention(&h.q, &h.k, &h.v, &packed.segments)
             })?;
         }
-        let last = x.narrow(0, packed.len() - 1, 1)?;
-        let logits = self.language.logits(&last, Product::RowByRow)?;
-        Ok(Prefilled {
-            cache: Arc::new(PromptCache { layers }),
-            logits: logits.squeeze(0)?,
-            next_position: prompt.next_position,
-        })
+        Ok((layers, x.narrow(0, packed.len() - 1, 1)?))
     }
 
     /// An empty cache of `rows` rows.

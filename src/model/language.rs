@@ -16,7 +16,7 @@ pub struct LanguageModel {
     /// `[vocab, hidden]`
     pub(super) embed_tokens: Parameter,
     pub(super) layers: Vec<DecoderLayer>,
-    norm: Parameter,
+    pub(super) norm: Parameter,
     /// `[vocab, hidden]`; the embedding table itself where the two are tied.
     pub(super) head: Parameter,
 }
@@ -95,13 +95,13 @@ pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
 /// One decoder layer.
 #[derive(Debug, Clone)]
 pub struct DecoderLayer {
-    input_norm: Parameter,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    post_norm: Parameter,
-    mlp: GatedMaps,
+    pub(super) input_norm: Parameter,
+    pub(super) q: Linear,
+    pub(super) k: Linear,
+    pub(super) v: Linear,
+    pub(super) o: Linear,
+    pub(super) post_norm: Parameter,
+    pub(super) mlp: GatedMaps,
     eps: f64,
     head_dim: usize,
 }

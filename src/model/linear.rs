@@ -24,6 +24,12 @@ impl Linear {
         Ok(Self { parameters: Self::find(parameters, name)? })
     }
 
+    /// What it is made of.
+    #[cfg(feature = "cuda")]
+    pub(super) fn parameters(&self) -> &LinearParameters {
+        &self.parameters
+    }
+
     /// As [`Self::load`], for an operation of several maps.
     ///
     /// # Errors

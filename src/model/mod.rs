@@ -5,7 +5,7 @@
 //! ([`device`], [`gpu`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
 //! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision tower
 //! ([`qwen2_vl`]) with their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
-//! cache ([`decoding`]), opening all of it ([`mod@open`]).
+//! cache ([`decoding`], on a GPU `gpu_decoding`), opening all of it ([`mod@open`]).
 //! Not here: images and text (`processor`), the single operations (`ops`). Which family a model belongs to
 //! matters in these modules and in `processor`, and nowhere else.
 
@@ -43,6 +43,8 @@ pub mod family;
 mod network;
 
 pub mod decoding;
+#[cfg(feature = "cuda")]
+pub mod gpu_decoding;
 
 pub mod open;
 

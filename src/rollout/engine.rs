@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use candle_core::{Result, bail};
 
 use super::decoder::{CompletionId, Decoder};
+#[cfg(feature = "cuda")]
+use super::device_decoder::DeviceDecoder;
 use super::host_decoder::HostDecoder;
 use super::sampler::{Sampler, Suppressed};
 use super::schedule::{Arrived, Next, Schedule};
@@ -113,6 +115,10 @@ pub fn generate_each(
     on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<()> {
     settings.check()?;
+    #[cfg(feature = "cuda")]
+    if let Some(mut decoder) = DeviceDecoder::new(model, settings)? {
+        return generate_with(&mut decoder, requests, settings, on_event);
+    }
     let mut decoder = HostDecoder::new(model, settings)?;
     generate_with(&mut decoder, requests, settings, on_event)
 }

@@ -74,6 +74,24 @@ impl Suppressed {
         Self { always: markers.to_vec(), with_stops, min_new_tokens }
     }
 
+    /// Ids that are suppressed throughout.
+    #[cfg(feature = "cuda")]
+    pub(super) fn always(&self) -> &[u32] {
+        &self.always
+    }
+
+    /// Ids that are suppressed in a completion of fewer than [`Self::min_new_tokens`] tokens.
+    #[cfg(feature = "cuda")]
+    pub(super) fn with_stops(&self) -> &[u32] {
+        &self.with_stops
+    }
+
+    /// See [`Self::with_stops`].
+    #[cfg(feature = "cuda")]
+    pub(super) fn min_new_tokens(&self) -> usize {
+        self.min_new_tokens
+    }
+
     /// The ids suppressed in a completion that has `n_new_tokens` tokens so far.
     pub fn after(&self, n_new_tokens: usize) -> &[u32] {
         if n_new_tokens < self.min_new_tokens { &self.with_stops } else { &self.always }
@@ -153,7 +171,8 @@ impl Sampler {
         Ok(Sampled { id: idx as u32, logp: as_f32(scaled - log_normalizer) })
     }
 
-    fn is_filtering(&self) -> bool {
+    /// Whether tokens are left out by top-k, top-p or min-p.
+    pub(super) fn is_filtering(&self) -> bool {
         self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
     }
 

@@ -1,4 +1,4 @@
-//! What the program asks of a GPU: launches in a layer, downloads in an update. Counted by the emulated device; a real one
+//! What the program asks of a GPU: launches in a layer and in a step of decoding, downloads in an update. Counted by the emulated device; a real one
 //! does not say.
 //! Not here: its memory (`plan`), its results (`parity`).
 
@@ -65,17 +65,35 @@ fn a_layer_is_learned_from_in_seventy_launches() {
     }
 }
 
+/// Everything that `gpu-check` does, with a small model.
+fn gpu_check(tokens: &str, repetitions: &str) -> Option<Counts> {
+    let words = "gpu-check --model tiny --device cuda --dtype bf16 --prompts 1 --group-size 2 --image-side 4 \
+                 --copy-mb 4 --product-side 64 --json";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let more = ["--completion-tokens", tokens, "--repetitions", repetitions];
+    counted(&[&words[..], &more].concat())
+}
+
 #[test]
 fn passes_read_nothing_back_and_a_step_its_norm() {
-    let run = |repetitions| {
-        let words = "gpu-check --model tiny --device cuda --dtype bf16 --prompts 1 --group-size 2 \
-                     --completion-tokens 8 --image-side 4 --copy-mb 4 --product-side 64 --json";
-        let words: Vec<&str> = words.split_whitespace().collect();
-        counted(&[&words[..], &["--repetitions", repetitions]].concat())
-    };
-    let Some(once) = run("1") else { return };
-    let more = run("2").unwrap().of("blocking_downloads") - once.of("blocking_downloads");
+    let Some(once) = gpu_check("8", "1") else { return };
+    let twice = gpu_check("8", "2").unwrap();
+    let more = twice.of("blocking_downloads") - once.of("blocking_downloads");
     assert_eq!(more, 3, "one for each of the three optimisers");
+}
+
+#[test]
+fn a_step_of_decoding_is_one_launch_of_seven_kernels_a_layer() {
+    let Some(short) = gpu_check("8", "1") else { return };
+    let long = gpu_check("16", "1").unwrap();
+    let more = |name| long.of(name) - short.of(name);
+    let (steps, layers) = (more("graph_launches"), 4);
+    assert!(steps > 30, "{steps}");
+    // Besides the layers: embeddings, the last norm, the head, three of the sampler.
+    assert_eq!(more("launches"), steps * (7 * layers + 6));
+    for none in ["products", "uploads", "allocations", "blocking_downloads", "memsets"] {
+        assert_eq!(more(none), 0, "{none}");
+    }
 }
 
 #[test]

@@ -56,25 +56,37 @@ fn every_stage_measures_and_two_passes_give_the_same_bits() {
     let names: Vec<&str> = none.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["ceilings", "random model", "reference", "policy", "repeated policy", "optimizer"]
+        [
+            "ceilings",
+            "random model",
+            "decoding",
+            "repeated decoding",
+            "reference",
+            "policy",
+            "repeated policy",
+            "optimizer"
+        ]
     );
+    assert!(figure(&none[2], "a step, ms") > 0.0 && figure(&none[2], "read, TB/s") > 0.0);
+    assert_eq!(value(&none[3], "tokens"), 16.0);
+    assert_eq!(value(&none[3], "tokens that differ"), 0.0);
     assert!(figure(&none[0], "copy, TB/s") > 0.0 && figure(&none[0], "product, TFLOP/s") > 0.0);
-    assert_eq!(value(&none[4], "numbers that differ"), 0.0);
-    assert!(figure(&none[4], "gradient norm") > 0.0);
+    assert_eq!(value(&none[6], "numbers that differ"), 0.0);
+    assert!(figure(&none[6], "gradient norm") > 0.0);
 
     // What is computed again is performed and not needed; a backward pass needs two forward passes.
     let ratio =
         |stage: &Value| figure(stage, "performed, TFLOP/s") / figure(stage, "needed, TFLOP/s");
     let full = stages(&["--checkpointing", "full"]);
     let mlp = stages(&["--checkpointing", "mlp"]);
-    let [of_none, of_mlp, of_full] = [&none, &mlp, &full].map(|stages| ratio(&stages[3]));
+    let [of_none, of_mlp, of_full] = [&none, &mlp, &full].map(|stages| ratio(&stages[5]));
     assert!(1.0 < of_none && of_none < of_mlp && of_mlp < of_full, "{of_none} {of_mlp} {of_full}");
     assert!(
         (of_full - 4.0 / 3.0).abs() < 1e-9,
         "layers and head are computed four times: {of_full}"
     );
-    assert!((ratio(&none[2]) - 1.0).abs() < 1e-9);
-    assert_eq!(value(&full[4], "gradient norm"), value(&none[4], "gradient norm"));
+    assert!((ratio(&none[4]) - 1.0).abs() < 1e-9);
+    assert_eq!(value(&full[6], "gradient norm"), value(&none[6], "gradient norm"));
 }
 
 #[test]

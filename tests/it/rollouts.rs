@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use othink::data::{OpenOptions, Questions, Template, open as open_rows};
 use othink::model::open::open;
 use othink::model::packed::{Packed, PackedGroup};
@@ -72,6 +72,71 @@ fn completions_of_a_prompt_are_the_same_bits_whatever_else_is_in_the_batch() {
     }
     let first: Vec<_> = bits(&together[0]).into_iter().map(|(token_ids, _)| token_ids).collect();
     assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
+}
+
+/// On a GPU in bf16 too, where a decoder of its own runs; elsewhere there is nothing to compare.
+#[test]
+fn completions_by_kernels_are_the_same_bits_whatever_else_is_in_the_batch() {
+    if device().is_cpu() {
+        return;
+    }
+    let golden = Golden::open();
+    let names = golden.index["cases"].as_object().unwrap();
+    let prompts: Vec<Prompt> = names.keys().map(|name| golden.prompt(name)).collect();
+    let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
+    let model = open(&files("policy"), DType::BF16, &device(), Trained::Nothing).unwrap();
+    let sampled = |questions: &[(&Prompt, u32)], max_batch| {
+        let requests = questions.iter().map(|&(prompt, place)| request(prompt, place, GROUP_SIZE));
+        let settings = unfiltered(&golden, max_batch);
+        generate(&model, requests.collect(), &settings, &mut |_| {}).unwrap()
+    };
+    let together = sampled(&questions, 64);
+    let squeezed = sampled(&questions, 3);
+    let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
+    let mut backwards = sampled(&reversed, 17);
+    backwards.reverse();
+    for (i, question) in questions.iter().enumerate() {
+        let alone = sampled(std::slice::from_ref(question), 1);
+        for other in [&together[i], &squeezed[i], &backwards[i]] {
+            assert_eq!(bits(&alone[0]), bits(other), "prompt {i}");
+        }
+    }
+}
+
+/// The whole sequence is scored by the kernels of training, which share none with decoding but the norm.
+#[test]
+fn tokens_drawn_by_kernels_have_the_log_probabilities_that_training_computes() {
+    if device().is_cpu() {
+        return;
+    }
+    let golden = Golden::open();
+    let model = open(&files("policy"), DType::BF16, &device(), Trained::Nothing).unwrap();
+    let settings = unfiltered(&golden, 7);
+    let (mut largest, mut sum, mut n) = (0.0f32, 0.0, 0.0);
+    for name in golden.index["cases"].as_object().unwrap().keys() {
+        let prompt = golden.prompt(name);
+        let requests = vec![request(&prompt, 0, 5)];
+        let completions = generate(&model, requests, &settings, &mut |_| {}).unwrap().remove(0);
+        let answers: Vec<&[u32]> = completions.iter().map(|c| &c.token_ids[..]).collect();
+        let group = PackedGroup { prompt: &prompt, completions: answers };
+        let scored = model.token_logps(&Packed::new(&[group]).unwrap(), 1.2).unwrap();
+        let scored = scored.logp.to_vec1::<f32>().unwrap();
+        let drawn: Vec<f32> = completions.iter().flat_map(|c| c.logps.clone()).collect();
+        assert_eq!(drawn.len(), scored.len());
+        for (drawn, scored) in drawn.iter().zip(&scored) {
+            largest = largest.max((drawn - scored).abs());
+            sum += (drawn - scored).abs();
+            n += 1.0;
+        }
+    }
+    // Rounding to bf16 between the operations, in another order.
+    assert!(largest < 0.1 && sum / n < 0.02, "{largest} at most, {} in the mean", sum / n);
+}
+
+/// The sampling of training, which needs no filter.
+fn unfiltered(golden: &Golden, max_batch: usize) -> GenerationSettings {
+    let sampler = Sampler { temperature: 1.2, ..Sampler::default() };
+    GenerationSettings { sampler, ..settings(golden, max_batch) }
 }
 
 /// The CPU's kernels compute up to 64 rows of a decoding step at a time, each independently of the others.
@@ -150,6 +215,7 @@ const UNMOVED: &str = r#"
 method = "grpo-d"
 [model]
 path = "tests/golden/micro/policy"
+device = "cpu"
 [data]
 train = "tests/golden/trainer/rows.jsonl"
 image_root = "tests/golden/micro/images"
@@ -201,7 +267,7 @@ fn a_runs_completions_are_drawn_from_the_streams_of_their_names() {
         let stream = |i| Stream::new(77, Purpose::Rollout, draw / 2, draw, i);
         Request { prompt: Cow::Owned(prompt), streams: (0..3).map(stream).collect() }
     };
-    let model = model("policy").detached().unwrap();
+    let model = open(&files("policy"), DType::F32, &Device::Cpu, Trained::Nothing).unwrap();
     let requests = (0..4).map(request).collect();
     let drawn = generate(&model, requests, &settings, &mut |_| {}).unwrap();
     let drawn: Vec<Vec<u32>> = drawn.into_iter().flatten().map(|c| c.token_ids).collect();

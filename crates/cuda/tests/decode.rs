@@ -96,7 +96,7 @@ fn maps_with_biases_are_those_of_f64() {
         let space = workspace(rows, inner, &columns);
         let run = || {
             row_product(Array::of(&there_x).unwrap(), &maps, Finish::Rounded, &arrays, &space)
-                .unwrap()
+                .unwrap();
         };
         run();
         for (i, out) in outs.iter().enumerate() {

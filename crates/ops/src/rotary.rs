@@ -43,6 +43,11 @@ impl Angles {
         Self::new(angles, Self::kept(angles, dtype))
     }
 
+    /// Cosines and sines, `[T, head_dim / 2]` each.
+    pub fn parts(&self) -> [&Tensor; 2] {
+        [&self.cos, &self.sin]
+    }
+
     /// The GPU's kernel computes in f32 whatever it rotates; elsewhere angles have the dtype of what is rotated.
     fn kept(angles: &Tensor, dtype: DType) -> DType {
         match Path::resolve(angles.device(), dtype) {

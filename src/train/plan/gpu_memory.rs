@@ -29,6 +29,10 @@ pub(super) const DRIVER_BYTES: u64 = 600_000_000 + WORKSPACE;
 pub(super) const WORKSPACE: u64 = 32 << 20;
 const F32: u64 = 4;
 
+/// Sums of parts of a product in a step of decoding, at most: of 264 blocks of 64 rows and 128 columns (`othink_cuda::Workspace`).
+const PRODUCT_PARTS: usize = 264 * 64 * 128;
+/// Of attention, for a row's head: four parts of 130 numbers (`othink_cuda::AttentionWorkspace`).
+const ATTENTION_PARTS: usize = 4 * 130;
 /// Arrays in f32 of as many numbers as the logits it holds at once, in the composed head's backward pass.
 const PLAIN_HEAD: u64 = 9;
 /// Arrays of a score for each two tokens of a group that the composed attention keeps: the product, scaled and masked, less
@@ -283,18 +287,24 @@ impl On<'_> {
     }
 
     /// `model::decoding`: keys and values of all slots, of the prompts in progress and of the next one, which is computed
-    /// alone; a step's logits in the run's dtype and in f32.
+    /// alone; a step's logits in the run's dtype and in f32. By kernels (`model::gpu_decoding`) logits are in f32 alone; a
+    /// prompt's keys and values are there twice while they are joined; cosines and sines of every token, and sums of parts of
+    /// the products and of attention.
     fn decoded(&self, work: &Workload, places: usize, prompts: usize, new_tokens: usize) -> u64 {
         let text = &self.model.text;
         let per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
-        let cached = places * new_tokens + (prompts + 1) * work.prompt_tokens;
+        let joined = self.chosen(work.prompt_tokens as u64, 0);
+        let cached = (places * new_tokens + (prompts + 1) * work.prompt_tokens) as u64 + joined;
         let prompt =
             Stream { groups: 1, tokens: work.prompt_tokens, scored: 1, patches: work.patches };
         let layer = [self.decoder(&prompt), self.tower(&prompt)].map(|layer| layer.mix + layer.mlp);
         let pixels = (work.patches * self.model.vision.patch_dim()) as u64 * (F32 + self.width);
-        let logits = (places * text.vocab_size) as u64 * (F32 + self.width);
+        let logits = (places * text.vocab_size) as u64 * self.chosen(F32, F32 + self.width);
+        let angles = (places * new_tokens * text.head_dim()) as u64 * F32;
+        let parts = (PRODUCT_PARTS + places * ATTENTION_PARTS * text.num_attention_heads) as u64;
         let computed = layer[0].max(layer[1]).max(self.chosen(WORKSPACE, 0));
-        (cached * per_token) as u64 * self.width + computed + pixels + logits
+        let of_steps = self.chosen(angles + parts * F32, 0);
+        cached * per_token as u64 * self.width + computed + pixels + logits + of_steps
     }
 }
 

@@ -83,6 +83,13 @@ impl Finish<'_> {
         }
     }
 
+    fn residual(&self) -> Option<Array<'_>> {
+        match self {
+            Self::Added(residual) => Some(*residual),
+            Self::Rounded | Self::Gated | Self::InF32 => None,
+        }
+    }
+
     fn dtype(self) -> DType {
         if matches!(self, Self::InF32) { DType::F32 } else { DType::BF16 }
     }
@@ -197,38 +204,7 @@ pub fn row_product(
     workspace: &Workspace,
 ) -> Result<()> {
     let (rows, inner) = x.rows();
-    let x = x.require("rows of a step", DType::BF16, &[rows, inner])?;
-    if !finish.takes(maps.len(), outs.len()) || inner % 8 != 0 || !x.is_aligned_to(8) {
-        bail!("a product of {} maps into {} arrays, {inner} numbers a row", maps.len(), outs.len());
-    }
-    let mut columns = Vec::with_capacity(maps.len());
-    for map in maps {
-        let (out, _) = map.weight.rows();
-        let weight = map.weight.require("a step's weight", DType::BF16, &[out, inner])?;
-        if !weight.is_aligned_to(8) {
-            bail!("a step's weight starts at an odd address");
-        }
-        if let Some(bias) = map.bias {
-            bias.require("a step's bias", DType::BF16, &[out])?;
-            if !matches!(finish, Finish::Rounded) {
-                bail!("a bias of a product that is not rounded alone");
-            }
-        }
-        columns.push(out);
-    }
-    if matches!(finish, Finish::Gated) && columns[0] != columns[1] {
-        bail!("a gated pair of {} and {} columns", columns[0], columns[1]);
-    }
-    for (out, columns) in outs.iter().zip(&columns) {
-        out.require("a step's result", finish.dtype(), &[rows, *columns])?;
-    }
-    let residual = match finish {
-        Finish::Added(residual) => {
-            Some(residual.require("a residual", DType::BF16, &[rows, columns[0]])?)
-        }
-        _ => None,
-    };
-
+    let columns = checked(x, maps, finish, outs)?;
     let width = Width::of(finish, &columns);
     let of_pair = if width == Width::Pair { 1 } else { columns.len() };
     let cut = Cut::new(rows, inner, &columns[..of_pair], width);
@@ -243,7 +219,7 @@ pub fn row_product(
     };
     let mut arguments = vec![
         x.into(),
-        residual.into(),
+        finish.residual().into(),
         partials.into(),
         arrived.into(),
         rows.into(),
@@ -269,4 +245,38 @@ pub fn row_product(
     // SAFETY: shapes are checked above; the workspace has room for the partial sums and a counter of every tile, which
     // are zero before and after each launch.
     unsafe { launch(x.device(), &kernels[usize::from(of_block == 128)], grid, &arguments) }
+}
+
+/// Columns of each map of a product that fits.
+fn checked(x: Array, maps: &[RowMap], finish: Finish, outs: &[Array]) -> Result<Vec<usize>> {
+    let (rows, inner) = x.rows();
+    let x = x.require("rows of a step", DType::BF16, &[rows, inner])?;
+    if !finish.takes(maps.len(), outs.len()) || inner % 8 != 0 || !x.is_aligned_to(8) {
+        bail!("a product of {} maps into {} arrays, {inner} numbers a row", maps.len(), outs.len());
+    }
+    let mut columns = Vec::with_capacity(maps.len());
+    for map in maps {
+        let (out, _) = map.weight.rows();
+        let weight = map.weight.require("a step's weight", DType::BF16, &[out, inner])?;
+        if !weight.is_aligned_to(8) {
+            bail!("a step's weight starts at an odd address");
+        }
+        if let Some(bias) = map.bias {
+            bias.require("a step's bias", DType::BF16, &[out])?;
+            if !matches!(finish, Finish::Rounded) {
+                bail!("a bias of a product that is not rounded alone");
+            }
+        }
+        columns.push(out);
+    }
+    if matches!(finish, Finish::Gated) && columns[0] != columns[1] {
+        bail!("a gated pair of {} and {} columns", columns[0], columns[1]);
+    }
+    for (out, columns) in outs.iter().zip(&columns) {
+        out.require("a step's result", finish.dtype(), &[rows, *columns])?;
+    }
+    if let Some(residual) = finish.residual() {
+        residual.require("a residual", DType::BF16, &[rows, columns[0]])?;
+    }
+    Ok(columns)
 }

@@ -183,11 +183,8 @@ impl DeviceSampler {
         unsafe { launch(out.device(), &EMBED, grid, &arguments) }
     }
 
-    /// The rows' newest tokens; waits for the device.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn drawn(&self) -> Result<Vec<DrawnToken>> {
-        self.drawn.stream().clone_dtoh(&self.drawn).w()
+    /// The rows' newest tokens, on the device.
+    pub(super) fn newest(&self) -> &CudaSlice<DrawnToken> {
+        &self.drawn
     }
 }
