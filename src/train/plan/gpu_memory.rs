@@ -452,9 +452,12 @@ mod tests {
         let memory = planned(CheckpointingChoice::Full, false);
         let always =
             memory.weights + memory.gradients + memory.optimizer + memory.reference + memory.driver;
-        // Two slots of 5 rows and two prompts of 7, 8 numbers a row; pixels in f32 and bf16, logits of two rows too. One prompt's
-        // layer (124 numbers a row, and the log-sum-exp) is less than the workspace of its products.
-        let decoding = (2 * 5 + 2 * 7) * 8 * 2 + 4 * 24 * 6 + 2 * 16 * 6 + WORKSPACE;
+        // Two slots of 5 rows, and two prompts of 7 and one that is joined, 8 numbers a row; pixels in f32 and bf16, logits of
+        // two rows in f32; angles of heads of 4. One prompt's layer (124 numbers a row, and the log-sum-exp) is less than the
+        // workspace of its products.
+        let kept = (2 * 5 + 3 * 7) * 8 * 2 + 4 * 24 * 6 + 2 * 16 * 4 + 2 * 5 * 4 * 4;
+        let parts = (264 * 64 * 128 + 2 * 4 * 130 * 2) * 4;
+        let decoding = kept + parts + WORKSPACE;
         assert_eq!(memory.rollout, decoding);
         // The workspace of a product with a bias is more than what else is held in turn.
         assert!(memory.temporaries > memory.logits && memory.temporaries < WORKSPACE);
