@@ -7,6 +7,7 @@
 #     scripts/emulated_cuda.sh test [NAME...]           the device's own tests, then those tests of tests/it on it
 #                                                       (unless named: parity with transformers, planned memory, too little
 #                                                       memory, what is launched and read back, rollouts)
+#     scripts/emulated_cuda.sh errors                   a table of the kernels' errors against f64
 #     scripts/emulated_cuda.sh check                    the program's results on the device against the CPU's, and what it
 #                                                       does where libraries of CUDA's are missing
 #
@@ -54,6 +55,43 @@ build_program() {
 
 hard() { # ORDER COMMAND...: the device as unkind as it can be
   EMU_ORDER=$1 EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 RUST_BACKTRACE=0 "${@:2}"
+}
+
+# ---- errors
+
+# The tests of the kernels print a line for each case: "NAME CASE: output ERROR", "NAME CASE: gradient I ERROR", or "NAME CASE,
+# result I: SHARE of the numbers rounded otherwise".
+errors() {
+  local tests
+  tests=$(
+    export EMU_ORDER=3 EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1
+    cargo test --quiet --locked --features cuda --package othink-ops --lib -- cuda:: --nocapture --test-threads 1
+    cargo test --quiet --locked --features cuda --package othink-cuda --test decode -- --nocapture --test-threads 1
+  )
+  echo "# Errors of the kernels against f64, on the emulated device"
+  echo
+  echo "By \`scripts/emulated_cuda.sh errors\`: inputs in bf16, the same computed in f64 on the CPU; the worst case of each kernel,"
+  echo "relative in the Euclidean norm (of \`token_logprob\` absolute, in nats), or the share of numbers that are not the exact"
+  echo "result rounded to bf16. Order 3 of threads, lazy, poisoned, guarded; other orders give the same bits."
+  echo
+  echo "| operation | cases | result | gradients | rounded otherwise |"
+  echo "|---|---|---|---|---|"
+  awk '
+    function note(table, value) { if (value + 0 >= table[name] + 0) table[name] = value }
+    /: output [0-9]|: gradient [0-9]|of the numbers rounded otherwise$/ {
+      name = $0
+      sub(/^test [^ ]+ \.\.\. /, "", name)
+      sub(/(, result [0-9]+)?: [^:]*$/, "", name); sub(/,.*/, "", name); sub(/ [0-9\[].*/, "", name)
+      if (!(name in cases)) { order[++n] = name; cases[name] = 0 }
+    }
+    /: output [0-9]/ { ++cases[name]; note(results, $NF) }
+    /: gradient [0-9]/ { note(gradients, $NF) }
+    /of the numbers rounded otherwise$/ { if (/result 0:/) ++cases[name]; note(shares, $(NF - 5)) }
+    END {
+      for (i = 1; i <= n; i++)
+        printf "| %s | %d | %s | %s | %s |\n", order[i], cases[order[i]], results[order[i]], gradients[order[i]], shares[order[i]]
+      exit n == 0
+    }' <<<"$tests"
 }
 
 # ---- check
@@ -225,6 +263,11 @@ case $command in
     [ $# -gt 0 ] || set -- parity:: rollouts:: plan::planned_memory_on_a_gpu out_of_memory:: device_counts:: --skip bf16_through_plain_compositions_stays_near_f32
     OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \
       cargo test --quiet --locked --features cuda --test it -- --test-threads 1 "$@" # they share one stream, which records
+    ;;
+  errors)
+    build_device
+    use_device
+    errors
     ;;
   check)
     build_device

@@ -2,6 +2,7 @@
 //! Not here: kernels of operations, which are compared with those of the CPU where those are.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
+#![expect(clippy::print_stdout, reason = "errors are read by people")]
 
 use std::sync::OnceLock;
 
@@ -47,6 +48,12 @@ fn bits(x: &Tensor) -> Vec<u32> {
 fn relative_error(a: &Tensor, b: &Tensor) -> f64 {
     let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
     norm(&(exact(a) - b).unwrap()) / norm(b)
+}
+
+/// Checks an error, and prints it for `scripts/emulated_cuda.sh errors`.
+fn within(what: &str, error: f64, limit: f64) {
+    println!("{what}: output {error:.1e}");
+    assert!(error < limit, "{what}: {error:e}");
 }
 
 /// Rounding to bf16 is a relative error of at most 2^-9, about 1.1e-3 in the norm of many numbers.
@@ -105,7 +112,11 @@ fn maps_with_biases_are_those_of_f64() {
                 expected = expected.broadcast_add(&exact(&biases[i])).unwrap();
             }
             let error = relative_error(out, &expected);
-            assert!(error < ROUNDED_ONCE, "{rows} x {inner} -> {columns:?}, map {i}: {error:e}");
+            within(
+                &format!("step's maps {rows} x {inner} -> {columns:?}, map {i}"),
+                error,
+                ROUNDED_ONCE,
+            );
         }
         let first: Vec<_> = outs.iter().map(bits).collect();
         run();
@@ -128,7 +139,11 @@ fn a_residual_is_added_to_the_rounded_product() {
         let rounded = product(&x, &weight).to_dtype(DType::BF16).unwrap();
         let expected = (exact(&rounded) + exact(&residual)).unwrap();
         let error = relative_error(&sum, &expected);
-        assert!(error < ROUNDED_ONCE, "{rows} x {inner} -> {columns}: {error:e}");
+        within(
+            &format!("step's map with a residual {rows} x {inner} -> {columns}"),
+            error,
+            ROUNDED_ONCE,
+        );
     }
 }
 
@@ -146,7 +161,7 @@ fn a_gated_pair_is_silu_of_the_first_times_the_second() {
         let rounded = |i: usize| exact(&product(&x, &weights[i]).to_dtype(DType::BF16).unwrap());
         let expected = (silu(&rounded(0)) * rounded(1)).unwrap();
         let error = relative_error(&out, &expected);
-        assert!(error < ROUNDED_BETWEEN, "{rows} x {inner} -> {columns}: {error:e}");
+        within(&format!("step's gated pair {rows} x {inner} -> {columns}"), error, ROUNDED_BETWEEN);
     }
 }
 
@@ -164,7 +179,7 @@ fn logits_are_in_f32() {
     let space = workspace(rows, inner, &[columns]);
     let array = Array::of(&out).unwrap();
     row_product(Array::of(&there_x).unwrap(), &[map], Finish::InF32, &[array], &space).unwrap();
-    assert!(relative_error(&out, &product(&x, &weight)) < 1e-6);
+    within("step's logits", relative_error(&out, &product(&x, &weight)), 1e-6);
 }
 
 #[test]
@@ -365,7 +380,10 @@ fn newest_tokens_attend_to_their_prompt_and_to_what_is_kept() {
                 let q = turned(&q, &cos, &sin);
                 let expected = attended(&q, &all(0, &keys), &all(1, &values));
                 let error = relative_error(&found[row], &expected);
-                assert!(error < ROUNDED_BETWEEN, "{shape:?}, row {row}, token {number}: {error:e}");
+                let what = format!(
+                    "step's attention {heads}/{kv_heads} heads of {head_dim}, row {row}, token {number}"
+                );
+                within(&what, error, ROUNDED_BETWEEN);
             }
         }
         for found in &found {

@@ -29,9 +29,7 @@ pub(super) const DRIVER_BYTES: u64 = 600_000_000 + WORKSPACE;
 pub(super) const WORKSPACE: u64 = 32 << 20;
 const F32: u64 = 4;
 
-/// Sums of parts of a product in a step of decoding, at most: of 264 blocks of 64 rows and 128 columns (`othink_cuda::Workspace`).
-const PRODUCT_PARTS: usize = 264 * 64 * 128;
-/// Of attention, for a row's head: four parts of 130 numbers (`othink_cuda::AttentionWorkspace`).
+/// Numbers that attention keeps of a row's head within a step of decoding: four parts of 130 (`othink_cuda::AttentionWorkspace`).
 const ATTENTION_PARTS: usize = 4 * 130;
 /// Arrays in f32 of as many numbers as the logits it holds at once, in the composed head's backward pass.
 const PLAIN_HEAD: u64 = 9;
@@ -288,8 +286,8 @@ impl On<'_> {
 
     /// `model::decoding`: keys and values of all slots, of the prompts in progress and of the next one, which is computed
     /// alone; a step's logits in the run's dtype and in f32. By kernels (`model::gpu_decoding`) logits are in f32 alone; a
-    /// prompt's keys and values are there twice while they are joined; cosines and sines of every token, and sums of parts of
-    /// the products and of attention.
+    /// prompt's keys and values are there twice while they are joined; cosines and sines of every token, and parts of
+    /// attention. (Parts of products are left out, 9 MB at most.)
     fn decoded(&self, work: &Workload, places: usize, prompts: usize, new_tokens: usize) -> u64 {
         let text = &self.model.text;
         let per_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
@@ -301,7 +299,7 @@ impl On<'_> {
         let pixels = (work.patches * self.model.vision.patch_dim()) as u64 * (F32 + self.width);
         let logits = (places * text.vocab_size) as u64 * self.chosen(F32, F32 + self.width);
         let angles = (places * new_tokens * text.head_dim()) as u64 * F32;
-        let parts = (PRODUCT_PARTS + places * ATTENTION_PARTS * text.num_attention_heads) as u64;
+        let parts = (places * ATTENTION_PARTS * text.num_attention_heads) as u64;
         let computed = layer[0].max(layer[1]).max(self.chosen(WORKSPACE, 0));
         let of_steps = self.chosen(angles + parts * F32, 0);
         cached * per_token as u64 * self.width + computed + pixels + logits + of_steps
@@ -456,7 +454,7 @@ mod tests {
         // two rows in f32; angles of heads of 4. One prompt's layer (124 numbers a row, and the log-sum-exp) is less than the
         // workspace of its products.
         let kept = (2 * 5 + 3 * 7) * 8 * 2 + 4 * 24 * 6 + 2 * 16 * 4 + 2 * 5 * 4 * 4;
-        let parts = (264 * 64 * 128 + 2 * 4 * 130 * 2) * 4;
+        let parts = 2 * 4 * 130 * 2 * 4;
         let decoding = kept + parts + WORKSPACE;
         assert_eq!(memory.rollout, decoding);
         // The workspace of a product with a bias is more than what else is held in turn.

@@ -11,7 +11,8 @@ pub struct Graph(CudaGraph);
 impl Graph {
     /// Records what `launch` starts, which does not run yet.
     ///
-    /// - `launch`: has run before, so that every kernel is loaded; allocates nothing, and waits for nothing
+    /// - `launch`: has run before, so that every kernel is loaded; allocates nothing, and waits for nothing. Meanwhile no
+    ///   other thread may use the device, whose work would be recorded too.
     ///
     /// # Errors
     /// `launch`'s own, or something in it cannot be recorded.

@@ -56,7 +56,7 @@ pub struct RowMap<'a> {
 pub enum Finish<'a> {
     /// With the bias, rounded to bf16: an array `[T, out]` for each of one to three maps.
     Rounded,
-    /// Rounded to bf16 and added to this array, `[T, out]` bf16; one map.
+    /// Rounded to bf16 and added to this array, `[T, out]` bf16, which may be the result's own; one map.
     Added(Array<'a>),
     /// `silu(first) * second` of two maps of one shape, each rounded to bf16 before; one array.
     Gated,

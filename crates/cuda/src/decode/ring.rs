@@ -73,3 +73,12 @@ impl TokenRing {
         Ok(tokens)
     }
 }
+
+impl Drop for TokenRing {
+    /// The host's memory is freed only when nothing writes to it.
+    fn drop(&mut self) {
+        for Place { tokens, written } in &self.places {
+            tokens.context().record_err(written.synchronize());
+        }
+    }
+}

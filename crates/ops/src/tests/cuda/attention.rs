@@ -17,7 +17,7 @@ type Heads = [usize; 3];
 fn check_attention(what: &str, segments: &Segments, [heads, kv_heads, head_dim]: Heads) {
     let n = segments.len();
     check_on_device(
-        &format!("{what}, {heads}/{kv_heads} heads of {head_dim}"),
+        &format!("segment_attention, {what}, {heads}/{kv_heads} heads of {head_dim}"),
         &|x, _| segment_attention(&x[0], &x[1], &x[2], segments),
         &[
             (numbers(&[n, heads, head_dim], 12) * 3.0).unwrap(),

@@ -64,7 +64,12 @@ fn token_logprob_on_the_device_is_that_of_the_cpu() {
         assert_eq!(hidden.dtype(), DType::BF16);
         let nats = [largest_error(&logp, &exact[0]), largest_error(&entropy, &exact_entropy)];
         let slopes = [relative_error(&hidden, &exact[1]), relative_error(&weight, &exact[2])];
-        println!("head {shape:?}: logp, entropy {nats:?}, gradients {slopes:?}");
+        for error in nats {
+            println!("token_logprob {shape:?}: output {error:.1e}");
+        }
+        for error in slopes {
+            println!("token_logprob {shape:?}: gradient {error:.1e}");
+        }
         assert!(nats.iter().all(|&error| error < 1e-5), "{nats:?}");
         // Slopes are rounded to bf16, and the gradient of a hidden state again. One row has one large slope.
         let limit = if shape[0] == 1 { 1.0 / 256.0 } else { 2.5e-3 };
