@@ -66,7 +66,7 @@ errors() {
   tests=$(
     export EMU_ORDER=3 EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1
     cargo test --quiet --locked --features cuda --package othink-ops --lib -- cuda:: --nocapture --test-threads 1
-    cargo test --quiet --locked --features cuda --package othink-cuda --test decode -- --nocapture --test-threads 1
+    cargo test --quiet --locked --package othink-cuda --test decode -- --nocapture --test-threads 1
   )
   echo "# Errors of the kernels against f64, on the emulated device"
   echo

@@ -143,7 +143,7 @@ pub(super) fn trained_parameters(config: &RunConfig, model: &ModelConfig) -> u64
     parameters(model, |parameter| trained.contains(parameter.group))
 }
 
-/// Elements that a stream's tape holds when the backward pass begins, and one layer's gradients.
+/// Elements that a stream's tape holds when the backward pass begins, and the gradients of half a layer.
 fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 {
     let (layer, block) = (model.kept_by_layer(), model.kept_by_block());
     let hidden = model.text.hidden_size as u64 * stream.tokens as u64;
@@ -160,10 +160,12 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     };
     let language = kept(checkpointing, layer, layers, stream.tokens, hidden);
     let vision = kept(checkpointing, block, blocks, stream.patches, patch) + merger;
-    let [layer, block] = [(layer, stream.tokens), (block, stream.patches)]
-        .map(|(kept, rows)| ((kept.mix + kept.mlp) * rows) as u64);
-    let vision = if trains_vision { vision } else { 2 * block };
-    patches + language + vision + head + layer.max(block)
+    let half = |kept: Kept, rows| (kept.mix.max(kept.mlp) * rows) as u64;
+    let gradients = half(layer, stream.tokens).max(half(block, stream.patches));
+    // A tower that is not trained leaves no tape: what a block holds, and the next one's.
+    let whole_block = ((block.mix + block.mlp) * stream.patches) as u64;
+    let vision = if trains_vision { vision } else { 2 * whole_block };
+    patches + language + vision + head + gradients
 }
 
 /// Elements that the tapes of `n` layers on `rows` rows hold, and of the one half that is computed again; `input` elements
