@@ -1,5 +1,7 @@
 //! Kernels of a step of decoding against f64. Needs a device, real or emulated.
 //! Not here: kernels of operations, which are compared with those of the CPU where those are.
+//!
+//! Longer than most because products and attention share what they are compared by.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 #![expect(clippy::print_stdout, reason = "errors are read by people")]

@@ -1,6 +1,6 @@
 //! What a run holds in memory at its peak, by component.
 //!
-//! On the CPU the components follow the code: what each layer's tape keeps is counted beside the layer (`model`), one
+//! On the CPU the components follow the code: what each layer's tape keeps is counted beside the layer (`model`), half a
 //! layer's gradients are added during its backward pass, and the head holds a chunk of logits (`ops::token_logprob`). A
 //! test compares the sum with measured peaks.
 //! Not here: what is computed (`workload`), a GPU's memory (`gpu_memory`).
