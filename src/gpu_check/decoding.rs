@@ -71,7 +71,8 @@ impl<'a> Decoding<'a> {
             completions.iter().flat_map(of).collect()
         };
         let (together, apart) = (bits(&together), bits(&apart));
-        let differing = together.iter().zip(&apart).filter(|(a, b)| a != b).count();
+        let differing = together.iter().zip(&apart).filter(|(a, b)| a != b).count()
+            + together.len().abs_diff(apart.len());
         Ok(vec![("tokens", together.len() as f64), ("tokens that differ", differing as f64)])
     }
 

@@ -2,7 +2,8 @@
 //! parts of an update beside them.
 //!
 //! In reading order: [`ceilings`], how fast the device copies and multiplies; [`scoring`], a model of the shape with
-//! random weights scores a packed stream, learns from it and steps; [`decoding`], it samples completions. Every stage runs whatever became of the one before.
+//! random weights scores a packed stream, learns from it and steps; [`decoding`], it samples completions. Every stage runs
+//! whatever became of the one before.
 //! Not here: how it is printed (`cli::gpu_check`), comparisons with other trainers (`scripts/gpu_check.sh`).
 
 pub mod ceilings;

@@ -35,7 +35,9 @@ pub struct DecodingPrompt {
     cache: Tensor,
     /// `[1, vocab]` f32: logits of the first completion token.
     logits: Tensor,
-    next_position: u32,
+    /// Of the completion's tokens, `[1, max_new_tokens, head_dim / 2]` f32.
+    cos: Tensor,
+    sin: Tensor,
 }
 
 /// Rows of a batch that decode together on a GPU.
@@ -171,7 +173,12 @@ impl<'a> GpuDecoding<'a> {
         let logits =
             Tensor::zeros((1, language.config().vocab_size), DType::F32, self.model.device())?;
         self.product(&last, &[map(&language.head)?], Finish::InF32, &[&logits])?;
-        Ok(DecodingPrompt { cache, logits, next_position: prompt.next_position })
+        let first = prompt.next_position;
+        let positions: Vec<[u32; 3]> =
+            (0..self.cos.dim(1)? as u32).map(|i| [first + i; 3]).collect();
+        let angles = self.model.angles(&positions)?;
+        let [cos, sin] = angles.parts().map(|part| part.unsqueeze(0));
+        Ok(DecodingPrompt { cache, logits, cos: cos?, sin: sin? })
     }
 
     /// Puts a completion of a prompt into a row, and draws its first token.
@@ -184,13 +191,8 @@ impl<'a> GpuDecoding<'a> {
         prompt: &DecodingPrompt,
         stream: PhiloxStream,
     ) -> Result<()> {
-        let tokens = self.cos.dim(1)?;
-        let first = prompt.next_position;
-        let positions: Vec<[u32; 3]> = (0..tokens as u32).map(|i| [first + i; 3]).collect();
-        let angles = self.model.angles(&positions)?;
-        for (all, own) in [&self.cos, &self.sin].into_iter().zip(angles.parts()) {
-            all.slice_set(&own.unsqueeze(0)?, 0, row)?;
-        }
+        self.cos.slice_set(&prompt.cos, 0, row)?;
+        self.sin.slice_set(&prompt.sin, 0, row)?;
         self.states.take(row, &prompt.cache, stream)?;
         self.buffers.logits.slice_set(&prompt.logits, 0, row)?;
         self.sampler.draw_first(Array::of(&self.buffers.logits)?, &self.states, row)

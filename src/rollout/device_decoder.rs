@@ -5,8 +5,9 @@
 //! prompts are computed one by one, and no kernel lets a row depend on another.
 
 use std::collections::VecDeque;
+use std::sync::Once;
 
-use candle_core::{Error, Result, bail};
+use candle_core::{DType, Error, Result, bail};
 use othink_cuda::{Drawing, DrawnToken, PhiloxStream};
 
 use super::decoder::{Admission, CompletionId, Decoder, Row, Token};
@@ -46,6 +47,7 @@ impl<'a> DeviceDecoder<'a> {
     pub(super) fn new(model: &'a Model, settings: &GenerationSettings) -> Result<Option<Self>> {
         let GenerationSettings { sampler, suppressed, max_new_tokens, max_batch, .. } = settings;
         if sampler.is_filtering() || sampler.looks_back() {
+            tell_of_the_host(model);
             return Ok(None);
         }
         let drawing = drawing(sampler, suppressed, *max_new_tokens);
@@ -76,6 +78,18 @@ impl<'a> DeviceDecoder<'a> {
             _ => SampleError::NothingLeft { n_tokens: self.vocab },
         };
         Err(Error::wrap(problem))
+    }
+}
+
+/// Says once that a GPU's kernels are left out.
+fn tell_of_the_host(model: &Model) {
+    static TOLD: Once = Once::new();
+    if model.device().is_cuda() && model.dtype() == DType::BF16 {
+        TOLD.call_once(|| {
+            tracing::warn!(
+"top_k, top_p, min_p and repetition_penalty draw on the host: decoding goes without its own kernels"
+            );
+        });
     }
 }
 
@@ -136,7 +150,8 @@ impl Decoder for DeviceDecoder<'_> {
 
     fn harvest(&mut self) -> Result<Vec<Token>> {
         let mut tokens = Vec::new();
-        while self.sent.len() > if self.drains { 0 } else { LATE } {
+        let late = if self.drains { 0 } else { LATE };
+        while self.sent.len() > late {
             let Some(rows) = self.sent.pop_front() else { break };
             let drawn = self.decoding.receive()?;
             for Row { id, slot } in rows {
@@ -150,7 +165,7 @@ impl Decoder for DeviceDecoder<'_> {
 /// Needs a device, real or emulated: `OTHINK_TEST_DEVICE`, without which nothing is tested.
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Tensor};
+    use candle_core::{Device, Tensor};
     use othink_cuda::{Array, DeviceSampler, RowStates, TokenRing};
 
     use super::super::sampler::{Sampler, Suppressed};

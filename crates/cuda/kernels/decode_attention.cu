@@ -33,10 +33,24 @@ struct Kept {
   }
 };
 
-// A softmax over some keys, before it is divided: the largest score, the sum of weights, the weighted sum of values.
-template <int G> struct Partial {
-  float max[G], sum[G];
+// One number of a softmax over some keys, before it is divided: the largest score, the sum of weights, the weighted sum of values.
+struct Partial {
+  float largest, weights, value;
 };
+
+// Those of `n` parts of the keys together, in their order; a part without keys has minus infinity as its largest score.
+template <class Part> __device__ Partial merged(int n, const Part& part) {
+  Partial all{-INFINITY, 0, 0};
+  for (int i = 0; i < n; ++i) all.largest = fmaxf(all.largest, part(i).largest);
+  for (int i = 0; i < n; ++i) {
+    const Partial own = part(i);
+    if (own.largest == -INFINITY) continue;
+    const float share = fast_exp2(own.largest - all.largest);
+    all.weights += share * own.weights;
+    all.value += share * own.value;
+  }
+  return all;
+}
 
 __device__ inline float warp_max(float x) {
   for (int flipped = 16; flipped; flipped /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, flipped));
@@ -165,18 +179,13 @@ __device__ void attend(const bf16* q, const bf16* k, const bf16* v, const float*
   float* of_group = partials + int64_t(group) * SHARES * G * width;
   for (int i = threadIdx.x; i < G * dim; i += blockDim.x) {
     const int g = i / dim, j = i % dim;
-    float largest = -INFINITY, value = 0, weights = 0;
-    for (int w = 0; w < WARPS; ++w) largest = fmaxf(largest, of_warps[(w * G + g) * 2]);
-    for (int w = 0; w < WARPS; ++w) {
-      const float of_warp = of_warps[(w * G + g) * 2];
-      if (of_warp == -INFINITY) continue;
-      const float share_of = fast_exp2(of_warp - largest);
-      value += share_of * sums[(w * G + g) * MOST + j];
-      weights += share_of * of_warps[(w * G + g) * 2 + 1];
-    }
+    const Partial own = merged(WARPS, [&](int w) -> Partial {
+      const float* of_warp = of_warps + (w * G + g) * 2;
+      return {of_warp[0], of_warp[1], sums[(w * G + g) * MOST + j]};
+    });
     float* at = of_group + (share * G + g) * width;
-    at[j] = value;
-    if (j == 0) at[MOST] = largest, at[MOST + 1] = weights;
+    at[j] = own.value;
+    if (j == 0) at[MOST] = own.largest, at[MOST + 1] = own.weights;
   }
 
   // The row's head: its shares, in their order.
@@ -190,16 +199,11 @@ __device__ void attend(const bf16* q, const bf16* k, const bf16* v, const float*
   if (threadIdx.x == 0) arrived[group] = 0;
   for (int i = threadIdx.x; i < G * dim; i += blockDim.x) {
     const int g = i / dim, j = i % dim;
-    float largest = -INFINITY, value = 0, weights = 0;
-    for (int s = 0; s < SHARES; ++s) largest = fmaxf(largest, of_group[(s * G + g) * width + MOST]);
-    for (int s = 0; s < SHARES; ++s) {
+    const Partial all = merged(SHARES, [&](int s) -> Partial {
       const float* at = of_group + (s * G + g) * width;
-      if (at[MOST] == -INFINITY) continue;
-      const float share_of = fast_exp2(at[MOST] - largest);
-      value += share_of * at[j];
-      weights += share_of * at[MOST + 1];
-    }
-    out[(int64_t(row) * heads.kv_heads * G + kv_head * G + g) * dim + j] = __float2bfloat16(value / weights);
+      return {at[MOST], at[MOST + 1], at[j]};
+    });
+    out[(int64_t(row) * heads.kv_heads * G + kv_head * G + g) * dim + j] = __float2bfloat16(all.value / all.weights);
   }
 }
 

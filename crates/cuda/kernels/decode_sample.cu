@@ -24,6 +24,14 @@ struct Extremes {
   int first_bad;                // the first token whose logit is not finite; the vocabulary's size where there is none
 };
 
+// Takes another's tokens in; of equal logits the first token counts.
+__device__ inline void take(Extremes& own, const Extremes& other) {
+  own.first_bad = min(own.first_bad, other.first_bad);
+  own.largest = fmaxf(own.largest, other.largest);
+  if (other.largest_left > own.largest_left || (other.largest_left == own.largest_left && other.first_left < own.first_left))
+    own.largest_left = other.largest_left, own.first_left = other.first_left;
+}
+
 struct Totals {
   double all, left;
 };
@@ -84,31 +92,17 @@ extern "C" __global__ void __launch_bounds__(128)
   of_threads[threadIdx.x] = own;
   __syncthreads();
   if (threadIdx.x) return;
-  for (int i = 1; i < int(blockDim.x); ++i) {
-    const Extremes other = of_threads[i];
-    own.first_bad = min(own.first_bad, other.first_bad);
-    own.largest = fmaxf(own.largest, other.largest);
-    if (other.largest_left > own.largest_left ||
-        (other.largest_left == own.largest_left && other.first_left < own.first_left))
-      own.largest_left = other.largest_left, own.first_left = other.first_left;
-  }
+  for (int i = 1; i < int(blockDim.x); ++i) take(own, of_threads[i]);
   extremes[int64_t(at) * gridDim.x + blockIdx.x] = own;
 }
 
 // The same of a whole row, by all threads of a block. `scratch` holds as many as there are threads.
 __device__ Extremes of_row(const Extremes* blocks, int n, int vocab, Extremes* scratch) {
   Extremes own{-INFINITY, -INFINITY, vocab, vocab};
-  const auto take = [&](const Extremes& other) {
-    own.first_bad = min(own.first_bad, other.first_bad);
-    own.largest = fmaxf(own.largest, other.largest);
-    if (other.largest_left > own.largest_left ||
-        (other.largest_left == own.largest_left && other.first_left < own.first_left))
-      own.largest_left = other.largest_left, own.first_left = other.first_left;
-  };
-  for (int i = threadIdx.x; i < n; i += blockDim.x) take(blocks[i]);
+  for (int i = threadIdx.x; i < n; i += blockDim.x) take(own, blocks[i]);
   scratch[threadIdx.x] = own;
   __syncthreads();
-  for (int i = 0; i < int(blockDim.x); ++i) take(scratch[i]);
+  for (int i = 0; i < int(blockDim.x); ++i) take(own, scratch[i]);
   __syncthreads();
   return own;
 }

@@ -124,9 +124,7 @@ impl DeviceSampler {
             bail!("rows {first_row} and {rows} more of {} in a sampler of {all}", states.n_rows());
         }
         let blocks = vocab.div_ceil(BLOCK);
-        let Argument::Address(extremes) = Array::of(&self.scratch)?.into() else {
-            bail!("scratch without an address")
-        };
+        let extremes = Array::of(&self.scratch)?.address();
         let totals = extremes + (all * blocks * OF_BLOCK / 2) as u64;
         let temperature = f64::from(self.drawing.temperature.unwrap_or(1.0));
         let common: Vec<Argument> = vec![

@@ -116,10 +116,12 @@ library!(driver, "libcuda", Some(1), CUresult, CUresult::CUDA_ERROR_NOT_INITIALI
     cuEventSynchronize cuFuncSetAttribute cuGetErrorString cuGraphDestroy cuGraphExecDestroy
     cuGraphInstantiateWithFlags cuGraphLaunch cuInit cuLaunchKernel cuMemAllocAsync cuMemAlloc_v2
     cuMemFreeAsync cuMemFreeHost cuMemFree_v2 cuMemGetInfo_v2 cuMemHostAlloc
-    cuMemHostGetDevicePointer_v2 cuMemHostRegister_v2 cuMemHostUnregister cuMemPoolGetAttribute cuMemPoolSetAttribute
+    cuMemHostGetDevicePointer_v2 cuMemHostRegister_v2 cuMemHostUnregister
+    cuMemPoolGetAttribute cuMemPoolSetAttribute
     cuMemcpyDtoDAsync_v2 cuMemcpyDtoHAsync_v2 cuMemcpyHtoDAsync_v2 cuMemcpyPeerAsync
     cuMemsetD8Async cuModuleGetFunction cuModuleLoad cuModuleLoadData cuModuleUnload
-    cuStreamBeginCapture_v2 cuStreamCreate cuStreamDestroy_v2 cuStreamEndCapture cuStreamIsCapturing cuStreamSynchronize cuStreamWaitEvent
+    cuStreamBeginCapture_v2 cuStreamCreate cuStreamDestroy_v2 cuStreamEndCapture
+    cuStreamIsCapturing cuStreamSynchronize cuStreamWaitEvent
 );
 
 library!(cublas, "libcublas", None, cublasStatus_t, cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED,
