@@ -4,8 +4,9 @@
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 
 use crate::ops::{
-    Angles, GatedMaps, Gelu, LinearParameters, MlpMaps, Parameter, Product, Segments, add,
-    gated_mlp, layer_norm, linear, mlp, rms_norm, rotary, segment_attention, select_rows, swiglu,
+    Angles, AttentionMaps, GatedMaps, Gelu, LinearParameters, LinearPart, MlpMaps, NormParameters,
+    Parameter, Product, Segments, add, layer_norm, linear, mlp, residual_attention,
+    residual_gated_mlp, residual_mlp, rms_norm, rotary, segment_attention, select_rows, swiglu,
     token_logprob,
 };
 use crate::optim::adamw::{AdamW, AdamWSettings, Update, Weights};
@@ -63,7 +64,7 @@ struct Probe<'a> {
 /// An operation's output and the gradients of its inputs.
 type Run = fn(&Probe) -> Result<Vec<Vec<f64>>>;
 
-const OPERATIONS: [(&str, Run); 17] = [
+const OPERATIONS: [(&str, Run); 19] = [
     ("add", |probe| {
         let (x, y) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.input(&[TOKENS, HIDDEN], 2)?);
         probe.run(&add(&x, &y)?, &[x, y], &[])
@@ -94,18 +95,36 @@ const OPERATIONS: [(&str, Run); 17] = [
     ("quick_gelu", |probe| probe.gelu(Gelu::Quick)),
     ("gelu_tanh", |probe| probe.gelu(Gelu::Tanh)),
     ("gelu_erf", |probe| probe.gelu(Gelu::Erf)),
-    ("gated_mlp", |probe| {
-        let x = probe.input(&[TOKENS, HIDDEN], 1)?;
-        let (gate, up) = (probe.map([WIDE, HIDDEN], 2)?, probe.map([WIDE, HIDDEN], 4)?);
-        let maps = GatedMaps { gate, up, down: probe.map([HIDDEN, WIDE], 6)? };
-        let parameters = Probe::parameters(&[&maps.gate, &maps.up, &maps.down]);
-        probe.run(&gated_mlp(&x, &maps, Product::Blocked)?, &[x], &parameters)
+    ("residual_gated_mlp", |probe| {
+        let (x, norm) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.norm(2, None)?);
+        let (gate, up) = (probe.map([WIDE, HIDDEN], 3)?, probe.map([WIDE, HIDDEN], 5)?);
+        let maps = GatedMaps { gate, up, down: probe.map([HIDDEN, WIDE], 7)? };
+        let parameters = Probe::parameters(&norm, &[&maps.gate, &maps.up, &maps.down]);
+        probe.run(&residual_gated_mlp(&x, &norm, &maps, Product::Blocked)?, &[x], &parameters)
+    }),
+    ("residual_mlp", |probe| {
+        let (x, norm) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.norm(2, Some(3))?);
+        let (first, second) = (probe.map([WIDE, HIDDEN], 4)?, probe.map([HIDDEN, WIDE], 6)?);
+        let maps = MlpMaps { first, activation: Gelu::Quick, second };
+        let parameters = Probe::parameters(&norm, &[&maps.first, &maps.second]);
+        probe.run(&residual_mlp(&x, &norm, &maps, Product::Blocked)?, &[x], &parameters)
+    }),
+    ("residual_attention", |probe| {
+        let (x, norm) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.norm(2, None)?);
+        let part = |rows, seed| LinearPart::whole(probe.map([rows, HIDDEN], seed)?);
+        let (q, k, v) = (part(HIDDEN, 3)?, part(HIDDEN / 2, 5)?, part(HIDDEN / 2, 7)?);
+        let maps = AttentionMaps { q, k, v, o: probe.map([HIDDEN, HIDDEN], 9)?, head_dim: 8 };
+        let angles = Angles::new(&probe.tensor(&[TOKENS, 4], 11)?, probe.dtype)?;
+        let whole = [&maps.q, &maps.k, &maps.v].map(|part| &part.parameters);
+        let parameters = Probe::parameters(&norm, &[&whole[..], &[&maps.o]].concat());
+        probe.run(&residual_attention(&x, &norm, &maps, &angles, &segments()?)?, &[x], &parameters)
     }),
     ("mlp", |probe| {
         let x = probe.input(&[TOKENS, HIDDEN], 1)?;
         let (first, second) = (probe.map([WIDE, HIDDEN], 2)?, probe.map([HIDDEN, WIDE], 4)?);
-        let maps = MlpMaps { first, activation: Gelu::Quick, second };
-        let parameters = Probe::parameters(&[&maps.first, &maps.second]);
+        let maps = MlpMaps { first, activation: Gelu::Erf, second };
+        let parameters = [&maps.first, &maps.second].into_iter().flat_map(Probe::of_map);
+        let parameters: Vec<Parameter> = parameters.collect();
         probe.run(&mlp(&x, &maps, Product::Blocked)?, &[x], &parameters)
     }),
     ("select_rows", |probe| {
@@ -153,6 +172,11 @@ const OPERATIONS: [(&str, Run); 17] = [
     }),
 ];
 
+/// A prompt with two completions, and one with none.
+fn segments() -> Result<Segments> {
+    Segments::prompts(&[(4, vec![2, 1]), (2, Vec::new())])
+}
+
 fn missing() -> Error {
     Error::Msg("a gradient is missing".to_owned())
 }
@@ -188,9 +212,20 @@ impl Probe<'_> {
         Ok(LinearParameters { weight, bias: Some(bias) })
     }
 
-    fn parameters(maps: &[&LinearParameters]) -> Vec<Parameter> {
-        let of = |map: &&LinearParameters| map.bias.iter().chain([&map.weight]).cloned().collect();
-        maps.iter().flat_map(|map| -> Vec<Parameter> { of(map) }).collect()
+    /// A norm, with a bias where there is a seed for one.
+    fn norm(&self, weight: u32, bias: Option<u32>) -> Result<NormParameters> {
+        let parameter = |seed| self.weight(&[HIDDEN], seed);
+        let bias = bias.map(parameter).transpose()?;
+        Ok(NormParameters { weight: parameter(weight)?, bias, eps: EPS })
+    }
+
+    fn of_map(map: &LinearParameters) -> impl Iterator<Item = Parameter> {
+        map.bias.iter().chain([&map.weight]).cloned()
+    }
+
+    fn parameters(norm: &NormParameters, maps: &[&LinearParameters]) -> Vec<Parameter> {
+        let of_norm = norm.bias.iter().chain([&norm.weight]).cloned();
+        of_norm.chain(maps.iter().flat_map(|map| Self::of_map(map))).collect()
     }
 
     fn gelu(&self, form: Gelu) -> Result<Vec<Vec<f64>>> {
@@ -198,13 +233,12 @@ impl Probe<'_> {
         self.run(&form.apply(&x)?, &[x], &[])
     }
 
-    /// A prompt with two completions, and one with none; heads of queries, heads of keys, dimensions of a head.
+    /// Among [`segments`]; heads of queries, heads of keys, dimensions of a head.
     fn attention(&self, [heads, kv_heads, dim]: [usize; 3]) -> Result<Vec<Vec<f64>>> {
         let q = self.input(&[TOKENS, heads, dim], 1)?;
         let k = self.input(&[TOKENS, kv_heads, dim], 2)?;
         let v = self.input(&[TOKENS, kv_heads, dim], 3)?;
-        let segments = Segments::prompts(&[(4, vec![2, 1]), (2, Vec::new())])?;
-        self.run(&segment_attention(&q, &k, &v, &segments)?, &[q, k, v], &[])
+        self.run(&segment_attention(&q, &k, &v, &segments()?)?, &[q, k, v], &[])
     }
 
     /// The output, and the gradients of inputs and parameters of a weighted sum of it.

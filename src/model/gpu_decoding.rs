@@ -12,7 +12,7 @@ use othink_cuda::{
 use super::config::TextConfig;
 use super::language::DecoderLayer;
 use super::network::Model;
-use crate::ops::{LinearParameters, Parameter, Path};
+use crate::ops::{AttentionMaps, LinearParameters, NormParameters, Parameter, Path};
 use crate::processor::Prompt;
 
 /// How many rows decode, and how their tokens are drawn.
@@ -91,7 +91,7 @@ impl Model {
         let text = &self.config.text;
         let widths = [text.hidden_size, text.intermediate_size];
         let has_no_bias = |layer: &DecoderLayer| {
-            let maps = [layer.o.parameters(), &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down];
+            let maps = [&layer.attention.o, &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down];
             maps.iter().all(|map| map.bias.is_none())
         };
         heads(text).is_decoded()
@@ -255,7 +255,8 @@ impl<'a> GpuDecoding<'a> {
         let b = &self.buffers;
         let HeadShape { heads, kv_heads, head_dim } = heads(&self.model.config.text);
         self.norm(&layer.input_norm)?;
-        let qkv = [&layer.q, &layer.k, &layer.v].map(|linear| row_map(linear.parameters()));
+        let AttentionMaps { q, k, v, o, .. } = &layer.attention;
+        let qkv = [q, k, v].map(|part| row_map(&part.parameters));
         let maps = qkv.into_iter().collect::<Result<Vec<_>>>()?;
         self.product(&b.h, &maps, Finish::Rounded, &[&b.q, &b.k, &b.v])?;
         let rows = b.x.dim(0)?;
@@ -275,7 +276,7 @@ impl<'a> GpuDecoding<'a> {
         let kept = KeptTokens { keys: array(keys)?, values: array(values)?, layer: i };
         decode_attention(newest, kept, &self.states, array(&attended)?, &self.attention)?;
         let residual = || Ok::<_, candle_core::Error>(Finish::Added(Array::of(&b.x)?));
-        self.product(&b.attended, &[row_map(layer.o.parameters())?], residual()?, &[&b.x])?;
+        self.product(&b.attended, &[row_map(o)?], residual()?, &[&b.x])?;
         self.norm(&layer.post_norm)?;
         let gated = [row_map(&layer.mlp.gate)?, row_map(&layer.mlp.up)?];
         self.product(&b.h, &gated, Finish::Gated, &[&b.wide])?;
@@ -283,9 +284,9 @@ impl<'a> GpuDecoding<'a> {
     }
 
     /// From `x` to `h`.
-    fn norm(&self, weight: &Parameter) -> Result<()> {
+    fn norm(&self, norm: &NormParameters) -> Result<()> {
         let (x, h) = (Array::of(&self.buffers.x)?, Array::of(&self.buffers.h)?);
-        norm_into(x, Array::of(weight.value())?, None, self.model.config.text.rms_norm_eps, h)
+        norm_into(x, Array::of(norm.weight.value())?, None, norm.eps, h)
     }
 
     fn product(&self, x: &Tensor, maps: &[RowMap], finish: Finish, outs: &[&Tensor]) -> Result<()> {

@@ -1,13 +1,16 @@
 //! The language model on a packed token stream: Qwen2's decoder.
 //! Not here: images among the tokens (`network`), the vocabulary head's log-probabilities (`ops`).
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Error, Result, Tensor};
 
 use super::config::TextConfig;
-use super::linear::Linear;
+use super::linear::find;
 use super::parameters::Parameters;
 use super::stages::Kept;
-use crate::ops::{Angles, GatedMaps, Parameter, Product, add, gated_mlp, linear, rms_norm, rotary};
+use crate::ops::{
+    Angles, AttentionMaps, GatedMaps, LinearPart, NormParameters, Parameter, Product, Qkv,
+    Segments, linear, residual, residual_attention, residual_gated_mlp, self_attention,
+};
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
 #[derive(Debug, Clone)]
@@ -16,7 +19,7 @@ pub struct LanguageModel {
     /// `[vocab, hidden]`
     pub(super) embed_tokens: Parameter,
     pub(super) layers: Vec<DecoderLayer>,
-    pub(super) norm: Parameter,
+    pub(super) norm: NormParameters,
     /// `[vocab, hidden]`; the embedding table itself where the two are tied.
     pub(super) head: Parameter,
 }
@@ -38,7 +41,7 @@ impl LanguageModel {
             config: config.clone(),
             embed_tokens,
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
-            norm: parameters.get("model.norm.weight")?,
+            norm: rms(config, parameters.get("model.norm.weight")?),
             head,
         })
     }
@@ -53,7 +56,7 @@ impl LanguageModel {
     /// # Errors
     /// Shapes do not fit.
     pub fn normalize(&self, hidden: &Tensor) -> Result<Tensor> {
-        rms_norm(hidden, &self.norm, self.config.rms_norm_eps)
+        self.norm.apply(hidden)
     }
 
     /// Logits of rows `[n, hidden]` that are not normalised yet: `[n, vocab]` f32.
@@ -67,7 +70,7 @@ impl LanguageModel {
 
 /// Elements kept per token in one layer. In its first half: the input, the norm, attention's output and the sum; queries
 /// before and after rotation and attention's result; keys before and after rotation and values. In its MLP: the input,
-/// the norm, the output and the sum; gate, up and their product, which a GPU in bf16 computes again instead.
+/// the norm, the output and the sum; gate, up and their product.
 pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
@@ -92,53 +95,42 @@ pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
     }
 }
 
+fn rms(config: &TextConfig, weight: Parameter) -> NormParameters {
+    NormParameters { weight, bias: None, eps: config.rms_norm_eps }
+}
+
 /// One decoder layer.
 #[derive(Debug, Clone)]
 pub struct DecoderLayer {
-    pub(super) input_norm: Parameter,
-    pub(super) q: Linear,
-    pub(super) k: Linear,
-    pub(super) v: Linear,
-    pub(super) o: Linear,
-    pub(super) post_norm: Parameter,
+    pub(super) input_norm: NormParameters,
+    pub(super) attention: AttentionMaps,
+    pub(super) post_norm: NormParameters,
     pub(super) mlp: GatedMaps,
-    eps: f64,
-    head_dim: usize,
-}
-
-/// Queries, keys and values of a layer's tokens, rotated: `[T, heads, head_dim]` and twice
-/// `[T, kv_heads, head_dim]`.
-#[derive(Debug)]
-pub struct Qkv {
-    /// Queries.
-    pub q: Tensor,
-    /// Keys.
-    pub k: Tensor,
-    /// Values.
-    pub v: Tensor,
 }
 
 impl DecoderLayer {
     fn new(config: &TextConfig, parameters: &Parameters, i: usize) -> Result<Self> {
         let name = |name: &str| format!("model.layers.{i}.{name}");
-        let norm = |of: &str| parameters.get(&name(&format!("{of}.weight")));
-        let linear = |of: &str| Linear::load(parameters, &name(of));
-        let map = |of: &str| Linear::find(parameters, &name(&format!("mlp.{of}_proj")));
-        Ok(Self {
-            input_norm: norm("input_layernorm")?,
-            q: linear("self_attn.q_proj")?,
-            k: linear("self_attn.k_proj")?,
-            v: linear("self_attn.v_proj")?,
-            o: linear("self_attn.o_proj")?,
-            post_norm: norm("post_attention_layernorm")?,
-            mlp: GatedMaps { gate: map("gate")?, up: map("up")?, down: map("down")? },
-            eps: config.rms_norm_eps,
+        let norm = |of: &str| {
+            let weight = parameters.get(&name(&format!("{of}.weight")))?;
+            Ok::<_, Error>(rms(config, weight))
+        };
+        let map = |of: &str| find(parameters, &name(&format!("{of}_proj")));
+        let heads = |of: &str| LinearPart::whole(map(of)?);
+        let attention = AttentionMaps {
+            q: heads("self_attn.q")?,
+            k: heads("self_attn.k")?,
+            v: heads("self_attn.v")?,
+            o: map("self_attn.o")?,
             head_dim: config.head_dim(),
-        })
+        };
+        let mlp = GatedMaps { gate: map("mlp.gate")?, up: map("mlp.up")?, down: map("mlp.down")? };
+        let (input_norm, post_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
+        Ok(Self { input_norm, attention, post_norm, mlp })
     }
 
-    /// The layer on `[T, hidden]`: [`Self::mix`], then [`Self::transform`]. Scoring and prefilling multiply in blocks; a
-    /// decoding step goes row by row.
+    /// The layer on `[T, hidden]` where tokens see each other by `attend`, which is given queries, keys and values and
+    /// returns `[T, heads, head_dim]`. Prefilling multiplies in blocks; a decoding step goes row by row.
     ///
     /// # Errors
     /// Shapes do not fit, or `attend`'s own.
@@ -149,26 +141,18 @@ impl DecoderLayer {
         product: Product,
         attend: impl FnOnce(Qkv) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        self.transform(&self.mix(x, angles, product, attend)?, product)
+        let maps = &self.attention;
+        let x =
+            residual(x, &self.input_norm, |h| self_attention(h, maps, angles, product, attend))?;
+        self.transform(&x, product)
     }
 
-    /// The layer's first half, in which tokens see each other: `attend` mixes them and returns `[T, heads, head_dim]`.
+    /// The layer's first half, in which the tokens of a packed stream see each other.
     ///
     /// # Errors
-    /// Shapes do not fit, or `attend`'s own.
-    pub fn mix(
-        &self,
-        x: &Tensor,
-        angles: &Angles,
-        product: Product,
-        attend: impl FnOnce(Qkv) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let h = rms_norm(x, &self.input_norm, self.eps)?;
-        let heads = |projection: &Linear| projection.heads(&h, self.head_dim, product);
-        let q = rotary(&heads(&self.q)?, angles)?;
-        let k = rotary(&heads(&self.k)?, angles)?;
-        let h = attend(Qkv { q, k, v: heads(&self.v)? })?;
-        add(x, &self.o.forward(&h, product)?)
+    /// Shapes do not fit.
+    pub fn mix(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
+        residual_attention(x, &self.input_norm, &self.attention, angles, segments)
     }
 
     /// The layer's second half, its MLP, in which each token is by itself.
@@ -176,7 +160,6 @@ impl DecoderLayer {
     /// # Errors
     /// Shapes do not fit.
     pub fn transform(&self, x: &Tensor, product: Product) -> Result<Tensor> {
-        let h = rms_norm(x, &self.post_norm, self.eps)?;
-        add(x, &gated_mlp(&h, &self.mlp, product)?)
+        residual_gated_mlp(x, &self.post_norm, &self.mlp, product)
     }
 }

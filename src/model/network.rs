@@ -9,13 +9,11 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use super::angles::language_angles;
 use super::config::ModelConfig;
 use super::family::VisionTower;
-use super::language::{LanguageModel, Qkv};
+use super::language::LanguageModel;
 use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Checkpointing, Inference, Part, Stages, Tape};
-use crate::ops::{
-    Angles, Parameter, Product, TokenLogprob, segment_attention, select_rows, token_logprob,
-};
+use crate::ops::{Angles, Parameter, Product, TokenLogprob, select_rows, token_logprob};
 
 /// A model of any family; cheap to clone, its parameters are shared.
 #[derive(Debug, Clone)]
@@ -142,8 +140,7 @@ impl Model {
             let context = context.clone();
             [x] = stages.apply([&x], Part::Layer, move |[x]| {
                 let (angles, segments) = &*context;
-                let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, segments);
-                Ok([layer.mix(x, angles, Product::Blocked, attend)?])
+                Ok([layer.mix(x, angles, segments)?])
             })?;
             [x] =
                 stages.apply([&x], Part::Mlp, |[x]| Ok([layer.transform(x, Product::Blocked)?]))?;

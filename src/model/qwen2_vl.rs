@@ -10,12 +10,12 @@ use super::angles::vision_angles;
 use super::config::{VisionConfig, push_with_bias};
 use super::error::ModelError;
 use super::fields::Section;
-use super::linear::Linear;
+use super::linear::find;
 use super::parameters::Parameters;
 use super::stages::{Kept, Part, Stages};
 use crate::ops::{
-    Angles, Gelu, MlpMaps, Parameter, Product, Segments, add, layer_norm, mlp, rotary,
-    segment_attention,
+    Angles, AttentionMaps, Gelu, LinearParameters, LinearPart, MlpMaps, NormParameters, Product,
+    Segments, linear, mlp, residual_attention, residual_mlp,
 };
 
 /// Epsilon of every LayerNorm in the tower; the configuration file does not carry it.
@@ -83,7 +83,7 @@ pub(super) fn vision_shapes(
 
 /// Elements kept per patch in one block. In its first half: the input, the norm, attention's output and the sum; queries
 /// and keys before and after rotation, values, attention's result. In its MLP: the input, the norm, the output and the
-/// sum; the first map and its activation, which a GPU in bf16 computes again instead.
+/// sum; the first map and its activation.
 pub(super) fn kept_by_block(vision: &VisionConfig) -> Kept {
     Kept { mix: 10 * vision.embed_dim, mlp: 4 * vision.embed_dim + 2 * vision.mlp_hidden }
 }
@@ -106,29 +106,17 @@ pub(super) fn kept_by_merger(vision: &VisionConfig, text_hidden: usize) -> usize
     4 * vision.embed_dim + text_hidden / vision.spatial_merge_size.pow(2)
 }
 
-/// LayerNorm with its parameters.
-#[derive(Debug, Clone)]
-struct LayerNorm {
-    weight: Parameter,
-    bias: Parameter,
-}
-
-impl LayerNorm {
-    fn load(parameters: &Parameters, name: &str) -> Result<Self> {
-        let weight = parameters.get(&format!("{name}.weight"))?;
-        Ok(Self { weight, bias: parameters.get(&format!("{name}.bias"))? })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        layer_norm(x, &self.weight, &self.bias, EPS)
-    }
+/// A LayerNorm's parameters by their names in a checkpoint.
+fn layer_norm(parameters: &Parameters, name: &str) -> Result<NormParameters> {
+    let weight = parameters.get(&format!("{name}.weight"))?;
+    Ok(NormParameters { weight, bias: Some(parameters.get(&format!("{name}.bias"))?), eps: EPS })
 }
 
 /// The vision tower.
 #[derive(Debug, Clone)]
 pub struct VisionTower {
     config: VisionConfig,
-    patch_embed: Linear,
+    patch_embed: LinearParameters,
     blocks: Vec<Block>,
     merger: Merger,
 }
@@ -142,14 +130,14 @@ impl VisionTower {
         let block = |i| Block::new(config, parameters, i);
         Ok(Self {
             config: config.clone(),
-            patch_embed: Linear::load(parameters, "visual.patch_embed.proj")?,
+            patch_embed: find(parameters, "visual.patch_embed.proj")?,
             blocks: (0..config.depth).map(block).collect::<Result<_>>()?,
             merger: Merger {
-                norm: LayerNorm::load(parameters, "visual.merger.ln_q")?,
+                norm: layer_norm(parameters, "visual.merger.ln_q")?,
                 mlp: MlpMaps {
-                    first: Linear::find(parameters, "visual.merger.mlp.0")?,
+                    first: find(parameters, "visual.merger.mlp.0")?,
                     activation: Gelu::Erf,
-                    second: Linear::find(parameters, "visual.merger.mlp.2")?,
+                    second: find(parameters, "visual.merger.mlp.2")?,
                 },
                 width: config.merged_dim(),
             },
@@ -177,8 +165,9 @@ impl VisionTower {
         // A frame attends to itself alone, as in the reference.
         let frames: Vec<usize> = grids.iter().flat_map(|g| vec![g[1] * g[2]; g[0]]).collect();
         let context = Arc::new((angles, Segments::separate(&frames)?));
+        let LinearParameters { weight, bias } = &self.patch_embed;
         let [mut x] = stages.apply([patches], Part::Layer, |[patches]| {
-            Ok([self.patch_embed.forward(patches, Product::Blocked)?])
+            Ok([linear(patches, weight, bias.as_ref(), Product::Blocked)?])
         })?;
         for block in &self.blocks {
             let context = context.clone();
@@ -193,64 +182,55 @@ impl VisionTower {
 
 #[derive(Debug, Clone)]
 struct Block {
-    norm1: LayerNorm,
-    qkv: Linear,
-    proj: Linear,
-    norm2: LayerNorm,
+    norm1: NormParameters,
+    attention: AttentionMaps,
+    norm2: NormParameters,
     mlp: MlpMaps,
-    heads: usize,
 }
 
 impl Block {
     fn new(config: &VisionConfig, parameters: &Parameters, i: usize) -> Result<Self> {
         let name = |name: &str| format!("visual.blocks.{i}.{name}");
-        let norm = |of: &str| LayerNorm::load(parameters, &name(of));
-        let linear = |of: &str| Linear::load(parameters, &name(of));
-        let mlp = MlpMaps {
-            first: Linear::find(parameters, &name("mlp.fc1"))?,
-            activation: Gelu::Quick,
-            second: Linear::find(parameters, &name("mlp.fc2"))?,
+        let norm = |of: &str| layer_norm(parameters, &name(of));
+        let (qkv, width) = (find(parameters, &name("attn.qkv"))?, config.embed_dim);
+        let part =
+            |i: usize| LinearPart { parameters: qkv.clone(), rows: i * width..(i + 1) * width };
+        let attention = AttentionMaps {
+            q: part(0),
+            k: part(1),
+            v: part(2),
+            o: find(parameters, &name("attn.proj"))?,
+            head_dim: config.head_dim(),
         };
-        Ok(Self {
-            norm1: norm("norm1")?,
-            qkv: linear("attn.qkv")?,
-            proj: linear("attn.proj")?,
-            norm2: norm("norm2")?,
-            mlp,
-            heads: config.num_heads,
-        })
+        let mlp = MlpMaps {
+            first: find(parameters, &name("mlp.fc1"))?,
+            activation: Gelu::Quick,
+            second: find(parameters, &name("mlp.fc2"))?,
+        };
+        Ok(Self { norm1: norm("norm1")?, attention, norm2: norm("norm2")?, mlp })
     }
 
     /// The block's first half, in which patches see each other.
     fn mix(&self, x: &Tensor, angles: &Angles, segments: &Segments) -> Result<Tensor> {
-        let width = x.dim(1)?;
-        let h = self.norm1.forward(x)?;
-        let part = |i: usize| {
-            let columns = i * width..(i + 1) * width;
-            self.qkv.part_as_heads(&h, (columns, width / self.heads), Product::Blocked)
-        };
-        let (q, k, v) = (rotary(&part(0)?, angles)?, rotary(&part(1)?, angles)?, part(2)?);
-        let h = segment_attention(&q, &k, &v, segments)?;
-        add(x, &self.proj.forward(&h, Product::Blocked)?)
+        residual_attention(x, &self.norm1, &self.attention, angles, segments)
     }
 
     /// The block's second half, its MLP, in which each patch is by itself.
     fn transform(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.norm2.forward(x)?;
-        add(x, &mlp(&h, &self.mlp, Product::Blocked)?)
+        residual_mlp(x, &self.norm2, &self.mlp, Product::Blocked)
     }
 }
 
 #[derive(Debug, Clone)]
 struct Merger {
-    norm: LayerNorm,
+    norm: NormParameters,
     mlp: MlpMaps,
     width: usize,
 }
 
 impl Merger {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.norm.forward(x)?;
+        let h = self.norm.apply(x)?;
         let windows = h.elem_count() / self.width;
         let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
         mlp(&h, &self.mlp, Product::Blocked)

@@ -150,7 +150,7 @@ fn planned_memory_on_a_gpu_is_what_the_emulated_device_holds_at_its_peak() {
         let memory = &plan["memory"];
         let planned = bytes(&memory["total"]) - bytes(&memory["driver"]);
         let ratio = planned / (bytes(&counted["peak_bytes"]) - workspace);
-        assert!((0.95..1.06).contains(&ratio), "{dtype}, {change}: {ratio}");
+        assert!((0.98..1.02).contains(&ratio), "{dtype}, {change}: {ratio}");
     }
 }
 
@@ -229,28 +229,26 @@ fn published_run_files_fit_cards_of_80_48_and_24_gb_with_ever_less_kept() {
 
 /// The step that other programs are measured by: 8 prompts x 8 completions of 256 tokens, pictures of 448 x 448.
 #[test]
-fn a_step_of_64_completions_needs_at_most_51_gb_where_a_stream_is_a_group_and_mlps_are_recomputed()
+fn a_step_of_64_completions_needs_at_most_51_gb_where_mlps_are_recomputed_and_less_on_a_small_card()
 {
-    let words = [
-        "geoqa.toml",
-        "--gpu-memory",
-        "48",
-        "--set",
-        "grpo.prompts_per_update=8",
-        "--set",
-        "data.max_pixels=200704",
-        "--set",
-        "rollout.max_new_tokens=256",
-        "--set",
-        "model.activation_checkpointing=mlp",
-    ];
-    let gigabytes = |plan: &Value| plan["memory"]["total"].as_f64().unwrap() / 1e9;
-    // Streams of three groups: 54 GB.
-    let three = planned(&words);
-    assert_eq!(three["fits"], false, "{}", gigabytes(&three));
-    assert_eq!(three["enough"]["settings"], json!(["train.tokens_per_micro_batch=3584"]));
-    let one = planned(&[&words[..], &["--set", "train.tokens_per_micro_batch=3584"]].concat());
-    assert!(gigabytes(&one) <= 51.0, "{}", gigabytes(&one));
+    let gigabytes = |changes: &[&str]| {
+        let step = [
+            "grpo.prompts_per_update=8",
+            "data.max_pixels=200704",
+            "rollout.max_new_tokens=256",
+            "model.activation_checkpointing=mlp",
+        ];
+        let changes = step.iter().chain(changes).flat_map(|change| ["--set", change]);
+        let words: Vec<&str> =
+            ["geoqa.toml", "--gpu-memory", "80"].into_iter().chain(changes).collect();
+        planned(&words)["memory"]["total"].as_f64().unwrap() / 1e9
+    };
+    for (changes, most) in
+        [(&[][..], 51.0), (&["optim.offload=true"], 40.0), (&["model.freeze_vision=true"], 51.0)]
+    {
+        let needed = gigabytes(changes);
+        assert!(needed <= most, "{changes:?}: {needed}");
+    }
 }
 
 #[test]
@@ -273,7 +271,7 @@ fn the_table_says_what_to_change_where_a_gpu_is_too_small() {
         assert!(small.contains(line), "{line:?} in {small}");
     }
     assert!(!small.contains("\ntime "), "{small}");
-    let end = "\nIt fits with --set model.activation_checkpointing=mlp --set optim.offload=true: 24.32 GB.\n";
+    let end = "\nIt fits with --set model.activation_checkpointing=mlp --set optim.offload=true: 22.36 GB.\n";
     assert!(table("24").ends_with(end), "{}", table("24"));
     assert!(table("80").ends_with("\nIt fits.\n"));
 }

@@ -121,11 +121,12 @@ __device__ void store_sums(const float (&sums)[N][8], float* totals, float* out,
 }
 
 // A block for `rows_per_block` rows, which its teams of TEAM warps take in turn. With h = (x - mean) * scale and
-// d = grad * weight: dx = scale * (d - mean(d) - h * mean(d * h)), without mean(d) for RMSNorm.
+// d = grad * weight: dx = residual + scale * (d - mean(d) - h * mean(d * h)), without mean(d) for RMSNorm; `residual` may be
+// null.
 // Partial sums over the block's rows: d_weight[block] of grad * h, d_bias[block] of grad; either may be null.
 template <int TEAM, bool CENTRED>
-__device__ void backward(const bf16* x, const bf16* weight, const bf16* grad, bf16* dx, float* d_weight, float* d_bias,
-                         int n_rows, int rows_per_block, int width, float eps) {
+__device__ void backward(const bf16* x, const bf16* weight, const bf16* grad, const bf16* residual, bf16* dx,
+                         float* d_weight, float* d_bias, int n_rows, int rows_per_block, int width, float eps) {
   constexpr int N = PER_LANE<CENTRED>;
   __shared__ Pair scratch[WARPS];
   extern __shared__ float totals[];
@@ -181,6 +182,8 @@ __device__ void backward(const bf16* x, const bf16* weight, const bf16* grad, bf
     for (int v = 0; v < N; ++v) {
       if (v * STEP<TEAM> >= left) break;
       const Packed weights = load_packed(weight + v * STEP<TEAM>);
+      Packed past = {};
+      if (residual) past = load_packed(residual + start + v * STEP<TEAM>);
       Eight results;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
@@ -189,7 +192,7 @@ __device__ void backward(const bf16* x, const bf16* weight, const bf16* grad, bf
         const float d = g * number(weights, j);
         weight_sums[v][j] += g * h;
         if (CENTRED) bias_sums[v][j] += g;
-        results.at[j] = __float2bfloat16(scale * (d - centre - h * along));
+        results.at[j] = __float2bfloat16(number(past, j) + scale * (d - centre - h * along));
       }
       store_eight(dx + start + v * STEP<TEAM>, results);
     }
@@ -201,9 +204,9 @@ __device__ void backward(const bf16* x, const bf16* weight, const bf16* grad, bf
 // `narrow`: a warp a row, of at most 256 * PER_LANE numbers; `wide`: a block a row, WARPS times as long.
 #define BACKWARD(NAME, TEAM, CENTRED)                                                                                  \
   extern "C" __global__ void __launch_bounds__(32 * WARPS, 2)                                                          \
-      NAME(const bf16* x, const bf16* weight, const bf16* grad, bf16* dx, float* d_weight, float* d_bias, int n_rows,  \
-           int rows_per_block, int width, float eps) {                                                                 \
-    backward<TEAM, CENTRED>(x, weight, grad, dx, d_weight, d_bias, n_rows, rows_per_block, width, eps);                \
+      NAME(const bf16* x, const bf16* weight, const bf16* grad, const bf16* residual, bf16* dx, float* d_weight,       \
+           float* d_bias, int n_rows, int rows_per_block, int width, float eps) {                                      \
+    backward<TEAM, CENTRED>(x, weight, grad, residual, dx, d_weight, d_bias, n_rows, rows_per_block, width, eps);      \
   }
 
 BACKWARD(rms_norm_backward_narrow, 1, false)

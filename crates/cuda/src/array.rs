@@ -157,6 +157,18 @@ impl Output {
         (self.storage, self.layout.shape().clone())
     }
 
+    /// The same numbers in another shape.
+    ///
+    /// # Errors
+    /// That has another number of them.
+    pub fn reshape(self, shape: Shape) -> Result<Self> {
+        let (from, to) = (self.layout.shape().elem_count(), shape.elem_count());
+        if from != to {
+            bail!("{from} numbers do not take the shape {shape:?}");
+        }
+        Ok(Self { layout: Layout::contiguous(shape), ..self })
+    }
+
     /// A tensor that no tape knows.
     pub fn into_tensor(self) -> Tensor {
         let (storage, shape) = self.into_parts();

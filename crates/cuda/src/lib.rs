@@ -54,7 +54,7 @@ pub use host::HostArray;
 pub use libraries::{MissingLibrary, load};
 pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
 pub use memory::{allocated_bytes, is_out_of_memory, kept_bytes, peak_bytes, reset_peak};
-pub use norm::{NormGradients, norm, norm_backward, norm_into};
+pub use norm::{NormBackward, NormGradients, norm, norm_backward, norm_into};
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;
 pub use rows::{accumulate_rows, select_rows, select_rows_backward};

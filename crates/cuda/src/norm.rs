@@ -68,23 +68,38 @@ pub struct NormGradients<'a> {
     pub bias: Option<Target<'a>>,
 }
 
+/// What a norm's backward pass knows of it.
+#[derive(Clone, Copy)]
+pub struct NormBackward<'a> {
+    /// `[width]` bf16.
+    pub weight: Array<'a>,
+    /// Whether it subtracts the mean, as one with a bias does.
+    pub is_centred: bool,
+    /// What [`norm`] was given.
+    pub eps: f64,
+}
+
 /// The gradient of [`norm`] to `x`; those of its parameters are added to `parameters`.
 ///
-/// - `grad`: the shape of `x`, bf16; `is_centred`: whether the norm has a bias
+/// - `grad`: the shape of `x`, bf16; `residual`: as well, added to the gradient to `x` before that is rounded: what reaches
+///   `x` past the norm
 ///
 /// # Errors
 /// Shapes or dtypes do not fit, or `width` is above 9,216 (7,680 with a bias).
 pub fn norm_backward(
     x: Array,
-    weight: Array,
     grad: Array,
-    is_centred: bool,
-    eps: f64,
+    residual: Option<Array>,
+    &NormBackward { weight, is_centred, eps }: &NormBackward,
     parameters: &NormGradients,
 ) -> Result<Output> {
     let (rows, width) = checked(&x)?;
     let weight = weight.require("a norm's weight", DType::BF16, &[width])?;
-    let grad = grad.require("a norm's gradient", DType::BF16, x.shape().dims())?;
+    let dims = x.shape().dims();
+    let grad = grad.require("a norm's gradient", DType::BF16, dims)?;
+    let residual = residual
+        .map(|grad| grad.require("a residual's gradient", DType::BF16, dims))
+        .transpose()?;
     let kernel = backward_kernel(width, is_centred)?;
     let device = x.device();
     let dx = Output::new(device, x.shape(), DType::BF16)?;
@@ -102,6 +117,7 @@ pub fn norm_backward(
         x.into(),
         weight.into(),
         grad.into(),
+        residual.into(),
         dx.array()?.into(),
         weight_sums.into(),
         bias_sums.into(),
@@ -110,7 +126,7 @@ pub fn norm_backward(
         width.into(),
         eps.into(),
     ];
-    // SAFETY: `x`, `grad` and `dx` have rows * width numbers, `weight` width, the sums n_parts * width or none;
+    // SAFETY: `x`, `grad`, `residual` and `dx` have rows * width numbers, `weight` width, the sums n_parts * width or none;
     // n_parts * per_part >= rows, width is a multiple of 8, and the kernel is one for this width.
     unsafe { launch(device, &kernel, grid, &arguments)? };
     for (sums, target) in [(weight_sums, parameters.weight), (bias_sums, parameters.bias)] {

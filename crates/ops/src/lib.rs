@@ -17,11 +17,15 @@ mod add;
 mod backward;
 mod cached_attention;
 #[cfg(feature = "cuda")]
+mod cuda_attention;
+#[cfg(feature = "cuda")]
 mod cuda_head;
 #[cfg(feature = "cuda")]
 mod cuda_linear;
 #[cfg(feature = "cuda")]
 mod cuda_mlp;
+#[cfg(feature = "cuda")]
+mod cuda_tape;
 mod gelu;
 mod gradients;
 mod linear;
@@ -33,11 +37,13 @@ mod path;
 pub mod plain;
 mod plain_head;
 mod real;
+mod residual;
 mod rotary;
 mod row_product;
 mod rows;
 mod segment_attention;
 mod segments;
+mod self_attention;
 mod swiglu;
 mod token_logprob;
 
@@ -46,15 +52,17 @@ pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
 pub use gelu::{Gelu, gelu_erf, gelu_tanh, quick_gelu};
 pub use gradients::GradientArena;
-pub use linear::{LinearParameters, Product, linear, linear_heads};
-pub use mlp::{GatedMaps, MlpMaps, gated_mlp, mlp};
-pub use norm::{layer_norm, rms_norm};
+pub use linear::{LinearParameters, LinearPart, Product, linear, linear_heads};
+pub use mlp::{GatedMaps, MlpMaps, mlp};
+pub use norm::{NormParameters, layer_norm, rms_norm};
 pub use parameter::Parameter;
 pub use path::Path;
+pub use residual::{residual, residual_attention, residual_gated_mlp, residual_mlp};
 pub use rotary::{Angles, rotary};
 pub use rows::select_rows;
 pub use segment_attention::segment_attention;
 pub use segments::{Group, Segments, Visibility};
+pub use self_attention::{AttentionMaps, Qkv, self_attention};
 pub use swiglu::swiglu;
 pub use token_logprob::{MAX_LOGITS, ROWS_ON_GPU, TokenLogprob, token_logprob};
 

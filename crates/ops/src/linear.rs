@@ -36,6 +36,32 @@ pub struct LinearParameters {
     pub bias: Option<Parameter>,
 }
 
+/// Some outputs of a linear map: one of several maps stacked in one weight, or all of one.
+#[derive(Debug, Clone)]
+pub struct LinearPart {
+    /// The whole map.
+    pub parameters: LinearParameters,
+    /// The weight's rows that are used.
+    pub rows: Range<usize>,
+}
+
+impl LinearPart {
+    /// All outputs.
+    ///
+    /// # Errors
+    /// The weight has no axes.
+    pub fn whole(parameters: LinearParameters) -> Result<Self> {
+        let rows = 0..parameters.weight.value().dim(0)?;
+        Ok(Self { parameters, rows })
+    }
+
+    /// How many outputs.
+    #[expect(clippy::len_without_is_empty, reason = "a map without outputs is none")]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
+
 /// `x W^T + b`.
 ///
 /// - `x`: `[T, in]`, or `[T, ...]` with `in` elements per row, in the run's dtype; `weight`: `[out, in]`, or `[out, ...]`
@@ -55,23 +81,25 @@ pub fn linear(
     linear_of(x, weight, bias, Outputs { rows, head_dim: None }, product)
 }
 
-/// [`linear()`] with a range of the weight's rows alone, one of several maps stacked in one weight, and its outputs as heads.
+/// [`linear()`] with some of the outputs, as heads.
 ///
-/// - returns `[T, rows / head_dim, head_dim]`
+/// - returns `[T, outputs / head_dim, head_dim]`
 ///
 /// # Errors
-/// Shapes or dtypes do not fit, or the rows do not make whole heads.
+/// Shapes or dtypes do not fit, or the outputs do not make whole heads.
 pub fn linear_heads(
     x: &Tensor,
-    weight: &Parameter,
-    bias: Option<&Parameter>,
-    (rows, head_dim): (Range<usize>, usize),
+    part: &LinearPart,
+    head_dim: usize,
     product: Product,
 ) -> Result<Tensor> {
-    if head_dim == 0 || !rows.len().is_multiple_of(head_dim) {
-        bail!("linear {}: {} rows do not make heads of {head_dim}", weight.name(), rows.len());
+    let (LinearPart { parameters: LinearParameters { weight, bias }, rows }, n) =
+        (part, part.len());
+    if head_dim == 0 || !n.is_multiple_of(head_dim) {
+        bail!("linear {}: {n} rows do not make heads of {head_dim}", weight.name());
     }
-    linear_of(x, weight, bias, Outputs { rows, head_dim: Some(head_dim) }, product)
+    let outputs = Outputs { rows: rows.clone(), head_dim: Some(head_dim) };
+    linear_of(x, weight, bias.as_ref(), outputs, product)
 }
 
 fn linear_of(

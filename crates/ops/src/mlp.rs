@@ -1,11 +1,11 @@
 //! The MLPs of a layer: the decoder's, which is gated, and the vision tower's.
-//! Not here: their maps and activations (`linear`, `swiglu`, `gelu`), which they are composed of except on a GPU, where an MLP
-//! is one operation (`cuda_mlp`).
+//! Not here: their maps and activations (`linear`, `swiglu`, `gelu`), which they are composed of; in bf16 on a GPU an MLP is
+//! one operation (`cuda_tape`), with what is around it in a layer (`residual`).
 
 use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
-use super::cuda_mlp;
+use super::cuda_tape;
 use super::gelu::Gelu;
 use super::linear::{LinearParameters, Product, linear};
 use super::path::Path;
@@ -22,26 +22,16 @@ pub struct GatedMaps {
     pub down: LinearParameters,
 }
 
-/// `down(silu(gate(h)) * up(h))`, the MLP with SwiGLU (Shazeer 2020).
-///
-/// On a GPU in bf16 all of it is one operation on the tape; the gradient to `h` is then the sum of two products, of which the
-/// first is rounded to bf16 before the second is added to it.
+/// `down(silu(gate(h)) * up(h))`, the MLP with SwiGLU (Shazeer 2020), composed of its maps.
 ///
 /// - `h`: `[T, hidden]` in the run's dtype
-/// - returns `[T, hidden]`. Gradients to `h` and to the maps' parameters; none is computed for a frozen one, nor for an `h`
-///   that nothing tracks.
+/// - returns `[T, hidden]`. Gradients to `h` and to the maps' parameters.
 ///
 /// # Errors
 /// Shapes or dtypes do not fit.
-pub fn gated_mlp(h: &Tensor, maps: &GatedMaps, product: Product) -> Result<Tensor> {
-    match Path::of(h) {
-        #[cfg(feature = "cuda")]
-        Path::Cuda => cuda_mlp::gated_mlp(h, maps),
-        _ => {
-            let gated = swiglu(&apply(&maps.gate, h, product)?, &apply(&maps.up, h, product)?)?;
-            apply(&maps.down, &gated, product)
-        }
-    }
+pub(super) fn gated_mlp(h: &Tensor, maps: &GatedMaps, product: Product) -> Result<Tensor> {
+    let gated = swiglu(&apply(&maps.gate, h, product)?, &apply(&maps.up, h, product)?)?;
+    apply(&maps.down, &gated, product)
 }
 
 /// The maps of an MLP with an activation between them.
@@ -58,14 +48,16 @@ pub struct MlpMaps {
 /// `second(gelu(first(h)))`.
 ///
 /// - `h`: `[T, hidden]` in the run's dtype
-/// - returns `[T, out]`. Gradients as of [`gated_mlp`].
+/// - `h`: `[T, hidden]` in the run's dtype
+/// - returns `[T, out]`. Gradients to `h` and to the maps' parameters; none is computed for a frozen one, nor for an `h`
+///   that nothing tracks.
 ///
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn mlp(h: &Tensor, maps: &MlpMaps, product: Product) -> Result<Tensor> {
     match Path::of(h) {
         #[cfg(feature = "cuda")]
-        Path::Cuda => cuda_mlp::mlp(h, maps),
+        Path::Cuda => cuda_tape::apply(h, maps.clone()),
         _ => {
             let h = maps.activation.apply(&apply(&maps.first, h, product)?)?;
             apply(&maps.second, &h, product)

@@ -5,7 +5,7 @@
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 #[cfg(feature = "cuda")]
-use othink_cuda::Array;
+use othink_cuda::{Array, Output};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -20,6 +20,34 @@ use super::real::{Real, slice_of, vectorized, with_slice};
 /// Rows per parallel task.
 const ROWS: usize = 32;
 
+/// What a norm is made of: LayerNorm where there is a bias, RMSNorm otherwise.
+#[derive(Debug, Clone)]
+pub struct NormParameters {
+    /// `[width]`
+    pub weight: Parameter,
+    /// `[width]`
+    pub bias: Option<Parameter>,
+    /// Added to the variance, or to the mean square.
+    pub eps: f64,
+}
+
+impl NormParameters {
+    /// [`rms_norm`] or [`layer_norm`] with these parameters.
+    ///
+    /// # Errors
+    /// Shapes or dtypes do not fit.
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) => layer_norm(x, &self.weight, bias, self.eps),
+            None => rms_norm(x, &self.weight, self.eps),
+        }
+    }
+
+    fn on_tape(self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1(Norm(self))
+    }
+}
+
 /// `x / sqrt(mean(x^2) + eps) * weight` (Zhang and Sennrich 2019), statistics in f32 (f64 for f64).
 ///
 /// - `x`: `[T, width]` in the run's dtype; `weight`: `[width]`
@@ -28,12 +56,10 @@ const ROWS: usize = 32;
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
-    match Path::of(x) {
-        Path::Cpu => Norm { weight: weight.clone(), bias: None, eps }.apply(x),
-        #[cfg(feature = "cuda")]
-        Path::Cuda => Norm { weight: weight.clone(), bias: None, eps }.apply(x),
-        Path::Plain => plain::rms_norm(x, weight.value(), eps),
+    if Path::of(x) == Path::Plain {
+        return plain::rms_norm(x, weight.value(), eps);
     }
+    NormParameters { weight: weight.clone(), bias: None, eps }.on_tape(x)
 }
 
 /// `(x - mean(x)) / sqrt(var(x) + eps) * weight + bias` (Ba et al. 2016), statistics in f32 (f64 for f64).
@@ -44,20 +70,14 @@ pub fn rms_norm(x: &Tensor, weight: &Parameter, eps: f64) -> Result<Tensor> {
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, eps: f64) -> Result<Tensor> {
-    match Path::of(x) {
-        Path::Cpu => Norm { weight: weight.clone(), bias: Some(bias.clone()), eps }.apply(x),
-        #[cfg(feature = "cuda")]
-        Path::Cuda => Norm { weight: weight.clone(), bias: Some(bias.clone()), eps }.apply(x),
-        Path::Plain => plain::layer_norm(x, weight.value(), bias.value(), eps),
+    if Path::of(x) == Path::Plain {
+        return plain::layer_norm(x, weight.value(), bias.value(), eps);
     }
+    NormParameters { weight: weight.clone(), bias: Some(bias.clone()), eps }.on_tape(x)
 }
 
-/// Both norms; LayerNorm is the one that has a bias and subtracts the mean.
-struct Norm {
-    weight: Parameter,
-    bias: Option<Parameter>,
-    eps: f64,
-}
+/// Both norms on candle's tape.
+struct Norm(NormParameters);
 
 /// What normalises one row: `(x - mean) * scale`.
 struct Statistics<R> {
@@ -65,11 +85,7 @@ struct Statistics<R> {
     scale: R,
 }
 
-impl Norm {
-    fn apply(self, x: &Tensor) -> Result<Tensor> {
-        x.contiguous()?.apply_op1(self)
-    }
-
+impl NormParameters {
     #[inline(always)]
     fn statistics<R: Real>(&self, x: &[R]) -> Statistics<R> {
         let n = R::from_f64(x.len() as f64);
@@ -159,8 +175,21 @@ impl Norm {
         Tensor::from_vec(dx, (rows, width), grad.device())
     }
 
+    /// On a GPU, in bf16.
     #[cfg(feature = "cuda")]
-    fn backward_cuda(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward_cuda(&self, x: Array) -> Result<Output> {
+        let bias = self.bias.as_ref().map(|bias| Array::of(bias.value())).transpose()?;
+        othink_cuda::norm(x, Array::of(self.weight.value())?, bias, self.eps)
+    }
+
+    /// The gradient to `x`, with `residual` added to it; those of trained parameters go to their buffers.
+    #[cfg(feature = "cuda")]
+    pub(super) fn backward_cuda(
+        &self,
+        x: Array,
+        grad: Array,
+        residual: Option<Array>,
+    ) -> Result<Output> {
         let weight_sum = self.weight.destination(0..self.weight.value().dim(0)?)?;
         let bias_sum = match &self.bias {
             Some(bias) => bias.destination(0..bias.value().dim(0)?)?,
@@ -170,10 +199,12 @@ impl Norm {
             weight: weight_sum.as_ref().map(Destination::target).transpose()?,
             bias: bias_sum.as_ref().map(Destination::target).transpose()?,
         };
-        let (is_centred, weight) = (self.bias.is_some(), Array::of(self.weight.value())?);
-        let (x, grad) = (Array::of(x)?, Array::of(grad)?);
-        let dx = othink_cuda::norm_backward(x, weight, grad, is_centred, self.eps, &parameters)?;
-        Ok(dx.into_tensor())
+        let norm = othink_cuda::NormBackward {
+            weight: Array::of(self.weight.value())?,
+            is_centred: self.bias.is_some(),
+            eps: self.eps,
+        };
+        othink_cuda::norm_backward(x, grad, residual, &norm, &parameters)
     }
 
     /// With `h = (x - mean) * scale` and `d = grad * w`:
@@ -226,29 +257,29 @@ impl CustomOp1 for Norm {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, width) = layout.shape().dims2()?;
         let out = match storage {
-            CpuStorage::F32(_) => CpuStorage::F32(self.forward(slice_of(storage, layout)?, width)?),
-            _ => CpuStorage::F64(self.forward(slice_of(storage, layout)?, width)?),
+            CpuStorage::F32(_) => {
+                CpuStorage::F32(self.0.forward(slice_of(storage, layout)?, width)?)
+            }
+            _ => CpuStorage::F64(self.0.forward(slice_of(storage, layout)?, width)?),
         };
         Ok((out, layout.shape().clone()))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let weight = Array::of(self.weight.value())?;
-        let bias = self.bias.as_ref().map(|bias| Array::of(bias.value())).transpose()?;
-        let x = Array::of_storage(storage, layout)?;
-        Ok(othink_cuda::norm(x, weight, bias, self.eps)?.into_parts())
+        Ok(self.0.forward_cuda(Array::of_storage(storage, layout)?)?.into_parts())
     }
 
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if Path::of(x) == Path::Cuda {
-            return self.backward_cuda(x, &grad).map(Some);
+            let dx = self.0.backward_cuda(Array::of(x)?, Array::of(&grad)?, None)?;
+            return Ok(Some(dx.into_tensor()));
         }
         match x.dtype() {
-            DType::F32 => self.backward::<f32>(x, &grad).map(Some),
-            _ => self.backward::<f64>(x, &grad).map(Some),
+            DType::F32 => self.0.backward::<f32>(x, &grad).map(Some),
+            _ => self.0.backward::<f64>(x, &grad).map(Some),
         }
     }
 }

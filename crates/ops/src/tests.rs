@@ -2,6 +2,8 @@
 //! Longer than most because all operations are held to the same checks.
 #![expect(clippy::float_cmp, reason = "results that must be equal to the bit")]
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::*;
@@ -123,11 +125,20 @@ fn linear_has_the_right_value_and_gradients() {
     );
 }
 
+/// Some rows of a weight and a bias.
+fn stacked(p: &[Parameter], rows: Range<usize>) -> LinearPart {
+    LinearPart { parameters: map(&p[0], p.get(1)), rows }
+}
+
+fn map(weight: &Parameter, bias: Option<&Parameter>) -> LinearParameters {
+    LinearParameters { weight: weight.clone(), bias: bias.cloned() }
+}
+
 #[test]
 fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient() {
     check(
         &|x, p| {
-            let part = |rows| linear_heads(&x[0], &p[0], Some(&p[1]), (rows, 2), Product::RowByRow);
+            let part = |rows| linear_heads(&x[0], &stacked(p, rows), 2, Product::RowByRow);
             part(0..4)? * part(4..8)?
         },
         &|x, p| {
@@ -153,10 +164,8 @@ fn heads_are_rows_of_a_linear_map() {
 fn rows_that_do_not_make_whole_heads_are_refused() {
     let weight = Parameter::frozen("w", &numbers(&[6, 7], 2));
     for (rows, head_dim) in [(0..5, 2), (0..4, 0), (4..8, 2)] {
-        let parts = (rows, head_dim);
-        assert!(
-            linear_heads(&numbers(&[5, 7], 1), &weight, None, parts, Product::Blocked).is_err()
-        );
+        let part = stacked(std::slice::from_ref(&weight), rows);
+        assert!(linear_heads(&numbers(&[5, 7], 1), &part, head_dim, Product::Blocked).is_err());
     }
 }
 

@@ -11,6 +11,7 @@ mod bandwidth;
 mod elementwise;
 mod gradients;
 mod head;
+mod layer;
 mod linear;
 mod mlp;
 mod times;
@@ -42,6 +43,11 @@ fn bf16_on_device(x: &Tensor) -> Tensor {
 fn f64_here(x: &Tensor) -> Vec<f64> {
     let x = x.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
     x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// A norm with a weight, and a bias where there is another parameter.
+fn norm(p: &[Parameter]) -> NormParameters {
+    NormParameters { weight: p[0].clone(), bias: p.get(1).cloned(), eps: 1e-6 }
 }
 
 /// Checks an operation on the device against the CPU's in f64: its output and the gradients of its inputs, rounded to

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use othink_cuda::{Activation, Array, NormGradients, Output, Target};
+use othink_cuda::{Activation, Array, NormBackward, NormGradients, Output, Target};
 
 use super::*;
 
@@ -77,8 +77,9 @@ fn of_elementwise_kernels() {
         report(&name("rms_norm, backward"), 6 * n, &|| {
             let weight_sum = Some(Target::of(&sums, true)?);
             let parameters = NormGradients { weight: weight_sum, bias: None };
-            let (x, weight, grad) = (array(&x), array(&weight), array(&y));
-            othink_cuda::norm_backward(x, weight, grad, false, 1e-6, &parameters).map(drop_output)
+            let norm = NormBackward { weight: array(&weight), is_centred: false, eps: 1e-6 };
+            othink_cuda::norm_backward(array(&x), array(&y), None, &norm, &parameters)
+                .map(drop_output)
         });
     }
 }

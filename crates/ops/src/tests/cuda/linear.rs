@@ -44,7 +44,7 @@ fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient_on_the_device() {
     check_on_device(
         "stacked",
         &|x, p| {
-            let part = |rows| linear_heads(&x[0], &p[0], Some(&p[1]), (rows, 2), Product::Blocked);
+            let part = |rows| linear_heads(&x[0], &stacked(p, rows), 2, Product::Blocked);
             Tensor::cat(&[part(2..8)?, part(0..2)?], 1)
         },
         &[numbers(&[70, 2, 8], 1)],
@@ -57,7 +57,8 @@ fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient_on_the_device() {
 fn rows_of_the_gradient_that_no_part_used_are_zeros_on_the_device() {
     let weight = Parameter::trainable("w", &bf16_on_device(&numbers(&[6, 8], 2))).unwrap();
     let x = Var::from_tensor(&bf16_on_device(&numbers(&[4, 8], 1))).unwrap();
-    let y = linear_heads(&x, &weight, None, (2..3, 1), Product::Blocked).unwrap();
+    let part = stacked(std::slice::from_ref(&weight), 2..3);
+    let y = linear_heads(&x, &part, 1, Product::Blocked).unwrap();
     scalar(&y).unwrap().backward().unwrap();
     let gradient = f64_here(&weight.gradient().unwrap());
     assert!(gradient[..16].iter().chain(&gradient[24..]).all(|&x| x == 0.0));
