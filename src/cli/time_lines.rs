@@ -41,8 +41,8 @@ fn seconds_of(seconds: f64) -> String {
 fn shown(stage: &StageTime) -> String {
     let StageTime { seconds, bound, amount, speed, share, .. } = stage;
     let (unit, ceiling) = match bound {
-        Bound::Products => ("FLOP", "that of products"),
-        Bound::Memory => ("B", "that of copying"),
+        Bound::Products => ("FLOP", "what products reach"),
+        Bound::Memory => ("B", "what copying reaches"),
         Bound::Bus => ("B", ""),
     };
     let at = format!("{} at {}/s", scaled(*amount, unit), scaled(*speed, unit));
@@ -88,11 +88,11 @@ mod tests {
         for (stage, expected) in [
             (
                 stage(Bound::Products, share(false)),
-                "0.667 s  300 TFLOP at 450 TFLOP/s, 53% of that of products",
+                "0.667 s  300 TFLOP at 450 TFLOP/s, 53% of what products reach",
             ),
             (
                 stage(Bound::Memory, share(true)),
-                "0.667 s  300 TB at 450 TB/s, 53% of that of copying: assumed, not measured",
+                "0.667 s  300 TB at 450 TB/s, 53% of what copying reaches: assumed, not measured",
             ),
             (stage(Bound::Bus, None), "0.667 s  300 TB at 450 TB/s over the bus, as an H200's"),
             (stage(Bound::Memory, None), "0.667 s  300 TB at 450 TB/s"),

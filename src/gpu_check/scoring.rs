@@ -5,7 +5,6 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::median_seconds;
 use super::random_model::{StreamShape, random_model, stream};
-use crate::config::MasterWeights;
 use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::gpu;
@@ -155,11 +154,8 @@ impl Scoring {
             optimizer.step(parameters, 0, &Solo).map(|_| ())
         })?;
         let n: usize = parameters.trained().map(|p| p.value().elem_count()).sum();
-        let masters = match kept {
-            Kept::Beside | Kept::OnHost => MasterWeights::F32,
-            Kept::WithoutMasters => MasterWeights::Bf16,
-        };
-        let moved = n * OptimizerStep::of(self.model.dtype().size_in_bytes(), masters).all;
+        let width = self.model.dtype().size_in_bytes();
+        let moved = n * OptimizerStep::of(width, kept != Kept::WithoutMasters).all;
         let mut figures =
             vec![("seconds", seconds), ("traffic, TB/s", moved as f64 / seconds / 1e12)];
         figures.extend(self.peak());

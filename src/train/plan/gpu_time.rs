@@ -144,14 +144,12 @@ impl On<'_> {
     fn optimizer(&self) -> StageTime {
         let optim = &self.config.optim;
         let n = trained_parameters(self.config, self.model) as f64;
-        let OptimizerStep { all, offloaded } = OptimizerStep::of(WIDTH, optim.masters);
+        let has_masters = optim.masters == MasterWeights::F32;
+        let OptimizerStep { all, offloaded } = OptimizerStep::of(WIDTH, has_masters);
         if optim.offload {
             return StageTime::at("optimizer", Bound::Bus, n * offloaded as f64, cards::BUS);
         }
-        let share = match optim.masters {
-            MasterWeights::F32 => cards::OPTIMIZER,
-            MasterWeights::Bf16 => cards::OPTIMIZER_WITHOUT_MASTERS,
-        };
+        let share = if has_masters { cards::OPTIMIZER } else { cards::OPTIMIZER_WITHOUT_MASTERS };
         self.memory("optimizer", n * all as f64, share)
     }
 }
@@ -185,9 +183,9 @@ mod tests {
     }
 
     /// `benches/results/gpu-check-2026-11-27-nvidia-h200-whole-update.jsonl`, the stage `learn`, each part beside the ceilings
-    /// that were measured with it.
+    /// that were measured with it. The shares are means over this run and another one: what is compared is what is counted.
     #[test]
-    fn planned_times_of_learning_are_within_a_fifth_of_a_real_gpus() {
+    fn planned_times_of_learning_are_within_6_percent_of_a_real_gpus() {
         let file = "benches/results/gpu-check-2026-11-27-nvidia-h200-whole-update.jsonl";
         let text = std::fs::read_to_string(file).unwrap();
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -207,7 +205,7 @@ mod tests {
             let mut compare = |stage, config: &RunConfig, measured_as| {
                 let measured = measured(measured_as, "seconds").unwrap();
                 let ratio = seconds(stage, config, 256, ceilings) / measured;
-                assert!((ratio - 1.0).abs() < 0.2, "{checkpointing}, {measured_as}: {ratio}");
+                assert!((ratio - 1.0).abs() < 0.06, "{checkpointing}, {measured_as}: {ratio}");
                 n_compared += 1;
             };
             compare("reference", &config, "reference");
@@ -280,7 +278,7 @@ mod tests {
                 .map(policy);
         assert!(none * 1.1 < mlp && mlp * 1.03 < full, "{none}, {mlp}, {full}");
         let frozen = of("policy", &|config: &mut RunConfig| config.model.freeze_vision = true);
-        assert!(frozen < 0.8 * mlp);
+        assert!(frozen < 0.95 * mlp, "{frozen}, {mlp}");
         let optimizer =
             |offload| of("optimizer", &|config: &mut RunConfig| config.optim.offload = offload);
         assert!(optimizer(true) > 20.0 * optimizer(false));

@@ -1,6 +1,8 @@
 //! How long an update and the run take, stage by stage, and where the speeds are from.
 //! Not here: the stages of the CPU (`cpu_time`) and of a GPU (`gpu_time`).
 
+use std::path::Path;
+
 use candle_core::{DType, Device};
 use serde::Serialize;
 
@@ -126,31 +128,84 @@ pub(super) fn time(
 }
 
 /// A GPU's ceilings and where they are from, or why there are none.
-fn gpu_speeds(place: &Place) -> Result<Result<(String, Ceilings), String>, TrainError> {
-    let by_table =
-        |card: &Card| (format!("from the table of cards: {}", card.name()), card.ceilings());
-    let device = match place {
-        Place::Here(device) => device,
-        Place::Card(card) => return Ok(Ok(by_table(card))),
+type GpuSpeeds = Result<(String, Ceilings), String>;
+
+fn gpu_speeds(place: &Place) -> Result<GpuSpeeds, TrainError> {
+    match place {
+        Place::Here(device) => {
+            let identity =
+                Identity::of(device).map_err(TrainError::during("asking for the device's name"))?;
+            Ok(speeds_here(&identity, &Hub::from_env().assets_folder()))
+        }
+        Place::Card(card) => Ok(Ok(by_table(card))),
         Place::Elsewhere { .. } => {
             let unknown = "not known: --gpu NAME plans for a card of known speed";
-            return Ok(Err(unknown.to_owned()));
+            Ok(Err(unknown.to_owned()))
         }
-    };
-    let identity =
-        Identity::of(device).map_err(TrainError::during("asking for the device's name"))?;
-    let kept = Measured::of(&Hub::from_env().assets_folder(), &identity);
-    if let Ok(Some(measured)) = &kept
-        && measured.dtype == DType::BF16.as_str()
-    {
-        let speeds = format!("measured by `othink doctor --ceilings` on {}", measured.date);
-        return Ok(Ok((speeds, measured.ceilings)));
     }
-    if let Err(error) = kept {
-        tracing::warn!("kept ceilings are not used: {error}");
+}
+
+fn by_table(card: &Card) -> (String, Ceilings) {
+    (format!("from the table of cards: {}", card.name()), card.ceilings())
+}
+
+/// Those of a GPU of this machine: measured ones before the table's.
+///
+/// - `folder`: of what this program keeps
+fn speeds_here(identity: &Identity, folder: &Path) -> GpuSpeeds {
+    match Measured::of(folder, identity) {
+        Ok(Some(measured)) if measured.dtype == DType::BF16.as_str() => {
+            let speeds = format!("measured by `othink doctor --ceilings` on {}", measured.date);
+            return Ok((speeds, measured.ceilings));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("kept ceilings are not used: {error}"),
     }
-    Ok(Card::of_driver(&identity.name).map(by_table).ok_or_else(|| {
-        let name = identity.name;
+    Card::of_driver(&identity.name).map(by_table).ok_or_else(|| {
+        let name = &identity.name;
         format!("not known: no figures for {name}; `othink doctor --ceilings` measures them")
-    }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text and the product's speed.
+    fn speeds(name: &str, folder: &Path) -> Result<(String, f64), String> {
+        let identity = Identity { name: name.to_owned(), driver: "580.1".to_owned() };
+        speeds_here(&identity, folder).map(|(told, ceilings)| (told, ceilings.product_tflops))
+    }
+
+    #[test]
+    fn measured_ceilings_come_before_the_tables_and_an_unknown_card_is_told_how_to_get_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (told, tflops) = speeds("NVIDIA H200", folder.path()).unwrap();
+        assert_eq!(told, "from the table of cards: NVIDIA H200");
+        assert!((tflops - 801.5).abs() < 0.1);
+        assert_eq!(
+            speeds("Tesla T4", folder.path()).unwrap_err(),
+            "not known: no figures for Tesla T4; `othink doctor --ceilings` measures them"
+        );
+        for name in ["NVIDIA H200", "Tesla T4"] {
+            let mut measured = Measured {
+                device: name.to_owned(),
+                driver: "580.1".to_owned(),
+                dtype: "bf16".to_owned(),
+                date: "2026-11-27".to_owned(),
+                ceilings: Ceilings { product_tflops: 7.0, copy_tb_per_s: 1.0 },
+            };
+            let path = measured.keep(folder.path()).unwrap();
+            let told = "measured by `othink doctor --ceilings` on 2026-11-27".to_owned();
+            assert_eq!(speeds(name, folder.path()), Ok((told, 7.0)));
+            let without = speeds(name, &folder.path().join("none"));
+            for spoilt in ["", "{}", "null"] {
+                std::fs::write(&path, spoilt).unwrap();
+                assert_eq!(speeds(name, folder.path()), without, "{spoilt:?} is not used");
+            }
+            measured.dtype = "f32".to_owned();
+            measured.keep(folder.path()).unwrap();
+            assert_eq!(speeds(name, folder.path()), without, "another number format");
+        }
+    }
 }

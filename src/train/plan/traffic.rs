@@ -2,7 +2,6 @@
 //! measurements.
 //! Not here: operations (`operations`), how fast a device moves bytes (`cards`).
 
-use crate::config::MasterWeights;
 use crate::model::config::ModelConfig;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
 
@@ -52,16 +51,14 @@ pub struct OptimizerStep {
 
 impl OptimizerStep {
     /// - `width`: bytes of a number of the model; those of f32 are moved themselves
-    pub fn of(width: usize, masters: MasterWeights) -> Self {
+    /// - `has_masters`: whether shorter ones are moved through copies in f32
+    pub fn of(width: usize, has_masters: bool) -> Self {
         let (gradient, moments) = (2 * F32, 2 * 2 * F32);
-        match masters {
-            MasterWeights::F32 if width < F32 => {
-                Self { all: gradient + moments + 2 * F32 + width, offloaded: moments + 2 * F32 }
-            }
-            MasterWeights::F32 | MasterWeights::Bf16 => {
-                Self { all: gradient + moments + 2 * width, offloaded: moments }
-            }
+        if width < F32 && has_masters {
+            let all = gradient + moments + 2 * F32 + width;
+            return Self { all, offloaded: moments + 2 * F32 };
         }
+        Self { all: gradient + moments + 2 * width, offloaded: moments }
     }
 }
 
@@ -83,12 +80,12 @@ mod tests {
 
     #[test]
     fn a_number_moves_34_bytes_with_a_master_28_without_and_32_in_f32() {
-        let of = |width, masters| {
-            let OptimizerStep { all, offloaded } = OptimizerStep::of(width, masters);
+        let of = |width, has_masters| {
+            let OptimizerStep { all, offloaded } = OptimizerStep::of(width, has_masters);
             (all, offloaded)
         };
-        assert_eq!(of(2, MasterWeights::F32), (34, 24));
-        assert_eq!(of(2, MasterWeights::Bf16), (28, 16));
-        assert_eq!(of(4, MasterWeights::F32), (32, 16));
+        assert_eq!(of(2, true), (34, 24));
+        assert_eq!(of(2, false), (28, 16));
+        assert_eq!(of(4, true), (32, 16));
     }
 }
