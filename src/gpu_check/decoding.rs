@@ -47,7 +47,7 @@ impl<'a> Decoding<'a> {
         if steps > 0.0 {
             let step = (all - half) / steps;
             figures.push(("a step, ms", step * 1e3));
-            figures.push(("read, TB/s", self.bytes_of_step() / step / 1e12));
+            figures.push(("traffic, TB/s", self.bytes_of_step() / step / 1e12));
         }
         Ok(figures)
     }

@@ -8,6 +8,7 @@
 //! Not here: ceilings that were measured on a machine (`ceilings`), what they make of an update (`gpu_time`).
 
 use super::ceilings::Ceilings;
+use crate::config::CheckpointingChoice;
 
 /// Of a sheet's products: 801.5 of 989.5 TFLOP/s, a bf16 product of side 8192.
 const PRODUCTS_OF_SHEET: f64 = 0.81;
@@ -15,8 +16,6 @@ const PRODUCTS_OF_SHEET: f64 = 0.81;
 const COPYING_OF_SHEET: f64 = 0.874;
 /// Of the product's speed: scoring without a backward pass (0.624 to 0.648).
 pub(super) const FORWARD: f64 = 0.636;
-/// Of the product's speed: scoring and its backward pass, what is computed again counted as computed (0.507 to 0.556).
-pub(super) const LEARNING: f64 = 0.533;
 /// Of the copy's speed: the optimiser's step (0.744 to 0.792).
 pub(super) const OPTIMIZER: f64 = 0.773;
 /// The same where weights are rounded by chance instead of having masters (0.640 to 0.672).
@@ -26,6 +25,15 @@ pub(super) const DECODING: f64 = 0.5;
 /// Bytes a second over the bus, both ways together: the step with moments and masters in the host's memory moved 0.118 TB/s,
 /// 24 of every 34 bytes over the bus of an H200's machine (PCI Express 5.0).
 pub(super) const BUS: f64 = 0.118e12 * 24.0 / 34.0;
+
+/// Of the product's speed: scoring and its backward pass, what is computed again counted as computed.
+pub(super) fn learning(checkpointing: CheckpointingChoice) -> f64 {
+    match checkpointing {
+        CheckpointingChoice::None => 0.511,
+        CheckpointingChoice::Mlp => 0.552,
+        CheckpointingChoice::Full => 0.538,
+    }
+}
 
 /// A card by its sheet.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,7 +97,7 @@ impl Card {
     pub fn named(name: &str) -> Result<&'static Self, String> {
         let is_meant = |known: &&str| known.eq_ignore_ascii_case(name);
         let mut cards = CARDS.iter();
-        let card = cards.find(|card| is_meant(&card.key) || card.names.iter().any(|n| is_meant(n)));
+        let card = cards.find(|card| is_meant(&card.key) || card.names.iter().any(is_meant));
         card.ok_or_else(|| {
             let keys: Vec<&str> = CARDS.iter().map(|card| card.key).collect();
             format!("expected one of {}", keys.join(", "))
@@ -116,41 +124,45 @@ mod tests {
 
     use super::*;
 
-    /// What the `learn` stages of both files say, and what the shares above make of it.
+    /// A figure of a stage, if that was measured.
+    type Figure<'a> = &'a dyn Fn(&str, &str) -> Option<f64>;
+
+    /// The mean over the `learn` stages of both files, with some kinds of checkpointing.
+    fn mean(kinds: &[&str], of: &dyn Fn(Figure<'_>) -> Option<f64>) -> f64 {
+        let mut values = Vec::new();
+        for run in ["", "-whole-update"] {
+            let file = format!("benches/results/gpu-check-2026-11-27-nvidia-h200{run}.jsonl");
+            let text = std::fs::read_to_string(file).unwrap();
+            let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let learn = lines.find(|stage| stage["stage"] == "learn").unwrap();
+            values.extend(kinds.iter().filter_map(|kind| {
+                of(&|stage, name| learn["figures"][format!("{kind}_{stage}")][name].as_f64())
+            }));
+        }
+        assert!(values.len() >= 2);
+        values.iter().sum::<f64>() / values.len() as f64
+    }
+
     #[test]
     fn shares_are_the_means_of_what_was_measured() {
-        let measured: Vec<Value> = ["", "-whole-update"]
-            .iter()
-            .map(|run| {
-                let file = format!("benches/results/gpu-check-2026-11-27-nvidia-h200{run}.jsonl");
-                let text = std::fs::read_to_string(file).unwrap();
-                let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-                lines.into_iter().find(|stage| stage["stage"] == "learn").unwrap()["figures"]
-                    .clone()
-            })
-            .collect();
-        let ceiling =
-            |name| move |run: &Value, kept: &str| run[format!("{kept}_ceilings")][name].as_f64();
-        let mean = |figure: &dyn Fn(&Value, &str) -> Option<f64>| {
-            let of = |run| ["none", "mlp", "full"].map(|kept| figure(run, kept));
-            let values: Vec<f64> = measured.iter().flat_map(of).flatten().collect();
-            assert!(values.len() >= 3);
-            values.iter().sum::<f64>() / values.len() as f64
+        const ALL: [&str; 3] = ["none", "mlp", "full"];
+        let product = |figure: Figure<'_>| figure("ceilings", "product, TFLOP/s");
+        let copy = |figure: Figure<'_>| figure("ceilings", "copy, TB/s");
+        let computed = |kinds: &[&str], stage: &str| {
+            mean(kinds, &|of| Some(of(stage, "performed, TFLOP/s")? / product(of)?))
         };
-        let (product, copy) = (ceiling("product, TFLOP/s"), ceiling("copy, TB/s"));
-        let share = |stage: &str, name: &str, of: &dyn Fn(&Value, &str) -> Option<f64>| {
-            mean(&|run, kept| Some(run[format!("{kept}_{stage}")][name].as_f64()? / of(run, kept)?))
-        };
+        let moved = |stage: &str| mean(&ALL, &|of| Some(of(stage, "traffic, TB/s")? / copy(of)?));
         let h200 = Card::named("h200").unwrap();
-        let (performed, traffic) = ("performed, TFLOP/s", "traffic, TB/s");
         for (assumed, measured) in [
-            (PRODUCTS_OF_SHEET, mean(&product) / h200.product_tflops),
-            (COPYING_OF_SHEET, mean(&copy) * 1e3 / h200.gb_per_s),
-            (FORWARD, share("reference", performed, &product)),
-            (LEARNING, share("policy", performed, &product)),
-            (OPTIMIZER, share("optimizer", traffic, &copy)),
-            (OPTIMIZER_WITHOUT_MASTERS, share("bf16_masters", traffic, &copy)),
-            (BUS / 1e12 * 34.0 / 24.0, share("offload", traffic, &|_, _| Some(1.0))),
+            (PRODUCTS_OF_SHEET, mean(&ALL, &product) / h200.product_tflops),
+            (COPYING_OF_SHEET, mean(&ALL, &copy) * 1e3 / h200.gb_per_s),
+            (FORWARD, computed(&ALL, "reference")),
+            (learning(CheckpointingChoice::None), computed(&["none"], "policy")),
+            (learning(CheckpointingChoice::Mlp), computed(&["mlp"], "policy")),
+            (learning(CheckpointingChoice::Full), computed(&["full"], "policy")),
+            (OPTIMIZER, moved("optimizer")),
+            (OPTIMIZER_WITHOUT_MASTERS, moved("bf16_masters")),
+            (BUS / 1e12 * 34.0 / 24.0, mean(&ALL, &|of| of("offload", "traffic, TB/s"))),
         ] {
             assert!((assumed / measured - 1.0).abs() < 0.002, "{assumed}, measured {measured}");
         }
