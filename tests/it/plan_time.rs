@@ -28,6 +28,7 @@ fn a_card_of_the_table_is_planned_for_with_its_memory_and_its_times() {
         let seconds = number(&stage["amount"]) / number(&stage["speed"]);
         assert!((number(&stage["seconds"]) - seconds).abs() < 1e-9, "{stage}");
     }
+    assert_eq!(stages[0]["share"], stages[2]["share"], "prompts are computed as the reference is");
     // The same products, more bandwidth.
     let h200 = on(&["NVIDIA H200"]);
     let seconds = |plan: &Value, i: usize| number(&plan["time"]["stages"][i]["seconds"]);
