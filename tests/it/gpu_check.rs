@@ -67,7 +67,7 @@ fn every_stage_measures_and_two_passes_give_the_same_bits() {
             "optimizer"
         ]
     );
-    // A step's time is a difference, of any sign on a busy machine; its bytes are a count: the weights of 1.6 million at least.
+    // A step's time is a difference, of any sign on a busy machine; its bytes are a count.
     let bytes = figure(&none[2], "a step, ms") * figure(&none[2], "traffic, TB/s") * 1e9;
     assert!((1e6..1e8).contains(&bytes), "{bytes}");
     assert_eq!(value(&none[3], "tokens"), 16.0);
