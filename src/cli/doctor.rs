@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::doctor::{Asked, Finding, examine, works};
+use crate::doctor::{Asked, Examined, Finding, examine, works};
 use crate::hub::Hub;
 
 use super::{ExitStatus, Printer};
@@ -11,7 +11,8 @@ use super::{ExitStatus, Printer};
 const EXAMPLES: &str = "\
 Examples:
   othink doctor
-  othink doctor --device cpu --hub --json";
+  othink doctor --device cpu --hub --json
+  othink doctor --ceilings";
 
 /// Say what this program and this machine can do, and what to change: exit code 1 where what was asked for will not work
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,10 @@ pub struct Args {
     /// Models or data sets will be fetched: the hub must answer and its cache take files
     #[arg(long)]
     hub: bool,
+    /// Measure how fast the device multiplies and copies, and keep it for the times that
+    /// `train --dry-run` plans on it
+    #[arg(long)]
+    ceilings: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -33,11 +38,15 @@ pub struct Args {
 /// # Errors
 /// The output cannot be written.
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
-    let asked = Asked { device: args.device.clone(), hub: args.hub };
-    let findings = examine(&asked, &Hub::from_env());
+    let asked = Asked { device: args.device.clone(), hub: args.hub, ceilings: args.ceilings };
+    let Examined { findings, ceilings } = examine(&asked, &Hub::from_env());
     let works = works(&findings);
     if args.json {
-        printer.json(&json!({ "works": works, "findings": findings }))?;
+        let mut report = json!({ "works": works, "findings": findings });
+        if let Some(measured) = ceilings {
+            report["ceilings"] = json!(measured);
+        }
+        printer.json(&report)?;
     } else {
         for finding in &findings {
             printer.line(shown(finding))?;

@@ -89,8 +89,10 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
             format!("{merge} patches along each side make a token: take a multiple of {merge}");
         return Err(UsageError::new(problem, hint).into());
     }
-    let ceilings =
-        || ceilings::measure(&device, dtype, args.copy_mb * 1_000_000, args.product_side);
+    let ceilings = || {
+        let bytes = args.copy_mb * 1_000_000;
+        ceilings::measure(&device, dtype, bytes, args.product_side).map(ceilings::figures)
+    };
     done(Stage::of("ceilings", ceilings), printer)?;
     let shape = StreamShape {
         prompts: args.prompts,

@@ -21,6 +21,7 @@ mod printer;
 pub mod report;
 mod run_store;
 pub mod sweep;
+mod time_lines;
 pub mod train;
 
 use clap::{Parser, Subcommand};

@@ -1,10 +1,8 @@
 //! A run's plan for people, one figure a line.
-//! Not here: the plan (`train::plan`).
+//! Not here: the plan (`train::plan`), the lines of its time (`time_lines`).
 
-use std::time::Duration;
-
+use super::time_lines::time_lines;
 use crate::config::RunConfig;
-use crate::progress::spell;
 use crate::train::plan::Plan;
 use crate::train::plan::memory::Memory;
 use crate::train::plan::sparkline::sparkline;
@@ -22,14 +20,9 @@ pub(super) fn plan_table(config: &RunConfig, plan: &Plan) -> String {
     }
     rows.extend(memory_rows(plan));
     rows.push(disk_row(plan));
-    if let Some(seconds) = plan.seconds_per_update {
-        let all = Duration::try_from_secs_f64(seconds * plan.updates as f64);
-        let all = spell(all.unwrap_or(Duration::MAX));
-        let each = format!("about {seconds:.1} s an update on this machine");
-        rows.push(("time", format!("{each}, {all} in all, completions at full length")));
-    }
     let mut lines: Vec<String> =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}")).collect();
+    lines.extend(plan.time.iter().flat_map(time_lines));
     // On a GPU the ladder says more.
     let shortage = plan.shortage().filter(|_| plan.host.is_none());
     let warnings = shortage.into_iter().chain(plan.warnings());

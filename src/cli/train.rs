@@ -8,8 +8,9 @@ use crate::config::{ConfigError, ConfigFile, DeviceChoice, RunConfig};
 use crate::data::tasks::resolved;
 use crate::interrupt::Interrupt;
 use crate::progress::{ProgressDisplay, ProgressMode};
+use crate::train::plan::cards::Card;
 use crate::train::plan::fit::GIB;
-use crate::train::plan::plan;
+use crate::train::plan::{PlannedGpu, plan};
 use crate::train::run::{Ended, TrainOptions, train};
 
 use super::failure::UsageError;
@@ -20,7 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --resume
-  othink train --config geoqa.toml --dry-run --gpu-memory 80";
+  othink train --config geoqa.toml --dry-run --gpu h100-80gb";
 
 /// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says.
 #[derive(Debug, clap::Args)]
@@ -53,8 +54,13 @@ pub struct Args {
     /// Say what the run would take, its memory and its time, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Plan for that card, its memory and its speed, whether or not there is one: h100-80gb, rtx-4090;
+    /// an unknown name lists them all
+    #[arg(long, value_name = "NAME", requires = "dry_run", conflicts_with = "gpu_memory")]
+    #[arg(value_parser = Card::named)]
+    gpu: Option<&'static Card>,
     /// Plan for a GPU of that much memory, 24, 40 or 80 as cards are named (in GiB), whether or not
-    /// there is one, and say what to change where it is too little
+    /// there is one, and say what to change where it is too little; without times, which --gpu gives
     #[arg(long, value_name = "GB", requires = "dry_run", value_parser = gpu_bytes)]
     gpu_memory: Option<u64>,
     /// Print the plan of --dry-run as one JSON object
@@ -126,11 +132,17 @@ impl Args {
         Ok(TrainRequest { config, out, resume: self.resume, unread })
     }
 
-    /// The override that `--gpu-memory` stands for.
-    fn planned_gpu(&self) -> Result<String, UsageError> {
+    /// The GPU that is to be planned for, with the flag that says so.
+    fn planned_gpu(&self) -> Option<(&'static str, PlannedGpu)> {
+        let card = self.gpu.map(|card| ("--gpu", PlannedGpu::Card(card)));
+        card.or(self.gpu_memory.map(|bytes| ("--gpu-memory", PlannedGpu::Memory(bytes))))
+    }
+
+    /// The override that such a flag stands for.
+    fn planned_device(&self, flag: &str) -> Result<String, UsageError> {
         match self.device {
             Some(DeviceChoice::Cpu) => Err(UsageError::new(
-                "--gpu-memory plans for a GPU, and --device cpu asks for none",
+                format!("{flag} plans for a GPU, and --device cpu asks for none"),
                 "leave one of the two out",
             )),
             Some(device @ DeviceChoice::Cuda(_)) => Ok(format!("model.device={device}")),
@@ -150,7 +162,7 @@ impl Args {
         printer: &mut Printer,
     ) -> anyhow::Result<ExitStatus> {
         let config = resolved(config)?;
-        let plan = plan(&config, &self.out_folder(file), self.gpu_memory)?;
+        let plan = plan(&config, &self.out_folder(file), self.planned_gpu().map(|(_, gpu)| gpu))?;
         if self.json {
             printer.json(&plan)?;
         } else {
@@ -166,8 +178,8 @@ impl Args {
         if let Some(device) = self.device {
             overrides.push(format!("model.device={device}"));
         }
-        if self.gpu_memory.is_some() {
-            overrides.push(self.planned_gpu()?);
+        if let Some((flag, _)) = self.planned_gpu() {
+            overrides.push(self.planned_device(flag)?);
         }
         if let Some(data) = &self.data {
             overrides.push(data_override(data, &file, &overrides)?);

@@ -1,12 +1,12 @@
 //! The program, the processor, memory and disks.
 //! Not here: the GPU (`gpu`).
 
-use std::fs::read_to_string;
 use std::path::Path;
 
 use candle_core::Device;
 
 use super::Finding;
+use crate::model::identity;
 use crate::train::plan::{available_bytes, existing_ancestor, free_disk_bytes};
 
 /// Name, version and how it was built.
@@ -25,22 +25,13 @@ pub(super) fn program() -> Finding {
 
 /// Its model, cores and the vector instructions that the kernels choose from.
 pub(super) fn processor() -> Finding {
-    let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let model = read_to_string("/proc/cpuinfo").ok().and_then(|text| model_name(&text));
-    let model = model.map_or(String::new(), |name| format!("{name}, "));
-    let cores = if n_cores == 1 { "1 core".to_owned() } else { format!("{n_cores} cores") };
     let (vectors, is_fast) = vector_instructions();
-    let found = format!("{model}{cores}, {vectors}");
+    let found = format!("{}, {vectors}", identity::processor());
     if is_fast {
         return Finding::good("processor", found);
     }
     let hint = "the CPU's kernels are written for AVX2 and AVX-512; without them they are slow";
     Finding::bad("processor", found, hint, false)
-}
-
-fn model_name(cpuinfo: &str) -> Option<String> {
-    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 /// What the kernels choose, and whether they are written for it.
@@ -99,13 +90,6 @@ pub(super) fn gigabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_processor_is_named_as_the_kernel_names_it() {
-        let cpuinfo = "processor\t: 0\nmodel name\t: Quick CPU @ 3 GHz\nprocessor\t: 1\n";
-        assert_eq!(model_name(cpuinfo).unwrap(), "Quick CPU @ 3 GHz");
-        assert_eq!(model_name("processor : 0\n"), None);
-    }
 
     #[test]
     fn a_cache_that_does_not_exist_yet_is_tried_where_it_will_be() {

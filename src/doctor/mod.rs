@@ -1,6 +1,7 @@
-//! What this program and this machine can do: build, processor, memory, GPU, arithmetic, cache, hub.
+//! What this program and this machine can do: build, processor, memory, GPU, arithmetic, speed where it is asked for, cache, hub.
 //! Not here: how it is printed (`cli::doctor`).
 
+mod ceilings;
 mod gpu;
 mod machine;
 mod self_test;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::hub::Hub;
 use crate::model::device;
+use crate::train::plan::ceilings::Measured;
 
 /// What the user wants to work; all else is only reported.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,17 @@ pub struct Asked {
     pub device: Option<String>,
     /// Whether models and data sets will be fetched.
     pub hub: bool,
+    /// Whether the device's speed is to be measured and kept.
+    pub ceilings: bool,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Examined {
+    /// What was found, in the order in which it is read.
+    pub findings: Vec<Finding>,
+    /// The device's speed, where it was asked for and could be measured.
+    pub ceilings: Option<Measured>,
 }
 
 /// What was found about one thing.
@@ -60,16 +73,22 @@ impl Finding {
     }
 }
 
-/// Looks at everything, in the order in which it is read.
-pub fn examine(asked: &Asked, hub: &Hub) -> Vec<Finding> {
+/// Looks at everything.
+pub fn examine(asked: &Asked, hub: &Hub) -> Examined {
     let mut findings = vec![machine::program(), machine::processor(), machine::memory()];
     let (device, gpu) = gpu::examine(asked.device.as_deref());
     findings.extend(gpu);
+    let mut measured = None;
     if let Some(device) = device {
         findings.extend(arithmetic(&device));
+        if asked.ceilings {
+            let result = ceilings::measure(&device);
+            findings.push(ceilings::finding(&device, &result, &hub.assets_folder()));
+            measured = result.ok();
+        }
     }
     findings.extend([machine::cache(hub.cache_folder(), asked.hub), reached(hub, asked.hub)]);
-    findings
+    Examined { findings, ceilings: measured }
 }
 
 /// Whether nothing that was asked for is broken.

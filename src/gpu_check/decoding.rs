@@ -9,11 +9,11 @@ use super::median_seconds;
 use super::random_model::{StreamShape, prompt};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
-use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::processor::Prompt;
 use crate::rng::{Purpose, Stream};
 use crate::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use crate::rollout::sampler::{Sampler, Suppressed};
+use crate::train::plan::traffic::{DecodingStep, decoding_step};
 
 /// Tokens of the completions that are compared.
 const COMPARED: usize = 32;
@@ -47,7 +47,7 @@ impl<'a> Decoding<'a> {
         if steps > 0.0 {
             let step = (all - half) / steps;
             figures.push(("a step, ms", step * 1e3));
-            figures.push(("read, TB/s", self.bytes_of_step() / step / 1e12));
+            figures.push(("traffic, TB/s", self.bytes_of_step() / step / 1e12));
         }
         Ok(figures)
     }
@@ -93,25 +93,15 @@ impl<'a> Decoding<'a> {
         Ok(generate(self.model, requests, &settings, &mut |_| {})?.into_iter().flatten().collect())
     }
 
-    /// What a step cannot do without reading, in the steps that are measured: the language model's weights, each prompt's
-    /// keys and values, and those of each completion.
+    /// Bytes that a step moves, in the steps that are measured.
     fn bytes_of_step(&self) -> f64 {
-        let (text, shape) = (&self.config.text, self.shape);
-        // A table of embeddings that is not the head too is read in single rows.
-        let is_read = |shape: &&ParameterShape| {
-            shape.group == ParameterGroup::Language
-                && (text.tie_word_embeddings || !shape.name.contains("embed_tokens"))
+        let shape = self.shape;
+        let step = DecodingStep {
+            rows: (shape.prompts * shape.group_size) as f64,
+            prompts: shape.prompts as f64,
+            prompt_tokens: self.prompt.input_ids.len(),
+            own_tokens: 0.75 * shape.completion_tokens as f64, // the mean of the second half
         };
-        let weights: usize = self
-            .config
-            .parameter_shapes()
-            .iter()
-            .filter(is_read)
-            .map(ParameterShape::elem_count)
-            .sum();
-        let of_token = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
-        let own = 3 * shape.completion_tokens / 4; // the mean of the second half
-        let tokens = shape.prompts * (self.prompt.input_ids.len() + shape.group_size * own);
-        ((weights + of_token * tokens) * self.model.dtype().size_in_bytes()) as f64
+        decoding_step(self.config, self.model.dtype().size_in_bytes(), step)
     }
 }

@@ -9,11 +9,13 @@ use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::gpu;
 use crate::model::packed::Packed;
-use crate::model::parameters::{ParameterGroup, ParameterShape, Trained};
+use crate::model::parameters::Trained;
 use crate::model::stages::Checkpointing;
 use crate::ops::Parameter;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
+use crate::train::plan::operations::{Forward, Sequences};
+use crate::train::plan::traffic::OptimizerStep;
 use crate::train::ranks::Solo;
 use crate::train::step::{Optimizer, OptimizerSettings};
 
@@ -83,7 +85,7 @@ impl Scoring {
         let seconds = median_seconds(self.device(), self.settings.repetitions, || {
             model.token_logps(&self.packed, TEMPERATURE).map(|_| ())
         })?;
-        let operations = self.operations().iter().sum();
+        let operations = self.forward().total();
         Ok(self.figures(seconds, operations, operations))
     }
 
@@ -94,15 +96,9 @@ impl Scoring {
     pub fn policy(&self) -> Result<Vec<(&'static str, f64)>> {
         self.reset_peak()?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || self.learn())?;
-        let [layers, head] = self.operations();
-        let mlps = self.mlp_operations();
-        // A backward pass costs two forward passes, and what is computed again one more, as the head's logits are.
-        let again = match self.settings.checkpointing {
-            Checkpointing::None => 0.0,
-            Checkpointing::Mlp => mlps,
-            Checkpointing::Full => layers,
-        };
-        Ok(self.figures(seconds, 3.0 * (layers + head), 3.0 * layers + again + 4.0 * head))
+        let forward = self.forward();
+        let performed = forward.learned(self.settings.checkpointing, true);
+        Ok(self.figures(seconds, 3.0 * forward.total(), performed))
     }
 
     /// Whether two backward passes give the same bits: how many numbers of all gradients differ.
@@ -158,21 +154,12 @@ impl Scoring {
             optimizer.step(parameters, 0, &Solo).map(|_| ())
         })?;
         let n: usize = parameters.trained().map(|p| p.value().elem_count()).sum();
-        let mut figures = vec![
-            ("seconds", seconds),
-            ("traffic, TB/s", (n * self.moved_bytes(kept)) as f64 / seconds / 1e12),
-        ];
+        let width = self.model.dtype().size_in_bytes();
+        let moved = n * OptimizerStep::of(width, kept != Kept::WithoutMasters).all;
+        let mut figures =
+            vec![("seconds", seconds), ("traffic, TB/s", moved as f64 / seconds / 1e12)];
         figures.extend(self.peak());
         Ok(figures)
-    }
-
-    /// Bytes that a step moves for a number of the model. The norm reads the gradient; the step reads it again, reads and
-    /// writes both moments and what is moved, and writes the parameter where that has a master.
-    fn moved_bytes(&self, kept: Kept) -> usize {
-        let (gradient, moments) = (4 + 4, 2 * (4 + 4));
-        let width = self.model.dtype().size_in_bytes();
-        let is_moved_itself = width >= 4 || kept == Kept::WithoutMasters;
-        gradient + moments + if is_moved_itself { 2 * width } else { 2 * 4 + width }
     }
 
     fn learn(&self) -> Result<()> {
@@ -210,47 +197,19 @@ impl Scoring {
         self.model.device()
     }
 
-    /// Numbers of the parameters that are wanted.
-    fn elements(&self, wanted: impl Fn(&ParameterShape) -> bool) -> f64 {
-        let shapes = self.config.parameter_shapes();
-        shapes.iter().filter(|s| wanted(s)).map(|s| s.elem_count() as f64).sum()
-    }
-
-    fn patches(&self) -> f64 {
-        (self.settings.shape.prompts * self.settings.shape.image_side.pow(2)) as f64
-    }
-
-    /// Operations of all MLPs in one forward pass.
-    fn mlp_operations(&self) -> f64 {
-        let of = |group| self.elements(|s| s.group == group && s.name.contains(".mlp."));
-        let tower = of(ParameterGroup::Vision) * self.patches();
-        2.0 * (tower + of(ParameterGroup::Language) * self.packed.len() as f64)
-    }
-
-    /// Operations of one forward pass, a multiplication and an addition being two: those of the tower and the layers, and
-    /// those of the head.
-    fn operations(&self) -> [f64; 2] {
-        let (text, vision) = (&self.config.text, &self.config.vision);
+    /// Operations of one forward pass.
+    fn forward(&self) -> Forward {
         let shape = self.settings.shape;
-        let tower = self.elements(|s| s.group == ParameterGroup::Vision);
-        let layers = self.elements(|s| s.name.starts_with("model.layers"));
-        let (tokens, patches) = (self.packed.len() as f64, self.patches());
-        let prompt = (self.packed.len() / shape.prompts) as f64
-            - (shape.group_size * (shape.completion_tokens - 1)) as f64;
-        let completion = (shape.completion_tokens - 1) as f64;
-        let pairs = prompt * prompt / 2.0
-            + shape.group_size as f64 * (completion * prompt + completion * completion / 2.0);
-        let text_attention = 4.0
-            * (text.num_hidden_layers * text.num_attention_heads * text.head_dim()) as f64
-            * pairs
-            * shape.prompts as f64;
-        let image = (shape.image_side.pow(4) * shape.prompts) as f64;
-        let vision_attention = 4.0 * (vision.depth * vision.embed_dim) as f64 * image;
-        let head = (text.hidden_size * text.vocab_size) as f64;
-        let scored = self.packed.targets.len() as f64;
-        [
-            2.0 * (tower * patches + layers * tokens) + text_attention + vision_attention,
-            2.0 * head * scored,
-        ]
+        let patches = shape.image_side.pow(2);
+        let image_tokens = patches / self.config.vision.spatial_merge_size.pow(2);
+        let sequences = Sequences {
+            prompts: shape.prompts,
+            prompt_tokens: shape.text_tokens + image_tokens,
+            pictures: 1,
+            patches,
+            completions: shape.prompts * shape.group_size,
+            completion_tokens: shape.completion_tokens,
+        };
+        Forward::of(&self.config, &sequences)
     }
 }

@@ -42,6 +42,7 @@ const PUBLIC_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
 #[derive(Debug)]
 pub struct Hub {
     cache: Cache,
+    assets: PathBuf,
     client: Client,
     is_offline: bool,
 }
@@ -58,7 +59,7 @@ pub struct Listing {
 }
 
 impl Hub {
-    /// Honours `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` or the token stored by a log-in,
+    /// Honours `HF_HOME`, `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` or the token stored by a log-in,
     /// and `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         Self::new(Settings::from_env())
@@ -72,6 +73,7 @@ impl Hub {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             cache: Cache::new(settings.cache.clone()),
+            assets: settings.assets.clone(),
             is_offline: settings.is_offline,
             client: Client::new(settings),
         }
@@ -80,6 +82,12 @@ impl Hub {
     /// The folder that holds what was fetched, of all repositories.
     pub fn cache_folder(&self) -> &Path {
         self.cache.path()
+    }
+
+    /// The folder for what this program itself keeps, beside what was fetched; it need not exist (Python's
+    /// `huggingface_hub.cached_assets_path`).
+    pub fn assets_folder(&self) -> PathBuf {
+        self.assets.join("othink")
     }
 
     /// The hub's address.

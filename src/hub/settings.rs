@@ -13,6 +13,8 @@ use super::client::Patience;
 pub(crate) struct Settings {
     /// The folder that holds `models--*` and `datasets--*`.
     pub(crate) cache: PathBuf,
+    /// The folder of what programs keep themselves, each in a folder of its own.
+    pub(crate) assets: PathBuf,
     /// The hub's address, without a slash at its end.
     pub(crate) endpoint: String,
     pub(crate) token: Option<Token>,
@@ -49,6 +51,7 @@ impl Settings {
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
         Self {
+            assets: path("HF_ASSETS_CACHE").unwrap_or_else(|| home.join("assets")),
             cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: token.map(Token),
@@ -77,6 +80,12 @@ mod tests {
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), PathBuf::from("/x/huggingface/hub"));
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h")]), PathBuf::from("/h/hub"));
         assert_eq!(cache(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c")]), PathBuf::from("/c"));
+        let assets = |variables: &[(&str, &str)]| settings(variables).assets;
+        assert_eq!(
+            assets(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c")]),
+            PathBuf::from("/h/assets")
+        );
+        assert_eq!(assets(&[("HF_HOME", "/h"), ("HF_ASSETS_CACHE", "/a")]), PathBuf::from("/a"));
     }
 
     #[test]

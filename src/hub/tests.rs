@@ -37,6 +37,7 @@ impl Scene {
     fn settings(&self) -> Settings {
         Settings {
             cache: self.cache.path().to_owned(),
+            assets: self.cache.path().join("assets"),
             endpoint: self.server.endpoint.clone(),
             token: Some(Token("secret".to_owned())),
             is_offline: false,

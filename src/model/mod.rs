@@ -2,7 +2,7 @@
 //!
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
 //! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
-//! ([`device`], [`gpu`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
+//! ([`device`], [`gpu`]) and what those are called ([`identity`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
 //! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision tower
 //! ([`qwen2_vl`]) with their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
 //! cache ([`decoding`], on a GPU `gpu_decoding`), opening all of it ([`mod@open`]).
@@ -17,6 +17,7 @@ pub mod source;
 pub mod config;
 pub mod device;
 pub mod gpu;
+pub mod identity;
 pub mod names;
 pub mod save;
 pub(crate) mod shard;

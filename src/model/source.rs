@@ -149,6 +149,7 @@ mod tests {
     fn hub(cache: &TempDir, endpoint: &str, is_offline: bool) -> Hub {
         Hub::new(Settings {
             cache: cache.path().to_owned(),
+            assets: cache.path().join("assets"),
             endpoint: endpoint.to_owned(),
             token: Some(Token("secret".to_owned())),
             is_offline,

@@ -74,9 +74,11 @@ Options:
                                  or a text with {problem}
       --dry-run                  Say what the run would take, its memory and its time, and do
                                  nothing
+      --gpu <NAME>               Plan for that card, its memory and its speed, whether or not there
+                                 is one: h100-80gb, rtx-4090; an unknown name lists them all
       --gpu-memory <GB>          Plan for a GPU of that much memory, 24, 40 or 80 as cards are named
                                  (in GiB), whether or not there is one, and say what to change where
-                                 it is too little
+                                 it is too little; without times, which --gpu gives
       --json                     Print the plan of --dry-run as one JSON object
       --force                    Start although the run will not fit into the GPU's memory, as far
                                  as it can be foreseen
@@ -86,7 +88,7 @@ Options:
 Examples:
   othink train --config quickstart.toml
   othink train --config quickstart.toml --resume
-  othink train --config geoqa.toml --dry-run --gpu-memory 80
+  othink train --config geoqa.toml --dry-run --gpu h100-80gb
 
 "#]]);
 }

@@ -13,6 +13,7 @@ fn doctor(folder: &Path, words: &[&str]) -> Output {
         .args(words)
         .env("HF_HOME", folder)
         .env_remove("HF_HUB_CACHE")
+        .env_remove("HF_ASSETS_CACHE")
         .env("HF_HUB_OFFLINE", "1")
         .output()
         .unwrap()
@@ -55,4 +56,33 @@ fn what_was_asked_for_and_does_not_work_is_code_1_with_a_hint() {
         let failed = text.split_once("failed  ").map(|(_, rest)| rest).unwrap_or_default();
         assert!(failed.starts_with(found) && failed.contains("hint: "), "{text}");
     }
+}
+
+#[test]
+fn ceilings_are_measured_where_asked_for_and_kept_in_place_of_whatever_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = doctor(folder.path(), &["--device", "cpu", "--json"]);
+    assert!(serde_json::from_slice::<Value>(&output.stdout).unwrap().get("ceilings").is_none());
+    let kept = folder.path().join("assets/othink/ceilings");
+    assert!(!kept.exists(), "they are measured where asked for alone");
+
+    let output = doctor(folder.path(), &["--device", "cpu", "--ceilings", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measured = &report["ceilings"];
+    assert_eq!((&measured["dtype"], &measured["driver"]), (&"f32".into(), &"none".into()));
+    for figure in ["product_tflops", "copy_tb_per_s"] {
+        let speed = measured["ceilings"][figure].as_f64().unwrap();
+        assert!(speed > 1e-4 && speed < 1e3, "{figure}: {speed}");
+    }
+    let file = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+    let contents: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(&contents, measured);
+
+    std::fs::write(&file, "spoilt").unwrap();
+    let output = doctor(folder.path(), &["--device", "cpu", "--ceilings"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = format!("TB/s, kept in {}", file.display());
+    assert!(text.contains("ok      ceilings   f32 on cpu: products at ") && text.contains(&line));
+    assert!(serde_json::from_slice::<Value>(&std::fs::read(&file).unwrap()).is_ok());
 }

@@ -25,6 +25,7 @@ mod out_files;
 mod out_of_memory;
 mod parity;
 mod plan;
+mod plan_time;
 mod progress;
 mod ranks;
 mod replay;

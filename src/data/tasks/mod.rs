@@ -385,6 +385,7 @@ mod tests {
     fn hub(server: &TestHub, cache: &tempfile::TempDir, is_offline: bool) -> Hub {
         Hub::new(Settings {
             cache: cache.path().to_owned(),
+            assets: cache.path().join("assets"),
             endpoint: server.endpoint.clone(),
             token: None,
             is_offline,

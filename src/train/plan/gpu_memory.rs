@@ -319,7 +319,7 @@ impl On<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::PAPERS_CONFIG;
-    use super::super::test_model::one_layer;
+    use super::super::test_model::{groups_of_8, one_layer};
     use super::*;
     use crate::config::MasterWeights;
     use crate::model::files::ModelFiles;
@@ -390,23 +390,6 @@ mod tests {
 
     fn papers_model() -> ModelConfig {
         ModelConfig::load(&ModelFiles::Builtin(PAPERS_CONFIG)).unwrap()
-    }
-
-    /// Prompts of 1024 patches, each with 8 completions, in one stream.
-    fn groups_of_8(prompts: usize, prompt_tokens: usize, completion_tokens: usize) -> Workload {
-        let tokens = prompts * (prompt_tokens + 8 * (completion_tokens - 1));
-        let (scored, patches) = (prompts * 8 * completion_tokens, prompts * 1024);
-        Workload {
-            rows: 1,
-            is_measured: true,
-            prompt_tokens,
-            patches: 1024,
-            pictures: 1,
-            prompts,
-            group_size: 8,
-            completion_tokens,
-            streams: vec![Stream { groups: prompts, tokens, scored, patches }],
-        }
     }
 
     fn assert_near(planned: u64, measured: f64, tolerance: f64) {

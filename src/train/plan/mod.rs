@@ -2,23 +2,30 @@
 //!
 //! In reading order: `place`, the device that is planned for; [`workload`], what an update computes on; [`memory`], what that
 //! holds at its peak, `gpu_memory` on a GPU, with [`host`] beside it; [`disk`], what its checkpoints take; [`time`], how long it
-//! lasts; `available`, what the machine has; [`fit`], what to change where that is too little, [`relief`] where it has proved too
-//! little; `needs`, all that hangs on the configuration alone; [`sparkline`], the KL weight at a glance.
+//! lasts, `cpu_time` or `gpu_time` stage by stage, from [`operations`] and [`traffic`] at the speed of [`cards`] or of measured
+//! [`ceilings`]; `available`, what the machine has; [`fit`], what to change where that is too little, [`relief`] where it has
+//! proved too little; `needs`, all that hangs on the configuration alone; [`sparkline`], the KL weight at a glance.
 //! Not here: how the plan looks (`cli`).
 
 mod available;
+pub mod cards;
+pub mod ceilings;
+mod cpu_time;
 pub mod disk;
 pub mod fit;
 mod gpu_memory;
+mod gpu_time;
 pub mod host;
 pub mod memory;
 mod needs;
+pub mod operations;
 mod place;
 pub mod relief;
 pub mod sparkline;
 #[cfg(test)]
 mod test_model;
 pub mod time;
+pub mod traffic;
 pub mod workload;
 
 use std::path::Path;
@@ -34,7 +41,8 @@ use self::host::Host;
 use self::memory::Memory;
 pub(super) use self::needs::Needs;
 use self::place::Place;
-use self::time::Speed;
+pub use self::place::PlannedGpu;
+use self::time::{Time, time};
 use self::workload::Workload;
 use super::error::TrainError;
 use super::settings::{kl_schedule, require_trainable, total_updates};
@@ -95,10 +103,9 @@ pub struct Plan {
     pub host: Option<Host>,
     /// What its checkpoints take.
     pub disk: Disk,
-    /// Seconds an update takes at the longest, from speeds measured now; none for a run that is opened already, and on a
-    /// device that is not here.
+    /// How long it lasts; none for a run that is opened already.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds_per_update: Option<f64>,
+    pub time: Option<Time>,
 }
 
 impl Plan {
@@ -133,7 +140,7 @@ impl Plan {
             shortfall: ladder.shortfall,
             host,
             disk: Disk::of(config, updates, out, n, dtype),
-            seconds_per_update: None,
+            time: None,
             workload: workload.clone(),
         }
     }
@@ -197,13 +204,13 @@ fn gigabytes(bytes: u64) -> String {
 ///
 /// - `config`: with its task's keys filled in, see [`crate::data::tasks::resolved`]
 /// - `out`: the run's folder, which need not exist
-/// - `gpu_bytes`: plans for a GPU of so much memory, whatever device the configuration names
+/// - `gpu`: plans for that GPU, whatever device the configuration names
 ///
 /// # Errors
 /// The model's configuration, its number type or the data is not what it should be.
-pub fn plan(config: &RunConfig, out: &Path, gpu_bytes: Option<u64>) -> Result<Plan, TrainError> {
+pub fn plan(config: &RunConfig, out: &Path, gpu: Option<PlannedGpu>) -> Result<Plan, TrainError> {
     require_trainable(config)?;
-    let place = Place::of(config, gpu_bytes)?;
+    let place = Place::of(config, gpu)?;
     let dtype = place.dtype(config)?;
     let (files, has_processor) = model_files(&config.model.path)?;
     let model = ModelConfig::load(&files)?;
@@ -223,12 +230,7 @@ pub fn plan(config: &RunConfig, out: &Path, gpu_bytes: Option<u64>) -> Result<Pl
     let workload = Workload::of(config, &model, rows, at_hand)?;
     let needs = Needs { model, workload, dtype, kind: place.kind() };
     let mut plan = Plan::of(config, &needs, &place, out);
-    if let Place::Here(device) = &place {
-        let speed = Speed::measure(&needs.model, dtype, device)
-            .map_err(TrainError::during("measuring the machine's speed"))?;
-        let seconds = time::seconds_per_update(config, &needs.model, &plan.workload, speed);
-        plan.seconds_per_update = Some(seconds);
-    }
+    plan.time = Some(time(config, &needs, &place, plan.updates)?);
     Ok(plan)
 }
 
@@ -279,7 +281,8 @@ mod tests {
         let cpu = ["model.device=cpu".to_owned()];
         let config = RunConfig::load("quickstart.toml", &cpu).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        plan(&resolved(&config).unwrap(), &folder.path().join("run"), gpu_bytes).unwrap()
+        let gpu = gpu_bytes.map(PlannedGpu::Memory);
+        plan(&resolved(&config).unwrap(), &folder.path().join("run"), gpu).unwrap()
     }
 
     #[test]

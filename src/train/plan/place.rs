@@ -4,15 +4,27 @@
 use candle_core::{DType, Device};
 
 use super::available::available_bytes;
+use super::cards::Card;
 use super::fit::GIB;
 use crate::config::{DeviceChoice, RunConfig};
 use crate::model::device::{self, DeviceKind};
 use crate::model::error::ModelError;
 
+/// A GPU that a plan is asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlannedGpu {
+    /// One of so many bytes of memory.
+    Memory(u64),
+    /// A card whose memory and speed are known.
+    Card(&'static Card),
+}
+
 /// What a plan is for.
 pub(super) enum Place {
     /// A device of this machine.
     Here(Device),
+    /// A card that need not be in this machine.
+    Card(&'static Card),
     /// A GPU that is not, or need not be, in this machine.
     Elsewhere {
         /// What it is called in the plan.
@@ -23,11 +35,15 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// The device that the configuration names, or a GPU of that many bytes.
-    pub(super) fn of(config: &RunConfig, gpu_bytes: Option<u64>) -> Result<Self, ModelError> {
-        if let Some(bytes) = gpu_bytes {
-            let name = format!("a GPU of {} GiB", bytes as f64 / GIB as f64);
-            return Ok(Self::Elsewhere { name, bytes: Some(bytes) });
+    /// The GPU that is asked for, else the device that the configuration names.
+    pub(super) fn of(config: &RunConfig, gpu: Option<PlannedGpu>) -> Result<Self, ModelError> {
+        match gpu {
+            Some(PlannedGpu::Card(card)) => return Ok(Self::Card(card)),
+            Some(PlannedGpu::Memory(bytes)) => {
+                let name = format!("a GPU of {} GiB", bytes as f64 / GIB as f64);
+                return Ok(Self::Elsewhere { name, bytes: Some(bytes) });
+            }
+            None => {}
         }
         match (device::device(&config.model.device.to_string()), config.model.device) {
             (Ok(device), _) => Ok(Self::Here(device)),
@@ -44,7 +60,7 @@ impl Place {
         let spec = config.model.dtype.to_string();
         match self {
             Self::Here(device) => device::dtype(&spec, device),
-            Self::Elsewhere { .. } => device::dtype_on(&spec, DeviceKind::Gpu),
+            Self::Card(_) | Self::Elsewhere { .. } => device::dtype_on(&spec, DeviceKind::Gpu),
         }
     }
 
@@ -52,7 +68,7 @@ impl Place {
     pub(super) fn kind(&self) -> DeviceKind {
         match self {
             Self::Here(device) => DeviceKind::of(device),
-            Self::Elsewhere { .. } => DeviceKind::Gpu,
+            Self::Card(_) | Self::Elsewhere { .. } => DeviceKind::Gpu,
         }
     }
 
@@ -60,6 +76,7 @@ impl Place {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Here(device) => device::name(device),
+            Self::Card(card) => format!("{} ({} GiB)", card.name(), card.gib),
             Self::Elsewhere { name, .. } => name.clone(),
         }
     }
@@ -68,6 +85,7 @@ impl Place {
     pub(super) fn available_bytes(&self) -> Option<u64> {
         match self {
             Self::Here(device) => available_bytes(device),
+            Self::Card(card) => Some(card.gib * GIB),
             Self::Elsewhere { bytes, .. } => *bytes,
         }
     }

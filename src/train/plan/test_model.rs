@@ -1,8 +1,9 @@
-//! A model small enough to count by hand.
-//! Not here: what is counted of it.
+//! A model small enough to count by hand, and the work that a real GPU was measured with.
+//! Not here: what is counted of them.
 
 use serde_json::json;
 
+use super::workload::{Stream, Workload};
 use crate::model::config::ModelConfig;
 use crate::model::files::ModelFiles;
 
@@ -26,4 +27,25 @@ pub(super) fn one_layer(is_tied: bool) -> ModelConfig {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     ModelConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap()
+}
+
+/// Prompts of 1024 patches, each with 8 completions, in one stream.
+pub(super) fn groups_of_8(
+    prompts: usize,
+    prompt_tokens: usize,
+    completion_tokens: usize,
+) -> Workload {
+    let tokens = prompts * (prompt_tokens + 8 * (completion_tokens - 1));
+    let (scored, patches) = (prompts * 8 * completion_tokens, prompts * 1024);
+    Workload {
+        rows: 1,
+        is_measured: true,
+        prompt_tokens,
+        patches: 1024,
+        pictures: 1,
+        prompts,
+        group_size: 8,
+        completion_tokens,
+        streams: vec![Stream { groups: prompts, tokens, scored, patches }],
+    }
 }

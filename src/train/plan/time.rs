@@ -1,141 +1,211 @@
-//! How long an update takes, from the machine's speed and the number of operations.
-//! Not here: what an update computes on (`workload`).
-//!
-//! Two speeds are measured: of large matrix products, which training and prefilling are made of, and of reading weights,
-//! which decoding waits for. What neither covers (norms, attention's softmax, the optimiser) is left out: the estimate is
-//! a lower bound.
+//! How long an update and the run take, stage by stage, and where the speeds are from.
+//! Not here: the stages of the CPU (`cpu_time`) and of a GPU (`gpu_time`).
 
-use std::time::Instant;
+use std::path::Path;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device};
+use serde::Serialize;
 
-use super::memory::parameters;
-use super::workload::Workload;
-use crate::config::{CheckpointingChoice, Method, RunConfig};
-use crate::model::config::ModelConfig;
-use crate::model::parameters::ParameterGroup;
-use crate::train::settings::kl_schedule;
+use super::cards::Card;
+use super::ceilings::{Ceilings, Measured};
+use super::cpu_time::{self, Speed};
+use super::gpu_time;
+use super::needs::Needs;
+use super::place::Place;
+use crate::config::RunConfig;
+use crate::hub::Hub;
+use crate::model::identity::Identity;
+use crate::train::error::TrainError;
 
-/// Rows of the large product that is timed.
-const ROWS: usize = 256;
-/// How long each speed is measured, s.
-const PATIENCE_S: f64 = 0.1;
-
-/// What the machine does in a second.
-#[derive(Debug, Clone, Copy)]
-pub struct Speed {
-    /// Operations of large matrix products, a multiplication and an addition being two.
-    pub operations: f64,
-    /// Bytes of weights read by products with few rows.
-    pub bytes: f64,
-    /// Bytes of a weight.
-    pub width: f64,
+/// The time of a run, or why none is known.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Time {
+    /// It is known.
+    Known(Estimate),
+    /// It is not.
+    Unknown {
+        /// Why, and what would tell.
+        unknown: String,
+    },
 }
 
-impl Speed {
-    /// Times products of the model's own shapes.
-    ///
-    /// # Errors
-    /// The device's own.
-    pub fn measure(model: &ModelConfig, dtype: DType, device: &Device) -> Result<Self> {
-        let (inner, outer) = (model.text.hidden_size, model.text.intermediate_size);
-        let weight = Tensor::zeros((outer, inner), dtype, device)?;
-        let seconds = |rows: usize| -> Result<f64> {
-            let x = Tensor::zeros((rows, inner), dtype, device)?;
-            x.matmul(&weight.t()?)?;
-            device.synchronize()?;
-            let (started, mut n) = (Instant::now(), 0);
-            while started.elapsed().as_secs_f64() < PATIENCE_S {
-                x.matmul(&weight.t()?)?;
-                device.synchronize()?;
-                n += 1;
-            }
-            Ok(started.elapsed().as_secs_f64() / f64::from(n))
-        };
-        let operations = (2 * ROWS * inner * outer) as f64 / seconds(ROWS)?;
-        let width = dtype.size_in_bytes() as f64;
-        let bytes = (inner * outer) as f64 * width / seconds(1)?;
-        Ok(Self { operations, bytes, width })
+/// The time of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Where the speeds are from, as it stands after "speeds".
+    pub speeds: String,
+    /// The device's ceilings; none where speeds were measured at the model's own shapes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceilings: Option<Ceilings>,
+    /// The stages of an update at the longest, in order; those that it has not are left out.
+    pub stages: Vec<StageTime>,
+    /// Their sum, s.
+    pub seconds_per_update: f64,
+    /// That of all updates, s.
+    pub seconds: f64,
+}
+
+/// One stage of an update.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageTime {
+    /// What is done.
+    pub name: &'static str,
+    /// How long it takes: `amount / speed`.
+    pub seconds: f64,
+    /// What bounds it, and so what `amount` counts.
+    pub bound: Bound,
+    /// Operations or bytes.
+    pub amount: f64,
+    /// Operations or bytes a second.
+    pub speed: f64,
+    /// The part of the device's ceiling that the speed is; none where it was measured itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+}
+
+/// A part of a ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Share {
+    /// Of 1.
+    pub of_ceiling: f64,
+    /// Whether no device was measured to reach it.
+    pub is_assumed: bool,
+}
+
+/// What a stage waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Arithmetic: operations.
+    Products,
+    /// The device's memory: bytes.
+    Memory,
+    /// The bus to the host's memory: bytes.
+    Bus,
+}
+
+impl StageTime {
+    /// A stage at a speed that was measured.
+    pub(super) fn at(name: &'static str, bound: Bound, amount: f64, speed: f64) -> Self {
+        Self { name, seconds: amount / speed, bound, amount, speed, share: None }
     }
 }
 
-/// Seconds of one update at the longest.
-pub(super) fn seconds_per_update(
+/// The time of a run.
+///
+/// # Errors
+/// The CPU's speed cannot be measured, or a GPU's driver does not answer.
+pub(super) fn time(
     config: &RunConfig,
-    model: &ModelConfig,
-    work: &Workload,
-    speed: Speed,
-) -> f64 {
-    let vision = parameters(model, |p| p.group == ParameterGroup::Vision) as f64;
-    // The layers and the last norm: a token reads one row of the embedding, and the head is counted separately.
-    let language = parameters(model, |p| {
-        p.group == ParameterGroup::Language
-            && p.name.starts_with("model.")
-            && !p.name.starts_with("model.embed_tokens")
-    }) as f64;
-    let head = (model.text.vocab_size * model.text.hidden_size) as f64;
-    let forward = |tokens: usize, scored: usize, patches: usize| {
-        2.0 * (language * tokens as f64 + head * scored as f64 + vision * patches as f64)
+    needs: &Needs,
+    place: &Place,
+    updates: u64,
+) -> Result<Time, TrainError> {
+    let Needs { model, workload, dtype, .. } = needs;
+    let estimate = |speeds: String, ceilings: Option<Ceilings>, stages: Vec<StageTime>| {
+        let seconds_per_update = stages.iter().map(|stage| stage.seconds).sum();
+        let seconds = seconds_per_update * updates as f64;
+        Time::Known(Estimate { speeds, ceilings, stages, seconds_per_update, seconds })
     };
-    let stream: f64 = work.streams.iter().map(|s| forward(s.tokens, s.scored, s.patches)).sum();
-    // A backward pass costs two forward passes, activation checkpointing one more. Not counted: without checkpointing
-    // the head computes its logits again too.
-    let passes = match config.model.activation_checkpointing {
-        CheckpointingChoice::None => 3.0,
-        CheckpointingChoice::Mlp => 3.5,
-        CheckpointingChoice::Full => 4.0,
-    };
-    let mut operations = passes * stream;
-    if kl_schedule(config, 1).needs_reference() {
-        operations += stream;
+    if let Place::Here(device @ Device::Cpu) = place {
+        let speed = Speed::measure(model, *dtype, device)
+            .map_err(TrainError::during("measuring the machine's speed"))?;
+        let stages = cpu_time::stages(config, model, workload, speed);
+        return Ok(estimate("measured now".to_owned(), None, stages));
     }
-    if config.method == Method::Sft || config.rollout.replay.is_some() {
-        return operations / speed.operations;
+    if *dtype != DType::BF16 {
+        let unknown = "not known: on a GPU there are figures for bf16 alone".to_owned();
+        return Ok(Time::Unknown { unknown });
     }
-    operations += work.prompts as f64 * forward(work.prompt_tokens, 1, work.patches);
-    let completions = work.completions();
-    let places = config.rollout.max_batch.min(completions);
-    let decoded = (completions * work.completion_tokens) as f64;
-    let steps = decoded / places as f64;
-    let reading = steps * (language + head) * speed.width / speed.bytes;
-    let computing = decoded * 2.0 * (language + head) / speed.operations;
-    operations / speed.operations + reading.max(computing)
+    match gpu_speeds(place)? {
+        Ok((speeds, ceilings)) => {
+            let stages = gpu_time::stages(config, model, workload, ceilings);
+            Ok(estimate(speeds, Some(ceilings), stages))
+        }
+        Err(unknown) => Ok(Time::Unknown { unknown }),
+    }
+}
+
+/// A GPU's ceilings and where they are from, or why there are none.
+type GpuSpeeds = Result<(String, Ceilings), String>;
+
+fn gpu_speeds(place: &Place) -> Result<GpuSpeeds, TrainError> {
+    match place {
+        Place::Here(device) => {
+            let identity =
+                Identity::of(device).map_err(TrainError::during("asking for the device's name"))?;
+            Ok(speeds_here(&identity, &Hub::from_env().assets_folder()))
+        }
+        Place::Card(card) => Ok(Ok(by_table(card))),
+        Place::Elsewhere { .. } => {
+            let unknown = "not known: --gpu NAME plans for a card of known speed";
+            Ok(Err(unknown.to_owned()))
+        }
+    }
+}
+
+fn by_table(card: &Card) -> (String, Ceilings) {
+    (format!("from the table of cards: {}", card.name()), card.ceilings())
+}
+
+/// Those of a GPU of this machine: measured ones before the table's.
+///
+/// - `folder`: of what this program keeps
+fn speeds_here(identity: &Identity, folder: &Path) -> GpuSpeeds {
+    match Measured::of(folder, identity) {
+        Ok(Some(measured)) if measured.dtype == DType::BF16.as_str() => {
+            let speeds = format!("measured by `othink doctor --ceilings` on {}", measured.date);
+            return Ok((speeds, measured.ceilings));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("kept ceilings are not used: {error}"),
+    }
+    Card::of_driver(&identity.name).map(by_table).ok_or_else(|| {
+        let name = &identity.name;
+        format!("not known: no figures for {name}; `othink doctor --ceilings` measures them")
+    })
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 mod tests {
-    use super::super::test_model::one_layer;
-    use super::super::workload::Stream;
     use super::*;
 
-    /// One operation and one byte a second, so that seconds count both.
+    /// The text and the product's speed.
+    fn speeds(name: &str, folder: &Path) -> Result<(String, f64), String> {
+        let identity = Identity { name: name.to_owned(), driver: "580.1".to_owned() };
+        speeds_here(&identity, folder).map(|(told, ceilings)| (told, ceilings.product_tflops))
+    }
+
     #[test]
-    fn the_head_is_counted_once_whether_or_not_it_is_the_embedding() {
-        let work = Workload {
-            rows: 1,
-            is_measured: true,
-            prompt_tokens: 7,
-            patches: 4,
-            pictures: 1,
-            prompts: 1,
-            group_size: 2,
-            completion_tokens: 5,
-            streams: vec![Stream { groups: 1, tokens: 10, scored: 3, patches: 4 }],
-        };
-        let speed = Speed { operations: 1.0, bytes: 1.0, width: 8.0 };
-        // 2 * (520 * 10 + 128 * 3 + 2128 * 4), forward and twice that backward.
-        let training = 3.0 * 28_192.0;
-        // 2 * (520 * 7 + 128 + 2128 * 4) for the prompt; 5 steps that read 520 + 128 weights of 8 bytes.
-        let sampling = 24_560.0 + 5.0 * 648.0 * 8.0;
-        let mut config = RunConfig::default();
-        config.kl.schedule = crate::config::KlScheduleKind::Zero;
-        for (method, expected) in [(Method::Sft, training), (Method::Grpo, training + sampling)] {
-            config.method = method;
-            for is_tied in [true, false] {
-                let seconds = seconds_per_update(&config, &one_layer(is_tied), &work, speed);
-                assert_eq!(seconds, expected, "{method:?}, tied: {is_tied}");
+    fn measured_ceilings_come_before_the_tables_and_an_unknown_card_is_told_how_to_get_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (told, tflops) = speeds("NVIDIA H200", folder.path()).unwrap();
+        assert_eq!(told, "from the table of cards: NVIDIA H200");
+        assert!((tflops - 801.5).abs() < 0.1);
+        assert_eq!(
+            speeds("Tesla T4", folder.path()).unwrap_err(),
+            "not known: no figures for Tesla T4; `othink doctor --ceilings` measures them"
+        );
+        for name in ["NVIDIA H200", "Tesla T4"] {
+            let mut measured = Measured {
+                device: name.to_owned(),
+                driver: "580.1".to_owned(),
+                dtype: "bf16".to_owned(),
+                date: "2026-11-27".to_owned(),
+                ceilings: Ceilings { product_tflops: 7.0, copy_tb_per_s: 1.0 },
+            };
+            let path = measured.keep(folder.path()).unwrap();
+            let told = "measured by `othink doctor --ceilings` on 2026-11-27".to_owned();
+            assert_eq!(speeds(name, folder.path()), Ok((told, 7.0)));
+            let without = speeds(name, &folder.path().join("none"));
+            for spoilt in ["", "{}", "null"] {
+                std::fs::write(&path, spoilt).unwrap();
+                assert_eq!(speeds(name, folder.path()), without, "{spoilt:?} is not used");
             }
+            measured.dtype = "f32".to_owned();
+            measured.keep(folder.path()).unwrap();
+            assert_eq!(speeds(name, folder.path()), without, "another number format");
         }
     }
 }
