@@ -12,7 +12,8 @@
 #                                                       does where libraries of CUDA's are missing
 #
 # Outputs lie in target/emulated-cuda, or in the folder that `--dir DIR` before the command names. EMU_ORDER, EMU_LAZY and
-# the like are described in crates/cuda/emulator/README.md. `run cargo test ...` works as well.
+# the like are described in crates/cuda/emulator/README.md. `run cargo test ...` works as well. A link `program`
+# in that folder to a target folder of cargo's shares what does not depend on CUDA.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,12 +24,13 @@ if [ "${1:-}" = --dir ]; then
 fi
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
+programs=$(realpath -m "$dir/program")
 command=${1:-help}
 shift || true
 
 use_device() {
-  export CUDA_HOME=$dir/toolkit CUDA_COMPUTE_CAP=90 CARGO_TARGET_DIR=$dir/program
-  export PATH=$dir/program/debug:$dir/toolkit/bin:$PATH
+  export CUDA_HOME=$dir/toolkit CUDA_COMPUTE_CAP=90 CARGO_TARGET_DIR=$programs
+  export PATH=$programs/debug:$dir/toolkit/bin:$PATH
   export LIBRARY_PATH=$dir/toolkit/lib${LIBRARY_PATH:+:$LIBRARY_PATH}
   export LD_LIBRARY_PATH=$dir/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
@@ -162,7 +164,7 @@ any_answer() { [ -s "$2" ]; }
 # The program starts without CUDA's libraries: it is linked to none. A function by which it is belongs into
 # crates/cuda/src/libraries. GNU's linker links them all the same.
 linked_to_none() {
-  local program=$dir/program/debug/othink needed
+  local program=$programs/debug/othink needed
   needed=$(readelf -d "$program" | sed -nE 's/.*NEEDED.*\[(lib(cu|nv)[^]]*).*/\1/p' | tr '\n' ' ')
   if [ -n "$needed" ]; then
     needed+=$(nm -D --undefined-only "$program" | sed -nE 's/.* ((cu|__cuda|nvrtc).*)/\1/p' | tr '\n' ' ')
@@ -249,7 +251,7 @@ case $command in
   run)
     [ $# -gt 0 ] || { echo "emulated_cuda.sh: run what?" >&2 && exit 2; }
     use_device
-    [ "$1" != othink ] || [ -x "$dir/program/debug/othink" ] || { echo "emulated_cuda.sh: build first" >&2 && exit 1; }
+    [ "$1" != othink ] || [ -x "$programs/debug/othink" ] || { echo "emulated_cuda.sh: build first" >&2 && exit 1; }
     exec "$@"
     ;;
   test)
