@@ -265,9 +265,10 @@ mod tests {
         if !is_tested() {
             return;
         }
+        // With 9001 tokens one bin of a search holds more than are listed.
         for vocab in [40, 3000, 9001] {
             for sampler in filtered() {
-                assert_the_hosts_tokens(&sampler, &logits(3, vocab), vocab, &[1, 2, 2]);
+                assert_the_hosts_tokens(&sampler, &logits(1, vocab), vocab, &[1, 2, 2]);
                 assert_the_hosts_tokens(&sampler, &odd_logits(vocab), vocab, &[30, 7]);
             }
         }
