@@ -20,8 +20,8 @@ const THREADS: usize = 128;
 const THREADS_OF_FILTER: usize = 1024;
 const BLOCK: usize = 1024;
 const BLOCKS_AT_ONCE: usize = 8;
-/// Bytes of `Extremes` and of `Totals` there.
-const OF_BLOCK: usize = 16 + 16;
+/// Words of 32 bits of `Extremes` there, and of `Totals`.
+const WORDS_OF_BLOCK: usize = 4;
 /// Probabilities are summed as multiples of 2^-42 in 64 bits.
 const MOST_TOKENS: usize = 1 << 22;
 
@@ -120,24 +120,67 @@ unsafe impl DeviceRepr for Settings {}
 pub struct DeviceSampler {
     vocab: usize,
     max_new_tokens: usize,
-    /// What the kernels read, with the addresses of `arrays` and of `drawn`.
-    settings: CudaSlice<Settings>,
     arrays: Arrays,
-    drawn: CudaSlice<DrawnToken>,
+    /// What the kernels read, with the addresses of the arrays.
+    settings: CudaSlice<Settings>,
 }
 
-/// Held for their addresses.
 struct Arrays {
     /// A bit for each token: with the stops, and without.
-    _suppressed: Tensor,
+    suppressed: Tensor,
     /// `[rows, words]`: a bit for each token of a row's prompt and completion, where they change what is drawn.
     seen: Option<Tensor>,
     /// `[rows, 2]`: a number of 64 bits each, where a filter needs it.
     last_kept: Option<Tensor>,
     /// Of blocks of tokens.
-    _scratch: Tensor,
+    extremes: Tensor,
+    totals: Tensor,
+    drawn: CudaSlice<DrawnToken>,
     /// `[rows]`
     tokens: Tensor,
+}
+
+impl Arrays {
+    fn new(device: &CudaDevice, rows: usize, vocab: usize, drawing: &Drawing) -> Result<Self> {
+        let (words, blocks) = (vocab.div_ceil(32), vocab.div_ceil(BLOCK));
+        let drawn = device.cuda_stream().clone_htod(&vec![DrawnToken::default(); rows]).w()?;
+        let device = Device::Cuda(device.clone());
+        let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::U32, &device);
+        let last_kept = drawing.keeps_up_to_a_place(vocab).then(|| zeros(&[rows, 2]));
+        Ok(Self {
+            suppressed: Tensor::from_vec(drawing.suppressed_bits(vocab), 2 * words, &device)?,
+            seen: drawing.looks_back().then(|| zeros(&[rows, words])).transpose()?,
+            last_kept: last_kept.transpose()?,
+            extremes: zeros(&[rows, blocks, WORDS_OF_BLOCK])?,
+            totals: zeros(&[rows, blocks, WORDS_OF_BLOCK])?,
+            drawn,
+            tokens: zeros(&[rows])?,
+        })
+    }
+
+    fn settings(&self, vocab: usize, drawing: &Drawing) -> Result<Settings> {
+        let if_any = |array: &Option<Tensor>| array.as_ref().map_or(Ok(0), address);
+        let is_greedy = drawing.temperature.is_none();
+        Ok(Settings {
+            suppressed: address(&self.suppressed)?,
+            seen: if_any(&self.seen)?,
+            last_kept: if_any(&self.last_kept)?,
+            extremes: address(&self.extremes)?,
+            totals: address(&self.totals)?,
+            sampled: self.drawn.device_ptr(self.drawn.stream()).0,
+            tokens: address(&self.tokens)?,
+            dropped: 1.0 - drawing.top_p,
+            temperature: drawing.temperature.unwrap_or(1.0),
+            penalty: drawing.repetition_penalty,
+            min_p: drawing.min_p,
+            vocab: count(vocab)?,
+            // More than there are keep all, and may be more than an i32 holds.
+            top_k: count(if drawing.top_k < vocab { drawing.top_k } else { 0 })?,
+            min_new_tokens: count(drawing.min_new_tokens)?,
+            max_new_tokens: count(drawing.max_new_tokens)?,
+            is_greedy: i32::from(is_greedy),
+        })
+    }
 }
 
 impl DeviceSampler {
@@ -147,43 +190,9 @@ impl DeviceSampler {
         if vocab > MOST_TOKENS {
             bail!("a vocabulary of {vocab} tokens, expected at most {MOST_TOKENS}")
         }
-        let (words, stream) = (vocab.div_ceil(32), device.cuda_stream());
-        let drawn = stream.clone_htod(&vec![DrawnToken::default(); rows]).w()?;
-        let on = Device::Cuda(device.clone());
-        let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::U32, &on);
-        let suppressed = Tensor::from_vec(drawing.suppressed_bits(vocab), 2 * words, &on)?;
-        let seen = drawing.looks_back().then(|| zeros(&[rows, words])).transpose()?;
-        let last_kept =
-            drawing.keeps_up_to_a_place(vocab).then(|| zeros(&[rows, 2])).transpose()?;
-        let (blocks, of_block) = (vocab.div_ceil(BLOCK), OF_BLOCK / DType::U32.size_in_bytes());
-        let scratch = zeros(&[rows, blocks, of_block])?;
-        let tokens = zeros(&[rows])?;
-        let extremes = Array::of(&scratch)?.address();
-        let if_any = |array: &Option<Tensor>| array.as_ref().map_or(Ok(0), |x| address(x));
-        let is_greedy = drawing.temperature.is_none();
-        let settings = Settings {
-            suppressed: address(&suppressed)?,
-            seen: if_any(&seen)?,
-            last_kept: if_any(&last_kept)?,
-            extremes,
-            totals: extremes + (rows * blocks * OF_BLOCK / 2) as u64,
-            sampled: drawn.device_ptr(drawn.stream()).0,
-            tokens: address(&tokens)?,
-            dropped: 1.0 - drawing.top_p,
-            temperature: drawing.temperature.unwrap_or(1.0),
-            penalty: drawing.repetition_penalty,
-            min_p: if is_greedy { 0.0 } else { drawing.min_p },
-            vocab: count(vocab)?,
-            // More than there are keep all, and may be more than an i32 holds.
-            top_k: count(if drawing.top_k < vocab { drawing.top_k } else { 0 })?,
-            min_new_tokens: count(drawing.min_new_tokens)?,
-            max_new_tokens: count(drawing.max_new_tokens)?,
-            is_greedy: i32::from(is_greedy),
-        };
-        let settings = stream.clone_htod(&[settings]).w()?;
-        let (max_new_tokens, _suppressed, _scratch) = (drawing.max_new_tokens, suppressed, scratch);
-        let arrays = Arrays { _suppressed, seen, last_kept, _scratch, tokens };
-        Ok(Self { vocab, max_new_tokens, settings, arrays, drawn })
+        let arrays = Arrays::new(device, rows, vocab, drawing)?;
+        let settings = device.cuda_stream().clone_htod(&[arrays.settings(vocab, drawing)?]).w()?;
+        Ok(Self { vocab, max_new_tokens: drawing.max_new_tokens, arrays, settings })
     }
 
     /// The tokens of a prompt as rows note them, on the device; `None` where drawing does not look back.
@@ -235,7 +244,7 @@ impl DeviceSampler {
         rows: usize,
         is_first: bool,
     ) -> Result<()> {
-        let (all, vocab) = (self.drawn.len(), self.vocab);
+        let (all, vocab) = (self.arrays.drawn.len(), self.vocab);
         let logits = logits.require("logits", DType::F32, &[all, vocab])?;
         if states.n_rows() != all || first_row + rows > all {
             bail!("rows {first_row} and {rows} more of {} in a sampler of {all}", states.n_rows());
@@ -265,7 +274,7 @@ impl DeviceSampler {
     /// # Errors
     /// Shapes do not fit.
     pub fn embed(&self, table: Array, states: &RowStates, out: Array) -> Result<()> {
-        let (rows, (_, width)) = (self.drawn.len(), table.rows());
+        let (rows, (_, width)) = (self.arrays.drawn.len(), table.rows());
         let table = table.require("an embedding table", DType::BF16, &[self.vocab, width])?;
         let out = out.require("embeddings", DType::BF16, &[rows, width])?;
         if width % 8 != 0 || states.n_rows() != rows || !table.is_aligned_to(8) {
@@ -286,7 +295,7 @@ impl DeviceSampler {
 
     /// The rows' newest tokens, on the device.
     pub(super) fn newest(&self) -> &CudaSlice<DrawnToken> {
-        &self.drawn
+        &self.arrays.drawn
     }
 }
 
