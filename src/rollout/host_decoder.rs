@@ -16,7 +16,6 @@ use super::engine::GenerationSettings;
 use super::sampler::{Sampled, Sampler, Suppressed};
 use crate::model::Model;
 use crate::model::decoding::{DecodeRow, Prefilled, SuffixCache};
-use crate::ops::Path;
 use crate::processor::Prompt;
 use crate::rng::Stream;
 
@@ -140,8 +139,7 @@ impl Decoder for HostDecoder<'_> {
 
 /// How many rows go through a step together: all, unless the path promises to keep them apart and its products do not.
 fn rows_at_once(model: &Model, n_slots: usize) -> usize {
-    let path = Path::resolve(model.device(), model.dtype());
-    if path.keeps_rows_apart() && !path.multiplies_row_by_row() {
+    if model.must_decode_rows_alone() {
         static TOLD: Once = Once::new();
         TOLD.call_once(|| {
             tracing::warn!(
