@@ -35,7 +35,7 @@ pub fn of_evaluation(
     let (min_pixels, max_pixels) = asked.pixel_limits;
     // On the plain path the last bits of an answer depend on which others are decoded beside it.
     let runs_on = ops::Path::resolve(model.device, model.dtype);
-    let decisive_batch = (runs_on != ops::Path::Cpu).then_some(settings.max_batch);
+    let decisive_batch = (!runs_on.keeps_rows_apart()).then_some(settings.max_batch);
     let asked = json!({
         "task": asked.label,
         "task_version": asked.task_version,

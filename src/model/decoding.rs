@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use super::network::Model;
 use super::packed::{Packed, PackedGroup};
 use super::stages::Inference;
-use crate::ops::{CachedSequence, Product, cached_attention, segment_attention};
+use crate::ops::{CachedSequence, Path, Product, cached_attention, segment_attention};
 use crate::processor::Prompt;
 
 /// Keys and values of a prompt in every layer, each `[prompt_len, kv_heads, head_dim]`.
@@ -92,6 +92,12 @@ impl Model {
         let empty = || Tensor::zeros(shape, self.dtype(), self.device());
         let layers = self.language.layers.iter().map(|_| Ok([empty()?, empty()?]));
         Ok(SuffixCache { layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// Whether a step of several rows would let them depend on each other where the path promises that they do not.
+    pub fn must_decode_rows_alone(&self) -> bool {
+        let path = Path::resolve(self.device(), self.dtype());
+        path.keeps_rows_apart() && !path.multiplies_row_by_row()
     }
 
     /// One decoding step: feeds each row's token, writes its keys and values to cache row

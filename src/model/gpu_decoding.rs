@@ -38,6 +38,8 @@ pub struct DecodingPrompt {
     /// Of the completion's tokens, `[1, max_new_tokens, head_dim / 2]` f32.
     cos: Tensor,
     sin: Tensor,
+    /// Its tokens, where drawing looks back at them.
+    seen: Option<Tensor>,
 }
 
 /// Rows of a batch that decode together on a GPU.
@@ -145,7 +147,7 @@ impl<'a> GpuDecoding<'a> {
             model,
             device: cuda.clone(),
             states: RowStates::new(cuda, rows, [layers, kv_heads, head_dim])?,
-            sampler: DeviceSampler::new(cuda, rows, text.vocab_size, drawing)?,
+            sampler: DeviceSampler::new(cuda, rows, text.vocab_size, &drawing)?,
             // A step, and the first tokens of rows that were taken before it.
             ring: TokenRing::new(cuda, rows, 2 * (late + 1))?,
             cos: angles()?,
@@ -178,7 +180,8 @@ impl<'a> GpuDecoding<'a> {
             (0..self.cos.dim(1)? as u32).map(|i| [first + i; 3]).collect();
         let angles = self.model.angles(&positions)?;
         let [cos, sin] = angles.parts().map(|part| part.unsqueeze(0));
-        Ok(DecodingPrompt { cache, logits, cos: cos?, sin: sin? })
+        let seen = self.sampler.seen(&prompt.input_ids)?;
+        Ok(DecodingPrompt { cache, logits, cos: cos?, sin: sin?, seen })
     }
 
     /// Puts a completion of a prompt into a row, and draws its first token.
@@ -195,6 +198,9 @@ impl<'a> GpuDecoding<'a> {
         self.sin.slice_set(&prompt.sin, 0, row)?;
         self.states.take(row, &prompt.cache, stream)?;
         self.buffers.logits.slice_set(&prompt.logits, 0, row)?;
+        if let Some(seen) = &prompt.seen {
+            self.sampler.note(row, seen)?;
+        }
         self.sampler.draw_first(Array::of(&self.buffers.logits)?, &self.states, row)
     }
 

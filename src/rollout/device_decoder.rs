@@ -5,9 +5,8 @@
 //! prompts are computed one by one, and no kernel lets a row depend on another.
 
 use std::collections::VecDeque;
-use std::sync::Once;
 
-use candle_core::{DType, Error, Result, bail};
+use candle_core::{Error, Result, bail};
 use othink_cuda::{Drawing, DrawnToken, PhiloxStream};
 
 use super::decoder::{Admission, CompletionId, Decoder, Row, Token};
@@ -39,17 +38,13 @@ pub(super) struct DeviceDecoder<'a> {
 }
 
 impl<'a> DeviceDecoder<'a> {
-    /// A decoder of `settings.max_batch` rows; `None` where the host's decoder is needed: off the kernels' path, or with a
-    /// filter or a repetition penalty.
+    /// A decoder of `settings.max_batch` rows; `None` where the host's decoder is needed: off the kernels' path, or for a model
+    /// of another shape than they have.
     ///
     /// # Errors
     /// There is no memory for the rows.
     pub(super) fn new(model: &'a Model, settings: &GenerationSettings) -> Result<Option<Self>> {
         let GenerationSettings { sampler, suppressed, max_new_tokens, max_batch, .. } = settings;
-        if sampler.is_filtering() || sampler.looks_back() {
-            tell_of_the_host(model);
-            return Ok(None);
-        }
         let drawing = drawing(sampler, suppressed, *max_new_tokens);
         let records = std::env::var(GRAPHS).as_deref() != Ok("0");
         let settings = DecodingSettings { rows: *max_batch, drawing, late: LATE, records };
@@ -81,21 +76,13 @@ impl<'a> DeviceDecoder<'a> {
     }
 }
 
-/// Says once that a GPU's kernels are left out.
-fn tell_of_the_host(model: &Model) {
-    static TOLD: Once = Once::new();
-    if model.device().is_cuda() && model.dtype() == DType::BF16 {
-        TOLD.call_once(|| {
-            tracing::warn!(
-"top_k, top_p, min_p and repetition_penalty draw on the host: decoding goes without its own kernels"
-            );
-        });
-    }
-}
-
 fn drawing(sampler: &Sampler, suppressed: &Suppressed, max_new_tokens: usize) -> Drawing {
     Drawing {
         temperature: (!sampler.is_greedy()).then_some(sampler.temperature as f32),
+        top_k: sampler.top_k,
+        top_p: sampler.top_p,
+        min_p: sampler.min_p as f32,
+        repetition_penalty: sampler.repetition_penalty as f32,
         suppressed: suppressed.always().to_vec(),
         stops: suppressed.with_stops().to_vec(),
         min_new_tokens: suppressed.min_new_tokens(),
@@ -165,72 +152,157 @@ impl Decoder for DeviceDecoder<'_> {
 /// Needs a device, real or emulated: `OTHINK_TEST_DEVICE`, without which nothing is tested.
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use candle_core::{DType, Device, Tensor};
     use othink_cuda::{Array, DeviceSampler, RowStates, TokenRing};
 
     use super::super::sampler::{Sampler, Suppressed};
     use super::*;
     use crate::rng::{Purpose, Stream};
 
+    const MAX_NEW_TOKENS: usize = 12;
+
+    /// A number of 12 bits without a pattern.
+    fn mixed(i: usize) -> f32 {
+        f32::from(u16::try_from((i as u32).wrapping_mul(2_654_435_761) >> 20).unwrap())
+    }
+
     /// Rows of logits without a pattern, some of which are equal.
     fn logits(rows: usize, vocab: usize) -> Vec<f32> {
-        let number = |i: usize| {
-            let mixed = (i as u32).wrapping_mul(2_654_435_761) >> 12;
-            f32::from(u16::try_from(mixed % 4096).unwrap()) / 300.0 - 5.0
+        (0..rows * vocab).map(|i| mixed(i) / 300.0 - 5.0).collect()
+    }
+
+    /// Of two levels in the first row, zeros of both signs in the next, all equal, one with nearly all the probability, and
+    /// far apart.
+    fn odd_logits(vocab: usize) -> Vec<f32> {
+        let likely = vocab / 2;
+        let number = |row: usize, i: usize| match row {
+            0 => f32::from(mixed(i) > 3000.0),
+            1 => [0.0, -0.0, -2.0][i % 3],
+            2 => -1.5,
+            3 if i == likely => 30.0,
+            3 => mixed(i) / 1000.0,
+            _ => mixed(i) / 20.0 - 100.0,
         };
-        (0..rows * vocab).map(number).collect()
+        (0..5 * vocab).map(|i| number(i / vocab, i % vocab)).collect()
+    }
+
+    /// Draws a whole completion in each row, from the same logits again and again, and compares each token with the host's.
+    fn assert_the_hosts_tokens(sampler: &Sampler, given: &[f32], vocab: usize, prompt: &[u32]) {
+        let rows = given.len() / vocab;
+        let device = crate::model::device::device("cuda").unwrap();
+        let Device::Cuda(cuda) = &device else { panic!("no GPU") };
+        let suppressed = Suppressed::new(&[3, 17, 1_000_000], &[5, vocab as u32 - 1], 4);
+        let drawing = drawing(sampler, &suppressed, MAX_NEW_TOKENS);
+        let on_device = DeviceSampler::new(cuda, rows, vocab, &drawing).unwrap();
+        let mut states = RowStates::new(cuda, rows, [1, 1, 16]).unwrap();
+        let mut ring = TokenRing::new(cuda, rows, 1).unwrap();
+        let keys = Tensor::zeros((1, 2, 1, 1, 16), DType::BF16, &device).unwrap();
+        let stream = |row: usize| Stream::new(9, Purpose::Rollout, 1, 2, row as u32);
+        let tensor = Tensor::from_slice(given, (rows, vocab), &device).unwrap();
+        let array = Array::of(&tensor).unwrap();
+        let noted = on_device.seen(prompt).unwrap();
+        for row in 0..rows {
+            states.take(row, &keys, philox(stream(row))).unwrap();
+            if let Some(noted) = &noted {
+                on_device.note(row, noted).unwrap();
+            }
+            on_device.draw_first(array, &states, row).unwrap();
+        }
+        let mut seen = vec![prompt.to_vec(); rows];
+        for n in 0..MAX_NEW_TOKENS {
+            if n > 0 {
+                on_device.draw(array, &states).unwrap();
+            }
+            ring.send(&on_device).unwrap();
+            for (row, drawn) in ring.receive().unwrap().into_iter().enumerate() {
+                let mut own = given[row * vocab..(row + 1) * vocab].to_vec();
+                let uniform = stream(row).uniform(n as u32);
+                let suppressed = suppressed.after(n);
+                let expected = sampler.sample(&mut own, &seen[row], suppressed, uniform).unwrap();
+                let case = format!("{sampler:?}, {vocab}, row {row}, token {n}");
+                assert_eq!((drawn.problem, drawn.id), (0, expected.id), "{case}");
+                let difference = (drawn.logp - expected.logp).abs();
+                assert!(difference <= 1e-6 * expected.logp.abs(), "{case}");
+                seen[row].push(drawn.id);
+            }
+        }
+    }
+
+    fn is_tested() -> bool {
+        std::env::var("OTHINK_TEST_DEVICE").is_ok()
     }
 
     #[test]
     fn the_device_draws_what_the_hosts_sampler_draws_from_the_same_logits() {
-        if std::env::var("OTHINK_TEST_DEVICE").is_err() {
+        if !is_tested() {
             return;
         }
-        let device = crate::model::device::device("cuda").unwrap();
-        let Device::Cuda(cuda) = &device else { panic!("no GPU") };
-        let (rows, max_new_tokens) = (5, 12);
         for (vocab, temperature) in
             [(40, 1.0), (1024, 0.7), (3000, 0.0), (3000, 1.3), (20_011, 1.0)]
         {
             let sampler = Sampler { temperature, ..Sampler::default() };
-            let suppressed = Suppressed::new(&[3, 17, 1_000_000], &[5, vocab as u32 - 1], 4);
-            let drawing = drawing(&sampler, &suppressed, max_new_tokens);
-            let on_device = DeviceSampler::new(cuda, rows, vocab, drawing).unwrap();
-            let mut states = RowStates::new(cuda, rows, [1, 1, 16]).unwrap();
-            let mut ring = TokenRing::new(cuda, rows, 1).unwrap();
-            let prompt = Tensor::zeros((1, 2, 1, 1, 16), DType::BF16, &device).unwrap();
-            let stream = |row: usize| Stream::new(9, Purpose::Rollout, 1, 2, row as u32);
-            let given = logits(rows, vocab);
-            let tensor = Tensor::from_slice(&given, (rows, vocab), &device).unwrap();
-            let array = Array::of(&tensor).unwrap();
-            for row in 0..rows {
-                states.take(row, &prompt, philox(stream(row))).unwrap();
-                on_device.draw_first(array, &states, row).unwrap();
+            assert_the_hosts_tokens(&sampler, &logits(5, vocab), vocab, &[]);
+        }
+    }
+
+    /// Each filter alone, then all of them.
+    fn filtered() -> Vec<Sampler> {
+        let plain = Sampler { temperature: 0.8, ..Sampler::default() };
+        let mut all = Vec::new();
+        all.extend([1, 7, 50, 1025, 1_000_000].map(|top_k| Sampler { top_k, ..plain.clone() }));
+        let most = [0.0, 1e-9, 0.3, 0.9, 0.9999, 1.0 - 1e-14];
+        all.extend(most.map(|top_p| Sampler { top_p, ..plain.clone() }));
+        all.extend([0.02, 0.5, 1.0].map(|min_p| Sampler { min_p, ..plain.clone() }));
+        let every = |top_k| Sampler { top_k, top_p: 0.7, min_p: 0.3, ..plain.clone() };
+        all.extend([every(20), every(400)]);
+        let penalized = |sampler: Sampler| Sampler { repetition_penalty: 1.4, ..sampler };
+        all.extend([penalized(every(20)), penalized(every(3000))]);
+        all
+    }
+
+    #[test]
+    fn the_device_filters_as_the_hosts_sampler_does() {
+        if !is_tested() {
+            return;
+        }
+        // With 9001 tokens one bin of a search holds more than are listed.
+        for vocab in [40, 3000, 9001] {
+            for sampler in filtered() {
+                assert_the_hosts_tokens(&sampler, &logits(1, vocab), vocab, &[1, 2, 2]);
+                assert_the_hosts_tokens(&sampler, &odd_logits(vocab), vocab, &[30, 7]);
             }
-            for n in 0..max_new_tokens {
-                if n > 0 {
-                    on_device.draw(array, &states).unwrap();
-                }
-                ring.send(&on_device).unwrap();
-                for (row, drawn) in ring.receive().unwrap().into_iter().enumerate() {
-                    let mut own = given[row * vocab..(row + 1) * vocab].to_vec();
-                    let uniform = stream(row).uniform(n as u32);
-                    let expected =
-                        sampler.sample(&mut own, &[], suppressed.after(n), uniform).unwrap();
-                    assert_eq!(drawn.problem, 0);
-                    assert_eq!(
-                        drawn.id, expected.id,
-                        "{vocab}, {temperature}, row {row}, token {n}"
-                    );
-                    assert!((drawn.logp - expected.logp).abs() <= 1e-6 * expected.logp.abs());
-                }
-            }
+        }
+    }
+
+    #[test]
+    fn the_device_filters_the_vocabulary_of_a_real_model() {
+        if !is_tested() {
+            return;
+        }
+        let vocab = 151_936;
+        let sampler = Sampler { top_k: 5000, top_p: 0.8, min_p: 0.01, ..Sampler::default() };
+        assert_the_hosts_tokens(&sampler, &logits(2, vocab), vocab, &[]);
+    }
+
+    /// Few tokens of equal logits, so that what is seen decides most draws.
+    #[test]
+    fn the_device_penalizes_tokens_of_prompt_and_completion() {
+        if !is_tested() {
+            return;
+        }
+        let prompt = [0, 9, 9, 31, 32, 9, 39, 1_000_000];
+        for (temperature, repetition_penalty) in [(1.0, 2.5), (0.0, 1.3), (0.6, 0.5)] {
+            let sampler = Sampler { temperature, repetition_penalty, ..Sampler::default() };
+            let given: Vec<f32> = (0..4 * 40).map(|i| mixed(i) / 2000.0 - 1.0).collect();
+            assert_the_hosts_tokens(&sampler, &given, 40, &prompt);
+            assert_the_hosts_tokens(&sampler, &given, 40, &[]);
+            assert_the_hosts_tokens(&sampler, &logits(2, 3000), 3000, &prompt);
         }
     }
 
     #[test]
     fn a_row_from_which_nothing_can_be_drawn_is_told_of() {
-        if std::env::var("OTHINK_TEST_DEVICE").is_err() {
+        if !is_tested() {
             return;
         }
         let device = crate::model::device::device("cuda").unwrap();
@@ -244,7 +316,7 @@ mod tests {
         {
             let suppressed = Suppressed::new(suppressed, &[], 0);
             let drawing = drawing(&Sampler::default(), &suppressed, 3);
-            let on_device = DeviceSampler::new(cuda, 3, 50, drawing).unwrap();
+            let on_device = DeviceSampler::new(cuda, 3, 50, &drawing).unwrap();
             let mut states = RowStates::new(cuda, 3, [1, 1, 16]).unwrap();
             let prompt = Tensor::zeros((1, 2, 1, 1, 16), DType::BF16, &device).unwrap();
             let stream = Stream::new(9, Purpose::Rollout, 1, 2, 0);

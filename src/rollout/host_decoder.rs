@@ -2,8 +2,11 @@
 //! Not here: the model's arithmetic and its cache (`model::decoding`).
 //!
 //! A completion's tokens depend on its prompt, its random stream and the settings alone, never on what else is being
-//! decoded: prompts are computed one by one, and the CPU's kernels treat every row of a decoding step by itself. (On the
-//! plain path, CUDA and 16 bits, this holds up to the rounding of a matrix product with another number of rows.)
+//! decoded: prompts are computed one by one, and the CPU's kernels treat every row of a decoding step by itself. On a GPU in
+//! bf16, whose own decoder takes all but unusual shapes, rows go through a step one after the other. (On the plain path this
+//! holds up to the rounding of a matrix product with another number of rows.)
+
+use std::sync::Once;
 
 use candle_core::{Result, bail};
 use rayon::prelude::*;
@@ -21,6 +24,8 @@ pub(super) struct HostDecoder<'a> {
     model: &'a Model,
     draw: Draw<'a>,
     max_new_tokens: usize,
+    /// Rows that go through a step together.
+    rows_at_once: usize,
     cache: SuffixCache,
     prompt: Option<ComputedPrompt>,
     /// In the order of their admission.
@@ -65,6 +70,7 @@ impl<'a> HostDecoder<'a> {
             model,
             draw: Draw { sampler, suppressed },
             max_new_tokens: *max_new_tokens,
+            rows_at_once: rows_at_once(model, *max_batch),
             cache: model.suffix_cache(max_batch * max_new_tokens)?,
             prompt: None,
             rows: Vec::new(),
@@ -114,12 +120,14 @@ impl Decoder for HostDecoder<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let sampled = next_tokens(self.model, &self.cache, &self.rows, self.draw)?;
-        for (row, sampled) in self.rows.iter_mut().zip(sampled) {
-            row.row.len += 1;
-            row.row.position += 1;
-            row.push(sampled, self.draw);
-            self.tokens.push(Token { id: row.id, sampled });
+        for rows in self.rows.chunks_mut(self.rows_at_once) {
+            let sampled = next_tokens(self.model, &self.cache, rows, self.draw)?;
+            for (row, sampled) in rows.iter_mut().zip(sampled) {
+                row.row.len += 1;
+                row.row.position += 1;
+                row.push(sampled, self.draw);
+                self.tokens.push(Token { id: row.id, sampled });
+            }
         }
         Ok(())
     }
@@ -127,6 +135,20 @@ impl Decoder for HostDecoder<'_> {
     fn harvest(&mut self) -> Result<Vec<Token>> {
         Ok(std::mem::take(&mut self.tokens))
     }
+}
+
+/// How many rows go through a step together: all, unless the path promises to keep them apart and its products do not.
+fn rows_at_once(model: &Model, n_slots: usize) -> usize {
+    if model.must_decode_rows_alone() {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "no decoding kernels for this model's shape: completions decode one by one"
+            );
+        });
+        return 1;
+    }
+    n_slots
 }
 
 /// The next token of every row.

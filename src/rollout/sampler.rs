@@ -172,7 +172,7 @@ impl Sampler {
     }
 
     /// Whether tokens are left out by top-k, top-p or min-p.
-    pub(super) fn is_filtering(&self) -> bool {
+    fn is_filtering(&self) -> bool {
         self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
     }
 
@@ -194,7 +194,8 @@ impl Sampler {
 
     /// The scores `logits / temperature`, with minus infinity for tokens that top-k, top-p and min-p drop, in this order.
     fn filter(&self, logits: &[f32], temperature: f32) -> Vec<f32> {
-        let mut scores: Vec<f32> = logits.iter().map(|logit| logit / temperature).collect();
+        // Adding 0 makes zeros of both signs the same, which they are in a comparison and not in a total order.
+        let mut scores: Vec<f32> = logits.iter().map(|logit| logit / temperature + 0.0).collect();
         if self.top_k > 0 {
             keep_top_k(&mut scores, self.top_k);
         }
@@ -219,15 +220,17 @@ fn keep_top_k(scores: &mut [f32], k: usize) {
 
 /// Drops tokens from the least likely upwards while their sum stays within `1 - top_p`; of equally likely tokens
 /// the first is dropped first, as after transformers' ascending sort. The most likely one always stays.
+///
+/// Weights are whole numbers, so that they have one sum in any order of summation: a GPU's histograms give it too.
 fn keep_top_p(scores: &mut [f32], top_p: f64) {
     let max = row_max(scores).max;
-    let weight = |score: f32| f64::from(exp_of_non_positive(score - max));
-    let total: f64 = scores.iter().map(|&score| weight(score)).sum();
-    let droppable = (1.0 - top_p) * total;
-    // Tokens lighter than `certain` are always dropped: they are the least likely ones, and their sum is below
-    // `droppable`. Only the rest needs sorting, a few hundred tokens of a vocabulary.
-    let certain = droppable / scores.len() as f64;
-    let mut sum = 0.0;
+    let weight = |score: f32| whole_weight(exp_of_non_positive(score - max));
+    let total: u64 = scores.iter().map(|&score| weight(score)).sum();
+    let droppable = whole((1.0 - top_p) * total as f64);
+    // Tokens lighter than `certain` are always dropped: they and all that are less likely are below `droppable` together,
+    // the exponential's rounding included. Only the rest needs sorting, a few hundred tokens of a vocabulary.
+    let certain = droppable / (2 * scores.len() as u64);
+    let mut sum = 0;
     let mut rest = Vec::new();
     for (idx, score) in scores.iter_mut().enumerate() {
         let weight = weight(*score);
@@ -247,6 +250,22 @@ fn keep_top_p(scores: &mut [f32], top_p: f64) {
         }
         scores[idx] = f32::NEG_INFINITY;
     }
+}
+
+/// A weight, 0 to 1, as a multiple of 2^-42: what is cut off changes a sum of 150,000 by less than the exponential's error, and
+/// 64 bits hold the sum of four million.
+fn whole_weight(weight: f32) -> u64 {
+    const ONE: f32 = (1u64 << 42) as f32;
+    whole(f64::from(weight * ONE))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "neither negative nor above 2^64"
+)]
+fn whole(x: f64) -> u64 {
+    x as u64
 }
 
 /// - `min_p`: 0 to 1; the most likely token always stays

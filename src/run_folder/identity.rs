@@ -212,6 +212,16 @@ mod tests {
         }
     }
 
+    /// Its own kernels of decoding do, and a model without them is decoded one completion at a time.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn how_many_decode_at_a_time_changes_no_number_on_a_gpu_in_bf16() {
+        for key in ["rollout.max_batch", "eval.max_batch"] {
+            assert!(!is_decisive(key, ops::Path::Cuda), "{key}");
+            assert_eq!(resumed(key, ops::Path::Cuda), Ok(Vec::new()));
+        }
+    }
+
     #[test]
     fn micro_batches_belong_to_a_runs_identity_and_may_change_when_it_is_resumed() {
         let key = "train.tokens_per_micro_batch";

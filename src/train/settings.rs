@@ -12,7 +12,7 @@ use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
     CheckpointingChoice, DTypeChoice, KlScheduleKind, LrScheduleKind, MasterWeights, Method,
-    RunConfig, RunLength,
+    RolloutConfig, RunConfig, RunLength,
 };
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
@@ -174,6 +174,17 @@ pub fn optimizer_settings(config: &RunConfig, total_updates: u64) -> OptimizerSe
     }
 }
 
+/// How a token of a rollout is drawn.
+pub(crate) fn rollout_sampler(rollout: &RolloutConfig) -> Sampler {
+    Sampler {
+        temperature: rollout.temperature,
+        top_k: rollout.top_k,
+        top_p: rollout.top_p,
+        min_p: rollout.min_p,
+        repetition_penalty: rollout.repetition_penalty,
+    }
+}
+
 /// How rollouts are sampled: what the run file says, never the checkpoint's `generation_config.json`.
 pub fn generation_settings(
     config: &RunConfig,
@@ -184,13 +195,7 @@ pub fn generation_settings(
     let stop_ids = processor.special().stop_ids.clone();
     let markers = processor.never_sampled(vocab_size);
     GenerationSettings {
-        sampler: Sampler {
-            temperature: rollout.temperature,
-            top_k: rollout.top_k,
-            top_p: rollout.top_p,
-            min_p: rollout.min_p,
-            repetition_penalty: rollout.repetition_penalty,
-        },
+        sampler: rollout_sampler(rollout),
         suppressed: Suppressed::new(&markers, &stop_ids, rollout.min_new_tokens),
         max_new_tokens: rollout.max_new_tokens,
         stop_ids,

@@ -96,6 +96,35 @@ fn a_step_of_decoding_is_one_launch_of_seven_kernels_a_layer() {
     }
 }
 
+/// Launches of a kernel of the sampler in an update that samples with these settings.
+fn sampler_kernels(settings: &[&str]) -> Option<[i64; 4]> {
+    let common = "train --config quickstart.toml --quiet --device cuda --set model.dtype=bf16 --set train.updates=1 \
+                  --set grpo.prompts_per_update=1 --set rollout.max_new_tokens=16 --set eval.before_training=false \
+                  --set eval.after_training=false --set train.checkpoint_every=0 --out run";
+    let words: Vec<&str> = common.split_whitespace().chain(settings.iter().copied()).collect();
+    let counts = counted(&words)?;
+    let calls = |kernel: &str| counts.0["executions"][kernel]["calls"].as_i64().unwrap_or(0);
+    let kernels = ["sample_extremes", "sample_filter", "sample_totals", "sample_draw"];
+    Some(kernels.map(calls))
+}
+
+#[test]
+fn a_filter_is_one_kernel_more_for_each_draw_and_min_p_and_the_penalty_none() {
+    let more = ["--set", "rollout.min_p=0.1", "--set", "rollout.repetition_penalty=1.1"];
+    for (settings, filters) in [
+        (&[][..], false),
+        (&more, false),
+        (&["--set", "rollout.top_k=3"], true),
+        (&["--set", "rollout.top_p=0.9"], true),
+        (&["--set", "rollout.top_p=0.9", "--set", "rollout.top_k=3"], true),
+    ] {
+        let Some(calls) = sampler_kernels(settings) else { return };
+        let draws = calls[3];
+        assert!(draws > 12, "{settings:?}: {draws}");
+        assert_eq!(calls, [draws, draws * i64::from(filters), draws, draws], "{settings:?}");
+    }
+}
+
 #[test]
 fn an_update_reads_back_its_figures_and_its_norm_whatever_its_micro_batches() {
     for micro_batch in ["train.tokens_per_micro_batch=8192", "train.tokens_per_micro_batch=200"] {

@@ -9,6 +9,7 @@
 mod cli;
 mod components;
 mod datasets;
+mod decoded_tokens;
 mod device_counts;
 mod doctor;
 mod early_end;

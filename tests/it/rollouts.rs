@@ -2,10 +2,12 @@
 //! Not here: greedy decoding against transformers (`parity`), the sampler's arithmetic (`rollout`).
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use othink::data::{OpenOptions, Questions, Template, open as open_rows};
+use othink::model::files::ModelFiles;
 use othink::model::open::open;
 use othink::model::packed::{Packed, PackedGroup};
 use othink::model::parameters::Trained;
@@ -13,6 +15,7 @@ use othink::processor::{Processor, Prompt};
 use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{Completion, GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
+use serde_json::Value;
 
 use crate::golden::{Golden, device, files, ids, model};
 use crate::train::{lines, succeed, train};
@@ -74,7 +77,8 @@ fn completions_of_a_prompt_are_the_same_bits_whatever_else_is_in_the_batch() {
     assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
 }
 
-/// On a GPU in bf16 too, where a decoder of its own runs; elsewhere there is nothing to compare.
+/// On a GPU in bf16 too, where a decoder of its own runs, or each completion goes by itself; elsewhere there is nothing to
+/// compare.
 #[test]
 fn completions_by_kernels_are_the_same_bits_whatever_else_is_in_the_batch() {
     if device().is_cpu() {
@@ -84,23 +88,50 @@ fn completions_by_kernels_are_the_same_bits_whatever_else_is_in_the_batch() {
     let names = golden.index["cases"].as_object().unwrap();
     let prompts: Vec<Prompt> = names.keys().map(|name| golden.prompt(name)).collect();
     let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
-    let model = open(&files("policy"), DType::BF16, &device(), Trained::Nothing).unwrap();
-    let sampled = |questions: &[(&Prompt, u32)], max_batch| {
-        let requests = questions.iter().map(|&(prompt, place)| request(prompt, place, GROUP_SIZE));
-        let settings = unfiltered(&golden, max_batch);
-        generate(&model, requests.collect(), &settings, &mut |_| {}).unwrap()
-    };
-    let together = sampled(&questions, 64);
-    let squeezed = sampled(&questions, 3);
-    let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
-    let mut backwards = sampled(&reversed, 17);
-    backwards.reverse();
-    for (i, question) in questions.iter().enumerate() {
-        let alone = sampled(std::slice::from_ref(question), 1);
-        for other in [&together[i], &squeezed[i], &backwards[i]] {
-            assert_eq!(bits(&alone[0]), bits(other), "prompt {i}");
+    let unusual = tempfile::tempdir().unwrap();
+    let plain = Sampler { temperature: 1.2, ..Sampler::default() };
+    let penalized = Sampler { repetition_penalty: 1.3, ..settings(&golden, 1).sampler };
+    for (files, sampler, n_questions) in [
+        (files("policy"), plain.clone(), questions.len()),
+        (files("policy"), penalized, 2),
+        (without_kernels(unusual.path()), plain, 2),
+    ] {
+        let questions = &questions[..n_questions];
+        let model = open(&files, DType::BF16, &device(), Trained::Nothing).unwrap();
+        let sampled = |questions: &[(&Prompt, u32)], max_batch| {
+            let one = |&(prompt, place): &(_, _)| request(prompt, place, GROUP_SIZE);
+            let requests = questions.iter().map(one).collect();
+            let sampler = sampler.clone();
+            let settings = GenerationSettings { sampler, ..settings(&golden, max_batch) };
+            generate(&model, requests, &settings, &mut |_| {}).unwrap()
+        };
+        let together = sampled(questions, 64);
+        let squeezed = sampled(questions, 3);
+        let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
+        let mut backwards = sampled(&reversed, 17);
+        backwards.reverse();
+        for (i, question) in questions.iter().enumerate() {
+            let alone = sampled(std::slice::from_ref(question), 1);
+            for other in [&together[i], &squeezed[i], &backwards[i]] {
+                assert_eq!(bits(&alone[0]), bits(other), "prompt {i}, {sampler:?}");
+            }
         }
     }
+}
+
+/// The policy's weights as heads of 8 numbers, for which decoding has no kernels.
+fn without_kernels(folder: &Path) -> ModelFiles {
+    for file in std::fs::read_dir(crate::golden::folder().join("policy")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["num_attention_heads"] = 8.into();
+    config["num_key_value_heads"] = 4.into();
+    config["rope_scaling"]["mrope_section"] = serde_json::json!([1, 1, 2]);
+    std::fs::write(path, config.to_string()).unwrap();
+    ModelFiles::Folder(folder.to_owned())
 }
 
 /// The whole sequence is scored by the kernels of training, which share none with decoding but the norm.

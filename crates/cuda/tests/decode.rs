@@ -322,12 +322,16 @@ impl Batch {
         // Logits that draw token 0, since drawing counts a row's tokens.
         let drawing = Drawing {
             temperature: None,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
             suppressed: Vec::new(),
             stops: Vec::new(),
             min_new_tokens: 0,
             max_new_tokens: self.max_new_tokens,
         };
-        let sampler = DeviceSampler::new(cuda, n, 8, drawing).unwrap();
+        let sampler = DeviceSampler::new(cuda, n, 8, &drawing).unwrap();
         let logits = there(&numbers(&[n, 8], 5).to_dtype(DType::F32).unwrap());
         let step = |number: usize| {
             let tokens: Vec<[Tensor; 3]> = rows

@@ -26,15 +26,16 @@ impl Path {
         }
     }
 
-    /// Whether [`super::Product::RowByRow`] computes each row by itself, so that a completion does not depend on those
-    /// decoded with it; on the other paths its last bits do.
+    /// Whether a completion does not depend on those decoded with it; on the plain path its last bits do. On the CPU
+    /// [`super::Product::RowByRow`] computes each row by itself. On a GPU decoding has kernels of its own that do; a model
+    /// without them is decoded one completion at a time, because products of training depend on the number of rows.
     pub fn keeps_rows_apart(self) -> bool {
-        match self {
-            Self::Cpu => true,
-            #[cfg(feature = "cuda")]
-            Self::Cuda => false,
-            Self::Plain => false,
-        }
+        self != Self::Plain
+    }
+
+    /// Whether [`super::Product::RowByRow`] computes each row by itself.
+    pub fn multiplies_row_by_row(self) -> bool {
+        self == Self::Cpu
     }
 
     /// The path of a tensor.

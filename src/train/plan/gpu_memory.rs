@@ -20,7 +20,7 @@ use crate::model::config::ModelConfig;
 use crate::model::parameters::ParameterGroup;
 use crate::model::stages::Kept;
 use crate::ops;
-use crate::train::settings::{kl_schedule, trained};
+use crate::train::settings::{kl_schedule, rollout_sampler, trained};
 
 /// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
 /// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
@@ -289,9 +289,19 @@ impl On<'_> {
         let asked = eval.max_batch.min(eval.limit.unwrap_or(usize::MAX));
         let answer_tokens = eval.max_new_tokens.unwrap_or(rollout.max_new_tokens);
         let prompts = places.div_ceil(work.group_size);
-        let rollouts = samples.then(|| self.decoded(work, places, prompts, work.completion_tokens));
+        let rollouts = samples.then(|| {
+            self.decoded(work, places, prompts, work.completion_tokens) + self.seen(places, prompts)
+        });
         let answers = evaluates.then(|| self.decoded(work, asked, asked, answer_tokens));
         rollouts.max(answers).unwrap_or(0)
+    }
+
+    /// `othink_cuda::DeviceSampler`: a bit for each token of the vocabulary, of each slot, of prompts in progress and of the
+    /// next one, where a repetition penalty looks back. (Places of the last token that a filter keeps are left out, 8 bytes.)
+    fn seen(&self, places: usize, prompts: usize) -> u64 {
+        let looks_back = rollout_sampler(&self.config.rollout).looks_back();
+        let words = (places + prompts + 1) * self.model.text.vocab_size.div_ceil(32);
+        self.chosen(u64::from(looks_back) * words as u64 * F32, 0)
     }
 
     /// `model::decoding`: keys and values of all slots, of the prompts in progress and of the next one, which is computed
@@ -455,6 +465,14 @@ mod tests {
         let parts = 2 * 4 * 130 * 2 * 4;
         let decoding = kept + parts + WORKSPACE;
         assert_eq!(memory.rollout, decoding);
+        // Of 16 tokens a word, in two slots and for two prompts.
+        let mut config = RunConfig::default();
+        config.rollout.repetition_penalty = 1.1;
+        let work = groups_of_8(1, 7, 5);
+        let looking_back = gpu_memory(&config, &one_layer(true), &work, DType::BF16).rollout;
+        config.rollout.repetition_penalty = 1.0;
+        let plain = gpu_memory(&config, &one_layer(true), &work, DType::BF16).rollout;
+        assert_eq!(looking_back - plain, (8 + 2) * 4);
         // The workspace of a product with a bias is more than what else is held in turn.
         assert!(memory.temporaries > memory.logits && memory.temporaries < WORKSPACE);
         let learning = memory.activations + memory.pictures + WORKSPACE;

@@ -1,5 +1,5 @@
 //! Drawing the next token of each row from its logits, and looking its embedding up.
-//! Not here: filters and the repetition penalty, which the sampler on the host alone has.
+//! Not here: the arithmetic, which is that of the program's sampler on the CPU (`kernels/decode_*.cu*`).
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
@@ -10,18 +10,22 @@ use crate::array::Array;
 use crate::launch::{Argument, Grid, Kernel, kernel, launch};
 
 const EXTREMES: Kernel = kernel!("decode_sample", "sample_extremes");
+const FILTER: Kernel = kernel!("decode_filter", "sample_filter");
 const TOTALS: Kernel = kernel!("decode_sample", "sample_totals");
 const DRAW: Kernel = kernel!("decode_sample", "sample_draw");
 const EMBED: Kernel = kernel!("decode_sample", "embed_drawn");
 
-// As in `kernels/decode_sample.cu`.
+// As in `kernels/decode_row.cuh`, `decode_sample.cu` and `decode_filter.cu`.
 const THREADS: usize = 128;
+const THREADS_OF_FILTER: usize = 1024;
 const BLOCK: usize = 1024;
 const BLOCKS_AT_ONCE: usize = 8;
-/// Bytes of `Extremes` and of `Totals` there.
-const OF_BLOCK: usize = 16 + 16;
+/// Words of 32 bits of `Extremes` there, and of `Totals`.
+const WORDS_OF_BLOCK: usize = 4;
+/// Probabilities are summed as multiples of 2^-42 in 64 bits.
+const MOST_TOKENS: usize = 1 << 22;
 
-/// `Sampled` of `kernels/decode_sample.cu`.
+/// `Sampled` of `kernels/decode_row.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DrawnToken {
@@ -33,14 +37,22 @@ pub struct DrawnToken {
     pub problem: u32,
 }
 
-// SAFETY: numbers without padding, laid out as in `kernels/decode_sample.cu`.
+// SAFETY: numbers without padding, laid out as in `kernels/decode_row.cuh`.
 unsafe impl DeviceRepr for DrawnToken {}
 
 /// How tokens are drawn.
 #[derive(Clone, Debug)]
 pub struct Drawing {
-    /// Divides the logits; `None` for the most likely token.
+    /// Divides the logits; `None` for the most likely token, which no filter changes.
     pub temperature: Option<f32>,
+    /// Keeps the k most likely tokens and those tied with the k-th; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the most likely tokens that together have this probability; 1 keeps all.
+    pub top_p: f64,
+    /// Drops tokens less likely than this fraction of the most likely one; 0 keeps all.
+    pub min_p: f32,
+    /// Divides the positive logits of tokens seen before and multiplies the negative ones; 1 changes nothing.
+    pub repetition_penalty: f32,
     /// Ids that are never drawn.
     pub suppressed: Vec<u32>,
     /// Ids that are not drawn either until a completion has `min_new_tokens` tokens.
@@ -51,48 +63,162 @@ pub struct Drawing {
     pub max_new_tokens: usize,
 }
 
+impl Drawing {
+    /// Whether an order of likelihood decides which tokens are left out.
+    fn keeps_up_to_a_place(&self, vocab: usize) -> bool {
+        let top_k = self.top_k > 0 && self.top_k < vocab;
+        self.temperature.is_some() && (top_k || self.top_p < 1.0)
+    }
+
+    #[expect(clippy::float_cmp, reason = "exactly 1 is off, anything else is on")]
+    fn looks_back(&self) -> bool {
+        self.repetition_penalty != 1.0
+    }
+
+    /// A bit for each token that is not drawn: with the stops, and without.
+    fn suppressed_bits(&self, vocab: usize) -> Vec<u32> {
+        let with_stops = [&self.suppressed[..], &self.stops].concat();
+        [bits(vocab, &with_stops), bits(vocab, &self.suppressed)].concat()
+    }
+}
+
+/// A bit for each token of a vocabulary: whether it is among `ids`. Ids beyond are left out.
+fn bits(vocab: usize, ids: &[u32]) -> Vec<u32> {
+    let mut bits = vec![0; vocab.div_ceil(32)];
+    for &id in ids.iter().filter(|id| (**id as usize) < vocab) {
+        bits[id as usize / 32] |= 1 << (id % 32);
+    }
+    bits
+}
+
+/// `Drawing` of `kernels/decode_row.cuh`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Settings {
+    suppressed: u64,
+    seen: u64,
+    last_kept: u64,
+    extremes: u64,
+    totals: u64,
+    sampled: u64,
+    tokens: u64,
+    dropped: f64,
+    temperature: f32,
+    penalty: f32,
+    min_p: f32,
+    vocab: i32,
+    top_k: i32,
+    min_new_tokens: i32,
+    max_new_tokens: i32,
+    is_greedy: i32,
+}
+
+// SAFETY: numbers without padding, laid out as in `kernels/decode_row.cuh`.
+unsafe impl DeviceRepr for Settings {}
+
 /// Draws tokens: what is on the device for it.
 pub struct DeviceSampler {
-    drawing: Drawing,
     vocab: usize,
+    max_new_tokens: usize,
+    arrays: Arrays,
+    /// What the kernels read, with the addresses of the arrays.
+    settings: CudaSlice<Settings>,
+}
+
+struct Arrays {
     /// A bit for each token: with the stops, and without.
     suppressed: Tensor,
+    /// `[rows, words]`: a bit for each token of a row's prompt and completion, where they change what is drawn.
+    seen: Option<Tensor>,
+    /// `[rows, 2]`: a number of 64 bits each, where a filter needs it.
+    last_kept: Option<Tensor>,
     /// Of blocks of tokens.
-    scratch: Tensor,
+    extremes: Tensor,
+    totals: Tensor,
     drawn: CudaSlice<DrawnToken>,
+    /// `[rows]`
     tokens: Tensor,
+}
+
+impl Arrays {
+    fn new(device: &CudaDevice, rows: usize, vocab: usize, drawing: &Drawing) -> Result<Self> {
+        let (words, blocks) = (vocab.div_ceil(32), vocab.div_ceil(BLOCK));
+        let drawn = device.cuda_stream().clone_htod(&vec![DrawnToken::default(); rows]).w()?;
+        let device = Device::Cuda(device.clone());
+        let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::U32, &device);
+        let last_kept = drawing.keeps_up_to_a_place(vocab).then(|| zeros(&[rows, 2]));
+        Ok(Self {
+            suppressed: Tensor::from_vec(drawing.suppressed_bits(vocab), 2 * words, &device)?,
+            seen: drawing.looks_back().then(|| zeros(&[rows, words])).transpose()?,
+            last_kept: last_kept.transpose()?,
+            extremes: zeros(&[rows, blocks, WORDS_OF_BLOCK])?,
+            totals: zeros(&[rows, blocks, WORDS_OF_BLOCK])?,
+            drawn,
+            tokens: zeros(&[rows])?,
+        })
+    }
+
+    fn settings(&self, vocab: usize, drawing: &Drawing) -> Result<Settings> {
+        let if_any = |array: &Option<Tensor>| array.as_ref().map_or(Ok(0), address);
+        let is_greedy = drawing.temperature.is_none();
+        Ok(Settings {
+            suppressed: address(&self.suppressed)?,
+            seen: if_any(&self.seen)?,
+            last_kept: if_any(&self.last_kept)?,
+            extremes: address(&self.extremes)?,
+            totals: address(&self.totals)?,
+            sampled: self.drawn.device_ptr(self.drawn.stream()).0,
+            tokens: address(&self.tokens)?,
+            dropped: 1.0 - drawing.top_p,
+            temperature: drawing.temperature.unwrap_or(1.0),
+            penalty: drawing.repetition_penalty,
+            min_p: drawing.min_p,
+            vocab: count(vocab)?,
+            // More than there are keep all, and may be more than an i32 holds.
+            top_k: count(if drawing.top_k < vocab { drawing.top_k } else { 0 })?,
+            min_new_tokens: count(drawing.min_new_tokens)?,
+            max_new_tokens: count(drawing.max_new_tokens)?,
+            is_greedy: i32::from(is_greedy),
+        })
+    }
 }
 
 impl DeviceSampler {
     /// # Errors
-    /// Its arrays cannot be allocated.
-    pub fn new(device: &CudaDevice, rows: usize, vocab: usize, drawing: Drawing) -> Result<Self> {
-        let words = vocab.div_ceil(32);
-        let mut bits = vec![0u32; 2 * words];
-        let (with_stops, without) = bits.split_at_mut(words);
-        let mark = |set: &mut [u32], ids: &[u32]| {
-            for &id in ids.iter().filter(|id| (**id as usize) < vocab) {
-                set[id as usize / 32] |= 1 << (id % 32);
-            }
-        };
-        mark(with_stops, &drawing.suppressed);
-        mark(with_stops, &drawing.stops);
-        mark(without, &drawing.suppressed);
-        let drawn = device.cuda_stream().clone_htod(&vec![DrawnToken::default(); rows]).w()?;
-        let device = Device::Cuda(device.clone());
-        let of_block = OF_BLOCK / DType::U32.size_in_bytes();
-        let scratch = (rows, vocab.div_ceil(BLOCK), of_block);
-        Ok(Self {
-            drawing,
-            vocab,
-            suppressed: Tensor::from_vec(bits, 2 * words, &device)?,
-            scratch: Tensor::zeros(scratch, DType::U32, &device)?,
-            drawn,
-            tokens: Tensor::zeros(rows, DType::U32, &device)?,
-        })
+    /// Its arrays cannot be allocated, or there are too many tokens.
+    pub fn new(device: &CudaDevice, rows: usize, vocab: usize, drawing: &Drawing) -> Result<Self> {
+        if vocab > MOST_TOKENS {
+            bail!("a vocabulary of {vocab} tokens, expected at most {MOST_TOKENS}")
+        }
+        let arrays = Arrays::new(device, rows, vocab, drawing)?;
+        let settings = device.cuda_stream().clone_htod(&[arrays.settings(vocab, drawing)?]).w()?;
+        Ok(Self { vocab, max_new_tokens: drawing.max_new_tokens, arrays, settings })
     }
 
-    /// Draws the next token of every row that is taken and has not all of its tokens. Three launches.
+    /// The tokens of a prompt as rows note them, on the device; `None` where drawing does not look back.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn seen(&self, ids: &[u32]) -> Result<Option<Tensor>> {
+        let Some(seen) = &self.arrays.seen else { return Ok(None) };
+        let bits = bits(self.vocab, ids);
+        let words = bits.len();
+        Tensor::from_vec(bits, (1, words), seen.device()).map(Some)
+    }
+
+    /// Notes what [`Self::seen`] made of a prompt as all that a row has seen.
+    ///
+    /// # Errors
+    /// There is no such row, or drawing does not look back.
+    pub fn note(&self, row: usize, prompt: &Tensor) -> Result<()> {
+        match &self.arrays.seen {
+            Some(seen) => seen.slice_set(prompt, 0, row),
+            None => bail!("tokens seen before, without a repetition penalty"),
+        }
+    }
+
+    /// Draws the next token of every row that is taken and has not all of its tokens. Three launches, four with top-k or
+    /// top-p.
     ///
     /// - `logits`: `[rows, vocab]` f32
     ///
@@ -118,41 +244,27 @@ impl DeviceSampler {
         rows: usize,
         is_first: bool,
     ) -> Result<()> {
-        let (all, vocab) = (self.drawn.len(), self.vocab);
+        let (all, vocab) = (self.arrays.drawn.len(), self.vocab);
         let logits = logits.require("logits", DType::F32, &[all, vocab])?;
         if states.n_rows() != all || first_row + rows > all {
             bail!("rows {first_row} and {rows} more of {} in a sampler of {all}", states.n_rows());
         }
-        let blocks = vocab.div_ceil(BLOCK);
-        let extremes = Array::of(&self.scratch)?.address();
-        let totals = extremes + (all * blocks * OF_BLOCK / 2) as u64;
-        let temperature = f64::from(self.drawing.temperature.unwrap_or(1.0));
-        let common: Vec<Argument> = vec![
-            logits.into(),
-            vocab.into(),
-            Array::of(&self.suppressed)?.into(),
-            self.drawing.min_new_tokens.into(),
-            states.address(),
-            first_row.into(),
-            self.drawing.max_new_tokens.into(),
-            is_first.into(),
-        ];
-        let [extremes, totals] = [extremes, totals].map(Argument::Address);
-        let grid = |x, y| Grid { blocks: [x, y, 1], threads: THREADS, shared: 0 };
-        let launch = |kernel: &Kernel, grid: Grid, more: &[Argument]| {
-            let arguments: Vec<Argument> = common.iter().chain(more).copied().collect();
-            // SAFETY: `logits` has a row of `vocab` numbers for each state, the scratch room for both arrays, of each row
-            // and block of tokens, and there is a place for each row's token.
+        let settings = Argument::Address(self.settings.device_ptr(self.settings.stream()).0);
+        let arguments =
+            [logits.into(), settings, states.address(), first_row.into(), is_first.into()];
+        let launch = |kernel: &Kernel, threads, x, y| {
+            let grid = Grid { blocks: [x, y, 1], threads, shared: 0 };
+            // SAFETY: `logits` has a row of `vocab` numbers for each state, and so have the arrays of the settings, each of
+            // its own.
             unsafe { launch(logits.device(), kernel, grid, &arguments) }
         };
-        launch(&EXTREMES, grid(blocks, rows), &[extremes])?;
-        let more = [temperature.into(), extremes, totals];
-        launch(&TOTALS, grid(blocks.div_ceil(BLOCKS_AT_ONCE), rows), &more)?;
-        let drawn = Argument::Address(self.drawn.device_ptr(self.drawn.stream()).0);
-        let tokens = Array::of(&self.tokens)?.into();
-        let is_greedy = self.drawing.temperature.is_none().into();
-        let more = [temperature.into(), is_greedy, extremes, totals, drawn, tokens];
-        launch(&DRAW, grid(rows, 1), &more)
+        let blocks = vocab.div_ceil(BLOCK);
+        launch(&EXTREMES, THREADS, blocks, rows)?;
+        if self.arrays.last_kept.is_some() {
+            launch(&FILTER, THREADS_OF_FILTER, rows, 1)?;
+        }
+        launch(&TOTALS, THREADS, blocks.div_ceil(BLOCKS_AT_ONCE), rows)?;
+        launch(&DRAW, THREADS, rows, 1)
     }
 
     /// The embeddings of the rows' newest tokens.
@@ -162,7 +274,7 @@ impl DeviceSampler {
     /// # Errors
     /// Shapes do not fit.
     pub fn embed(&self, table: Array, states: &RowStates, out: Array) -> Result<()> {
-        let (rows, (_, width)) = (self.drawn.len(), table.rows());
+        let (rows, (_, width)) = (self.arrays.drawn.len(), table.rows());
         let table = table.require("an embedding table", DType::BF16, &[self.vocab, width])?;
         let out = out.require("embeddings", DType::BF16, &[rows, width])?;
         if width % 8 != 0 || states.n_rows() != rows || !table.is_aligned_to(8) {
@@ -170,9 +282,9 @@ impl DeviceSampler {
         }
         let arguments = [
             table.into(),
-            Array::of(&self.tokens)?.into(),
+            Array::of(&self.arrays.tokens)?.into(),
             states.address(),
-            self.drawing.max_new_tokens.into(),
+            self.max_new_tokens.into(),
             width.into(),
             out.into(),
         ];
@@ -183,6 +295,14 @@ impl DeviceSampler {
 
     /// The rows' newest tokens, on the device.
     pub(super) fn newest(&self) -> &CudaSlice<DrawnToken> {
-        &self.drawn
+        &self.arrays.drawn
     }
+}
+
+fn address(array: &Tensor) -> Result<u64> {
+    Ok(Array::of(array)?.address())
+}
+
+fn count(n: usize) -> Result<i32> {
+    i32::try_from(n).or_else(|_| bail!("{n} is more than a kernel counts"))
 }
