@@ -6,7 +6,7 @@
 #     scripts/emulated_cuda.sh run othink infer ...     runs a command that finds the program and the device
 #     scripts/emulated_cuda.sh test [NAME...]           the device's own tests, then those tests of tests/it on it
 #                                                       (unless named: parity with transformers, planned memory, too little
-#                                                       memory, what is launched and read back, rollouts)
+#                                                       memory, what is launched and read back, rollouts, decoded tokens)
 #     scripts/emulated_cuda.sh errors                   a table of the kernels' errors against f64
 #     scripts/emulated_cuda.sh check                    the program's results on the device against the CPU's, and what it
 #                                                       does where libraries of CUDA's are missing
@@ -106,7 +106,8 @@ report() { # VERDICT WHAT [DETAIL]
 }
 reason() { tail -n 1 "$1" | cut -c1-200; }
 
-# Runs FUNCTION OUT DEVICE DTYPE on the CPU, then in every order on the device; COMPARE ON_CPU ON_DEVICE decides.
+# Runs FUNCTION OUT DEVICE DTYPE on the CPU, then in every order on the device, as many at a time as there are cores;
+# COMPARE ON_CPU ON_DEVICE decides.
 in_every_order() { # WHAT DTYPE FUNCTION COMPARE
   local what="$1, $2" order out=$runs/${3}_$2 good=() start=$SECONDS
   if ! "$3" "$out.cpu" cpu "$2" 2>"$out.log"; then
@@ -114,7 +115,12 @@ in_every_order() { # WHAT DTYPE FUNCTION COMPARE
     return
   fi
   for order in "${orders[@]}"; do
-    if ! hard "$order" "$3" "$out.$order" cuda "$2" 2>"$out.$order.log"; then
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+    { hard "$order" "$3" "$out.$order" cuda "$2" 2>"$out.$order.log" && : >"$out.$order.done"; } &
+  done
+  wait
+  for order in "${orders[@]}"; do
+    if [ ! -e "$out.$order.done" ]; then
       report FAIL "$what, order $order" "$(reason "$out.$order.log")"
     elif ! "$4" "$out.cpu" "$out.$order" >"$out.$order.differences"; then
       report FAIL "$what, order $order" "not the CPU's: $(head -n 1 "$out.$order.differences")"
@@ -243,6 +249,24 @@ check() {
   [ "$failures" = 0 ] || { echo "$failures checks failed" && exit 1; }
 }
 
+# ---- test
+
+on_device() { # ARGUMENT...: tests of tests/it. They share one stream, which records: one at a time.
+  OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \
+    cargo test --quiet --locked --features cuda --test it -- --test-threads 1 "$@"
+}
+
+side_by_side() { # ARGUMENTS...: each in a process of its own
+  local arguments processes=() process failed=0
+  for arguments in "$@"; do
+    # shellcheck disable=SC2086 # several words
+    on_device $arguments &
+    processes+=($!)
+  done
+  for process in "${processes[@]}"; do wait "$process" || failed=1; done
+  return $failed
+}
+
 case $command in
   build)
     build_device
@@ -261,10 +285,13 @@ case $command in
     cargo test --quiet --locked --features cuda --package othink --package othink-ops --package othink-cuda --lib -- libraries::
     OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \
       cargo test --quiet --locked --features cuda --package othink --lib -- device_decoder::
-    # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
-    [ $# -gt 0 ] || set -- parity:: rollouts:: plan::planned_memory_on_a_gpu out_of_memory:: device_counts:: --skip bf16_through_plain_compositions_stays_near_f32
-    OTHINK_TEST_DEVICE=cuda EMU_LAZY=1 EMU_POISON=1 EMU_GUARD=1 \
-      cargo test --quiet --locked --features cuda --test it -- --test-threads 1 "$@" # they share one stream, which records
+    if [ $# -gt 0 ]; then
+      on_device "$@"
+    else
+      # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
+      side_by_side "parity:: out_of_memory:: --skip bf16_through_plain_compositions_stays_near_f32" \
+        "rollouts:: decoded_tokens:: plan::planned_memory_on_a_gpu device_counts::"
+    fi
     ;;
   errors)
     build_device
