@@ -29,6 +29,11 @@ std::map<uintptr_t, size_t> freed;  // where allocations once were, to name a us
 std::map<uintptr_t, size_t> pinned;
 std::map<uintptr_t, size_t> registered;  // the program's own memory that is pinned
 
+// Of allocations that were freed and that EMU_LAZY keeps until the work before that is done.
+size_t waiting_bytes;
+// The machine's own memory has an end: beyond this the work is done at once.
+constexpr size_t MOST_WAITING_BYTES = size_t(1) << 30;
+
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 unsigned char* begin_of(const Allocation& allocation) { return reinterpret_cast<unsigned char*>(allocation.address); }
@@ -116,7 +121,12 @@ Result release(uintptr_t address, Stream* stream) {
   --counters.live_allocations;
   counters.live_bytes -= allocation->bytes;
   if (stream) {
-    enqueue(*stream, {"", 0, [allocation] { give_back_memory(*allocation); }});
+    waiting_bytes += allocation->bytes;
+    enqueue(*stream, {"", 0, [allocation] {
+                        waiting_bytes -= allocation->bytes;
+                        give_back_memory(*allocation);
+                      }});
+    if (waiting_bytes > MOST_WAITING_BYTES) finish_all();
     return SUCCESS;
   }
   // cuMemFree waits for the device, but not for memory that belongs to a stream.
