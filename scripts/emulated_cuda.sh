@@ -289,8 +289,8 @@ case $command in
       on_device "$@"
     else
       # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
-      side_by_side "parity:: out_of_memory:: --skip bf16_through_plain_compositions_stays_near_f32" \
-        "rollouts:: decoded_tokens:: plan::planned_memory_on_a_gpu device_counts::"
+      side_by_side "parity:: plan::planned_memory_on_a_gpu device_counts:: --skip bf16_through_plain_compositions_stays_near_f32" \
+        "rollouts:: decoded_tokens:: out_of_memory::"
     fi
     ;;
   errors)

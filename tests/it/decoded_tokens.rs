@@ -176,10 +176,16 @@ fn tokens_decoded_by_kernels_are_the_cpus_where_its_choice_is_clear() {
     let models = Models { files, processor, on_device };
     let filters = Sampler { top_k: 12, top_p: 0.9, min_p: 0.05, ..Sampler::default() };
     let penalized = Sampler { repetition_penalty: 1.05, temperature: 0.7, ..filters.clone() };
-    for sampler in [Sampler::greedy(), Sampler::default(), filters, penalized] {
+    // Rows, questions, completions of each: one after the other, some at once, and more than there is room for.
+    let (alone, some, many) = ([1, 2, 1], [7, 5, 3], [64, 17, 4]);
+    for (sampler, batches) in [
+        (Sampler::greedy(), &[alone, some][..]),
+        (Sampler::default(), &[alone, many]),
+        (filters, &[some]),
+        (penalized, &[some]),
+    ] {
         let mut compared = Compared::default();
-        // Rows, questions, completions of each: one after the other, some at once, and more than there is room for.
-        for batch in [[1, 2, 1], [7, 5, 3], [64, 17, 4]] {
+        for &batch in batches {
             models.compare(&sampler, batch, &mut compared);
         }
         let Compared { n, n_clear, other, largest_error } = compared;
