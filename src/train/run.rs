@@ -9,13 +9,13 @@ use candle_core::DType;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::health::{Health, off_policy};
+use super::health::{Health, Thresholds, off_policy};
 use super::out_of_memory::{Circumstances, Remains};
 use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
-use super::settings::thresholds;
+use super::settings::{batches, thresholds};
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
 use super::update::TrainedBatch;
@@ -42,6 +42,8 @@ pub struct TrainOptions {
     pub resume: bool,
     /// Whether to begin although the GPU has too little memory, as far as it can be foreseen.
     pub is_forced: bool,
+    /// Whether records that are out of place are left out when the run is resumed.
+    pub repairs: bool,
 }
 
 /// How a run ended.
@@ -151,8 +153,11 @@ impl<'a> Run<'a> {
             None => RunFolder::create(&options.out, &toml)?,
         };
         let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
-        let records = RunRecords::resume(&folder, saved.as_ref().map(|(update, _)| *update))?;
-        let health = health(&config, &folder)?;
+        let last_update = saved.as_ref().map(|(update, _)| *update);
+        let batches = batches(&config);
+        let (records, notes) = RunRecords::resume(&folder, last_update, batches, options.repairs)?;
+        notes.iter().for_each(|note| display.note(note));
+        let health = health(&config, policy.model.vocab_size(), &folder)?;
         let Setup { questions, total_updates, files: base, .. } = setup;
         display.start(policy.update, total_updates);
         let between_batches = Progress { update: policy.update, draws: questions.state() };
@@ -273,6 +278,7 @@ impl<'a> Run<'a> {
             summary.task, summary.n,
         ));
         let record = EvaluationRecord { update, summary };
+        self.folder.require_in_place()?;
         self.records.evaluations.append(&record)?;
         self.records.events.evaluation(&record)?;
         Ok(ControlFlow::Continue(()))
@@ -298,6 +304,7 @@ impl<'a> Run<'a> {
     }
 
     fn record(&mut self, trained: &TrainedBatch) -> Result<(), TrainError> {
+        self.folder.require_in_place()?;
         for reason in &trained.skipped {
             self.display.warn(&format!("left out a row: {reason}"));
         }
@@ -331,6 +338,7 @@ impl<'a> Run<'a> {
         }
         self.stage = Stage::Checkpoint;
         self.display.between(self.stage.name(), "");
+        self.folder.require_in_place()?;
         self.records.sync()?;
         let failed = TrainError::during("collecting the optimiser's state");
         let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);
@@ -353,9 +361,10 @@ impl<'a> Run<'a> {
         Ok(path)
     }
 
-    /// Saves after an error, if the policy has not been updated since the last batch ended.
+    /// Saves after an error, if the policy has not been updated since the last batch ended and saving was not what failed.
     fn save_after_failure(&mut self) {
-        if self.policy.update == 0 || self.policy.update != self.between_batches.update {
+        let is_between_batches = self.policy.update == self.between_batches.update;
+        if self.policy.update == 0 || !is_between_batches || self.stage == Stage::Checkpoint {
             return;
         }
         match self.save() {
@@ -376,6 +385,20 @@ fn load(
     Ok((policy, trainer))
 }
 
+/// The run's files of records as they were after an update.
+fn records(
+    folder: &RunFolder,
+    last_update: Option<u64>,
+    config: &RunConfig,
+    options: &TrainOptions,
+    display: &ProgressDisplay,
+) -> Result<RunRecords, TrainError> {
+    let (records, notes) =
+        RunRecords::resume(folder, last_update, batches(config), options.repairs)?;
+    notes.iter().for_each(|note| display.note(note));
+    Ok(records)
+}
+
 /// Whether the batch that ended at `update` reached a multiple of `every`, never where that is 0. A batch has `of_batch`
 /// updates, the last of a run perhaps fewer.
 fn ends_at_multiple(update: u64, of_batch: u64, every: u64) -> bool {
@@ -384,8 +407,9 @@ fn ends_at_multiple(update: u64, of_batch: u64, every: u64) -> bool {
 }
 
 /// The run's monitor, after observing the updates already recorded.
-fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> {
-    let mut health = Health::new(thresholds(config));
+fn health(config: &RunConfig, vocab: usize, folder: &RunFolder) -> Result<Health, TrainError> {
+    let most_entropy = Some((vocab as f64).ln());
+    let mut health = Health::new(Thresholds { most_entropy, ..thresholds(config) });
     for line in metrics::read(&folder.metrics())? {
         health.observe(&line, &[]);
     }
