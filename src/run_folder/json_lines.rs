@@ -285,7 +285,9 @@ mod tests {
     }
 
     fn lines(updates: &[u64]) -> String {
-        updates.iter().map(|update| format!("{{\"update\":{update}}}\n")).collect()
+        let lines: Vec<String> =
+            updates.iter().map(|update| format!("{{\"update\":{update}}}\n")).collect();
+        lines.concat()
     }
 
     #[test]

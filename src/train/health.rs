@@ -38,6 +38,14 @@ pub struct Thresholds {
     pub most_entropy: Option<f64>,
 }
 
+impl Thresholds {
+    /// The same for a model with so many tokens.
+    #[must_use]
+    pub fn in_vocabulary(self, tokens: usize) -> Self {
+        Self { most_entropy: Some((tokens as f64).ln()), ..self }
+    }
+}
+
 /// Something that the user should look at. Its text says what was seen, why it matters and
 /// what to try.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -180,8 +188,7 @@ struct Alarm {
 }
 
 impl Health {
-    /// A monitor that has observed no update. In a resumed run it observes the recorded updates first,
-    /// without their completions, and its warnings about them are dropped.
+    /// A monitor that has observed no update.
     pub fn new(thresholds: Thresholds) -> Self {
         let alarm = || Alarm { quiet_until: 0, pause: FIRST_PAUSE };
         Self {
@@ -196,6 +203,16 @@ impl Health {
             no_gradient: alarm(),
             mismatch: alarm(),
         }
+    }
+
+    /// A monitor of a run that goes on, which has observed the recorded updates, without their completions; its warnings about
+    /// them are dropped.
+    pub fn resumed(thresholds: Thresholds, recorded: &[UpdateMetrics]) -> Self {
+        let mut health = Self::new(thresholds);
+        for line in recorded {
+            health.observe(line, &[]);
+        }
+        health
     }
 
     /// Observes an update; returns the warnings that are due.

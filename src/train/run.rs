@@ -9,7 +9,7 @@ use candle_core::DType;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::health::{Health, Thresholds, off_policy};
+use super::health::{Health, off_policy};
 use super::out_of_memory::{Circumstances, Remains};
 use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
@@ -75,11 +75,16 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    fn open(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
+    /// `None` where the run never evaluates.
+    fn open(config: &RunConfig, setup: &Setup) -> Result<Option<Self>, TrainError> {
+        let eval = &config.eval;
+        if !eval.before_training && !eval.after_training && config.train.eval_every == 0 {
+            return Ok(None);
+        }
         let asked = evaluation_questions(config)?;
         warn_of_rows(&asked.questions.dataset);
         let processor = asked.processor(&setup.files)?;
-        Ok(Self { asked, processor })
+        Ok(Some(Self { asked, processor }))
     }
 }
 
@@ -137,10 +142,8 @@ impl<'a> Run<'a> {
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
             display.warn(&format!("{damage}; using the one before it"));
         }
-        let eval = &config.eval;
-        let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
-        let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
-        let loaded = load(&mut setup, &config, checkpoint.as_ref());
+        let evaluation = Evaluation::open(&config, &setup)?;
+        let loaded = setup.load(&config, checkpoint.as_ref(), Box::new(Solo));
         let (policy, trainer) = loaded.map_err(|error| {
             let saved = checkpoint.as_ref().map(|checkpoint| checkpoint.path.as_path());
             let remains = Remains::of(resumed.as_ref().map(RunFolder::path), saved);
@@ -154,10 +157,9 @@ impl<'a> Run<'a> {
         };
         let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let last_update = saved.as_ref().map(|(update, _)| *update);
-        let batches = batches(&config);
-        let (records, notes) = RunRecords::resume(&folder, last_update, batches, options.repairs)?;
-        notes.iter().for_each(|note| display.note(note));
-        let health = health(&config, policy.model.vocab_size(), &folder)?;
+        let records = records(&folder, last_update, &config, options, display)?;
+        let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
+        let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let Setup { questions, total_updates, files: base, .. } = setup;
         display.start(policy.update, total_updates);
         let between_batches = Progress { update: policy.update, draws: questions.state() };
@@ -374,17 +376,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Puts what a run computes with on its device.
-fn load(
-    setup: &mut Setup,
-    config: &RunConfig,
-    checkpoint: Option<&Loaded>,
-) -> Result<(Policy, Trainer), TrainError> {
-    let policy = setup.open_policy(config, checkpoint, Box::new(Solo))?;
-    let trainer = setup.open_trainer(config, policy.model.vocab_size())?;
-    Ok((policy, trainer))
-}
-
 /// The run's files of records as they were after an update.
 fn records(
     folder: &RunFolder,
@@ -395,7 +386,9 @@ fn records(
 ) -> Result<RunRecords, TrainError> {
     let (records, notes) =
         RunRecords::resume(folder, last_update, batches(config), options.repairs)?;
-    notes.iter().for_each(|note| display.note(note));
+    for note in notes {
+        display.note(&note);
+    }
     Ok(records)
 }
 
@@ -404,16 +397,6 @@ fn records(
 fn ends_at_multiple(update: u64, of_batch: u64, every: u64) -> bool {
     let before = update.saturating_sub(1) / of_batch * of_batch;
     every > 0 && before / every != update / every
-}
-
-/// The run's monitor, after observing the updates already recorded.
-fn health(config: &RunConfig, vocab: usize, folder: &RunFolder) -> Result<Health, TrainError> {
-    let most_entropy = Some((vocab as f64).ln());
-    let mut health = Health::new(Thresholds { most_entropy, ..thresholds(config) });
-    for line in metrics::read(&folder.metrics())? {
-        health.observe(&line, &[]);
-    }
-    Ok(health)
 }
 
 #[cfg(test)]

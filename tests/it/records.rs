@@ -13,7 +13,8 @@ fn text(path: &Path) -> String {
 fn without_line(path: &Path, i: usize) -> String {
     let text = text(path);
     let lines = text.lines().enumerate().filter(|(at, _)| *at != i);
-    lines.map(|(_, line)| format!("{line}\n")).collect()
+    let kept: Vec<&str> = lines.map(|(_, line)| line).collect();
+    kept.join("\n") + "\n"
 }
 
 fn stderr(output: &Output) -> String {
