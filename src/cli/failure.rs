@@ -120,7 +120,9 @@ fn model_blames_input(error: &ModelError) -> bool {
     match error {
         ModelError::Read { source, .. } => is_wrong_path(source),
         ModelError::Hub { source, .. } => hub_blames_input(source),
-        ModelError::Write { .. } | ModelError::Tensor { .. } => false,
+        ModelError::Write { .. } | ModelError::Tensor { .. } | ModelError::NotFinite { .. } => {
+            false
+        }
         _ => true,
     }
 }

@@ -41,6 +41,9 @@ pub struct Args {
     /// Continue the run in its folder from the last whole checkpoint
     #[arg(long)]
     resume: bool,
+    /// With --resume: leave out of the files of records what is out of place there, keep a copy of each, and go on
+    #[arg(long, requires = "resume")]
+    repair: bool,
     /// Where to compute: auto, cpu, cuda or cuda:N, as model.device
     #[arg(long)]
     device: Option<DeviceChoice>,
@@ -99,13 +102,13 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         warn_of_unread(&RunConfig::unread_keys(&file, &overrides)?, &display);
         return args.dry_run(&RunConfig::from_file(&file, &overrides)?, &file, printer);
     }
-    let is_forced = args.force;
+    let (is_forced, repairs) = (args.force, args.repair);
     let TrainRequest { config, out, resume, unread } = args.into_request()?;
     warn_of_unread(&unread, &display);
     let notes = display.notes();
     let notice = "finishing the current batch, then saving; press again to stop at once";
     let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
-    let options = TrainOptions { out, resume, is_forced };
+    let options = TrainOptions { out, resume, is_forced, repairs };
     match train(&config, &options, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {
             printer.line(checkpoint.display())?;

@@ -102,7 +102,8 @@ impl RunStore {
             folder.display(),
             if resume { "going on" } else { "training" }
         ));
-        let options = TrainOptions { resume, out: folder.clone(), is_forced: false };
+        let options =
+            TrainOptions { resume, out: folder.clone(), is_forced: false, repairs: false };
         match train(config, &options, &self.interrupt, &mut ProgressDisplay::new(self.mode))? {
             Ended::Finished(checkpoint) => Ok(Outcome::Done(FinishedRun { folder, checkpoint })),
             Ended::Interrupted(_) => Ok(Outcome::Interrupted),

@@ -16,6 +16,19 @@ pub enum ModelError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A model that is to be saved holds a number that is none.
+    #[error(
+        "{tensor}: number {place} is {found}, expected a finite one: not saved\n\
+         hint: the run has diverged; what was saved before stands. Start from that (model.path) with a lower optim.lr"
+    )]
+    NotFinite {
+        /// The tensor's name.
+        tensor: String,
+        /// Which of its numbers, from 0.
+        place: usize,
+        /// The number.
+        found: f64,
+    },
     /// A file that every model has is not there.
     #[error("{file}: no such file, expected {expected}\nhint: {hint}")]
     MissingFile {

@@ -127,7 +127,7 @@ fn shard_name(shard_idx: usize, n_shards: usize) -> String {
 /// Writes one safetensors file, the tensors in the given order; it is on the disk when this returns.
 ///
 /// # Errors
-/// The file cannot be written, or a tensor cannot be converted.
+/// The file cannot be written, a tensor cannot be converted, or a number is not finite.
 pub(crate) fn write_shard(
     path: &Path,
     tensors: &[&(String, Tensor)],
@@ -146,11 +146,15 @@ pub(crate) fn write_shard(
         let flat = tensor.detach().flatten_all().map_err(inconvertible)?;
         let count = flat.elem_count();
         for start in (0..count).step_by(PIECE) {
-            let piece = flat
+            let (bytes, bad) = flat
                 .narrow(0, start, PIECE.min(count - start))
                 .and_then(|piece| to_bytes(&piece, dtype))
                 .map_err(inconvertible)?;
-            writer.write_all(&piece).map_err(cannot_write)?;
+            if let Some((place, found)) = bad {
+                let (tensor, place) = (name.clone(), start + place);
+                return Err(ModelError::NotFinite { tensor, place, found });
+            }
+            writer.write_all(&bytes).map_err(cannot_write)?;
         }
     }
     let file = writer.into_inner().map_err(|error| cannot_write(error.into_error()))?;
@@ -184,10 +188,16 @@ fn header(tensors: &[&(String, Tensor)], dtype: DType) -> Result<Vec<u8>, ModelE
     Ok(header)
 }
 
-/// The numbers as the file stores them.
-fn to_bytes(piece: &Tensor, dtype: DType) -> candle_core::Result<Vec<u8>> {
-    fn bytes<T, const WIDTH: usize>(numbers: Vec<T>, encode: fn(T) -> [u8; WIDTH]) -> Vec<u8> {
-        numbers.into_iter().map(encode).collect::<Vec<_>>().into_flattened()
+/// The numbers as the file stores them, and the first that is not finite, with its place.
+#[expect(clippy::type_complexity, reason = "one caller takes it apart")]
+fn to_bytes(piece: &Tensor, dtype: DType) -> candle_core::Result<(Vec<u8>, Option<(usize, f64)>)> {
+    fn bytes<T: Copy + Into<f64>, const WIDTH: usize>(
+        numbers: Vec<T>,
+        encode: fn(T) -> [u8; WIDTH],
+    ) -> (Vec<u8>, Option<(usize, f64)>) {
+        let wide = numbers.iter().map(|&number| number.into());
+        let bad = wide.enumerate().find(|(_, number): &(usize, f64)| !number.is_finite());
+        (numbers.into_iter().map(encode).collect::<Vec<_>>().into_flattened(), bad)
     }
     let piece = piece.to_dtype(dtype)?.to_device(&Device::Cpu)?;
     Ok(match dtype {

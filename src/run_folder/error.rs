@@ -31,6 +31,16 @@ pub enum RunFolderError {
         /// The file or folder that shows it.
         found: &'static str,
     },
+    /// The folder of a run that is going on is no longer where it was.
+    #[error(
+        "the run's folder {} was moved, removed or replaced while the run was going on: nothing more is written\n\
+         hint: put it back and --resume the run from its last checkpoint",
+        path.display()
+    )]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// The output folder's path leads to a file.
     #[error(
         "output folder {} is a file, expected a folder or nothing\nhint: give another --out",
@@ -90,10 +100,11 @@ pub enum RunFolderError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A line of a records file that is no record.
+    /// A line of a records file that is no record or not in its place, or a record that is missing there.
     #[error(
-        "{}:{line}: {found}, expected one JSON object with a whole number `update`\n\
-         hint: remove the line; only an unfinished last line is removed automatically",
+        "{}:{line}: {found}\n\
+         hint: the file is not as the run wrote it; --resume --repair leaves out what is out of place and keeps a copy of the \
+         file",
         path.display()
     )]
     Record {

@@ -35,6 +35,8 @@ const FINISHED: &str = "finished";
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Which folder of the file system it is; `None` where the system does not say.
+    place: Option<Place>,
     /// Closing the file releases the lock, even where the process is killed.
     _lock: Option<File>,
 }
@@ -67,7 +69,7 @@ impl RunFolder {
             return Err(RunFolderError::HoldsRun { path: path.to_owned(), found });
         }
         replace(path, CONFIG, resolved_config.as_bytes())?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), place: Place::of(path), _lock: lock })
     }
 
     /// Opens the folder of a run that is to be continued.
@@ -98,7 +100,16 @@ impl RunFolder {
         if stored != resolved_config {
             replace(path, CONFIG, resolved_config.as_bytes())?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), place: Place::of(path), _lock: lock })
+    }
+
+    /// To be called before records are written: files that are open would take them wherever the folder is by now.
+    ///
+    /// # Errors
+    /// The folder was moved, removed or replaced since it was opened.
+    pub fn require_in_place(&self) -> Result<(), RunFolderError> {
+        let is_there = self.path.is_dir() && Place::of(&self.path) == self.place;
+        is_there.then_some(()).ok_or_else(|| RunFolderError::Moved { path: self.path.clone() })
     }
 
     /// The folder itself.
@@ -135,6 +146,27 @@ impl RunFolder {
     /// The folder of checkpoints, which may not exist yet.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join(CHECKPOINTS)
+    }
+}
+
+/// A folder of the file system, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let found = path.metadata().ok()?;
+        Some(Self { device: found.dev(), inode: found.ino() })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_path: &Path) -> Option<Self> {
+        None
     }
 }
 

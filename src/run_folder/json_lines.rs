@@ -2,7 +2,8 @@
 //! Not here: what the records are (`metrics`, `records`).
 //!
 //! Lines are in the order of their `update`. That makes the state after any update a prefix of
-//! the file, so that cutting it is one truncation, which no interruption can leave half done.
+//! the file, so that cutting it is one truncation, which no interruption can leave half done. A file in which a line is out of
+//! place is left as it is, unless a repair is asked for: then what was there is kept beside it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -11,8 +12,13 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::durable::failed;
+use super::continuity::{Continuity, Expected};
+use super::durable::{failed, replace};
 use super::error::RunFolderError;
+use crate::out_file::with_ending;
+
+/// The ending of the copy of a file that was repaired.
+const BEFORE_REPAIR: &str = ".before-repair";
 
 /// A file of records, open for appending.
 #[derive(Debug)]
@@ -28,28 +34,47 @@ struct Stamp {
 }
 
 impl JsonLines {
-    /// Opens the file of a new run, emptied.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn start(path: &Path) -> Result<Self, RunFolderError> {
-        Self::open_cut(path, 0)
-    }
-
-    /// Opens the file as it was after an update: later lines are cut off, and so is a last line
-    /// that was never finished.
+    /// Opens the file as it was after an update; all that comes later is cut off.
     ///
     /// - `last_update`: the update of the checkpoint that the run continues from; `None` where it
     ///   starts over, which empties the file
+    /// - `expected`: how many records of an update there are
+    /// - `repairs`: what is out of place is left out, and a copy of the file kept, instead of an error
+    /// - returns what was cut off or left out besides, in words, where that is anything
     ///
     /// # Errors
-    /// The file cannot be read or written, or a line in what is to stay is not a record.
-    pub fn resume(path: &Path, last_update: Option<u64>) -> Result<Self, RunFolderError> {
-        let bytes = match last_update {
-            Some(last_update) => prefix_bytes(path, last_update)?,
-            None => 0,
+    /// The file cannot be read or written, or what is to stay is not the records of all updates up to the last.
+    pub(super) fn resume(
+        path: &Path,
+        last_update: Option<u64>,
+        expected: Expected,
+        repairs: bool,
+    ) -> Result<(Self, Vec<String>), RunFolderError> {
+        let Some(last_update) = last_update else {
+            let is_empty = path.metadata().map_or(true, |found| found.len() == 0);
+            let note = (!is_empty).then(|| {
+                format!(
+                    "{}: emptied, since the run has no checkpoint and starts over",
+                    path.display()
+                )
+            });
+            return Ok((Self::open_cut(path, 0)?, note.into_iter().collect()));
         };
-        Self::open_cut(path, bytes)
+        let found = Found::read(path, Continuity::new(last_update, expected))?;
+        let mut notes = found.cut_note(path, last_update).into_iter().collect::<Vec<_>>();
+        if found.problems.is_empty() {
+            return Ok((Self::open_cut(path, found.kept_bytes)?, notes));
+        }
+        if !repairs {
+            let Problem { line, found } = found.problems[0].clone();
+            return Err(RunFolderError::Record { path: path.to_owned(), line, found });
+        }
+        let copy = found.repair(path)?;
+        let name = path.display();
+        notes.extend(found.problems.iter().map(|of| format!("{name}:{}: {}", of.line, of.found)));
+        notes.push(format!("{name}: repaired; as it was before: {}", copy.display()));
+        let file = File::options().append(true).open(path).map_err(failed("write", path))?;
+        Ok((Self { path: path.to_owned(), file }, notes))
     }
 
     fn open_cut(path: &Path, bytes: u64) -> Result<Self, RunFolderError> {
@@ -96,30 +121,123 @@ impl JsonLines {
 /// The file cannot be read, or a finished line is not such a record.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RunFolderError> {
     let mut records = Vec::new();
-    visit(path, |record, _| {
+    visit(path, |record| {
         records.push(record);
         true
     })?;
     Ok(records)
 }
 
-/// The length of the file's prefix whose records are of updates up to `last_update`.
-fn prefix_bytes(path: &Path, last_update: u64) -> Result<u64, RunFolderError> {
-    let mut kept = 0;
-    visit(path, |stamp: Stamp, end| {
-        let stays = stamp.update <= last_update;
-        if stays {
-            kept = end;
-        }
-        stays
-    })?;
-    Ok(kept)
+/// Something in a file that is not as it should be.
+#[derive(Clone)]
+struct Problem {
+    line: u64,
+    found: String,
 }
 
-/// Calls `see` with each finished line's record and the position of its end, until `see` returns false.
+/// What a file holds beside a checkpoint.
+#[derive(Default)]
+struct Found {
+    /// The end of the last line that stays, where nothing is out of place.
+    kept_bytes: u64,
+    /// The lines that stay, each with its end.
+    kept: Vec<[u64; 2]>,
+    /// Lines after the checkpoint, and the last of their updates.
+    n_after: u64,
+    last_after: u64,
+    problems: Vec<Problem>,
+}
+
+impl Found {
+    fn read(path: &Path, mut continuity: Continuity) -> Result<Self, RunFolderError> {
+        let mut found = Self::default();
+        let mut n_lines = 0;
+        let mut begin = 0;
+        each_line(path, |line, text, end| {
+            n_lines = line;
+            let mut problem = |found_here: String| {
+                found.problems.push(Problem { line, found: found_here });
+            };
+            match serde_json::from_slice::<Stamp>(text) {
+                Err(error) => problem(error.to_string()),
+                Ok(Stamp { update }) => {
+                    if let Some(lacking) = continuity.lacking_before(update) {
+                        problem(lacking);
+                    }
+                    match continuity.takes(update) {
+                        Err(out_of_place) => problem(out_of_place),
+                        Ok(true) => {
+                            found.kept.push([begin, end]);
+                            found.kept_bytes = end;
+                        }
+                        Ok(false) => {
+                            found.n_after += 1;
+                            found.last_after = update;
+                        }
+                    }
+                }
+            }
+            begin = end;
+            Ok(true)
+        })?;
+        if let Some(lacking) = continuity.lacking() {
+            found.problems.push(Problem { line: n_lines + 1, found: lacking });
+        }
+        Ok(found)
+    }
+
+    fn cut_note(&self, path: &Path, last_update: u64) -> Option<String> {
+        (self.n_after > 0).then(|| {
+            format!(
+                "{}: {} lines of updates after {last_update}, the last of update {}, are cut off: \
+                 the run goes on from {last_update} and writes them again",
+                path.display(),
+                self.n_after,
+                self.last_after
+            )
+        })
+    }
+
+    /// Replaces the file by the lines that stay; where its copy is.
+    fn repair(&self, path: &Path) -> Result<PathBuf, RunFolderError> {
+        let whole = std::fs::read(path).map_err(failed("read", path))?;
+        let mut copy = with_ending(path, BEFORE_REPAIR);
+        for n in 2.. {
+            if !copy.exists() {
+                break;
+            }
+            copy = with_ending(path, &format!("{BEFORE_REPAIR}-{n}"));
+        }
+        std::fs::copy(path, &copy).map_err(failed("write", &copy))?;
+        let mut kept = Vec::new();
+        for [begin, end] in &self.kept {
+            kept.extend_from_slice(&whole[*begin as usize..*end as usize]);
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        replace(folder, &path.file_name().unwrap_or_default().to_string_lossy(), &kept)?;
+        Ok(copy)
+    }
+}
+
+/// Calls `see` with each finished line's record, until it returns false.
 fn visit<T: DeserializeOwned>(
     path: &Path,
-    mut see: impl FnMut(T, u64) -> bool,
+    mut see: impl FnMut(T) -> bool,
+) -> Result<(), RunFolderError> {
+    each_line(path, |line, text, _| {
+        let record = serde_json::from_slice(text).map_err(|error| RunFolderError::Record {
+            path: path.to_owned(),
+            line,
+            found: error.to_string(),
+        })?;
+        Ok(see(record))
+    })
+}
+
+/// Calls `see` with each finished line's number, text and the position of its end, until it returns false.
+fn each_line(
+    path: &Path,
+    mut see: impl FnMut(u64, &[u8], u64) -> Result<bool, RunFolderError>,
 ) -> Result<(), RunFolderError> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -134,13 +252,121 @@ fn visit<T: DeserializeOwned>(
         end += reader.read_until(b'\n', &mut line).map_err(failed("read", path))? as u64;
         number += 1;
         let Some((b'\n', text)) = line.split_last() else { return Ok(()) };
-        let record = serde_json::from_slice(text).map_err(|error| RunFolderError::Record {
-            path: path.to_owned(),
-            line: number,
-            found: error.to_string(),
-        })?;
-        if !see(record, end) {
+        if !see(number, text, end)? {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One record of each update from 1 on.
+    fn resumed(
+        text: &str,
+        last: Option<u64>,
+        repairs: bool,
+    ) -> (String, Result<Vec<String>, String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        std::fs::write(&path, text).unwrap();
+        let expected = |update| usize::from(update > 0)..=usize::from(update > 0);
+        let resumed = JsonLines::resume(&path, last, &expected, repairs);
+        let told = |text: &str| text.replace(&folder.path().display().to_string(), "");
+        let notes = match resumed {
+            Ok((mut lines, notes)) => {
+                lines.append(&serde_json::json!({"update": 99})).unwrap();
+                Ok(notes.iter().map(|note| told(note)).collect())
+            }
+            Err(error) => Err(told(&error.to_string())),
+        };
+        (std::fs::read_to_string(&path).unwrap(), notes)
+    }
+
+    fn lines(updates: &[u64]) -> String {
+        let lines: Vec<String> =
+            updates.iter().map(|update| format!("{{\"update\":{update}}}\n")).collect();
+        lines.concat()
+    }
+
+    #[test]
+    fn what_stays_are_the_updates_up_to_the_checkpoint_and_what_is_cut_is_said() {
+        let (text, notes) = resumed(&lines(&[1, 2]), Some(2), false);
+        assert_eq!((text, notes), (lines(&[1, 2, 99]), Ok(vec![])));
+        let (text, notes) = resumed(&(lines(&[1, 2, 3, 4]) + "{\"upd"), Some(2), false);
+        assert_eq!(text, lines(&[1, 2, 99]));
+        let note = &notes.unwrap()[0];
+        assert!(
+            note.starts_with(
+                "/metrics.jsonl: 2 lines of updates after 2, the last of update 4, are cut"
+            ),
+            "{note}"
+        );
+        let (text, notes) = resumed(&lines(&[1]), None, false);
+        assert_eq!(text, lines(&[99]));
+        assert!(notes.unwrap()[0].starts_with("/metrics.jsonl: emptied"));
+        assert_eq!(resumed("", None, false).1, Ok(vec![]));
+    }
+
+    #[test]
+    fn a_gap_and_a_line_out_of_place_are_named_and_left_unless_repaired() {
+        let damaged = lines(&[1, 2]) + "{\"update\": 3,,}\n" + &lines(&[4]);
+        for (text, place, repaired) in [
+            (lines(&[1, 3, 4]), ":2: 0 records of update 2, expected 1", vec![1, 3, 4, 99]),
+            (lines(&[1, 2, 3]), ":4: 0 records of update 4, expected 1", vec![1, 2, 3, 99]),
+            (
+                lines(&[1, 2, 2, 3, 4]),
+                ":3: one more record of update 2, expected 1",
+                vec![1, 2, 3, 4, 99],
+            ),
+            (
+                lines(&[1, 2, 3, 1, 4]),
+                ":4: a record of update 1, expected one of update 3",
+                vec![1, 2, 3, 4, 99],
+            ),
+            (
+                lines(&[0, 1, 2, 3, 4]),
+                ":1: one more record of update 0, expected 0",
+                vec![1, 2, 3, 4, 99],
+            ),
+            (
+                lines(&[1, 2, 3, 4, 7, 4]),
+                ":6: a record of update 4, expected one of update 7",
+                vec![1, 2, 3, 4, 99],
+            ),
+            (damaged, ":3: ", vec![1, 2, 4, 99]),
+        ] {
+            let (left, error) = resumed(&text, Some(4), false);
+            assert_eq!(left, text, "an error changes nothing");
+            let error = error.unwrap_err();
+            assert!(error.starts_with(&format!("/metrics.jsonl{place}")), "{error}");
+            assert!(error.contains("--repair"), "{error}");
+            let (left, notes) = resumed(&text, Some(4), true);
+            assert_eq!(left, lines(&repaired));
+            let notes = notes.unwrap();
+            assert!(notes.iter().any(|note| note.contains(place)), "{notes:?}");
+            assert!(
+                notes.last().unwrap().ends_with("as it was before: /metrics.jsonl.before-repair"),
+                "{notes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_repair_keeps_a_copy_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let copy = |ending: &str| std::fs::read_to_string(with_ending(&path, ending));
+        for updates in [[2, 1], [1, 1]] {
+            std::fs::write(&path, lines(&updates)).unwrap();
+            JsonLines::resume(&path, Some(1), &|update| 0..=usize::from(update > 0), true).unwrap();
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                lines(&[1]).repeat(usize::from(updates[0] == 1))
+            );
+        }
+        assert_eq!(copy(".before-repair").unwrap(), lines(&[2, 1]));
+        assert_eq!(copy(".before-repair-2").unwrap(), lines(&[1, 1]));
     }
 }

@@ -5,6 +5,7 @@
 //! Not here: what is computed (`train`), reading run files (`config`).
 
 pub mod checkpoint;
+mod continuity;
 mod crc32;
 mod durable;
 mod error;
@@ -13,6 +14,7 @@ pub mod identity;
 pub mod json_lines;
 mod manifest;
 pub mod metrics;
+mod number;
 pub mod records;
 pub mod tensorboard;
 

@@ -2,9 +2,11 @@
 //! Not here: an update's record (`metrics`); the files' formats (`json_lines`, `tensorboard`).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::continuity::Expected;
 use super::error::RunFolderError;
 use super::folder::RunFolder;
 use super::json_lines::JsonLines;
@@ -59,6 +61,23 @@ pub struct EvaluationRecord {
     pub summary: Summary,
 }
 
+/// When completions are sampled, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batches {
+    /// Updates that learn from one batch of completions; they are recorded with its first update.
+    pub updates: u64,
+    /// Completions of a batch; 0 where none are sampled.
+    pub completions: usize,
+}
+
+impl Batches {
+    /// How many completions are recorded with an update, which are counted from 1.
+    fn completions_of(self, update: u64) -> usize {
+        let is_first = update > 0 && (update - 1).is_multiple_of(self.updates.max(1));
+        if is_first { self.completions } else { 0 }
+    }
+}
+
 /// The files of records of a run, open for appending.
 ///
 /// Records of an update are written before its checkpoint, evaluations included: resuming from the
@@ -76,26 +95,40 @@ pub struct RunRecords {
 }
 
 impl RunRecords {
-    /// Opens the files of a new run.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn start(folder: &RunFolder) -> Result<Self, RunFolderError> {
-        Self::resume(folder, None)
-    }
-
     /// Opens the files as they were after an update; `None` starts over.
     ///
+    /// - `batches`: of which updates there are completions
+    /// - `repairs`: what is out of place in a file is left out, and a copy of it kept, instead of an error
+    /// - returns what was cut off or left out besides, in words
+    ///
     /// # Errors
-    /// A file cannot be read or written, or a line in what is to stay is not a record.
-    pub fn resume(folder: &RunFolder, last_update: Option<u64>) -> Result<Self, RunFolderError> {
-        let open = |path| JsonLines::resume(path, last_update);
-        Ok(Self {
-            metrics: open(&folder.metrics())?,
-            completions: open(&folder.completions())?,
-            evaluations: open(&folder.evaluations())?,
+    /// A file cannot be read or written, or what is to stay is not the records of all updates up to the last.
+    pub fn resume(
+        folder: &RunFolder,
+        last_update: Option<u64>,
+        batches: Batches,
+        repairs: bool,
+    ) -> Result<(Self, Vec<String>), RunFolderError> {
+        let mut all_notes = Vec::new();
+        let mut open = |path: PathBuf, expected: Expected| {
+            let (lines, notes) = JsonLines::resume(&path, last_update, expected, repairs)?;
+            all_notes.extend(notes);
+            Ok::<_, RunFolderError>(lines)
+        };
+        let records = Self {
+            metrics: open(folder.metrics(), &|update| {
+                let n = usize::from(update > 0);
+                n..=n
+            })?,
+            completions: open(folder.completions(), &|update| {
+                let n = batches.completions_of(update);
+                n..=n
+            })?,
+            // When evaluations are due may change while a run is interrupted.
+            evaluations: open(folder.evaluations(), &|_| 0..=1)?,
             events: EventFile::start(folder.path(), last_update.map_or(0, |update| update + 1))?,
-        })
+        };
+        Ok((records, all_notes))
     }
 
     /// Waits until all records are on the disk; to be called before each checkpoint.

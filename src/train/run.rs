@@ -15,7 +15,7 @@ use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
-use super::settings::thresholds;
+use super::settings::{batches, thresholds};
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
 use super::update::TrainedBatch;
@@ -42,6 +42,8 @@ pub struct TrainOptions {
     pub resume: bool,
     /// Whether to begin although the GPU has too little memory, as far as it can be foreseen.
     pub is_forced: bool,
+    /// Whether records that are out of place are left out when the run is resumed.
+    pub repairs: bool,
 }
 
 /// How a run ended.
@@ -73,11 +75,16 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    fn open(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
+    /// `None` where the run never evaluates.
+    fn open(config: &RunConfig, setup: &Setup) -> Result<Option<Self>, TrainError> {
+        let eval = &config.eval;
+        if !eval.before_training && !eval.after_training && config.train.eval_every == 0 {
+            return Ok(None);
+        }
         let asked = evaluation_questions(config)?;
         warn_of_rows(&asked.questions.dataset);
         let processor = asked.processor(&setup.files)?;
-        Ok(Self { asked, processor })
+        Ok(Some(Self { asked, processor }))
     }
 }
 
@@ -135,10 +142,8 @@ impl<'a> Run<'a> {
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
             display.warn(&format!("{damage}; using the one before it"));
         }
-        let eval = &config.eval;
-        let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
-        let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
-        let loaded = load(&mut setup, &config, checkpoint.as_ref());
+        let evaluation = Evaluation::open(&config, &setup)?;
+        let loaded = setup.load(&config, checkpoint.as_ref(), Box::new(Solo));
         let (policy, trainer) = loaded.map_err(|error| {
             let saved = checkpoint.as_ref().map(|checkpoint| checkpoint.path.as_path());
             let remains = Remains::of(resumed.as_ref().map(RunFolder::path), saved);
@@ -151,8 +156,10 @@ impl<'a> Run<'a> {
             None => RunFolder::create(&options.out, &toml)?,
         };
         let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
-        let records = RunRecords::resume(&folder, saved.as_ref().map(|(update, _)| *update))?;
-        let health = health(&config, &folder)?;
+        let last_update = saved.as_ref().map(|(update, _)| *update);
+        let records = records(&folder, last_update, &config, options, display)?;
+        let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
+        let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let Setup { questions, total_updates, files: base, .. } = setup;
         display.start(policy.update, total_updates);
         let between_batches = Progress { update: policy.update, draws: questions.state() };
@@ -273,6 +280,7 @@ impl<'a> Run<'a> {
             summary.task, summary.n,
         ));
         let record = EvaluationRecord { update, summary };
+        self.folder.require_in_place()?;
         self.records.evaluations.append(&record)?;
         self.records.events.evaluation(&record)?;
         Ok(ControlFlow::Continue(()))
@@ -298,6 +306,7 @@ impl<'a> Run<'a> {
     }
 
     fn record(&mut self, trained: &TrainedBatch) -> Result<(), TrainError> {
+        self.folder.require_in_place()?;
         for reason in &trained.skipped {
             self.display.warn(&format!("left out a row: {reason}"));
         }
@@ -331,6 +340,7 @@ impl<'a> Run<'a> {
         }
         self.stage = Stage::Checkpoint;
         self.display.between(self.stage.name(), "");
+        self.folder.require_in_place()?;
         self.records.sync()?;
         let failed = TrainError::during("collecting the optimiser's state");
         let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);
@@ -353,9 +363,10 @@ impl<'a> Run<'a> {
         Ok(path)
     }
 
-    /// Saves after an error, if the policy has not been updated since the last batch ended.
+    /// Saves after an error, if the policy has not been updated since the last batch ended and saving was not what failed.
     fn save_after_failure(&mut self) {
-        if self.policy.update == 0 || self.policy.update != self.between_batches.update {
+        let is_between_batches = self.policy.update == self.between_batches.update;
+        if self.policy.update == 0 || !is_between_batches || self.stage == Stage::Checkpoint {
             return;
         }
         match self.save() {
@@ -365,15 +376,20 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Puts what a run computes with on its device.
-fn load(
-    setup: &mut Setup,
+/// The run's files of records as they were after an update.
+fn records(
+    folder: &RunFolder,
+    last_update: Option<u64>,
     config: &RunConfig,
-    checkpoint: Option<&Loaded>,
-) -> Result<(Policy, Trainer), TrainError> {
-    let policy = setup.open_policy(config, checkpoint, Box::new(Solo))?;
-    let trainer = setup.open_trainer(config, policy.model.vocab_size())?;
-    Ok((policy, trainer))
+    options: &TrainOptions,
+    display: &ProgressDisplay,
+) -> Result<RunRecords, TrainError> {
+    let (records, notes) =
+        RunRecords::resume(folder, last_update, batches(config), options.repairs)?;
+    for note in notes {
+        display.note(&note);
+    }
+    Ok(records)
 }
 
 /// Whether the batch that ended at `update` reached a multiple of `every`, never where that is 0. A batch has `of_batch`
@@ -381,15 +397,6 @@ fn load(
 fn ends_at_multiple(update: u64, of_batch: u64, every: u64) -> bool {
     let before = update.saturating_sub(1) / of_batch * of_batch;
     every > 0 && before / every != update / every
-}
-
-/// The run's monitor, after observing the updates already recorded.
-fn health(config: &RunConfig, folder: &RunFolder) -> Result<Health, TrainError> {
-    let mut health = Health::new(thresholds(config));
-    for line in metrics::read(&folder.metrics())? {
-        health.observe(&line, &[]);
-    }
-    Ok(health)
 }
 
 #[cfg(test)]

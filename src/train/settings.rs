@@ -26,6 +26,7 @@ use crate::reward::{ExternalCommand, RewardSettings};
 use crate::rollout::engine::GenerationSettings;
 use crate::rollout::replay::RecordingLimits;
 use crate::rollout::sampler::{Sampler, Suppressed};
+use crate::run_folder::records::Batches;
 
 /// Optimiser steps of the whole run, with `n_rows` rows an epoch.
 pub fn total_updates(config: &RunConfig, n_rows: usize) -> u64 {
@@ -136,13 +137,14 @@ fn scoring_settings(config: &RunConfig, temperature: f64) -> ScoringSettings {
     }
 }
 
-/// When the user is warned.
+/// When the user is warned, as far as the run file says.
 pub fn thresholds(config: &RunConfig) -> Thresholds {
     let train = &config.train;
     Thresholds {
         silent_updates: train.warn_after_silent_updates,
         duplicate_fraction: train.warn_duplicate_fraction,
         truncated_fraction: train.warn_truncated_fraction,
+        most_entropy: None,
     }
 }
 
@@ -215,6 +217,18 @@ pub fn recording_limits(
         group_size: config.grpo.group_size,
         updates_per_rollout: config.grpo.updates_per_rollout as u64,
         total_updates,
+    }
+}
+
+/// When the run samples completions, and how many.
+pub fn batches(config: &RunConfig) -> Batches {
+    let grpo = &config.grpo;
+    match config.method {
+        Method::Sft => Batches { updates: 1, completions: 0 },
+        Method::Grpo | Method::GrpoD => Batches {
+            updates: grpo.updates_per_rollout as u64,
+            completions: grpo.prompts_per_rollout() * grpo.group_size,
+        },
     }
 }
 

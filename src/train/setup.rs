@@ -67,11 +67,26 @@ impl Setup {
         Ok(Self { files, dtype, device, processor, questions, total_updates })
     }
 
+    /// Puts what a run computes with on its device: the policy, and what makes its updates.
+    ///
+    /// # Errors
+    /// The files are not those of a known model, or the checkpoint's state is not this run's.
+    pub(super) fn load(
+        &mut self,
+        config: &RunConfig,
+        checkpoint: Option<&Loaded>,
+        ranks: Box<dyn Ranks>,
+    ) -> Result<(Policy, Trainer), TrainError> {
+        let policy = self.open_policy(config, checkpoint, ranks)?;
+        let trainer = self.open_trainer(config, policy.model.vocab_size())?;
+        Ok((policy, trainer))
+    }
+
     /// The policy and its optimiser, new or from a checkpoint; a checkpoint also restores the drawing of prompts.
     ///
     /// # Errors
     /// The files are not those of a known model, or the checkpoint's state is not this run's.
-    pub(super) fn open_policy(
+    fn open_policy(
         &mut self,
         config: &RunConfig,
         checkpoint: Option<&Loaded>,
@@ -101,11 +116,7 @@ impl Setup {
     /// What makes the run's updates.
     ///
     /// - `vocab_size`: the model's
-    pub(super) fn open_trainer(
-        &self,
-        config: &RunConfig,
-        vocab_size: usize,
-    ) -> Result<Trainer, TrainError> {
+    fn open_trainer(&self, config: &RunConfig, vocab_size: usize) -> Result<Trainer, TrainError> {
         let processor = Arc::clone(&self.processor);
         if config.method == Method::Sft {
             let settings = supervised_settings(config);

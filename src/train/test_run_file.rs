@@ -397,6 +397,7 @@ fn a_run_is_as_long_as_train_says_and_warns_from_where_it_says() {
         silent_updates: warn_after_silent_updates,
         duplicate_fraction: warn_duplicate_fraction,
         truncated_fraction: warn_truncated_fraction,
+        most_entropy: None,
     };
     assert_eq!(thresholds(&config), expected);
     assert_eq!(grpo_settings(&config, TOTAL).seed, seed);

@@ -229,8 +229,7 @@ mod tests {
         let rows = Box::new(Listed::new(vec![3, 1], Arc::clone(&observed)));
         let (all, processor) = (setup.questions.all().clone(), Arc::clone(&setup.processor));
         let mut questions = DrawnQuestions::new(all, processor, (rows, 4), &config.data).unwrap();
-        let mut policy = setup.open_policy(&config, None, Box::new(Solo)).unwrap();
-        let trainer = setup.open_trainer(&config, policy.model.vocab_size()).unwrap();
+        let (mut policy, trainer) = setup.load(&config, None, Box::new(Solo)).unwrap();
         let Trainer::Grpo(mut trainer) = trainer else { panic!("GRPO-D samples") };
         let mut batch = trainer.train_batch(&mut policy, &mut questions, &mut |_, _| {}).unwrap();
         let rewards = batch.groups.iter().map(RolloutGroup::rewards);

@@ -29,6 +29,7 @@ mod plan;
 mod plan_time;
 mod progress;
 mod ranks;
+mod records;
 mod replay;
 mod report;
 mod rollouts;

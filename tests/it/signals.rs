@@ -6,10 +6,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program with SIGHUP as `signals` of `env` says, whatever the tests were started with, such as `nohup`.
-fn othink(folder: &Path, signals: &str, words: &[&str]) -> Child {
+fn othink(folder: &Path, signals: &str, words: &[&str], errors: Stdio) -> Child {
     let mut command = Command::new("env");
     command.args([signals, env!("CARGO_BIN_EXE_othink")]).args(words).current_dir(folder);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(errors).spawn().unwrap()
 }
 
 const HEARD: &str = "--default-signal=HUP";
@@ -17,6 +17,11 @@ const IGNORED: &str = "--ignore-signal=HUP";
 
 /// A run that would go on for minutes and reaches no checkpoint before its end.
 fn long_run(folder: &Path, signals: &str, out: &str) -> Child {
+    long_run_with(folder, signals, out, Stdio::null())
+}
+
+/// - `errors`: where what it says goes
+fn long_run_with(folder: &Path, signals: &str, out: &str, errors: Stdio) -> Child {
     let model = format!("model.path='{}'", crate::golden::folder().join("policy").display());
     let mut words = vec!["train", "--config", "quickstart.toml", "--out", out, "--set", &model];
     for change in [
@@ -29,7 +34,7 @@ fn long_run(folder: &Path, signals: &str, out: &str) -> Child {
     ] {
         words.extend(["--set", change]);
     }
-    othink(folder, signals, &words)
+    othink(folder, signals, &words, errors)
 }
 
 fn n_lines(path: &Path) -> usize {
@@ -103,7 +108,7 @@ fn an_evaluation_keeps_what_it_has_answered() {
     for signal in ["-TERM", "-HUP"] {
         let before = n_lines(&partial);
         let words = ["eval", "--task", "synth-vc", "--samples", "8", "--out", "answers.jsonl"];
-        let mut child = othink(folder.path(), HEARD, &words);
+        let mut child = othink(folder.path(), HEARD, &words, Stdio::null());
         wait_for_lines(&mut child, &partial, before);
         send(&child, signal);
         assert_eq!(end(&mut child).code(), Some(130), "{signal}");
@@ -111,4 +116,18 @@ fn an_evaluation_keeps_what_it_has_answered() {
         assert!(text.ends_with('\n') && text.lines().count() > before, "{signal}");
         assert!(!folder.path().join("answers.jsonl").exists());
     }
+}
+
+#[test]
+fn a_run_whose_folder_is_moved_stops_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let errors = std::fs::File::create(folder.path().join("errors")).unwrap();
+    let mut child = long_run_with(folder.path(), HEARD, "run", errors.into());
+    let (run, moved) = (folder.path().join("run"), folder.path().join("moved"));
+    wait_for_lines(&mut child, &run.join("metrics.jsonl"), 0);
+    std::fs::rename(&run, &moved).unwrap();
+    assert_eq!(end(&mut child).code(), Some(1));
+    let told = std::fs::read_to_string(folder.path().join("errors")).unwrap();
+    assert!(told.contains("the run's folder run was moved, removed or replaced"), "{told}");
+    assert!(!run.exists(), "no second folder is begun");
 }

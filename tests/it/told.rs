@@ -73,8 +73,8 @@ fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "sft");
     let out = folder.path().join("run");
-    // A rate this large overflows the weights within a few updates.
-    let more = ["--set", "optim.lr=1e38", "--set", "train.checkpoint_every=1"];
+    // Weights this large are finite, and what they give is not.
+    let more = ["--set", "optim.lr=3e37", "--set", "train.checkpoint_every=1"];
     let output = train(&config, &out, &more).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
@@ -83,6 +83,21 @@ fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint() {
     let last = lines(&out.join("metrics.jsonl")).len();
     assert!((1..6).contains(&last), "{last}");
     assert!(out.join(format!("checkpoints/step-{last:06}/trainer/manifest.json")).is_file());
+}
+
+#[test]
+fn weights_that_are_not_finite_are_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let out = folder.path().join("run");
+    let more = ["--set", "optim.lr=1e38", "--set", "train.checkpoint_every=1"];
+    let output = train(&config, &out, &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    let told = "model.embed_tokens.weight: number 0 is -inf, expected a finite one: not saved\n";
+    assert!(message.contains(told), "{message}");
+    let left = std::fs::read_dir(out.join("checkpoints")).unwrap().count();
+    assert_eq!((lines(&out.join("metrics.jsonl")).len(), left), (1, 0));
 }
 
 #[test]
