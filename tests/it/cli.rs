@@ -67,6 +67,8 @@ Options:
                                  be repeated
       --out <DIR>                The run's folder [default: runs/NAME, after the run file]
       --resume                   Continue the run in its folder from the last whole checkpoint
+      --repair                   With --resume: leave out of the files of records what is out of
+                                 place there, keep a copy of each, and go on
       --device <DEVICE>          Where to compute: auto, cpu, cuda or cuda:N, as model.device
       --data <PATH>              A file of samples to train on, or a folder: that of the task's
                                  data, or where the image paths of data.train start
