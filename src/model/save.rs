@@ -146,15 +146,15 @@ pub(crate) fn write_shard(
         let flat = tensor.detach().flatten_all().map_err(inconvertible)?;
         let count = flat.elem_count();
         for start in (0..count).step_by(PIECE) {
-            let (bytes, bad) = flat
+            let piece = flat
                 .narrow(0, start, PIECE.min(count - start))
-                .and_then(|piece| to_bytes(&piece, dtype))
+                .and_then(|piece| stored(&piece, dtype))
                 .map_err(inconvertible)?;
-            if let Some((place, found)) = bad {
+            if let Some((place, found)) = piece.not_finite {
                 let (tensor, place) = (name.clone(), start + place);
                 return Err(ModelError::NotFinite { tensor, place, found });
             }
-            writer.write_all(&bytes).map_err(cannot_write)?;
+            writer.write_all(&piece.bytes).map_err(cannot_write)?;
         }
     }
     let file = writer.into_inner().map_err(|error| cannot_write(error.into_error()))?;
@@ -188,22 +188,28 @@ fn header(tensors: &[&(String, Tensor)], dtype: DType) -> Result<Vec<u8>, ModelE
     Ok(header)
 }
 
-/// The numbers as the file stores them, and the first that is not finite, with its place.
-#[expect(clippy::type_complexity, reason = "one caller takes it apart")]
-fn to_bytes(piece: &Tensor, dtype: DType) -> candle_core::Result<(Vec<u8>, Option<(usize, f64)>)> {
-    fn bytes<T: Copy + Into<f64>, const WIDTH: usize>(
+/// Numbers as the file stores them.
+struct Stored {
+    bytes: Vec<u8>,
+    /// The first that is not finite, with its place.
+    not_finite: Option<(usize, f64)>,
+}
+
+fn stored(piece: &Tensor, dtype: DType) -> candle_core::Result<Stored> {
+    fn of<T: Copy + Into<f64>, const WIDTH: usize>(
         numbers: Vec<T>,
         encode: fn(T) -> [u8; WIDTH],
-    ) -> (Vec<u8>, Option<(usize, f64)>) {
-        let wide = numbers.iter().map(|&number| number.into());
-        let bad = wide.enumerate().find(|(_, number): &(usize, f64)| !number.is_finite());
-        (numbers.into_iter().map(encode).collect::<Vec<_>>().into_flattened(), bad)
+    ) -> Stored {
+        let mut wide = numbers.iter().map(|&number| number.into()).enumerate();
+        let not_finite = wide.find(|(_, number): &(usize, f64)| !number.is_finite());
+        let bytes = numbers.into_iter().map(encode).collect::<Vec<_>>().into_flattened();
+        Stored { bytes, not_finite }
     }
     let piece = piece.to_dtype(dtype)?.to_device(&Device::Cpu)?;
     Ok(match dtype {
-        DType::BF16 => bytes(piece.to_vec1()?, bf16::to_le_bytes),
-        DType::F16 => bytes(piece.to_vec1()?, f16::to_le_bytes),
-        _ => bytes(piece.to_vec1()?, f32::to_le_bytes),
+        DType::BF16 => of(piece.to_vec1()?, bf16::to_le_bytes),
+        DType::F16 => of(piece.to_vec1()?, f16::to_le_bytes),
+        _ => of(piece.to_vec1()?, f32::to_le_bytes),
     })
 }
 

@@ -63,7 +63,8 @@ impl JsonLines {
         let found = Found::read(path, Continuity::new(last_update, expected))?;
         let mut notes = found.cut_note(path, last_update).into_iter().collect::<Vec<_>>();
         if found.problems.is_empty() {
-            return Ok((Self::open_cut(path, found.kept_bytes)?, notes));
+            let bytes = found.kept.last().map_or(0, |[_, end]| *end);
+            return Ok((Self::open_cut(path, bytes)?, notes));
         }
         if !repairs {
             let Problem { line, found } = found.problems[0].clone();
@@ -138,13 +139,13 @@ struct Problem {
 /// What a file holds beside a checkpoint.
 #[derive(Default)]
 struct Found {
-    /// The end of the last line that stays, where nothing is out of place.
-    kept_bytes: u64,
-    /// The lines that stay, each with its end.
+    /// Where the lines that stay begin and end.
     kept: Vec<[u64; 2]>,
     /// Lines after the checkpoint, and the last of their updates.
     n_after: u64,
     last_after: u64,
+    /// Whether the file ends within a line.
+    has_unfinished_line: bool,
     problems: Vec<Problem>,
 }
 
@@ -159,7 +160,7 @@ impl Found {
                 found.problems.push(Problem { line, found: found_here });
             };
             match serde_json::from_slice::<Stamp>(text) {
-                Err(error) => problem(error.to_string()),
+                Err(error) => problem(no_record(&error)),
                 Ok(Stamp { update }) => {
                     if let Some(lacking) = continuity.lacking_before(update) {
                         problem(lacking);
@@ -168,7 +169,6 @@ impl Found {
                         Err(out_of_place) => problem(out_of_place),
                         Ok(true) => {
                             found.kept.push([begin, end]);
-                            found.kept_bytes = end;
                         }
                         Ok(false) => {
                             found.n_after += 1;
@@ -180,6 +180,7 @@ impl Found {
             begin = end;
             Ok(true)
         })?;
+        found.has_unfinished_line = path.metadata().is_ok_and(|file| file.len() > begin);
         if let Some(lacking) = continuity.lacking() {
             found.problems.push(Problem { line: n_lines + 1, found: lacking });
         }
@@ -187,15 +188,21 @@ impl Found {
     }
 
     fn cut_note(&self, path: &Path, last_update: u64) -> Option<String> {
-        (self.n_after > 0).then(|| {
-            format!(
-                "{}: {} lines of updates after {last_update}, the last of update {}, are cut off: \
-                 the run goes on from {last_update} and writes them again",
-                path.display(),
-                self.n_after,
-                self.last_after
-            )
-        })
+        let cut = match (self.n_after, self.has_unfinished_line) {
+            (0, false) => return None,
+            (0, true) => "an unfinished line is".to_owned(),
+            (1, _) => {
+                format!("1 line after update {last_update}, of update {}, is", self.last_after)
+            }
+            (n, _) => {
+                let last = self.last_after;
+                format!("{n} lines after update {last_update}, the last of update {last}, are")
+            }
+        };
+        let name = path.display();
+        Some(format!(
+            "{name}: {cut} cut off: the run goes on from {last_update} and writes it again"
+        ))
     }
 
     /// Replaces the file by the lines that stay; where its copy is.
@@ -219,6 +226,10 @@ impl Found {
     }
 }
 
+fn no_record(error: &serde_json::Error) -> String {
+    format!("{error}, expected a record: one JSON object with a whole number `update`")
+}
+
 /// Calls `see` with each finished line's record, until it returns false.
 fn visit<T: DeserializeOwned>(
     path: &Path,
@@ -228,7 +239,7 @@ fn visit<T: DeserializeOwned>(
         let record = serde_json::from_slice(text).map_err(|error| RunFolderError::Record {
             path: path.to_owned(),
             line,
-            found: error.to_string(),
+            found: no_record(&error),
         })?;
         Ok(see(record))
     })
@@ -299,10 +310,14 @@ mod tests {
         let note = &notes.unwrap()[0];
         assert!(
             note.starts_with(
-                "/metrics.jsonl: 2 lines of updates after 2, the last of update 4, are cut"
+                "/metrics.jsonl: 2 lines after update 2, the last of update 4, are cut"
             ),
             "{note}"
         );
+        let (text, notes) = resumed(&(lines(&[1, 2]) + "{\"upd"), Some(2), false);
+        assert_eq!(text, lines(&[1, 2, 99]));
+        let note = &notes.unwrap()[0];
+        assert!(note.starts_with("/metrics.jsonl: an unfinished line is cut off"), "{note}");
         let (text, notes) = resumed(&lines(&[1]), None, false);
         assert_eq!(text, lines(&[99]));
         assert!(notes.unwrap()[0].starts_with("/metrics.jsonl: emptied"));

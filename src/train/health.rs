@@ -138,7 +138,8 @@ impl fmt::Display for Warning {
             ),
             Self::NoGradient => f.write_str(
                 "the gradient is zero although groups had a signal: nothing is learnt\n\
-                 hint: in f32 (model.dtype = \"f32\") it should not be; if it is, this is a fault of the program",
+                 hint: with grpo.mask_truncated the completions that differ may all be cut off: raise \
+                 rollout.max_new_tokens; otherwise look for a trained parameter (model.freeze_vision) and at model.dtype",
             ),
             Self::Mismatch { mean } => write!(
                 f,

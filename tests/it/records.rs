@@ -59,7 +59,7 @@ fn lines_after_the_checkpoint_are_cut_off_and_that_is_said() {
     std::fs::remove_dir_all(run.join("checkpoints/step-000006")).unwrap();
     std::fs::remove_file(run.join("finished")).unwrap();
     let resumed = succeed(train(&config, &run, &["--resume"]));
-    let told = "metrics.jsonl: 2 lines of updates after 4, the last of update 6, are cut off";
+    let told = "metrics.jsonl: 2 lines after update 4, the last of update 6, are cut off";
     assert!(stderr(&resumed).contains(told), "{}", stderr(&resumed));
     assert_same_run(&whole, &run);
 }

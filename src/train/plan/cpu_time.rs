@@ -111,24 +111,13 @@ pub(super) fn stages(
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "small whole numbers are exact")]
 mod tests {
-    use super::super::test_model::one_layer;
-    use super::super::workload::Stream;
+    use super::super::test_model::{one_group, one_layer};
     use super::*;
 
     /// One operation and one byte a second, so that seconds count both.
     #[test]
     fn the_head_is_counted_once_whether_or_not_it_is_the_embedding() {
-        let work = Workload {
-            rows: 1,
-            is_measured: true,
-            prompt_tokens: 7,
-            patches: 4,
-            pictures: 1,
-            prompts: 1,
-            group_size: 2,
-            completion_tokens: 5,
-            streams: vec![Stream { groups: 1, tokens: 10, scored: 3, patches: 4 }],
-        };
+        let work = one_group();
         let speed = Speed { operations: 1.0, bytes: 1.0, width: 8.0 };
         // 2 * (520 * 10 + 128 * 3 + 2128 * 4), forward and twice that backward.
         let training = 3.0 * 28_192.0;

@@ -329,24 +329,13 @@ impl On<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::PAPERS_CONFIG;
-    use super::super::test_model::{groups_of_8, one_layer};
+    use super::super::test_model::{groups_of_8, one_group, one_layer};
     use super::*;
     use crate::config::MasterWeights;
     use crate::model::files::ModelFiles;
 
-    /// 10 tokens, 3 of them scored, and 4 patches.
     fn planned(checkpointing: CheckpointingChoice, freeze_vision: bool) -> Memory {
-        let work = Workload {
-            rows: 1,
-            is_measured: true,
-            prompt_tokens: 7,
-            patches: 4,
-            pictures: 1,
-            prompts: 1,
-            group_size: 2,
-            completion_tokens: 5,
-            streams: vec![Stream { groups: 1, tokens: 10, scored: 3, patches: 4 }],
-        };
+        let work = one_group();
         let mut config = RunConfig::default();
         config.model.activation_checkpointing = checkpointing;
         config.model.freeze_vision = freeze_vision;

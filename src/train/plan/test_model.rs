@@ -29,6 +29,21 @@ pub(super) fn one_layer(is_tied: bool) -> ModelConfig {
     ModelConfig::load(&ModelFiles::Folder(folder.path().to_owned())).unwrap()
 }
 
+/// One group, 10 tokens, 3 of them scored, and 4 patches: small enough to count by hand.
+pub(super) fn one_group() -> Workload {
+    Workload {
+        rows: 1,
+        is_measured: true,
+        prompt_tokens: 7,
+        patches: 4,
+        pictures: 1,
+        prompts: 1,
+        group_size: 2,
+        completion_tokens: 5,
+        streams: vec![Stream { groups: 1, tokens: 10, scored: 3, patches: 4 }],
+    }
+}
+
 /// Prompts of 1024 patches, each with 8 completions, in one stream.
 pub(super) fn groups_of_8(
     prompts: usize,

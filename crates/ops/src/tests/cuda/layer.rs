@@ -52,7 +52,7 @@ fn a_decoders_first_half_on_the_device_is_that_of_the_cpu() {
         let groups: Vec<_> = groups.iter().map(|(prompt, own)| (*prompt, own.to_vec())).collect();
         let segments = Segments::prompts(&groups).unwrap();
         check_on_device(
-            &format!("residual attention of {} tokens, heads {heads:?}", segments.len()),
+            &format!("residual attention, {} tokens, heads {heads:?}", segments.len()),
             &|x, p| separate(&x[0], p, &segments, heads),
             &[numbers(&[segments.len(), 24], 1)],
             &separate_values(24, heads),

@@ -31,7 +31,7 @@ fn gated_weights(hidden: usize, wide: usize) -> Vec<Tensor> {
 fn a_gated_mlp_on_the_device_is_that_of_the_cpu() {
     for (rows, hidden, wide) in [(3, 16, 40), (70, 24, 33), (300, 40, 104)] {
         check_on_device(
-            &format!("gated mlp {rows} x {hidden}, {wide} wide"),
+            &format!("residual gated mlp {rows} x {hidden}, {wide} wide"),
             &|x, p| residual_gated(&x[0], p),
             &[numbers(&[rows, hidden], 1)],
             &gated_weights(hidden, wide),
@@ -45,7 +45,7 @@ fn a_gated_mlp_with_biases_on_the_device_is_that_of_the_cpu() {
     let mut parameters = gated_weights(24, 40);
     parameters.extend([(40, 6), (40, 7), (24, 8)].map(|(n, seed)| numbers(&[n], seed)));
     check_on_device(
-        "gated mlp with biases",
+        "residual gated mlp with biases",
         &|x, p| {
             let [gate, up, down] = [0, 1, 2].map(|i| map(&p[i], Some(&p[4 + i])));
             let maps = GatedMaps { gate, up, down };
