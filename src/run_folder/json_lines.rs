@@ -62,20 +62,17 @@ impl JsonLines {
         };
         let found = Found::read(path, Continuity::new(last_update, expected))?;
         let mut notes = found.cut_note(path, last_update).into_iter().collect::<Vec<_>>();
-        if found.problems.is_empty() {
-            let bytes = found.kept.last().map_or(0, |[_, end]| *end);
-            return Ok((Self::open_cut(path, bytes)?, notes));
+        if let Some(Problem { line, found }) = found.problems.first().filter(|_| !repairs) {
+            let (path, line, found) = (path.to_owned(), *line, found.clone());
+            return Err(RunFolderError::Record { path, line, found });
         }
-        if !repairs {
-            let Problem { line, found } = found.problems[0].clone();
-            return Err(RunFolderError::Record { path: path.to_owned(), line, found });
-        }
-        let copy = found.repair(path)?;
         let name = path.display();
         notes.extend(found.problems.iter().map(|of| format!("{name}:{}: {}", of.line, of.found)));
-        notes.push(format!("{name}: repaired; as it was before: {}", copy.display()));
-        let file = File::options().append(true).open(path).map_err(failed("write", path))?;
-        Ok((Self { path: path.to_owned(), file }, notes))
+        if found.leaves_out {
+            let copy = found.repair(path)?;
+            notes.push(format!("{name}: repaired; as it was before: {}", copy.display()));
+        }
+        Ok((Self::open_cut(path, found.kept_bytes())?, notes))
     }
 
     fn open_cut(path: &Path, bytes: u64) -> Result<Self, RunFolderError> {
@@ -130,7 +127,6 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, RunFolderError> 
 }
 
 /// Something in a file that is not as it should be.
-#[derive(Clone)]
 struct Problem {
     line: u64,
     found: String,
@@ -146,6 +142,8 @@ struct Found {
     last_after: u64,
     /// Whether the file ends within a line.
     has_unfinished_line: bool,
+    /// Whether a finished line is no record or out of place; what is missing is no line.
+    leaves_out: bool,
     problems: Vec<Problem>,
 }
 
@@ -160,13 +158,19 @@ impl Found {
                 found.problems.push(Problem { line, found: found_here });
             };
             match serde_json::from_slice::<Stamp>(text) {
-                Err(error) => problem(no_record(&error)),
+                Err(error) => {
+                    found.leaves_out = true;
+                    problem(no_record(&error));
+                }
                 Ok(Stamp { update }) => {
                     if let Some(lacking) = continuity.lacking_before(update) {
                         problem(lacking);
                     }
                     match continuity.takes(update) {
-                        Err(out_of_place) => problem(out_of_place),
+                        Err(out_of_place) => {
+                            found.leaves_out = true;
+                            problem(out_of_place);
+                        }
                         Ok(true) => {
                             found.kept.push([begin, end]);
                         }
@@ -185,6 +189,11 @@ impl Found {
             found.problems.push(Problem { line: n_lines + 1, found: lacking });
         }
         Ok(found)
+    }
+
+    /// Bytes of the lines that stay.
+    fn kept_bytes(&self) -> u64 {
+        self.kept.iter().map(|[begin, end]| end - begin).sum()
     }
 
     fn cut_note(&self, path: &Path, last_update: u64) -> Option<String> {
@@ -325,11 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_and_a_line_out_of_place_are_named_and_left_unless_repaired() {
+    fn a_line_out_of_place_is_named_and_left_unless_repaired() {
         let damaged = lines(&[1, 2]) + "{\"update\": 3,,}\n" + &lines(&[4]);
         for (text, place, repaired) in [
-            (lines(&[1, 3, 4]), ":2: 0 records of update 2, expected 1", vec![1, 3, 4, 99]),
-            (lines(&[1, 2, 3]), ":4: 0 records of update 4, expected 1", vec![1, 2, 3, 99]),
             (
                 lines(&[1, 2, 2, 3, 4]),
                 ":3: one more record of update 2, expected 1",
@@ -361,10 +368,24 @@ mod tests {
             assert_eq!(left, lines(&repaired));
             let notes = notes.unwrap();
             assert!(notes.iter().any(|note| note.contains(place)), "{notes:?}");
-            assert!(
-                notes.last().unwrap().ends_with("as it was before: /metrics.jsonl.before-repair"),
-                "{notes:?}"
-            );
+            let is_copied = notes.last().unwrap().ends_with(": /metrics.jsonl.before-repair");
+            assert!(is_copied, "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_is_named_and_where_a_repair_is_asked_for_the_run_goes_on_with_the_file_as_it_is() {
+        for (updates, place) in [
+            ([1, 3, 4], ":2: 0 records of update 2, expected 1"),
+            ([1, 2, 3], ":4: 0 records of update 4, expected 1"),
+        ] {
+            let text = lines(&updates);
+            let (left, error) = resumed(&text, Some(4), false);
+            assert_eq!(left, text, "an error changes nothing");
+            assert!(error.unwrap_err().starts_with(&format!("/metrics.jsonl{place}\n")));
+            let (left, notes) = resumed(&text, Some(4), true);
+            assert_eq!(left, text + &lines(&[99]));
+            assert_eq!(notes, Ok(vec![format!("/metrics.jsonl{place}")]));
         }
     }
 

@@ -29,20 +29,43 @@ fn a_run_whose_records_have_a_gap_goes_on_only_where_a_repair_is_asked_for() {
     succeed(train(&config, &whole, &[]));
     succeed(train(&config, &run, &[]));
     let more = ["--resume", "--set", "train.updates=6"];
-    for (name, i, found) in [
-        ("metrics.jsonl", 2, "metrics.jsonl:3: 0 records of update 3, expected 1"),
-        ("completions.jsonl", 3, "completions.jsonl:12: 11 records of update 1, expected 12"),
+    let without = |name: &str, i| without_line(&run.join(name), i);
+    let damaged = text(&run.join("metrics.jsonl")).replacen("{\"update\":4,", "{\"update\":,", 1);
+    for (name, changed, found, is_copied) in [
+        (
+            "metrics.jsonl",
+            without("metrics.jsonl", 2),
+            "jsonl:3: 0 records of update 3, expected 1",
+            false,
+        ),
+        (
+            "completions.jsonl",
+            without("completions.jsonl", 3),
+            "jsonl:12: 11 records of update 1, expected 12",
+            false,
+        ),
+        (
+            "metrics.jsonl",
+            damaged,
+            "jsonl:4: expected value at line 1 column 11, expected a record",
+            true,
+        ),
     ] {
         let file = run.join(name);
-        let (before, cut) = (text(&file), without_line(&file, i));
-        std::fs::write(&file, &cut).unwrap();
+        let before = text(&file);
+        std::fs::write(&file, &changed).unwrap();
         let refused = train(&config, &run, &more).output().unwrap();
         assert!(!refused.status.success());
         assert!(stderr(&refused).contains(found), "{}", stderr(&refused));
-        assert_eq!(text(&file), cut, "nothing is changed");
+        assert_eq!(text(&file), changed, "nothing is changed");
         let repaired = succeed(train(&config, &run, &[&more[..], &["--repair"]].concat()));
         assert!(stderr(&repaired).contains(found), "{}", stderr(&repaired));
-        assert_eq!(text(&run.join(format!("{name}.before-repair"))), cut);
+        let copy = run.join(format!("{name}.before-repair"));
+        if is_copied {
+            assert_eq!(text(&copy), changed);
+        } else {
+            assert_eq!((text(&file), copy.exists()), (changed, false));
+        }
         std::fs::write(&file, before).unwrap();
     }
     succeed(train(&config, &run, &more));
