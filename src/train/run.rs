@@ -15,6 +15,7 @@ use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
+use super::resumed::{Began, Resumed, folder_of};
 use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
@@ -24,6 +25,7 @@ use crate::data::configured::warn_of_rows;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
+use crate::identity::run::origin_of_run;
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::ops;
@@ -40,6 +42,8 @@ pub struct TrainOptions {
     pub out: PathBuf,
     /// Whether to continue the run in it.
     pub resume: bool,
+    /// Whether to continue it over data that has changed.
+    pub allows_changed_data: bool,
     /// Whether to begin although the GPU has too little memory, as far as it can be foreseen.
     pub is_forced: bool,
 }
@@ -127,29 +131,25 @@ impl<'a> Run<'a> {
         for warning in plan.admit(options.is_forced)? {
             display.warn(&warning);
         }
-        let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
+        display.between("reading the rows and the base model", "");
+        let began = began(&config, &setup)?;
+        display.between("opening the model and the data", "");
         let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
-        let reopen = || RunFolder::reopen(&options.out, &toml, runs_on);
+        let reopen = || Resumed::open(options, &began, runs_on, display);
         let resumed = options.resume.then(reopen).transpose()?;
-        let checkpoint = resumed.as_ref().map(checkpoint::latest).transpose()?.flatten();
-        for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
-            display.warn(&format!("{damage}; using the one before it"));
-        }
+        let checkpoint = resumed.as_ref().and_then(Resumed::checkpoint);
         let eval = &config.eval;
         let evaluates = eval.before_training || eval.after_training || config.train.eval_every > 0;
         let evaluation = evaluates.then(|| Evaluation::open(&config, &setup)).transpose()?;
-        let loaded = load(&mut setup, &config, checkpoint.as_ref());
+        let loaded = load(&mut setup, &config, checkpoint);
         let (policy, trainer) = loaded.map_err(|error| {
-            let saved = checkpoint.as_ref().map(|checkpoint| checkpoint.path.as_path());
-            let remains = Remains::of(resumed.as_ref().map(RunFolder::path), saved);
+            let saved = checkpoint.map(|checkpoint| checkpoint.path.as_path());
+            let remains = Remains::of(resumed.as_ref().map(Resumed::path), saved);
             let (config, needs, device) = (&config, &needs, &setup.device);
             let circumstances = Circumstances { config, needs, device, runs_on };
             circumstances.explain(error, (Stage::Loading, 0), remains)
         })?;
-        let folder = match resumed {
-            Some(folder) => folder,
-            None => RunFolder::create(&options.out, &toml)?,
-        };
+        let (folder, checkpoint) = folder_of(resumed, &options.out, began, policy.update)?;
         let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let records = RunRecords::resume(&folder, saved.as_ref().map(|(update, _)| *update))?;
         let health = health(&config, &folder)?;
@@ -363,6 +363,13 @@ impl<'a> Run<'a> {
             Err(error) => self.display.warn(&format!("cannot save the finished updates: {error}")),
         }
     }
+}
+
+/// What the run's folder is of.
+fn began(config: &RunConfig, setup: &Setup) -> Result<Began, TrainError> {
+    let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
+    let contents = origin_of_run(config, &setup.questions.all().dataset, &setup.files)?;
+    Ok(Began { toml, contents })
 }
 
 /// Puts what a run computes with on its device.
