@@ -32,6 +32,8 @@ pub mod eval;
 
 pub mod run_folder;
 
+pub mod identity;
+
 pub mod interrupt;
 pub mod progress;
 

@@ -12,8 +12,10 @@ use crate::data::tasks::resolved;
 use crate::data::tasks::task;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, Summary};
-use crate::experiment::identity::of_evaluation;
 use crate::experiment::measure::{Measured, MeasuredModel, measure};
+use crate::identity::evaluation::of_evaluation;
+use crate::identity::fingerprint::require_whole;
+use crate::identity::kept::Kept;
 use crate::interrupt::Interrupt;
 use crate::model::{device, source};
 use crate::out_file::Destination;
@@ -206,10 +208,10 @@ impl Asker {
     ) -> anyhow::Result<Option<(Vec<Answer>, Summary)>> {
         let files = source::resolve(model)?;
         let measured = MeasuredModel { files: &files, dtype: self.dtype, device: &self.device };
-        if out.is_some() {
-            self.display.between("reading the questions and the model", "");
-        }
-        let identity = out.map(|_| of_evaluation(measured, &self.asked)).transpose()?;
+        self.display.between("reading the questions and the model", "");
+        require_whole(&Kept::here(), &files)?;
+        let computes = (self.dtype, &self.device);
+        let identity = out.map(|_| of_evaluation(&files, computes, &self.asked)).transpose()?;
         let file = out.zip(identity.as_ref());
         match measure(measured, &self.asked, file, &self.interrupt, &self.display)? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),

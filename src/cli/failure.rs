@@ -28,6 +28,7 @@ use crate::eval::answers_file::AnswersFileError;
 use crate::eval::grading::GradingError;
 use crate::experiment::ExperimentError;
 use crate::hub::HubError;
+use crate::identity::IdentityError;
 use crate::model::error::ModelError;
 use crate::processor::ProcessorError;
 use crate::report::error::ReportError;
@@ -79,6 +80,7 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
     let processor = || cause.downcast_ref().map(processor_blames_input);
     let train = || cause.downcast_ref().map(train_blames_input);
     let folder = || cause.downcast_ref().map(folder_blames_input);
+    let identity = || cause.downcast_ref().map(identity_blames_input);
     let eval = || cause.downcast_ref().map(eval_blames_input);
     let experiment = || cause.downcast_ref().map(experiment_blames_input);
     let report = || cause.downcast_ref().map(ReportError::blames_input);
@@ -89,6 +91,7 @@ fn blames_input(cause: &(dyn Error + 'static)) -> Option<bool> {
         .or_else(processor)
         .or_else(train)
         .or_else(folder)
+        .or_else(identity)
         .or_else(eval)
         .or_else(experiment)
         .or_else(grading)
@@ -138,6 +141,7 @@ fn processor_blames_input(error: &ProcessorError) -> bool {
 fn train_blames_input(error: &TrainError) -> bool {
     match error {
         TrainError::Data(source) => data_blames_input(source),
+        TrainError::Identity(source) => identity_blames_input(source),
         TrainError::Model(source) => model_blames_input(source),
         TrainError::Processor(source) => processor_blames_input(source),
         TrainError::Evaluation(source) => eval_blames_input(source),
@@ -156,6 +160,16 @@ fn train_blames_input(error: &TrainError) -> bool {
     }
 }
 
+fn identity_blames_input(error: &IdentityError) -> bool {
+    match error {
+        IdentityError::Config(_) => true,
+        IdentityError::Data(source) => data_blames_input(source),
+        IdentityError::Model(source) => model_blames_input(source),
+        IdentityError::Folder(source) => folder_blames_input(source),
+        IdentityError::Unreadable { source, .. } => is_wrong_path(source),
+    }
+}
+
 fn folder_blames_input(error: &RunFolderError) -> bool {
     match error {
         RunFolderError::Model(source) => model_blames_input(source),
@@ -170,6 +184,7 @@ fn experiment_blames_input(error: &ExperimentError) -> bool {
         ExperimentError::Folder(source) => folder_blames_input(source),
         ExperimentError::Eval(source) => eval_blames_input(source),
         ExperimentError::Data(source) => data_blames_input(source),
+        ExperimentError::Identity(source) => identity_blames_input(source),
         ExperimentError::Model(source) => model_blames_input(source),
         ExperimentError::Io { source, .. } => is_wrong_path(source),
         ExperimentError::OutOfMemory { .. } => false,

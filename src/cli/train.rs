@@ -11,7 +11,7 @@ use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::train::plan::cards::Card;
 use crate::train::plan::fit::GIB;
 use crate::train::plan::{PlannedGpu, plan};
-use crate::train::run::{Ended, TrainOptions, train};
+use crate::train::run::{Ended, ResumeOptions, TrainOptions, train};
 
 use super::failure::UsageError;
 use super::plan_table::plan_table;
@@ -72,6 +72,10 @@ pub struct Args {
     /// Start although the run will not fit into the GPU's memory, as far as it can be foreseen
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
+    /// Resume although rows, pictures or the tokenizer are not those that the run began with, and write the
+    /// change into its folder; the base model's weights must be the same
+    #[arg(long, requires = "resume")]
+    allow_changed_data: bool,
     /// No progress, only warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -102,13 +106,15 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         warn_of_unread(&RunConfig::unread_keys(&file, &overrides)?, &display);
         return args.dry_run(&RunConfig::from_file(&file, &overrides)?, &file, printer);
     }
-    let (is_forced, repairs) = (args.force, args.repair);
+    let options =
+        ResumeOptions { allows_changed_data: args.allow_changed_data, repairs: args.repair };
+    let is_forced = args.force;
     let TrainRequest { config, out, resume, unread } = args.into_request()?;
     warn_of_unread(&unread, &display);
     let notes = display.notes();
     let notice = "finishing the current batch, then saving; press again to stop at once";
     let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
-    let options = TrainOptions { out, resume, is_forced, repairs };
+    let options = TrainOptions { out, resume: resume.then_some(options), is_forced };
     match train(&config, &options, &interrupt, &mut display)? {
         Ended::Finished(checkpoint) => {
             printer.line(checkpoint.display())?;

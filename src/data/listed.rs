@@ -114,8 +114,28 @@ impl ListedRows {
 
     pub(super) fn get(&self, idx: usize) -> Option<Result<Sample, DataError>> {
         let row = self.rows.get(idx)?;
-        let images = row.images(&self.root);
-        Some(images.map(|images| Sample { images, ..row.sample.clone() }))
+        Some(self.images(idx)?.map(|images| Sample { images, ..row.sample.clone() }))
+    }
+
+    /// The rows without their pictures, which are not looked at.
+    pub fn texts(&self) -> impl Iterator<Item = &Sample> {
+        self.rows.iter().map(|row| &row.sample)
+    }
+
+    /// The parquet file that the pictures of row `idx` are in, or are named by; none where the row itself names them.
+    pub fn stored_in(&self, idx: usize) -> Option<&Path> {
+        match &self.rows.get(idx)?.pictures {
+            Pictures::Named { .. } => None,
+            Pictures::Stored(shard) => Some(shard.path()),
+        }
+    }
+
+    /// The pictures of row `idx`; those in a parquet file are read from it.
+    ///
+    /// # Errors
+    /// One does not exist, or the parquet file cannot be read.
+    pub fn images(&self, idx: usize) -> Option<Result<Vec<ImageSource>, DataError>> {
+        Some(self.rows.get(idx)?.images(&self.root))
     }
 
     pub(super) fn solutions(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -15,6 +15,9 @@ use serde_json::{Map, Value};
 use super::answer::Answer;
 use crate::out_file::{self, Destination, with_ending};
 
+/// The key of an identity under which the version of the program's numbers is.
+const VERSION: &str = "version";
+
 /// What is wrong with a file of answers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +47,17 @@ pub enum AnswersFileError {
         found: String,
         /// What this evaluation says.
         expected: String,
+    },
+    /// The partial file was begun by a version that would have answered otherwise, or that did not write down all that
+    /// decides answers.
+    #[error(
+        "{}: holds the answers of an unfinished evaluation by another version of this program, expected this one's\n\
+         hint: name another file, or delete this one: its questions are asked again",
+        path.display()
+    )]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
     },
     /// A line is not an answer.
     #[error("{}: line {row}: {found}, expected an answer of `othink eval`\nhint: name a file that `othink eval --out` has written", path.display())]
@@ -86,7 +100,10 @@ impl AnswersFile {
     ///
     /// # Errors
     /// The partial file is of another evaluation, damaged, or cannot be read.
-    pub fn open(path: &Path, identity: &Value) -> Result<(Self, Vec<Answer>), AnswersFileError> {
+    pub fn open(
+        path: &Path,
+        identity: &Map<String, Value>,
+    ) -> Result<(Self, Vec<Answer>), AnswersFileError> {
         let destination = Destination::of(path).map_err(failed("read", path))?;
         let path = path.to_owned();
         let Destination::File(own) = destination else {
@@ -98,7 +115,7 @@ impl AnswersFile {
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), 0),
             Err(error) => return Err(failed("read", &partial)(error)),
         };
-        let identity = identity.to_string();
+        let identity = Value::Object(identity.clone()).to_string();
         let partial = PartialFile { path: partial, identity, good_bytes, file: None };
         Ok((Self { path, partial: Some(partial) }, answers))
     }
@@ -181,7 +198,7 @@ fn parse(path: &Path, row: usize, line: &str) -> Result<Answer, AnswersFileError
 fn read_partial(
     path: &Path,
     file: File,
-    identity: &Value,
+    identity: &Map<String, Value>,
 ) -> Result<(Vec<Answer>, u64), AnswersFileError> {
     let (mut answers, mut good_bytes) = (Vec::new(), 0);
     let mut lines = BufReader::new(file);
@@ -202,14 +219,21 @@ fn read_partial(
     Ok((answers, good_bytes))
 }
 
-fn require_same(path: &Path, line: &str, identity: &Value) -> Result<(), AnswersFileError> {
-    let found: Value = serde_json::from_str(line).unwrap_or(Value::Null);
+fn require_same(
+    path: &Path,
+    line: &str,
+    identity: &Map<String, Value>,
+) -> Result<(), AnswersFileError> {
+    let found: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
     if found == *identity {
         return Ok(());
     }
     let spell = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-    let keys = [identity, &found].map(Value::as_object).into_iter().flatten();
-    let key = keys.flat_map(Map::keys).find(|key| found.get(*key) != identity.get(*key));
+    if found.get(VERSION) != identity.get(VERSION) {
+        return Err(AnswersFileError::OtherVersion { path: path.to_owned() });
+    }
+    let mut keys = [identity, &found].into_iter().flat_map(Map::keys);
+    let key = keys.find(|key| found.get(*key) != identity.get(*key));
     let key = key.map_or("its first line", String::as_str);
     Err(AnswersFileError::OtherEvaluation {
         path: path.to_owned(),
@@ -234,9 +258,13 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Answer
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn identity(samples: u32) -> Map<String, Value> {
+        [("task".to_owned(), "vc".into()), ("samples".to_owned(), samples.into())]
+            .into_iter()
+            .collect()
+    }
 
     fn answer(row: usize) -> Answer {
         Answer {
@@ -262,7 +290,7 @@ mod tests {
     fn interrupted_file_is_continued_where_it_was_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("answers.jsonl");
-        let identity = json!({"task": "vc", "samples": 1});
+        let identity = identity(1);
         let (mut file, given) = AnswersFile::open(&path, &identity).unwrap();
         assert!(given.is_empty());
         file.append(&answer(4)).unwrap();
@@ -283,14 +311,31 @@ mod tests {
     fn partial_file_of_another_evaluation_is_kept_and_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("answers.jsonl");
-        let (mut file, _) = AnswersFile::open(&path, &json!({"task": "vc", "samples": 1})).unwrap();
+        let (mut file, _) = AnswersFile::open(&path, &identity(1)).unwrap();
         file.append(&answer(0)).unwrap();
         drop(file);
-        let other = AnswersFile::open(&path, &json!({"task": "vc", "samples": 8})).unwrap_err();
+        let other = AnswersFile::open(&path, &identity(8)).unwrap_err();
         let message = other.to_string();
         assert!(message.contains("samples = 1, expected 8\nhint: "), "{message}");
-        let (_, given) = AnswersFile::open(&path, &json!({"task": "vc", "samples": 1})).unwrap();
+        let (_, given) = AnswersFile::open(&path, &identity(1)).unwrap();
         assert_eq!(given.len(), 1);
+    }
+
+    #[test]
+    fn partial_file_of_an_older_version_is_told_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.jsonl");
+        let partial = with_ending(&path, ".partial");
+        let mut now = identity(1);
+        now.insert(VERSION.to_owned(), 1.into());
+        let older = Value::Object(identity(1)).to_string();
+        for begun in [older.as_str(), "[]", "half a li", "{}"] {
+            let text = format!("{begun}\n");
+            fs::write(&partial, &text).unwrap();
+            let message = AnswersFile::open(&path, &now).unwrap_err().to_string();
+            assert!(message.contains("by another version of this program"), "{message}");
+            assert_eq!(fs::read_to_string(&partial).unwrap(), text);
+        }
     }
 
     #[test]

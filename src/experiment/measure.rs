@@ -1,12 +1,12 @@
 //! One model on one set of questions: answers that exist are read, missing ones are asked for.
 //! Not here: asking (`eval`), which questions a run file means (`eval::questions`), when two measurements are the same
-//! (`identity`).
+//! (`crate::identity`).
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ExperimentError;
 use crate::data::configured::warn_of_rows;
@@ -55,7 +55,7 @@ pub enum Measured {
 
 /// Measures a model.
 ///
-/// - `out`: the file of answers, and the measurement's [identity](super::identity::of_evaluation); while the file is
+/// - `out`: the file of answers, and the measurement's [identity](crate::identity::evaluation::of_evaluation); while the file is
 ///   unfinished, what it holds is not asked again
 /// - `display`: shows how many answers there are, and how many of them are right
 ///
@@ -64,7 +64,7 @@ pub enum Measured {
 pub fn measure(
     model: MeasuredModel,
     asked: &EvaluationQuestions,
-    out: Option<(&Path, &Value)>,
+    out: Option<(&Path, &Map<String, Value>)>,
     interrupt: &Interrupt,
     display: &ProgressDisplay,
 ) -> Result<Measured, ExperimentError> {

@@ -1,16 +1,14 @@
 //! Experiments of several runs: train or reuse each, measure or reuse each, compare.
 //!
-//! In reading order: [`fingerprint`] says when models, rows or files are the same, [`identity`] when two evaluations or
-//! runs are; [`runs`] trains what has not been trained yet, [`measure`] asks what has not been asked yet; [`seeds`] takes
+//! In reading order: [`runs`] trains what has not been trained yet, [`measure`] asks what has not been asked yet; [`seeds`] takes
 //! means over seeds; [`cross`] is the paper's Table 1 and Figure 7, [`sweep`] its Figures 4 and 6.
-//! Not here: a single run (`train`), a single evaluation (`eval`), how results look (`cli`, `report`).
+//! Not here: a single run (`train`), a single evaluation (`eval`), when two of them are the same (`identity`), how results
+//! look (`cli`, `report`).
 //!
 //! Everything is kept in one folder of runs. A run and an evaluation are identified by all that decides their outcome,
 //! files by their contents, so that repeating a command, in whole or in part, computes only what is missing.
 
 pub mod cross;
-pub mod fingerprint;
-pub mod identity;
 pub mod measure;
 pub mod runs;
 pub mod seeds;
@@ -20,6 +18,7 @@ use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::eval::EvalError;
 use crate::eval::answers_file::AnswersFileError;
+use crate::identity::IdentityError;
 use crate::model::error::ModelError;
 use crate::model::gpu::OutOfMemory;
 use crate::run_folder::RunFolderError;
@@ -37,6 +36,9 @@ pub enum ExperimentError {
     /// A run's folder.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
+    /// What a run or an evaluation is computed from.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// An evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),

@@ -8,23 +8,27 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::ExperimentError;
 use super::measure::{Measured, MeasuredModel, measure};
-use super::{ExperimentError, fingerprint, identity};
 use crate::config::RunConfig;
 use crate::data::tasks::resolved;
 use crate::eval::answers_file::read_answers;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Summary, summarize};
+use crate::identity::evaluation::of_evaluation;
+use crate::identity::fingerprint::of_text;
+use crate::identity::run::{of_run, runs_on};
 use crate::interrupt::Interrupt;
 use crate::model::device;
 use crate::model::files::ModelFiles;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::run_folder::checkpoint::{self, Damage};
 use crate::run_folder::folder::has_run;
+use crate::run_folder::origin::Origin;
 use crate::run_folder::{RunFolder, RunFolderError};
-use crate::train::run::{Ended, TrainOptions, train};
+use crate::train::run::{Ended, ResumeOptions, TrainOptions, train};
 
 /// A folder of runs and answers.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ impl RunStore {
         let config = resolved(config)?;
         let data = config.data.task.as_deref().unwrap_or("file");
         let (method, seed) = (config.method.name(), config.train.seed);
-        let fingerprint = fingerprint::of_text(&identity::of_run(&config)?.to_string());
+        let fingerprint = of_object(&of_run(&config)?);
         Ok(self.folder.join(format!("{data}-{method}-seed{seed}-{fingerprint}")))
     }
 
@@ -87,6 +91,9 @@ impl RunStore {
         let display = self.lines();
         display.between("reading the training rows and the base model", "");
         let folder = self.folder_of(config)?;
+        if has_run(&folder) {
+            Origin::of(&folder)?.require_unchanged(&folder)?;
+        }
         match checkpoint::finished(&folder)? {
             Some(Ok(checkpoint)) => {
                 self.note(&format!("{}: trained already", folder.display()));
@@ -102,8 +109,8 @@ impl RunStore {
             folder.display(),
             if resume { "going on" } else { "training" }
         ));
-        let options =
-            TrainOptions { resume, out: folder.clone(), is_forced: false, repairs: false };
+        let resume = resume.then(ResumeOptions::default);
+        let options = TrainOptions { resume, out: folder.clone(), is_forced: false };
         match train(config, &options, &self.interrupt, &mut ProgressDisplay::new(self.mode))? {
             Ended::Finished(checkpoint) => Ok(Outcome::Done(FinishedRun { folder, checkpoint })),
             Ended::Interrupted(_) => Ok(Outcome::Interrupted),
@@ -118,7 +125,7 @@ impl RunStore {
         damage: &Damage,
     ) -> Result<(), ExperimentError> {
         let config = resolved(config)?;
-        let runs_on = identity::runs_on(&config)?;
+        let runs_on = runs_on(&config)?;
         let folder = RunFolder::reopen(path, &config.resolved_toml()?, runs_on)?;
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
@@ -149,7 +156,7 @@ impl RunStore {
         let model = MeasuredModel { files, dtype, device: &device };
         let display = self.lines();
         display.between("reading the questions and the model", "");
-        let identity = identity::of_evaluation(model, asked)?;
+        let identity = of_evaluation(files, (dtype, &device), asked)?;
         let path = self.answers_path(&identity, asked)?;
         if path.is_file() {
             let summary = summarize(&asked.label, asked.settings.rule, &read_answers(&path)?);
@@ -165,7 +172,7 @@ impl RunStore {
 
     fn answers_path(
         &self,
-        identity: &Value,
+        identity: &Map<String, Value>,
         asked: &EvaluationQuestions,
     ) -> Result<PathBuf, ExperimentError> {
         let folder = self.folder.join("answers");
@@ -173,7 +180,7 @@ impl RunStore {
             |source| ExperimentError::Io { action: "create", path: folder.clone(), source };
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let n = asked.settings.n_questions(&asked.questions.dataset);
-        let fingerprint = fingerprint::of_text(&identity.to_string());
+        let fingerprint = of_object(identity);
         let task = asked.label.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         Ok(folder.join(format!("{task}-{}-{n}-{fingerprint}.jsonl", asked.split.name())))
     }
@@ -189,6 +196,10 @@ impl RunStore {
             ProgressMode::Bar | ProgressMode::Lines => ProgressMode::Lines,
         })
     }
+}
+
+fn of_object(identity: &Map<String, Value>) -> String {
+    of_text(&Value::Object(identity.clone()).to_string())
 }
 
 #[cfg(test)]

@@ -298,7 +298,7 @@ struct Inspected {
 
 /// Reads the checkpoint through; the error says what is damaged.
 fn inspect(path: &Path, update: u64) -> Result<Inspected, String> {
-    let manifest: Manifest = read_json(path, MANIFEST)?;
+    let manifest = Manifest::read(path)?;
     manifest.check(path)?;
     let progress: Progress = read_json(path, PROGRESS)?;
     if progress.update != update {

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use super::checkpoint::Damage;
+use super::origin::Difference;
 use crate::model::error::ModelError;
 
 /// Why a run's folder cannot be used, written or read.
@@ -87,6 +89,50 @@ pub enum RunFolderError {
         /// Its value in the given configuration, as TOML.
         given: String,
     },
+    /// A run was to be resumed over other data, or from another base model.
+    #[error(
+        "{}: not what the run began with: {}\nhint: {}",
+        path.display(), listed(changed), next_move(*is_of_reference)
+    )]
+    OriginDiffers {
+        /// The file that says what it began with.
+        path: PathBuf,
+        /// What differs.
+        changed: Vec<Difference>,
+        /// Whether that is what the reference is made of.
+        is_of_reference: bool,
+    },
+    /// The folder does not say what its run is computed from.
+    #[error(
+        "{}: {found}, expected what the run was computed from: its rows, pictures and base model\n\
+         hint: earlier versions did not write that down, so such a run is not resumed; start a new one with another --out, \
+         whose model.path may be a checkpoint of this one",
+        path.display()
+    )]
+    NoOrigin {
+        /// The file that should say it.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// A run that went on over changed data was to be taken for one that did not.
+    #[error(
+        "{}: the run went on over changed data after update {after_update}, expected one that was trained on the same throughout\n\
+         hint: move it elsewhere to have it trained anew, or name another folder of runs",
+        path.display()
+    )]
+    OriginChanged {
+        /// The file that says so.
+        path: PathBuf,
+        /// Updates that were made before the change.
+        after_update: u64,
+    },
+    /// A model that was to be used is a checkpoint that is not whole.
+    #[error(
+        "{0}\nhint: copy it again, or use another checkpoint; a file that was edited on purpose is accepted once \
+         trainer/manifest.json is removed from a copy of it"
+    )]
+    Damaged(Damage),
     /// A file or folder of the run cannot be read, written, moved or removed.
     #[error(
         "cannot {action} {}: {source}\nhint: check free space and permissions",
@@ -168,6 +214,19 @@ pub enum RunFolderError {
     },
 }
 
+fn listed(changed: &[Difference]) -> String {
+    changed.iter().map(Difference::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn next_move(is_of_reference: bool) -> &'static str {
+    if is_of_reference {
+        "bring the base model's files back, of which the reference is made; or start a new run with another --out, whose \
+         model.path may be a checkpoint of this one"
+    } else {
+        "bring it back as it was; or go on all the same with --allow-changed-data, which writes the change into the run's folder"
+    }
+}
+
 impl RunFolderError {
     /// Whether the command line is at fault (exit code 2) rather than the disk (exit code 1).
     pub fn is_usage(&self) -> bool {
@@ -179,6 +238,9 @@ impl RunFolderError {
                 | Self::NoRun { .. }
                 | Self::Config { .. }
                 | Self::ConfigDiffers { .. }
+                | Self::OriginDiffers { .. }
+                | Self::OriginChanged { .. }
+                | Self::NoOrigin { .. }
                 | Self::ModelOnly { .. }
         )
     }

@@ -5,6 +5,7 @@
 //! ```text
 //! runs/NAME/
 //!   config.toml           the resolved configuration
+//!   origin.json           what rows, pictures and the base model held when the run began
 //!   finished              the name of the last checkpoint, once all updates are done
 //!   metrics.jsonl         a line per update
 //!   completions.jsonl     a line per completion
@@ -18,9 +19,12 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
-use super::identity::{Difference, require_same};
+use super::identity::require_same;
+use super::origin::{Difference, Origin};
 use crate::ops;
 
 const CONFIG: &str = "config.toml";
@@ -48,10 +52,15 @@ impl RunFolder {
     /// A folder that exists may hold other things, but no run.
     ///
     /// - `resolved_config`: the run file with every default written out
+    /// - `origin`: what else the run is computed from
     ///
     /// # Errors
     /// Another process uses the folder, it holds a run, or it cannot be written.
-    pub fn create(path: &Path, resolved_config: &str) -> Result<Self, RunFolderError> {
+    pub fn create(
+        path: &Path,
+        resolved_config: &str,
+        origin: &Origin,
+    ) -> Result<Self, RunFolderError> {
         if path.exists() && !path.is_dir() {
             return Err(RunFolderError::NotAFolder { path: path.to_owned() });
         }
@@ -68,6 +77,8 @@ impl RunFolder {
         if let Some(found) = sign_of_a_run(path) {
             return Err(RunFolderError::HoldsRun { path: path.to_owned(), found });
         }
+        // The configuration is the sign of a run, so a run always has its origin.
+        origin.write(path)?;
         replace(path, CONFIG, resolved_config.as_bytes())?;
         Ok(Self { path: path.to_owned(), place: Place::of(path), _lock: lock })
     }
@@ -110,6 +121,22 @@ impl RunFolder {
     pub fn require_in_place(&self) -> Result<(), RunFolderError> {
         let is_there = self.path.is_dir() && Place::of(&self.path) == self.place;
         is_there.then_some(()).ok_or_else(|| RunFolderError::Moved { path: self.path.clone() })
+    }
+
+    /// Writes down that the run goes on over other contents from here on.
+    ///
+    /// - `after_update`: updates made before
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn change_origin(
+        &self,
+        after_update: u64,
+        contents: Map<String, Value>,
+    ) -> Result<(), RunFolderError> {
+        let mut origin = Origin::of(&self.path)?;
+        origin.change(after_update, contents);
+        origin.write(&self.path)
     }
 
     /// The folder itself.

@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::error::RunFolderError;
+use super::origin::Difference;
 use crate::ops;
 
 /// Keys that decide how fast a run is, what it keeps and what it reports.
@@ -131,14 +132,6 @@ pub(super) fn require_same(
         }
     }
     Ok(last_bits)
-}
-
-/// A key and its two values, as TOML.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) key: String,
-    pub(super) stored: String,
-    pub(super) given: String,
 }
 
 /// The keys whose values differ, in the stored table's order and then in the given one's.

@@ -9,18 +9,23 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Damage;
 use super::crc32::Crc32;
 use super::durable::failed;
 use super::error::RunFolderError;
 
 /// Raised when a checkpoint's `trainer` folder changes so that older programs would misread it.
 const FORMAT: u32 = 1;
+/// Where the list is in a checkpoint.
+const LIST: &str = "trainer/manifest.json";
+/// The beginning of the paths of what only a resumed run needs.
+const TRAINER: &str = "trainer/";
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The list, as written in `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Manifest {
+pub struct Manifest {
     format: u32,
     /// By path inside the checkpoint, with `/` between folder and file.
     files: BTreeMap<String, Entry>,
@@ -50,6 +55,34 @@ impl Manifest {
         Ok(Self { format: FORMAT, files: measured.collect::<Result<_, RunFolderError>>()? })
     }
 
+    /// The list of a checkpoint's model, without what only a resumed run needs; none for a folder that is no checkpoint.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn of_model(checkpoint: &Path) -> Result<Option<Self>, RunFolderError> {
+        if !checkpoint.join(LIST).exists() {
+            return Ok(None);
+        }
+        let damaged =
+            |found| RunFolderError::Damaged(Damage { path: checkpoint.to_owned(), found });
+        let mut manifest = Self::read(checkpoint).map_err(damaged)?;
+        manifest.files.retain(|name, _| !name.starts_with(TRAINER));
+        Ok(Some(manifest))
+    }
+
+    /// The list of a checkpoint; the error says what is wrong with it.
+    pub(super) fn read(checkpoint: &Path) -> Result<Self, String> {
+        let text = std::fs::read(checkpoint.join(LIST))
+            .map_err(|error| format!("{LIST} cannot be read: {error}"))?;
+        serde_json::from_slice(&text).map_err(|error| format!("{LIST}: {error}"))
+    }
+
+    /// The files of the list, and the list itself.
+    pub fn paths(&self, checkpoint: &Path) -> Vec<PathBuf> {
+        let names = self.files.keys().map(String::as_str);
+        names.chain([LIST]).map(|name| checkpoint.join(name)).collect()
+    }
+
     /// Whether the list names the file.
     pub(super) fn lists(&self, name: &str) -> bool {
         self.files.contains_key(name)
@@ -57,7 +90,10 @@ impl Manifest {
 
     /// Compares every listed file with the one in the folder; the error says which differs and how.
     /// Files that are not listed are not checked.
-    pub(super) fn check(&self, folder: &Path) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// A file is not there, or not what the list says.
+    pub fn check(&self, folder: &Path) -> Result<(), String> {
         if self.format != FORMAT {
             return Err(format!("it is of format {}, expected {FORMAT}", self.format));
         }

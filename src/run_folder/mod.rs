@@ -1,7 +1,9 @@
 //! A run on disk: its folder, its records, its checkpoints.
 //!
-//! In reading order: the folder and its lock ([`folder`]), which keys identify a run ([`identity`]), what is written down
-//! as it goes ([`records`], [`metrics`], [`json_lines`], [`tensorboard`]), what it is resumed from ([`checkpoint`]).
+//! In reading order: the folder and its lock ([`folder`]), which keys identify a run ([`identity`]), what it is computed
+//! from besides them ([`origin`]), what is written down
+//! as it goes ([`records`], [`metrics`], [`json_lines`], [`tensorboard`]), what it is resumed from ([`checkpoint`],
+//! [`manifest`]).
 //! Not here: what is computed (`train`), reading run files (`config`).
 
 pub mod checkpoint;
@@ -12,9 +14,10 @@ mod error;
 pub mod folder;
 pub mod identity;
 pub mod json_lines;
-mod manifest;
+pub mod manifest;
 pub mod metrics;
 mod number;
+pub mod origin;
 pub mod records;
 pub mod tensorboard;
 

@@ -3,6 +3,7 @@
 
 use super::out_of_memory::OutOfMemory;
 use super::prompt_sampler::ForeignState;
+use crate::identity::IdentityError;
 use crate::model::error::ModelError;
 use crate::run_folder::RunFolderError;
 
@@ -13,6 +14,9 @@ pub enum TrainError {
     /// The run's folder, its records or its checkpoints.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
+    /// What the run is computed from.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The model that the run starts from.
     #[error(transparent)]
     Model(#[from] ModelError),

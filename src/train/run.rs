@@ -15,6 +15,7 @@ use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
+use super::resumed::{Began, Resumed, folder_of};
 use super::settings::{batches, thresholds};
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
@@ -24,6 +25,7 @@ use crate::data::configured::warn_of_rows;
 use crate::data::tasks::resolved;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::eval::{Answer, evaluate, summarize};
+use crate::identity::run::origin_of_run;
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::ops;
@@ -38,11 +40,18 @@ use crate::run_folder::{RunFolder, json_lines, metrics};
 pub struct TrainOptions {
     /// The run's folder.
     pub out: PathBuf,
-    /// Whether to continue the run in it.
-    pub resume: bool,
+    /// How the run in it is continued; `None` for a new run.
+    pub resume: Option<ResumeOptions>,
     /// Whether to begin although the GPU has too little memory, as far as it can be foreseen.
     pub is_forced: bool,
-    /// Whether records that are out of place are left out when the run is resumed.
+}
+
+/// What a run that is continued may differ in from what its folder says; nothing by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResumeOptions {
+    /// Whether it goes on over data that has changed.
+    pub allows_changed_data: bool,
+    /// Whether records that are out of place are left out.
     pub repairs: bool,
 }
 
@@ -134,30 +143,27 @@ impl<'a> Run<'a> {
         for warning in plan.admit(options.is_forced)? {
             display.warn(&warning);
         }
-        let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
+        display.between("reading the rows and the base model", "");
+        let began = began(&config, &setup)?;
+        display.between("opening the model and the data", "");
         let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
-        let reopen = || RunFolder::reopen(&options.out, &toml, runs_on);
-        let resumed = options.resume.then(reopen).transpose()?;
-        let checkpoint = resumed.as_ref().map(checkpoint::latest).transpose()?.flatten();
-        for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
-            display.warn(&format!("{damage}; using the one before it"));
-        }
+        let reopen = |resume| Resumed::open(&options.out, resume, &began, runs_on, display);
+        let resumed = options.resume.map(reopen).transpose()?;
+        let checkpoint = resumed.as_ref().and_then(Resumed::checkpoint);
         let evaluation = Evaluation::open(&config, &setup)?;
-        let loaded = setup.load(&config, checkpoint.as_ref(), Box::new(Solo));
+        let loaded = setup.load(&config, checkpoint, Box::new(Solo));
         let (policy, trainer) = loaded.map_err(|error| {
-            let saved = checkpoint.as_ref().map(|checkpoint| checkpoint.path.as_path());
-            let remains = Remains::of(resumed.as_ref().map(RunFolder::path), saved);
+            let saved = checkpoint.map(|checkpoint| checkpoint.path.as_path());
+            let remains = Remains::of(resumed.as_ref().map(Resumed::path), saved);
             let (config, needs, device) = (&config, &needs, &setup.device);
             let circumstances = Circumstances { config, needs, device, runs_on };
             circumstances.explain(error, (Stage::Loading, 0), remains)
         })?;
-        let folder = match resumed {
-            Some(folder) => folder,
-            None => RunFolder::create(&options.out, &toml)?,
-        };
+        let (folder, checkpoint) = folder_of(resumed, &options.out, began, policy.update)?;
         let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let last_update = saved.as_ref().map(|(update, _)| *update);
-        let records = records(&folder, last_update, &config, options, display)?;
+        let repairs = options.resume.is_some_and(|resume| resume.repairs);
+        let records = records(&folder, last_update, &config, repairs, display)?;
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let Setup { questions, total_updates, files: base, .. } = setup;
@@ -376,16 +382,22 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What the run's folder is of.
+fn began(config: &RunConfig, setup: &Setup) -> Result<Began, TrainError> {
+    let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
+    let contents = origin_of_run(config, &setup.questions.all().dataset, &setup.files)?;
+    Ok(Began { toml, contents })
+}
+
 /// The run's files of records as they were after an update.
 fn records(
     folder: &RunFolder,
     last_update: Option<u64>,
     config: &RunConfig,
-    options: &TrainOptions,
+    repairs: bool,
     display: &ProgressDisplay,
 ) -> Result<RunRecords, TrainError> {
-    let (records, notes) =
-        RunRecords::resume(folder, last_update, batches(config), options.repairs)?;
+    let (records, notes) = RunRecords::resume(folder, last_update, batches(config), repairs)?;
     for note in notes {
         display.note(&note);
     }

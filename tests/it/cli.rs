@@ -84,6 +84,9 @@ Options:
       --json                     Print the plan of --dry-run as one JSON object
       --force                    Start although the run will not fit into the GPU's memory, as far
                                  as it can be foreseen
+      --allow-changed-data       Resume although rows, pictures or the tokenizer are not those that
+                                 the run began with, and write the change into its folder; the base
+                                 model's weights must be the same
   -q, --quiet                    No progress, only warnings and errors
   -h, --help                     Print help
 

@@ -55,12 +55,8 @@ fn config() -> RunConfig {
 #[test]
 fn a_run_names_its_stages_and_how_far_they_are() {
     let (folder, written) = (tempfile::tempdir().unwrap(), Written::default());
-    let options = TrainOptions {
-        out: folder.path().join("run"),
-        resume: false,
-        is_forced: false,
-        repairs: false,
-    };
+    let out = folder.path().join("run");
+    let options = TrainOptions { out, resume: None, is_forced: false };
     train(&config(), &options, &Interrupt::new(), &mut written.display()).unwrap();
     written.assert_has(&[
         "opening the model and the data, ",

@@ -68,6 +68,11 @@ impl Shard {
         Ok(Arc::new(shard))
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the rows' pictures are in this file, rather than named by it.
     pub(super) fn has_pictures(&self) -> bool {
         self.columns.pictures.is_some()

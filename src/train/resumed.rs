@@ -1,0 +1,86 @@
+//! A run's folder from before the first update: the one of a run that is continued, compared with what is there now, or a new one.
+//! Not here: what is compared (`identity::run`, `run_folder`); the run (`run`).
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::error::TrainError;
+use super::run::ResumeOptions;
+use crate::ops;
+use crate::progress::ProgressDisplay;
+use crate::run_folder::RunFolder;
+use crate::run_folder::checkpoint::{self, Loaded};
+use crate::run_folder::origin::Origin;
+
+/// What a run's folder is of: the resolved run file, and the contents that the run is computed from.
+pub(super) struct Began {
+    pub(super) toml: String,
+    /// As [`origin_of_run`](crate::identity::run::origin_of_run) says it.
+    pub(super) contents: Map<String, Value>,
+}
+
+/// The folder of a run that is continued.
+pub(super) struct Resumed {
+    folder: RunFolder,
+    checkpoint: Option<Loaded>,
+    has_changed: bool,
+}
+
+impl Resumed {
+    /// Opens the folder; nothing about what has changed is written yet.
+    ///
+    /// - `runs_on`: the path of the run's device and number format
+    ///
+    /// # Errors
+    /// The folder is not of this run, or holds no whole checkpoint.
+    pub(super) fn open(
+        path: &Path,
+        options: ResumeOptions,
+        began: &Began,
+        runs_on: ops::Path,
+        display: &ProgressDisplay,
+    ) -> Result<Self, TrainError> {
+        let folder = RunFolder::reopen(path, &began.toml, runs_on)?;
+        let origin = Origin::of(folder.path())?;
+        let changed =
+            origin.compare(folder.path(), &began.contents, options.allows_changed_data)?;
+        for difference in &changed {
+            display.warn(&format!("going on over changed data: {difference}"));
+        }
+        let checkpoint = checkpoint::latest(&folder)?;
+        for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
+            display.warn(&format!("{damage}; using the one before it"));
+        }
+        Ok(Self { folder, checkpoint, has_changed: !changed.is_empty() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(super) fn checkpoint(&self) -> Option<&Loaded> {
+        self.checkpoint.as_ref()
+    }
+}
+
+/// The folder of a run all of whose parts are open, and the last checkpoint in it; the folder of a new run is made.
+///
+/// - `update`: updates made
+///
+/// # Errors
+/// The folder cannot be made or written.
+pub(super) fn folder_of(
+    resumed: Option<Resumed>,
+    out: &Path,
+    began: Began,
+    update: u64,
+) -> Result<(RunFolder, Option<Loaded>), TrainError> {
+    let Some(Resumed { folder, checkpoint, has_changed }) = resumed else {
+        return Ok((RunFolder::create(out, &began.toml, &Origin::new(began.contents))?, None));
+    };
+    if has_changed {
+        folder.change_origin(update, began.contents)?;
+    }
+    Ok((folder, checkpoint))
+}
