@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::violation::{Violation, at_least_one, require};
+use super::violation::{Violation, count, require};
+use crate::limits;
 
 /// `[data]`. At least one of `task` and `train` is set.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -92,12 +93,21 @@ impl DataConfig {
                 "leave the key out for the task's own template",
             )?;
         }
-        at_least_one("data.min_pixels", self.min_pixels, "one merged patch has 784 pixels")?;
+        count(
+            "data.min_pixels",
+            self.min_pixels,
+            limits::PICTURE_PIXELS as usize,
+            "one merged patch has 784 pixels",
+        )?;
         require(
-            self.max_pixels >= self.min_pixels.max(784),
+            (self.min_pixels.max(784)..=limits::PICTURE_PIXELS as usize).contains(&self.max_pixels),
             "data.max_pixels",
             self.max_pixels,
-            &format!("at least 784 and at least data.min_pixels ({})", self.min_pixels),
+            &format!(
+                "at least 784 and at least data.min_pixels ({}), at most {}",
+                self.min_pixels,
+                limits::PICTURE_PIXELS
+            ),
             "784 pixels make one merged patch, the least an image can have",
         )?;
         require(
@@ -107,10 +117,15 @@ impl DataConfig {
             "a whole number of pixels from 56 to 2048",
             "28 pixels are one merged patch a side; 112 keeps updates fast on a CPU",
         )?;
-        at_least_one("data.workers", self.workers, "2 is the default")?;
-        at_least_one("data.prefetch", self.prefetch, "16 is the default")?;
+        count("data.workers", self.workers, limits::WORKERS, "2 is the default")?;
+        count("data.prefetch", self.prefetch, limits::BATCH, "16 is the default")?;
         self.max_samples.map_or(Ok(()), |max_samples| {
-            at_least_one("data.max_samples", max_samples, "leave the key out to use every sample")
+            count(
+                "data.max_samples",
+                max_samples,
+                limits::ROWS,
+                "leave the key out to use every sample",
+            )
         })
     }
 

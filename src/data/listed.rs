@@ -203,7 +203,10 @@ fn problem(fields: &Fields, place: &Place) -> Result<String, DataError> {
     match first_of(fields, &PROBLEM_FIELDS) {
         Some((field, Value::String(text))) if !text.trim().is_empty() => {
             let pad = PADS.into_iter().find(|pad| text.contains(pad));
-            pad.map_or(Ok(text.clone()), |pad| Err(padded(place, field, pad)))
+            pad.map_or_else(
+                || place.text_within_limit(field, text),
+                |pad| Err(padded(place, field, pad)),
+            )
         }
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
         None => Err(place.missing(fields, &PROBLEM_FIELDS, EXPECTED, HINT)),
@@ -225,7 +228,9 @@ pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataErr
     const EXPECTED: &str = "the right answer as text or a number";
     const HINT: &str = "rewards compare with it: `\"solution\": \"<answer> 7 </answer>\"` or `7`";
     match first_of(fields, &SOLUTION_FIELDS) {
-        Some((_, Value::String(text))) if !super::gold_answer(text).is_empty() => Ok(text.clone()),
+        Some((field, Value::String(text))) if !super::gold_answer(text).is_empty() => {
+            place.text_within_limit(field, text)
+        }
         Some((_, Value::Number(number))) => Ok(number.to_string()),
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
         None => Err(place.missing(fields, &SOLUTION_FIELDS, EXPECTED, HINT)),
@@ -235,10 +240,13 @@ pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataErr
 fn demonstration(fields: &Fields, place: &Place) -> Result<Option<Demonstration>, DataError> {
     match first_of(fields, &DEMONSTRATION_FIELDS) {
         None => Ok(None),
-        Some(("completion", Value::String(text))) => {
-            Ok(Some(Demonstration::Completion(text.clone())))
+        Some((field, Value::String(text))) => {
+            let text = place.text_within_limit(field, text)?;
+            Ok(Some(match field {
+                "completion" => Demonstration::Completion(text),
+                _ => Demonstration::Reasoning(text),
+            }))
         }
-        Some((_, Value::String(text))) => Ok(Some(Demonstration::Reasoning(text.clone()))),
         Some((field, other)) => Err(place.bad_field(
             field,
             kind(other),

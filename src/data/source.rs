@@ -19,7 +19,7 @@ use super::shards::{Shards, files_below, is_other_split};
 use super::{DataError, Dataset};
 use crate::config::OnBadRow;
 use crate::hub::{Hub, Repository};
-use std::fs::File;
+use crate::input_file;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +128,8 @@ fn is_parquet(file: &Path) -> Result<bool, DataError> {
     }
     let unreadable = |source| DataError::Unreadable { path: file.to_owned(), source };
     let mut start = Vec::new();
-    File::open(file).map_err(unreadable)?.take(4).read_to_end(&mut start).map_err(unreadable)?;
+    let opened = input_file::open(file).map_err(unreadable)?;
+    opened.take(4).read_to_end(&mut start).map_err(unreadable)?;
     if start.starts_with(b"PK\x03\x04") {
         return Err(DataError::UnknownSource {
             path: file.to_owned(),

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::OnBadRow;
 use crate::data::{DataError, Dataset, Demonstration, ImageSource, Sample};
+use crate::input_file;
 use crate::model::error::ModelError;
 use crate::model::files::ModelFiles;
 use crate::model::weights::weight_files;
@@ -152,7 +153,7 @@ fn of_fields(fields: &[&str]) -> Sha {
 
 fn of_picture(picture: &ImageSource) -> Result<Sha, DataError> {
     match picture {
-        ImageSource::File(path) => File::open(path)
+        ImageSource::File(path) => input_file::open(path)
             .and_then(of_contents)
             .map_err(|source| DataError::Unreadable { path: path.clone(), source }),
         ImageSource::Encoded { bytes, .. } => {

@@ -16,6 +16,7 @@ pub mod resize;
 #[cfg(test)]
 mod test_golden;
 pub mod text;
+mod tokenizer_file;
 
 use ::image::RgbImage;
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{ProcessorError, json};
+use super::{ProcessorError, json, tokenizer_file};
 use crate::model::files::ModelFiles;
 
 /// The tokens that stand in a prompt for the patches of a picture or a video.
@@ -76,6 +76,7 @@ impl TextCodec {
                 "it belongs to the checkpoint; vocab.json and merges.txt alone are not enough";
             return Err(ProcessorError::MissingFile { file, hint });
         };
+        tokenizer_file::check(&text, &file)?;
         let mut tokenizer: Tokenizer = text.parse().map_err(|error: tokenizers::Error| {
             ProcessorError::Tokenizer { file: file.clone(), reason: error.to_string() }
         })?;
