@@ -33,6 +33,9 @@ pub struct DataConfig {
     pub on_bad_row: OnBadRow,
     /// Counts solutions that the reward's rule cannot read, rather than refuse them; no completion can be right for one.
     pub allow_unparsable: bool,
+    /// Makes markers such as `<|im_end|>` in questions and taught completions the model's own tokens, as transformers does;
+    /// without it they are text, and data can open neither a turn nor an image.
+    pub allow_markers: bool,
     /// Side of the images that the synthetic tasks draw, in pixels.
     pub image_size: u32,
     /// Seed of the rows that the synthetic tasks draw. Not the run's seed, so that runs which are
@@ -71,7 +74,8 @@ impl Default for DataConfig {
             max_pixels: 401_408, // R1-V's README: --max_pixels 401408, 512 merged patches
             on_bad_row: OnBadRow::Fail,
             allow_unparsable: false,
-            image_size: 112, // ours: 16 merged patches
+            allow_markers: false, // ours
+            image_size: 112,      // ours: 16 merged patches
             drawing_seed: 0,
             max_samples: None,
             shuffle: true, // transformers' Trainer draws a random order

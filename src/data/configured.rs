@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::tasks::{TaskOptions, task};
 use super::template::{DEFAULT_TEMPLATE, Questions, Template};
 use super::{DataError, Dataset, OpenOptions, Split, open_anywhere};
-use crate::config::RunConfig;
+use crate::config::{DataConfig, RunConfig};
 use crate::hub::Hub;
+use crate::processor::Markers;
 
 /// The rows that a run file trains on.
 ///
@@ -65,7 +66,19 @@ pub fn task_options(config: &RunConfig) -> TaskOptions {
 /// How rows of files are read, as the run file says.
 pub fn open_options(config: &RunConfig) -> OpenOptions {
     let data = &config.data;
-    OpenOptions { image_root: data.image_root.clone(), on_bad_row: data.on_bad_row }
+    OpenOptions {
+        image_root: data.image_root.clone(),
+        on_bad_row: data.on_bad_row,
+        markers: markers(config),
+    }
+}
+
+/// What markers in rows are, as the run file says.
+pub fn markers(config: &RunConfig) -> Markers {
+    match &config.data {
+        DataConfig { allow_markers: true, .. } => Markers::AreTokens,
+        DataConfig { allow_markers: false, .. } => Markers::AreText,
+    }
 }
 
 /// Warns of rows that were skipped, counted and listed, and of oddities in the others.

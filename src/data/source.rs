@@ -20,6 +20,7 @@ use super::{DataError, Dataset};
 use crate::config::OnBadRow;
 use crate::hub::{Hub, Repository};
 use crate::input_file;
+use crate::processor::Markers;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct OpenOptions {
     pub image_root: Option<PathBuf>,
     /// What happens at a row that cannot be used.
     pub on_bad_row: OnBadRow,
+    /// What markers in the rows' texts will be; decides what is refused and what the warnings say.
+    pub markers: Markers,
 }
 
 /// Opens a file of rows (JSON lines, CSV, parquet) or a folder that holds a split.
@@ -81,7 +84,7 @@ pub(super) fn open_text(name: &str, text: &'static str, root: &Path) -> Result<D
     let rows = JsonLines::of_text(Path::new(name), text).map(without_shard);
     let root = ImageRoot::open(root)?;
     let place = (name.to_owned(), Path::new(name));
-    ListedRows::collect(place, root, OnBadRow::Fail, rows).map(Dataset::Listed)
+    ListedRows::collect(place, root, &OpenOptions::default(), rows).map(Dataset::Listed)
 }
 
 fn open_files(
@@ -92,7 +95,7 @@ fn open_files(
     let own_folder = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
     let root = ImageRoot::open(options.image_root.as_deref().unwrap_or(own_folder))?;
     let rows = rows_of(files)?;
-    ListedRows::collect((name, path), root, options.on_bad_row, rows).map(Dataset::Listed)
+    ListedRows::collect((name, path), root, options, rows).map(Dataset::Listed)
 }
 
 type Rows = Box<dyn Iterator<Item = Result<FoundRow, DataError>>>;

@@ -278,7 +278,8 @@ mod tests {
         std::fs::write(&path, rows).unwrap();
         let root = folder.join("pictures.zip");
         let image_root = root.exists().then_some(root);
-        open(&path, None, &OpenOptions { image_root, on_bad_row }).unwrap()
+        open(&path, None, &OpenOptions { image_root, on_bad_row, ..OpenOptions::default() })
+            .unwrap()
     }
 
     const ROW: &str = r#"{"problem":"a","solution":"b","thinking":"c","image":"p.png"}"#;

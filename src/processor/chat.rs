@@ -15,8 +15,7 @@ use crate::model::files::ModelFiles;
 /// One part of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Text, passed on unchanged; special tokens written out in it become special tokens, as in
-    /// transformers.
+    /// Text; whether special tokens written out in it become special tokens, [`super::Markers`] says.
     Text(String),
     /// The place of the next image.
     Image,

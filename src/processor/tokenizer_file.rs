@@ -3,15 +3,16 @@
 //!
 //! 1. Dropout of merges, which draws the tokens of a text anew each time: no run could be repeated or resumed. It is refused
 //!    rather than ignored, because prompts would then differ from those of whoever made the file.
-//! 2. A replacement of nothing: the library (tokenizers 0.23) indexes past the end of the text where a pattern matches
+//! 2. A marker that is no special token: the library could not be told to take it for text where it stands in data.
+//! 3. A replacement of nothing: the library (tokenizers 0.23) indexes past the end of the text where a pattern matches
 //!    without taking a letter.
 
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
-use super::ProcessorError;
+use super::{MARKERS, PADS, ProcessorError};
 
-/// Refuses a tokenizer that draws at random, or whose patterns match nothing at all.
+/// Refuses a tokenizer that draws at random, whose markers are ordinary tokens, or whose patterns match nothing at all.
 ///
 /// # Errors
 /// The text is not JSON, or asks for one of these.
@@ -29,6 +30,13 @@ pub(super) fn check(text: &str, file: &str) -> Result<(), ProcessorError> {
         let expected = "null: prompts are made of the same tokens every time\n\
                         hint: set it to null; the tokens stay those that the model knows";
         return Err(wrong("model.dropout", dropout, expected));
+    }
+    let added = root["added_tokens"].as_array().into_iter().flatten();
+    let is_marker =
+        |token: &&Value| PADS.iter().chain(&MARKERS).any(|marker| token["content"] == **marker);
+    if let Some(ordinary) = added.filter(is_marker).find(|token| token["special"] != true) {
+        let expected = "special: true, or data could not be told from the chat's own markers";
+        return Err(wrong("added_tokens", ordinary, expected));
     }
     let parts = ["normalizer", "pre_tokenizer", "decoder"].map(|part| &root[part]);
     match parts.into_iter().find_map(empty_replacement) {
@@ -85,6 +93,20 @@ mod tests {
         }
         let usual = json!({"type": "Replace", "pattern": {"Regex": " +"}, "content": "_"});
         assert_eq!(refusal(&json!({ "normalizer": usual })), None);
+    }
+
+    #[test]
+    fn markers_are_special_tokens() {
+        let added = |special| {
+            json!({"added_tokens": [{"content": "<tool>", "special": false},
+                                    {"content": "<|im_end|>", "special": special}]})
+        };
+        assert_eq!(refusal(&added(true)), None);
+        let message = refusal(&added(false)).unwrap();
+        assert!(
+            message.starts_with("t.json: added_tokens is {\"content\":\"<|im_end|>\""),
+            "{message}"
+        );
     }
 
     #[test]
