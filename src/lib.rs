@@ -5,6 +5,7 @@
 pub mod limits;
 
 pub mod input_file;
+pub mod printable;
 
 pub mod config;
 

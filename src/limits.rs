@@ -23,6 +23,9 @@ pub const PICTURE_PIXELS: u64 = 100_000_000;
 /// What a picture's colour profile and texts may take once they are unpacked: the largest profiles in use take 4 MB.
 pub const PICTURE_METADATA_BYTES: u64 = 16 << 20;
 
+/// Letters of a line of a message: longer ones are cut where a person reads them.
+pub const SHOWN_LETTERS: usize = 2000;
+
 /// Questions, samples, and rows in general: what a row's number fits into.
 pub const ROWS: usize = u32::MAX as usize;
 /// Answers to one question, completions of one prompt, prompts of one update, sequences decoded at a time: buffers and

@@ -9,6 +9,7 @@ use super::template::{DEFAULT_TEMPLATE, Questions, Template};
 use super::{DataError, Dataset, OpenOptions, Split, open_anywhere};
 use crate::config::{DataConfig, RunConfig};
 use crate::hub::Hub;
+use crate::printable;
 use crate::processor::Markers;
 
 /// The rows that a run file trains on.
@@ -87,10 +88,12 @@ pub fn warn_of_rows(dataset: &Dataset) {
     if !left_out.is_empty() {
         tracing::warn!(rows = left_out.len(), data = dataset.name(), "bad rows are left out");
         for reason in left_out {
-            tracing::warn!("left out: {}", reason.to_string().lines().next().unwrap_or_default());
+            let reason = reason.to_string();
+            let reason = printable::line(reason.lines().next().unwrap_or_default());
+            tracing::warn!("left out: {reason}");
         }
     }
     for remark in dataset.remarks() {
-        tracing::warn!("{}: {remark}", dataset.name());
+        tracing::warn!("{}", printable::line(&format!("{}: {remark}", dataset.name())));
     }
 }
