@@ -2,7 +2,7 @@
 //! Not here: what stands in it (`document`, `run_config`).
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::builtin::{builtin_names, builtin_text};
 use super::error::ConfigError;
@@ -61,10 +61,10 @@ impl ConfigFile {
         Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("run")
     }
 
-    fn read(path: &PathBuf) -> Result<Self, ConfigError> {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
         match input_file::read_text(path, RUN_FILE_BYTES) {
             Ok(text) => Ok(Self::from_text(path.display().to_string(), text)),
-            Err(source) => Err(ConfigError::Read { path: path.clone(), source }),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }
 }

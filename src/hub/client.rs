@@ -364,6 +364,7 @@ fn percent_encoded(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_server::{Fault, TestHub, named};
     use super::*;
 
     fn failure(retry: Retry) -> Failure {
@@ -399,6 +400,27 @@ mod tests {
         for url in ["http://mirror:80/hf/org/model?a=/b", "http://mirror:80/", "http://mirror:80"] {
             assert_eq!(origin(url), "http://mirror:80");
         }
+    }
+
+    #[test]
+    fn another_port_of_the_same_host_gets_no_token() {
+        let [hub, other] = ["a.txt", "b.txt"].map(|name| TestHub::serve(&named(&[name])));
+        let path = "/api/models/org/model/revision/main";
+        let elsewhere = vec![("Location", format!("{}{path}", other.endpoint))];
+        hub.fault("GET", path, Fault::Status("302 Found", elsewhere), 1);
+        let client = Client::new(Settings {
+            cache: "cache".into(),
+            assets: "assets".into(),
+            endpoint: hub.endpoint.clone(),
+            token: Some(Token("secret".to_owned())),
+            password: None,
+            is_offline: false,
+            patience: Patience { n_tries: 1, first_delay: Duration::ZERO },
+        });
+        let info = client.info(&Repository::model("org/model")).unwrap();
+        assert_eq!(info.siblings[0].rfilename, "b.txt");
+        let asked = [hub, other].map(|hub| hub.requests()[0].token.clone());
+        assert_eq!(asked, [Some("secret".to_owned()), None]);
     }
 
     #[test]

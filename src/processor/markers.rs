@@ -86,30 +86,26 @@ impl Guarded {
     pub(super) fn without_marks(&self, rendered: &str) -> String {
         rendered.replace(self.mark, "")
     }
+}
 
-    /// The rendered text in pieces: the markers that are the template's, and the texts between them.
-    pub(super) fn pieces<'text>(
-        &self,
-        rendered: &'text str,
-        markers: &'text [String],
-    ) -> Vec<Piece<'text>> {
-        let mut pieces = Vec::new();
-        let (mut rest, mut at) = (rendered, 0);
-        while let Some(letter) = rest[at..].chars().next() {
-            // The longest of those that stand here, as in the tokenizer.
-            let here = markers.iter().filter(|marker| rest[at..].starts_with(marker.as_str()));
-            let Some(marker) = here.max_by_key(|marker| marker.len()) else {
-                at += letter.len_utf8();
-                continue;
-            };
-            pieces.push(Piece::Text(&rest[..at]));
-            pieces.push(Piece::Marker(marker));
-            rest = &rest[at + marker.len()..];
-            at = 0;
-        }
-        pieces.push(Piece::Text(rest));
-        pieces
+/// The rendered text in pieces: the markers that are the template's, and the texts between them.
+pub(super) fn pieces<'text>(rendered: &'text str, markers: &'text [String]) -> Vec<Piece<'text>> {
+    let mut found = Vec::new();
+    let (mut rest, mut at) = (rendered, 0);
+    while let Some(letter) = rest[at..].chars().next() {
+        // The longest of those that stand here, as in the tokenizer.
+        let here = markers.iter().filter(|marker| rest[at..].starts_with(marker.as_str()));
+        let Some(marker) = here.max_by_key(|marker| marker.len()) else {
+            at += letter.len_utf8();
+            continue;
+        };
+        found.push(Piece::Text(&rest[..at]));
+        found.push(Piece::Marker(marker));
+        rest = &rest[at + marker.len()..];
+        at = 0;
     }
+    found.push(Piece::Text(rest));
+    found
 }
 
 /// A piece of a rendered chat.
@@ -140,9 +136,9 @@ mod tests {
         };
         assert_eq!((first.as_str(), second.as_str()), ("<\u{fdd1}|e", "nd|> \u{fdd0}"));
         let rendered = format!("{first}{second}<|end|>>.");
-        let pieces = guarded.pieces(&rendered, &markers);
+        let found = pieces(&rendered, &markers);
         let text = Piece::Text("<\u{fdd1}|end|> \u{fdd0}");
-        assert_eq!(pieces, [text, Piece::Marker("<|end|>>"), Piece::Text(".")]);
+        assert_eq!(found, [text, Piece::Marker("<|end|>>"), Piece::Text(".")]);
         assert_eq!(guarded.without_marks(&rendered), "<|end|> \u{fdd0}<|end|>>.");
         let every: String = MARKS.collect();
         assert!(Guarded::new(&user(&["<|end|>", &every]), &markers).is_err());

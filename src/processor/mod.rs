@@ -26,7 +26,7 @@ pub use self::chat::{Content, Message, parse_chat};
 pub use self::error::ProcessorError;
 pub use self::image::decode_image;
 pub use self::markers::Markers;
-use self::markers::{Guarded, Piece};
+use self::markers::{Guarded, Piece, pieces};
 pub use self::patches::ImagePatches;
 use self::patches::{MERGE_SIZE, Patcher};
 use self::positions::mrope_positions;
@@ -140,7 +140,7 @@ impl Processor {
         };
         let rendered = self.template.render(&guarded.messages)?;
         let mut ids = Vec::new();
-        for piece in guarded.pieces(&rendered, self.text.markers()) {
+        for piece in pieces(&rendered, self.text.markers()) {
             ids.extend(match piece {
                 Piece::Marker(marker) => self.text.encode(marker)?,
                 Piece::Text(text) => self.text.encode_plainly(&guarded.without_marks(text))?,

@@ -117,7 +117,7 @@ fn refuses_with(folder: &Folder, line: &str, words: &str) {
     Command::new(cargo_bin!("othink"))
         .args(line.split_whitespace())
         .current_dir(folder.0.path())
-        .timeout(std::time::Duration::from_secs(60))
+        .timeout(std::time::Duration::from_mins(1))
         .assert()
         .code(2)
         .stdout_eq("")
