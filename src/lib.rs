@@ -2,6 +2,11 @@
 //!
 //! Modules in reading order. ARCHITECTURE.md has the table of which module may use which; no other module uses [`cli`].
 
+pub mod limits;
+
+pub mod input_file;
+pub mod printable;
+
 pub mod config;
 
 pub mod hub;

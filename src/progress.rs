@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
+use crate::printable;
 use crate::run_folder::metrics::UpdateMetrics;
 
 /// The interval at which the bar is redrawn during a long stage, to show that the run is alive.
@@ -216,6 +217,7 @@ impl Notes {
 
 impl View {
     fn line(&self, text: &str) {
+        let text = &printable::lines(text);
         match self {
             Self::Bar(bar) => bar.println(text),
             Self::Lines(lines) => lines.lock().line(text),
@@ -224,7 +226,7 @@ impl View {
     }
 
     fn warning(&self, text: &str) {
-        let text = format!("warning: {text}");
+        let text = printable::lines(&format!("warning: {text}"));
         match self {
             Self::Quiet(lines) => lines.lock().line(&text),
             Self::Bar(_) | Self::Lines(_) => self.line(&text),

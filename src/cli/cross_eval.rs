@@ -10,9 +10,11 @@ use serde::Serialize;
 use crate::data::tasks::task;
 use crate::experiment::cross::{Cell, Contender, CrossSettings, cross_evaluate};
 use crate::experiment::runs::Outcome;
+use crate::limits;
 use crate::report::chart::{Bars, Chart, Marks};
 
 use super::chart_file::write_chart;
+use super::count::up_to;
 use super::failure::UsageError;
 use super::run_store::StoreArgs;
 use super::{ExitStatus, Printer};
@@ -48,7 +50,7 @@ pub struct Args {
     #[arg(long, default_value = "test")]
     split: String,
     /// At most that many questions of each test
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(limits::ROWS))]
     limit: Option<NonZeroUsize>,
     #[command(flatten)]
     store: StoreArgs,

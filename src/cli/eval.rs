@@ -17,6 +17,7 @@ use crate::identity::evaluation::of_evaluation;
 use crate::identity::fingerprint::require_whole;
 use crate::identity::kept::Kept;
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::model::{device, source};
 use crate::out_file::Destination;
 use crate::progress::{ProgressDisplay, ProgressMode};
@@ -24,6 +25,7 @@ use crate::reward::{Component, Rule, component};
 use crate::rollout::sampler::Sampler;
 
 use super::against::{Against, Other};
+use super::count::up_to;
 use super::failure::UsageError;
 use super::out_file::check_out_file;
 use super::{ExitStatus, Printer};
@@ -51,10 +53,10 @@ pub struct Args {
     #[arg(long, default_value = "test")]
     split: String,
     /// At most that many questions
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(limits::ROWS))]
     limit: Option<NonZeroUsize>,
     /// Ask every question that many times, sampled, for pass@k and the majority's answer
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = up_to(limits::BATCH))]
     samples: Option<NonZeroUsize>,
     /// Sample at this temperature [default: greedy, or 1 with --samples]
     #[arg(long, value_name = "T")]
@@ -86,10 +88,10 @@ pub struct Args {
     #[arg(long)]
     allow_unparsable: bool,
     /// Cut an answer off at that many tokens [default: the task's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(limits::TOKENS))]
     max_new_tokens: Option<NonZeroUsize>,
     /// Decode at most that many answers at a time; fewer need less memory [default: 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(limits::BATCH))]
     max_batch: Option<NonZeroUsize>,
     /// Write every answer to this file, one JSON object a line; the same command continues an
     /// interrupted one

@@ -30,6 +30,7 @@ use crate::experiment::ExperimentError;
 use crate::hub::HubError;
 use crate::identity::IdentityError;
 use crate::model::error::ModelError;
+use crate::printable;
 use crate::processor::ProcessorError;
 use crate::report::error::ReportError;
 use crate::reward::ExternalError;
@@ -243,7 +244,7 @@ fn render(error: &anyhow::Error, uses_color: bool) -> String {
     let mut hints: Vec<String> = Vec::new();
     let mut shown = String::new();
     for cause in error.chain() {
-        let message = cause.to_string();
+        let message = printable::lines(&cause.to_string());
         let (own_hints, lines): (Vec<&str>, Vec<&str>) =
             message.lines().partition(|line| line.starts_with("hint: "));
         let body = lines.join("\n");
@@ -359,6 +360,12 @@ mod tests {
     fn cause_that_its_error_already_quotes_is_not_repeated() {
         let error = anyhow::anyhow!("bad byte").context("a.json: cannot be read: bad byte");
         assert_eq!(render(&error, false), "error: a.json: cannot be read: bad byte\n");
+    }
+
+    #[test]
+    fn what_data_put_into_a_message_cannot_steer_the_terminal() {
+        let error = UsageError::new("found \x1b[2J\u{202e}x", "try \r y").into();
+        assert_eq!(render(&error, false), "error: found �[2J�x\nhint: try � y\n");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::config::{DTypeChoice, DeviceChoice};
 use crate::data::ImageSource;
+use crate::input_file;
+use crate::limits::{self, LINE_BYTES};
 use crate::model::Model;
 use crate::model::gpu::OutOfMemory;
 use crate::model::open::open;
@@ -20,6 +22,7 @@ use crate::processor::{Content, Message, Processor, ProcessorError, parse_chat};
 use crate::rollout::sampler::Sampler;
 use crate::rollout::single::{self, SingleSettings};
 
+use super::count::up_to;
 use super::dump::dump;
 use super::failure::UsageError;
 use super::out_file::check_out_file;
@@ -55,13 +58,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     messages: Option<PathBuf>,
     /// Cut the answer off at that many tokens
-    #[arg(long, value_name = "N", default_value = "256")]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = up_to(limits::TOKENS))]
     max_new_tokens: NonZeroUsize,
     /// Sample, with logits divided by this, rather than take the likeliest token
     #[arg(long, value_name = "X", value_parser = above_zero)]
     temperature: Option<f64>,
     /// Sample among that many likeliest tokens
-    #[arg(long, value_name = "N", requires = "temperature")]
+    #[arg(long, value_name = "N", requires = "temperature", value_parser = up_to(limits::ROWS))]
     top_k: Option<NonZeroUsize>,
     /// Sample among the likeliest tokens that together reach this probability
     #[arg(long, value_name = "X", requires = "temperature", value_parser = probability)]
@@ -82,10 +85,10 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     dtype: DTypeChoice,
     /// Enlarge images with fewer pixels [default: the checkpoint's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(limits::PICTURE_PIXELS as usize))]
     min_pixels: Option<NonZeroUsize>,
     /// Shrink images with more pixels [default: the checkpoint's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to(limits::PICTURE_PIXELS as usize))]
     max_pixels: Option<NonZeroUsize>,
 }
 
@@ -232,7 +235,7 @@ impl Question {
 /// The messages of a chat file and the image files it names; relative ones start at its folder.
 fn read_chat(path: &Path) -> anyhow::Result<(Vec<Message>, Vec<PathBuf>)> {
     let name = path.display().to_string();
-    let json = std::fs::read_to_string(path).map_err(|error| {
+    let json = input_file::read_text(path, LINE_BYTES).map_err(|error| {
         let problem = format!("--messages {name}: cannot be read: {error}");
         UsageError::new(problem, "relative paths start at the working folder")
     })?;

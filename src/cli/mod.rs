@@ -5,6 +5,7 @@
 
 mod against;
 mod chart_file;
+mod count;
 pub mod cross_eval;
 pub mod doctor;
 mod dump;

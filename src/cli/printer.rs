@@ -6,6 +6,8 @@ use std::io::{ErrorKind, Write};
 
 use serde::Serialize;
 
+use crate::printable;
+
 /// Why a result could not be printed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,13 +54,12 @@ impl Printer {
         Self { out: Box::new(out) }
     }
 
-    /// Prints text and a line end.
+    /// Prints text and a line end, without what could steer a terminal.
     ///
     /// # Errors
     /// Standard output is closed, or cannot be written.
     pub fn line(&mut self, text: impl Display) -> Result<(), PrintError> {
-        writeln!(self.out, "{text}")?;
-        Ok(self.out.flush()?)
+        self.write(&printable::whole(&text.to_string()))
     }
 
     /// Prints one JSON object on one line.
@@ -67,7 +68,12 @@ impl Printer {
     /// As [`Printer::line`], or the value has no JSON form.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), PrintError> {
         let text = serde_json::to_string(value).map_err(PrintError::Serialize)?;
-        self.line(text)
+        self.write(&printable::json(&text))
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), PrintError> {
+        writeln!(self.out, "{text}")?;
+        Ok(self.out.flush()?)
     }
 }
 

@@ -1,21 +1,23 @@
 //! Flags that every experiment of several runs has: where runs are kept, how many seeds, overrides of the run files.
 //! Not here: the experiments (`experiment`).
 
-use std::num::NonZeroU64;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::experiment::runs::RunStore;
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::progress::{ProgressDisplay, ProgressMode};
 
 use super::chart_file::check_chart_file;
+use super::count::up_to;
 
 /// Flags of an experiment of several runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
     /// Train with seeds 1 to N, and report means with intervals over them
-    #[arg(long, value_name = "N", default_value = "1")]
-    seeds: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = up_to(limits::BATCH))]
+    seeds: NonZeroUsize,
     /// Replace a value in every run file, such as `train.updates=50`; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub(super) overrides: Vec<String>,
@@ -49,6 +51,6 @@ impl StoreArgs {
 
     /// The seeds, from 1.
     pub(super) fn seeds(&self) -> Vec<u64> {
-        (1..=self.seeds.get()).collect()
+        (1..=self.seeds.get() as u64).collect()
     }
 }

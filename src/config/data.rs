@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::violation::{Violation, at_least_one, require};
+use super::violation::{Violation, count, require};
+use crate::limits;
 
 /// `[data]`. At least one of `task` and `train` is set.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -32,6 +33,9 @@ pub struct DataConfig {
     pub on_bad_row: OnBadRow,
     /// Counts solutions that the reward's rule cannot read, rather than refuse them; no completion can be right for one.
     pub allow_unparsable: bool,
+    /// Makes markers such as `<|im_end|>` in questions and taught completions the model's own tokens, as transformers does;
+    /// without it they are text, and data can open neither a turn nor an image.
+    pub allow_markers: bool,
     /// Side of the images that the synthetic tasks draw, in pixels.
     pub image_size: u32,
     /// Seed of the rows that the synthetic tasks draw. Not the run's seed, so that runs which are
@@ -70,7 +74,8 @@ impl Default for DataConfig {
             max_pixels: 401_408, // R1-V's README: --max_pixels 401408, 512 merged patches
             on_bad_row: OnBadRow::Fail,
             allow_unparsable: false,
-            image_size: 112, // ours: 16 merged patches
+            allow_markers: false, // ours
+            image_size: 112,      // ours: 16 merged patches
             drawing_seed: 0,
             max_samples: None,
             shuffle: true, // transformers' Trainer draws a random order
@@ -92,12 +97,21 @@ impl DataConfig {
                 "leave the key out for the task's own template",
             )?;
         }
-        at_least_one("data.min_pixels", self.min_pixels, "one merged patch has 784 pixels")?;
+        count(
+            "data.min_pixels",
+            self.min_pixels,
+            limits::PICTURE_PIXELS as usize,
+            "one merged patch has 784 pixels",
+        )?;
         require(
-            self.max_pixels >= self.min_pixels.max(784),
+            (self.min_pixels.max(784)..=limits::PICTURE_PIXELS as usize).contains(&self.max_pixels),
             "data.max_pixels",
             self.max_pixels,
-            &format!("at least 784 and at least data.min_pixels ({})", self.min_pixels),
+            &format!(
+                "at least 784 and at least data.min_pixels ({}), at most {}",
+                self.min_pixels,
+                limits::PICTURE_PIXELS
+            ),
             "784 pixels make one merged patch, the least an image can have",
         )?;
         require(
@@ -107,10 +121,15 @@ impl DataConfig {
             "a whole number of pixels from 56 to 2048",
             "28 pixels are one merged patch a side; 112 keeps updates fast on a CPU",
         )?;
-        at_least_one("data.workers", self.workers, "2 is the default")?;
-        at_least_one("data.prefetch", self.prefetch, "16 is the default")?;
+        count("data.workers", self.workers, limits::WORKERS, "2 is the default")?;
+        count("data.prefetch", self.prefetch, limits::BATCH, "16 is the default")?;
         self.max_samples.map_or(Ok(()), |max_samples| {
-            at_least_one("data.max_samples", max_samples, "leave the key out to use every sample")
+            count(
+                "data.max_samples",
+                max_samples,
+                limits::ROWS,
+                "leave the key out to use every sample",
+            )
         })
     }
 

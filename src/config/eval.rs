@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::rollout::DEFAULT_MAX_BATCH;
-use super::violation::{Violation, at_least_one, require};
+use super::violation::{Violation, count, require};
+use crate::limits;
 use crate::reward::{Component, Rule};
 
 /// `[eval]`.
@@ -79,18 +80,34 @@ impl EvalConfig {
             "leave the key out for the test split",
         )?;
         if let Some(limit) = self.limit {
-            at_least_one("eval.limit", limit, "leave the key out for every question")?;
+            count("eval.limit", limit, limits::ROWS, "leave the key out for every question")?;
         }
         if let Some(max_new_tokens) = self.max_new_tokens {
-            at_least_one("eval.max_new_tokens", max_new_tokens, "256 is R1-V's for counting")?;
+            count(
+                "eval.max_new_tokens",
+                max_new_tokens,
+                limits::TOKENS,
+                "256 is R1-V's for counting",
+            )?;
         }
         require(
-            self.max_pixels.is_none_or(|max| max >= self.min_pixels.unwrap_or(0).max(784)),
+            self.max_pixels.is_none_or(|max| {
+                (self.min_pixels.unwrap_or(0).max(784)..=limits::PICTURE_PIXELS as usize)
+                    .contains(&max)
+            }),
             "eval.max_pixels",
             self.max_pixels.unwrap_or_default(),
-            "at least 784 and at least eval.min_pixels",
+            &format!(
+                "at least 784 and at least eval.min_pixels, at most {}",
+                limits::PICTURE_PIXELS
+            ),
             "784 pixels make one merged patch, the least an image can have",
         )?;
-        at_least_one("eval.max_batch", self.max_batch, "it bounds the sequences decoded at a time")
+        count(
+            "eval.max_batch",
+            self.max_batch,
+            limits::BATCH,
+            "it bounds the sequences decoded at a time",
+        )
     }
 }

@@ -2,11 +2,13 @@
 //! Not here: what stands in it (`document`, `run_config`).
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::builtin::{builtin_names, builtin_text};
 use super::error::ConfigError;
 use super::nearest::nearest;
+use crate::input_file;
+use crate::limits::RUN_FILE_BYTES;
 
 /// A run file's text and the name that messages give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +27,15 @@ impl ConfigFile {
     /// from `folder`, then the built-in files.
     ///
     /// # Errors
-    /// There is no such file, or it cannot be read as UTF-8 text.
+    /// There is no such file, or it cannot be read as UTF-8 text; it is no regular file, or far too large for a run file.
     pub fn find(name: &str, folder: &Path) -> Result<Self, ConfigError> {
         let mut candidates = vec![folder.join(name)];
         if is_bare(name) {
             candidates.push(folder.join("configs").join(name));
         }
         for path in &candidates {
-            if path.is_file() {
+            // A folder of that name may stand beside the file that is meant.
+            if path.exists() && !path.is_dir() {
                 return Self::read(path);
             }
         }
@@ -58,10 +61,10 @@ impl ConfigFile {
         Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("run")
     }
 
-    fn read(path: &PathBuf) -> Result<Self, ConfigError> {
-        match std::fs::read_to_string(path) {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        match input_file::read_text(path, RUN_FILE_BYTES) {
             Ok(text) => Ok(Self::from_text(path.display().to_string(), text)),
-            Err(source) => Err(ConfigError::Read { path: path.clone(), source }),
+            Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }
 }

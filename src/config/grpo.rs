@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::violation::{Violation, at_least_one, positive, require};
+use super::violation::{Violation, count, positive, require};
+use crate::limits;
 
 /// `[grpo]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -52,21 +53,36 @@ impl GrpoConfig {
 
     pub(super) fn check(&self) -> Result<(), Violation> {
         require(
-            self.group_size >= 2,
+            (2..=limits::BATCH).contains(&self.group_size),
             "grpo.group_size",
             self.group_size,
-            "a whole number of at least 2",
+            &format!("a whole number from 2 to {}", limits::BATCH),
             "advantages compare the completions of a group with each other; 8 is usual",
         )?;
-        at_least_one("grpo.prompts_per_update", self.prompts_per_update, "16 is R1-V's")?;
-        at_least_one("grpo.mini_batches", self.mini_batches, "1 makes a batch one step")?;
+        count("grpo.prompts_per_update", self.prompts_per_update, limits::BATCH, "16 is R1-V's")?;
+        count("grpo.mini_batches", self.mini_batches, limits::BATCH, "1 makes a batch one step")?;
         require(
-            self.updates_per_rollout >= 1
+            (1..=limits::BATCH).contains(&self.updates_per_rollout)
                 && self.updates_per_rollout.is_multiple_of(self.mini_batches),
             "grpo.updates_per_rollout",
             self.updates_per_rollout,
-            &format!("a multiple of grpo.mini_batches ({})", self.mini_batches),
+            &format!(
+                "a multiple of grpo.mini_batches ({}), at most {}",
+                self.mini_batches,
+                limits::BATCH
+            ),
             "each pass over a batch of rollouts takes one optimiser step per mini-batch",
+        )?;
+        let completions = self.prompts_per_rollout().saturating_mul(self.group_size);
+        require(
+            completions <= limits::ROLLOUT,
+            "grpo.group_size",
+            self.group_size,
+            &format!(
+                "at most {} completions of a rollout, and these settings make {completions}",
+                limits::ROLLOUT
+            ),
+            "lower grpo.group_size, grpo.prompts_per_update or grpo.mini_batches",
         )?;
         require(
             self.clip_low > 0.0 && self.clip_low <= 1.0,

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::violation::{Violation, at_least_one, not_negative, require};
+use super::violation::{Violation, count, not_negative, require};
+use crate::limits;
 use crate::reward::format::FORMAT;
 use crate::reward::{COMPONENTS, Component, Rule};
 
@@ -169,9 +170,14 @@ impl RewardConfig {
         not_negative("reward.alpha", self.alpha, "1 is the paper's, 0 drops the format reward")?;
         not_negative("reward.relative_error", self.relative_error, "0.05 is ChartQA's")?;
         if let Some(limit) = self.length_limit {
-            at_least_one("reward.length_limit", limit, "leave it out for rollout.max_new_tokens")?;
+            count(
+                "reward.length_limit",
+                limit,
+                limits::TOKENS,
+                "leave it out for rollout.max_new_tokens",
+            )?;
         }
-        at_least_one("reward.repetition_ngram", self.repetition_ngram, "3 is open-r1's")?;
+        count("reward.repetition_ngram", self.repetition_ngram, limits::TOKENS, "3 is open-r1's")?;
         self.weights.check()?;
         self.command.as_ref().map_or(Ok(()), RewardCommand::check)
     }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::violation::{Violation, at_least_one, fraction, positive, require};
+use super::violation::{Violation, count, fraction, positive, require};
+use crate::limits;
 
 /// Sequences decoded at a time where the run file does not say: a step reads every weight once, for all of them.
 pub(super) const DEFAULT_MAX_BATCH: usize = 64;
@@ -90,7 +91,7 @@ impl RolloutConfig {
         )?;
         fraction("rollout.min_p", self.min_p, "0 keeps every token")?;
         positive("rollout.repetition_penalty", self.repetition_penalty, "1 turns it off")?;
-        at_least_one("rollout.max_new_tokens", self.max_new_tokens, "512 is R1-V's")?;
+        count("rollout.max_new_tokens", self.max_new_tokens, limits::TOKENS, "512 is R1-V's")?;
         require(
             self.min_new_tokens <= self.max_new_tokens,
             "rollout.min_new_tokens",
@@ -98,9 +99,10 @@ impl RolloutConfig {
             &format!("at most rollout.max_new_tokens ({})", self.max_new_tokens),
             "0 lets a completion end at once",
         )?;
-        at_least_one(
+        count(
             "rollout.max_batch",
             self.max_batch,
+            limits::BATCH,
             "it bounds the sequences decoded at a time, not those of an update",
         )
     }

@@ -252,7 +252,7 @@ mod tests {
     fn value_out_of_range_is_named_with_file_line_and_rule() {
         assert_eq!(
             message("[data]\ntask = \"synth-vc\"\n\n[grpo]\ngroup_size = 1\n", &[]),
-            "run.toml:5: grpo.group_size is 1, expected a whole number of at least 2\nhint: \
+            "run.toml:5: grpo.group_size is 1, expected a whole number from 2 to 65536\nhint: \
              advantages compare the completions of a group with each other; 8 is usual"
         );
     }

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::violation::{Violation, at_least_one, fraction, require};
+use super::violation::{Violation, count, fraction, require};
+use crate::limits;
 
 /// Epochs of a run that gives neither `updates` nor `epochs`. R1-V: `--num_train_epochs 2`.
 pub(super) const DEFAULT_EPOCHS: u8 = 2;
@@ -86,10 +87,20 @@ impl TrainConfig {
             require(false, "train.epochs", found, expected, "leave one of the two out")?;
         }
         if let Some(updates) = self.updates {
-            at_least_one("train.updates", updates, "`othink eval` measures without training")?;
+            count(
+                "train.updates",
+                updates,
+                limits::UPDATES,
+                "`othink eval` measures without training",
+            )?;
         }
         if let Some(epochs) = self.epochs {
-            at_least_one("train.epochs", epochs, "train.updates makes runs shorter than an epoch")?;
+            count(
+                "train.epochs",
+                epochs,
+                limits::UPDATES,
+                "train.updates makes runs shorter than an epoch",
+            )?;
         }
         require(
             i64::try_from(self.seed).is_ok(),
@@ -98,12 +109,13 @@ impl TrainConfig {
             "a whole number below 2^63",
             "TOML's whole numbers end there",
         )?;
-        at_least_one(
+        count(
             "train.tokens_per_micro_batch",
             self.tokens_per_micro_batch,
+            limits::TOKENS,
             "8192 is the default; less saves memory",
         )?;
-        at_least_one("train.keep", self.keep, "the newest checkpoint always stays")?;
+        count("train.keep", self.keep, limits::UPDATES, "the newest checkpoint always stays")?;
         let warn_hint = "1 never warns";
         fraction("train.warn_duplicate_fraction", self.warn_duplicate_fraction, warn_hint)?;
         fraction("train.warn_truncated_fraction", self.warn_truncated_fraction, warn_hint)

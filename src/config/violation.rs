@@ -32,9 +32,15 @@ pub(super) fn require(
     Err(Violation { key: key.into(), found, expected, hint })
 }
 
-/// A count of at least one.
-pub(super) fn at_least_one(key: &'static str, found: usize, hint: &str) -> Result<(), Violation> {
-    require(found >= 1, key, found, "a whole number of at least 1", hint)
+/// A count from one to `most`.
+pub(super) fn count(
+    key: &'static str,
+    found: usize,
+    most: usize,
+    hint: &str,
+) -> Result<(), Violation> {
+    let expected = format!("a whole number from 1 to {most}");
+    require((1..=most).contains(&found), key, found, &expected, hint)
 }
 
 /// A finite number of at least zero.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use super::tasks::{TaskOptions, task};
 use super::template::{DEFAULT_TEMPLATE, Questions, Template};
 use super::{DataError, Dataset, OpenOptions, Split, open_anywhere};
-use crate::config::RunConfig;
+use crate::config::{DataConfig, RunConfig};
 use crate::hub::Hub;
+use crate::printable;
+use crate::processor::Markers;
 
 /// The rows that a run file trains on.
 ///
@@ -65,7 +67,19 @@ pub fn task_options(config: &RunConfig) -> TaskOptions {
 /// How rows of files are read, as the run file says.
 pub fn open_options(config: &RunConfig) -> OpenOptions {
     let data = &config.data;
-    OpenOptions { image_root: data.image_root.clone(), on_bad_row: data.on_bad_row }
+    OpenOptions {
+        image_root: data.image_root.clone(),
+        on_bad_row: data.on_bad_row,
+        markers: markers(config),
+    }
+}
+
+/// What markers in rows are, as the run file says.
+pub fn markers(config: &RunConfig) -> Markers {
+    match &config.data {
+        DataConfig { allow_markers: true, .. } => Markers::AreTokens,
+        DataConfig { allow_markers: false, .. } => Markers::AreText,
+    }
 }
 
 /// Warns of rows that were skipped, counted and listed, and of oddities in the others.
@@ -74,10 +88,12 @@ pub fn warn_of_rows(dataset: &Dataset) {
     if !left_out.is_empty() {
         tracing::warn!(rows = left_out.len(), data = dataset.name(), "bad rows are left out");
         for reason in left_out {
-            tracing::warn!("left out: {}", reason.to_string().lines().next().unwrap_or_default());
+            let reason = reason.to_string();
+            let reason = printable::line(reason.lines().next().unwrap_or_default());
+            tracing::warn!("left out: {reason}");
         }
     }
     for remark in dataset.remarks() {
-        tracing::warn!("{}: {remark}", dataset.name());
+        tracing::warn!("{}", printable::line(&format!("{}: {remark}", dataset.name())));
     }
 }

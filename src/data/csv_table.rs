@@ -3,6 +3,8 @@
 
 use super::DataError;
 use super::row::{Place, Row, Unit};
+use crate::input_file;
+use crate::limits::LIST_FILE_BYTES;
 use csv::{ErrorKind, Reader, StringRecord};
 use serde_json::Value;
 use std::fs::File;
@@ -20,9 +22,9 @@ pub(super) struct CsvTable {
 
 impl CsvTable {
     /// # Errors
-    /// The file cannot be opened, or its first line is not text.
+    /// The file cannot be opened, is no regular file or too large, or its first line is not text.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path)
+        let file = input_file::open_at_most(path, LIST_FILE_BYTES)
             .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })?;
         let mut table = Self {
             path: path.into(),

@@ -37,6 +37,30 @@ pub enum DataError {
         /// What the parser found.
         found: String,
     },
+    /// A line that is longer than any row; what follows in the file is not read.
+    #[error(
+        "{place}: found more than {most} bytes, expected a row\nhint: each line holds one JSON object; pictures stand in files of their own"
+    )]
+    LongLine {
+        /// The line.
+        place: Place,
+        /// The most that a line may have.
+        most: u64,
+    },
+    /// A text of a row that is longer than any model reads.
+    #[error(
+        "{place}: field `{field}`: found a text of {bytes} bytes, expected at most {most}\nhint: a model reads some ten thousand words; split the row, or leave it out"
+    )]
+    LongText {
+        /// The row.
+        place: Place,
+        /// The field.
+        field: String,
+        /// The text's length.
+        bytes: usize,
+        /// The most that is taken.
+        most: usize,
+    },
     /// A field is missing, or holds what it may not.
     #[error("{place}: field `{field}`: found {found}, expected {expected}\nhint: {hint}")]
     BadField {
@@ -253,6 +277,7 @@ impl DataError {
             Self::NotText { place }
             | Self::BrokenRow { place, .. }
             | Self::BadField { place, .. }
+            | Self::LongText { place, .. }
             | Self::MissingImage { place, .. } => Some(place),
             _ => None,
         }

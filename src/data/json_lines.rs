@@ -3,9 +3,10 @@
 
 use super::DataError;
 use super::row::{Fields, Place, Row, Unit, kind};
+use crate::input_file;
+use crate::limits::{LINE_BYTES, LIST_FILE_BYTES};
 use serde_json::Value;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ pub(super) struct JsonLines {
 
 impl JsonLines {
     /// # Errors
-    /// The file cannot be opened.
+    /// The file cannot be opened, is no regular file or too large.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path)
+        let file = input_file::open_at_most(path, LIST_FILE_BYTES)
             .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })?;
         Ok(Self::new(path, Box::new(BufReader::new(file))))
     }
@@ -41,11 +42,16 @@ impl JsonLines {
         loop {
             line.clear();
             let unreadable = |source| DataError::Unreadable { path: path.to_path_buf(), source };
-            if lines.read_until(b'\n', line).map_err(unreadable)? == 0 {
+            let n_read =
+                lines.take(LINE_BYTES + 1).read_until(b'\n', line).map_err(unreadable)? as u64;
+            if n_read == 0 {
                 return Ok(None);
             }
             *row += 1;
             let place = Place { path: path.clone(), row: *row, unit: Unit::Line };
+            if n_read > LINE_BYTES {
+                return Err(DataError::LongLine { place, most: LINE_BYTES });
+            }
             let Ok(text) = str::from_utf8(line) else { return Err(DataError::NotText { place }) };
             let text = text.trim_start_matches('\u{feff}').trim();
             if !text.is_empty() {

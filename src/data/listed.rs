@@ -19,9 +19,9 @@ use super::parquet::Shard;
 use super::picture_like;
 use super::remarks::Remarks;
 use super::row::{Fields, Place, Row, first_of, kind};
-use super::{DataError, Demonstration, ImageSource, Sample};
+use super::{DataError, Demonstration, ImageSource, OpenOptions, Sample};
 use crate::config::OnBadRow;
-use crate::processor::PADS;
+use crate::processor::{Markers, PADS};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,15 +74,15 @@ impl ListedRows {
     pub(super) fn collect(
         (name, path): (String, &Path),
         root: ImageRoot,
-        on_bad_row: OnBadRow,
+        options: &OpenOptions,
         found: impl Iterator<Item = Result<FoundRow, DataError>>,
     ) -> Result<Self, DataError> {
         let (mut rows, mut left_out) = (Vec::new(), Vec::new());
-        let mut remarks = Remarks::default();
+        let mut remarks = Remarks::new(options.markers);
         for row in found {
-            match row.and_then(|row| ListedRow::new(row, &mut remarks)) {
+            match row.and_then(|row| ListedRow::new(row, options.markers, &mut remarks)) {
                 Ok(row) => rows.push(row),
-                Err(error) if on_bad_row == OnBadRow::Skip && error.bad_row().is_some() => {
+                Err(error) if options.on_bad_row == OnBadRow::Skip && error.bad_row().is_some() => {
                     left_out.push(error);
                 }
                 Err(error) => return Err(error),
@@ -151,7 +151,7 @@ impl ListedRows {
 }
 
 impl ListedRow {
-    fn new(found: FoundRow, remarks: &mut Remarks) -> Result<Self, DataError> {
+    fn new(found: FoundRow, markers: Markers, remarks: &mut Remarks) -> Result<Self, DataError> {
         let FoundRow { row: Row { place, fields }, shard } = found;
         let columns = shard.as_ref().map_or(&[][..], |shard| shard.unread_columns());
         let pictures = match &shard {
@@ -167,12 +167,12 @@ impl ListedRow {
         let sample = Sample {
             id: place.id(),
             images: Vec::new(),
-            problem: problem(&fields, &place)?,
+            problem: problem(&fields, &place, markers)?,
             solution: solution(&fields, &place)?,
             demonstration: demonstration(&fields, &place)?,
         };
         remarks.fields(&place, &fields, columns);
-        remarks.question(&place, &sample.problem);
+        remarks.texts(&place, &sample);
         Ok(Self { place, sample, pictures })
     }
 
@@ -217,20 +217,23 @@ pub(super) fn climbing(place: &Place, field: &str, path: &str) -> DataError {
     )
 }
 
-fn problem(fields: &Fields, place: &Place) -> Result<String, DataError> {
+fn problem(fields: &Fields, place: &Place, markers: Markers) -> Result<String, DataError> {
     const EXPECTED: &str = "the question as text";
     const HINT: &str = "each row asks something: `\"problem\": \"How many items are there?\"`";
     match first_of(fields, &PROBLEM_FIELDS) {
         Some((field, Value::String(text))) if !text.trim().is_empty() => {
-            let pad = PADS.into_iter().find(|pad| text.contains(pad));
-            pad.map_or(Ok(text.clone()), |pad| Err(padded(place, field, pad)))
+            let pad = PADS.into_iter().find(|pad| markers.are_tokens() && text.contains(pad));
+            pad.map_or_else(
+                || place.text_within_limit(field, text),
+                |pad| Err(padded(place, field, pad)),
+            )
         }
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
         None => Err(place.missing(fields, &PROBLEM_FIELDS, EXPECTED, HINT)),
     }
 }
 
-/// The error for a question that writes out the token of a picture's patches: the prompt would have more patches than its
+/// The error for a question that writes out the token of a picture's patches where that is one: the prompt would have more patches than its
 /// pictures.
 fn padded(place: &Place, field: &str, pad: &str) -> DataError {
     place.bad_field(
@@ -245,7 +248,9 @@ pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataErr
     const EXPECTED: &str = "the right answer as text or a number";
     const HINT: &str = "rewards compare with it: `\"solution\": \"<answer> 7 </answer>\"` or `7`";
     match first_of(fields, &SOLUTION_FIELDS) {
-        Some((_, Value::String(text))) if !super::gold_answer(text).is_empty() => Ok(text.clone()),
+        Some((field, Value::String(text))) if !super::gold_answer(text).is_empty() => {
+            place.text_within_limit(field, text)
+        }
         Some((_, Value::Number(number))) => Ok(number.to_string()),
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
         None => Err(place.missing(fields, &SOLUTION_FIELDS, EXPECTED, HINT)),
@@ -255,10 +260,13 @@ pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataErr
 fn demonstration(fields: &Fields, place: &Place) -> Result<Option<Demonstration>, DataError> {
     match first_of(fields, &DEMONSTRATION_FIELDS) {
         None => Ok(None),
-        Some(("completion", Value::String(text))) => {
-            Ok(Some(Demonstration::Completion(text.clone())))
+        Some((field, Value::String(text))) => {
+            let text = place.text_within_limit(field, text)?;
+            Ok(Some(match field {
+                "completion" => Demonstration::Completion(text),
+                _ => Demonstration::Reasoning(text),
+            }))
         }
-        Some((_, Value::String(text))) => Ok(Some(Demonstration::Reasoning(text.clone()))),
         Some((field, other)) => Err(place.bad_field(
             field,
             kind(other),
@@ -426,9 +434,18 @@ mod tests {
         let [placeholders, markers] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
         let start = "questions with `<image>` in 2 rows, the first rows.jsonl:2: the model reads it as plain";
         assert!(placeholders.starts_with(start), "{placeholders}");
-        let start = "questions with `<|im_end|>` in the row rows.jsonl:3: each becomes";
+        let start =
+            "texts with `<|im_end|>` in the row rows.jsonl:3: the model reads them as plain";
         assert!(markers.starts_with(start), "{markers}");
-        let refused = message(&row("<|vision_start|><|image_pad|>"));
+        let taught = "{\"problem\":\"?\",\"solution\":1,\"completion\":\"<|image_pad|>\"}";
+        assert!(opened(taught).unwrap().remarks()[0].starts_with("texts with `<|image_pad|>` in"));
+
+        let (_folder, path) = written(&rows);
+        let allowing = OpenOptions { markers: Markers::AreTokens, ..OpenOptions::default() };
+        let dataset = open(&path, None, &allowing).unwrap();
+        assert!(dataset.remarks()[1].contains("rows.jsonl:3: each becomes a special token"));
+        let (_folder, path) = written(&row("<|vision_start|><|image_pad|>"));
+        let refused = open(&path, None, &allowing).unwrap_err().to_string();
         assert!(refused.contains("field `problem`: found the model's own marker <|image_pad|>"));
     }
 

@@ -43,6 +43,8 @@ pub use row::{Place, Unit};
 pub use source::{OpenOptions, open, open_anywhere};
 pub use template::{Questions, Template};
 
+use crate::input_file;
+use crate::limits::PICTURE_BYTES;
 use crate::processor::decode_image;
 use image::RgbImage;
 use std::fmt;
@@ -97,7 +99,7 @@ impl ImageSource {
         let read = match self {
             Self::Drawn(picture) => return Ok(picture.as_ref().clone()),
             Self::Encoded { bytes, name } => return Ok(decode_image(bytes, name)?),
-            Self::File(path) => std::fs::read(path)
+            Self::File(path) => input_file::read(path, PICTURE_BYTES)
                 .map_err(|source| DataError::Unreadable { path: path.clone(), source }),
             Self::Archived { archive, entry_idx } => archive.read(*entry_idx),
         };

@@ -1,10 +1,11 @@
-//! Warnings about rows that can be used: fields that nothing reads, and image markers that are written out in questions.
+//! Warnings about rows that can be used: fields that nothing reads, and markers that are written out in texts.
 //! Each is given once for a data set.
 //! Not here: rows that cannot be used (`listed`), pictures under a wrong name (`picture_like`).
 
 use super::listed::{DEMONSTRATION_FIELDS, IMAGE_FIELDS, PROBLEM_FIELDS, SOLUTION_FIELDS};
 use super::row::{Fields, Place};
-use crate::processor::MARKERS;
+use super::{Demonstration, Sample};
+use crate::processor::{MARKERS, Markers, PADS};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -30,8 +31,9 @@ const NAMES_OF_ROWS: [&str; 11] = [
 const MOST_NAMED: usize = 8;
 
 /// What has been seen in the rows so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Remarks {
+    meaning: Markers,
     unread: Seen,
     placeholders: Seen,
     markers: Seen,
@@ -63,6 +65,12 @@ pub(super) fn unread(fields: &Fields) -> impl Iterator<Item = (&str, &Value)> {
 }
 
 impl Remarks {
+    /// Nothing yet, for rows whose markers will have this meaning.
+    pub(super) fn new(meaning: Markers) -> Self {
+        let [unread, placeholders, markers] = std::array::from_fn(|_| Seen::default());
+        Self { meaning, unread, placeholders, markers }
+    }
+
     /// Looks at a row.
     ///
     /// - `columns`: those of its table that nothing reads, which are not among `fields`
@@ -71,12 +79,18 @@ impl Remarks {
         self.unread.add(place, names.chain(columns.iter().map(String::as_str)));
     }
 
-    /// Looks at a row's question.
-    pub(super) fn question(&mut self, place: &Place, problem: &str) {
-        if problem.contains('<') {
-            let written = |marker: &&str| problem.contains(*marker);
-            self.placeholders.add(place, [PLACEHOLDER].into_iter().filter(written));
-            self.markers.add(place, MARKERS.into_iter().filter(written));
+    /// Looks at a row's question, its solution and what it teaches.
+    pub(super) fn texts(&mut self, place: &Place, sample: &Sample) {
+        let taught = match &sample.demonstration {
+            Some(Demonstration::Completion(text) | Demonstration::Reasoning(text)) => text,
+            None => "",
+        };
+        let texts = [sample.problem.as_str(), &sample.solution, taught];
+        if texts.iter().any(|text| text.contains('<')) {
+            let is_placeholder = |marker: &&str| sample.problem.contains(*marker);
+            self.placeholders.add(place, [PLACEHOLDER].into_iter().filter(is_placeholder));
+            let is_written = |marker: &&str| texts.iter().any(|text| text.contains(*marker));
+            self.markers.add(place, MARKERS.into_iter().chain(PADS).filter(is_written));
         }
     }
 
@@ -85,6 +99,14 @@ impl Remarks {
         let read: Vec<&str> = read().collect();
         let unread =
             format!("nothing reads them; the fields that are read are {}", read.join(", "));
+        let markers = match self.meaning {
+            Markers::AreText => {
+                "the model reads them as plain text; data.allow_markers = true would make each its own token"
+            }
+            Markers::AreTokens => {
+                "each becomes a special token of the model, as data.allow_markers = true says"
+            }
+        };
         let kinds = [
             (&self.unread, "fields", unread.as_str()),
             (
@@ -92,11 +114,7 @@ impl Remarks {
                 "questions with",
                 "the model reads it as plain text, because pictures are put before the question; remove it",
             ),
-            (
-                &self.markers,
-                "questions with",
-                "each becomes a special token of the model; remove them unless that is meant",
-            ),
+            (&self.markers, "texts with", markers),
         ];
         let told = kinds.into_iter().filter(|(seen, ..)| seen.n_rows > 0);
         told.map(|(seen, what, why)| format!("{what} {seen}: {why}")).collect()

@@ -3,6 +3,7 @@
 //! questions, `answers` for completions to grade).
 
 use super::DataError;
+use crate::limits::QUESTION_BYTES;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::path::Path;
@@ -63,6 +64,18 @@ impl Place {
     ) -> DataError {
         let (place, field) = (self.clone(), field.to_owned());
         DataError::BadField { place, field, found: found.into(), expected, hint }
+    }
+
+    /// The text, if it is not longer than any model reads.
+    ///
+    /// # Errors
+    /// It is longer; known before anything looks at it.
+    pub(super) fn text_within_limit(&self, field: &str, text: &str) -> Result<String, DataError> {
+        if text.len() <= QUESTION_BYTES {
+            return Ok(text.to_owned());
+        }
+        let (place, field) = (self.clone(), field.to_owned());
+        Err(DataError::LongText { place, field, bytes: text.len(), most: QUESTION_BYTES })
     }
 
     /// None of the fields `names` holds anything.

@@ -19,7 +19,8 @@ use super::shards::{Shards, files_below, is_other_split};
 use super::{DataError, Dataset};
 use crate::config::OnBadRow;
 use crate::hub::{Hub, Repository};
-use std::fs::File;
+use crate::input_file;
+use crate::processor::Markers;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct OpenOptions {
     pub image_root: Option<PathBuf>,
     /// What happens at a row that cannot be used.
     pub on_bad_row: OnBadRow,
+    /// What markers in the rows' texts will be; decides what is refused and what the warnings say.
+    pub markers: Markers,
 }
 
 /// Opens a file of rows (JSON lines, CSV, parquet) or a folder that holds a split.
@@ -81,7 +84,7 @@ pub(super) fn open_text(name: &str, text: &'static str, root: &Path) -> Result<D
     let rows = JsonLines::of_text(Path::new(name), text).map(without_shard);
     let root = ImageRoot::open(root)?;
     let place = (name.to_owned(), Path::new(name));
-    ListedRows::collect(place, root, OnBadRow::Fail, rows).map(Dataset::Listed)
+    ListedRows::collect(place, root, &OpenOptions::default(), rows).map(Dataset::Listed)
 }
 
 fn open_files(
@@ -92,7 +95,7 @@ fn open_files(
     let own_folder = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
     let root = ImageRoot::open(options.image_root.as_deref().unwrap_or(own_folder))?;
     let rows = rows_of(files)?;
-    ListedRows::collect((name, path), root, options.on_bad_row, rows).map(Dataset::Listed)
+    ListedRows::collect((name, path), root, options, rows).map(Dataset::Listed)
 }
 
 type Rows = Box<dyn Iterator<Item = Result<FoundRow, DataError>>>;
@@ -128,7 +131,8 @@ fn is_parquet(file: &Path) -> Result<bool, DataError> {
     }
     let unreadable = |source| DataError::Unreadable { path: file.to_owned(), source };
     let mut start = Vec::new();
-    File::open(file).map_err(unreadable)?.take(4).read_to_end(&mut start).map_err(unreadable)?;
+    let opened = input_file::open(file).map_err(unreadable)?;
+    opened.take(4).read_to_end(&mut start).map_err(unreadable)?;
     if start.starts_with(b"PK\x03\x04") {
         return Err(DataError::UnknownSource {
             path: file.to_owned(),

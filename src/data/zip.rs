@@ -147,7 +147,8 @@ impl PictureArchive {
 }
 
 fn open_file(path: &Path) -> Result<File, DataError> {
-    File::open(path).map_err(|source| DataError::Unreadable { path: path.to_owned(), source })
+    crate::input_file::open(path)
+        .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })
 }
 
 fn broken(path: &Path, found: &dyn std::fmt::Display) -> DataError {

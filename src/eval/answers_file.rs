@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
+use crate::input_file;
 use crate::out_file::{self, Destination, with_ending};
 
 /// The key of an identity under which the version of the program's numbers is.
@@ -175,7 +176,7 @@ fn begin(partial: &Path, good_bytes: u64, identity: &str) -> io::Result<File> {
 /// # Errors
 /// The file cannot be read, or a line is not an answer.
 pub fn read_answers(path: &Path) -> Result<Vec<Answer>, AnswersFileError> {
-    let file = File::open(path).map_err(failed("read", path))?;
+    let file = input_file::open(path).map_err(failed("read", path))?;
     let mut answers = Vec::new();
     for (idx, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(failed("read", path))?;

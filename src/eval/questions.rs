@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::{EvalError, EvalSettings};
 use crate::config::RunConfig;
-use crate::data::configured::{open_options, task_options};
+use crate::data::configured::{markers, open_options, task_options};
 use crate::data::tasks::{TaskOptions, task};
 use crate::data::template::DEFAULT_TEMPLATE;
 use crate::data::{Questions, Split, Template, open_anywhere};
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
-use crate::processor::Processor;
+use crate::processor::{Markers, Processor};
 use crate::reward::accuracy::ACCURACY;
 use crate::reward::{GoldKind, RewardSettings, Rule, check_solutions};
 use crate::rollout::sampler::Sampler;
@@ -31,6 +31,8 @@ pub struct EvaluationQuestions {
     pub settings: EvalSettings,
     /// The least and the most pixels of a picture; without them, the checkpoint's.
     pub pixel_limits: (Option<usize>, Option<usize>),
+    /// What markers in the questions are.
+    pub markers: Markers,
 }
 
 /// Opens the questions that a run measures itself on.
@@ -69,7 +71,16 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     let questions = Questions { dataset: Arc::new(dataset), template };
     let pixel_limits = (eval.min_pixels, eval.max_pixels);
     let task_version = task.map(|task| task.version);
-    Ok(EvaluationQuestions { label, task_version, split, questions, settings, pixel_limits })
+    let markers = markers(config);
+    Ok(EvaluationQuestions {
+        label,
+        task_version,
+        split,
+        questions,
+        settings,
+        pixel_limits,
+        markers,
+    })
 }
 
 /// The rules and components that every solution must be readable for. `answer-tag` is one of them whatever the task's own
@@ -83,13 +94,14 @@ fn wanted(gold: GoldKind, settings: &EvalSettings) -> RewardSettings {
 }
 
 impl EvaluationQuestions {
-    /// A model's processor with the pixel limits of these questions.
+    /// A model's processor with the pixel limits of these questions and their meaning of markers.
     ///
     /// # Errors
     /// The files are not those of a processor, or the limits contradict each other.
     pub fn processor(&self, files: &ModelFiles) -> Result<Arc<Processor>, EvalError> {
         let (min, max) = self.pixel_limits;
-        Ok(Arc::new(Processor::load(files)?.with_pixel_limits(min, max)?))
+        let processor = Processor::load(files)?.with_pixel_limits(min, max)?;
+        Ok(Arc::new(processor.with_markers(self.markers)))
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hf_hub::api::RepoInfo;
 use ureq::Body;
 use ureq::config::RedirectAuthHeaders;
@@ -22,6 +24,8 @@ const LONGEST_DELAY: Duration = Duration::from_mins(5);
 
 /// Redirects to another name on the hub itself, followed one by one.
 const MAX_RENAMES: usize = 5;
+/// Redirects of one request for contents.
+const MAX_REDIRECTS: usize = 10;
 
 /// How often to try, and how long to wait between.
 #[derive(Debug, Clone)]
@@ -101,7 +105,8 @@ pub(super) struct RemoteFile {
 pub(super) struct Client {
     agent: ureq::Agent,
     endpoint: String,
-    token: Option<Token>,
+    /// What requests to the endpoint carry; never printed.
+    authorization: Option<Token>,
     pub(super) patience: Patience,
 }
 
@@ -112,13 +117,17 @@ impl Client {
             .http_status_as_error(false)
             .accept_encoding("identity")
             .user_agent(concat!("othink/", env!("CARGO_PKG_VERSION")))
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .redirect_auth_headers(RedirectAuthHeaders::Never)
+            .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_read(Some(SILENCE_TIMEOUT))
             .build()
             .new_agent();
-        let Settings { endpoint, token, patience, .. } = settings;
-        Self { agent, endpoint, token, patience }
+        let Settings { endpoint, token, password, patience, .. } = settings;
+        let bearer = token.map(|Token(token)| Token(format!("Bearer {token}")));
+        let basic = |Token(text)| Token(format!("Basic {}", STANDARD.encode(text)));
+        let authorization = bearer.or_else(|| password.map(basic));
+        Self { agent, endpoint, authorization, patience }
     }
 
     /// The hub's address, without a slash at its end.
@@ -134,7 +143,7 @@ impl Client {
     /// The same in a single try.
     pub(super) fn info_once(&self, repository: &Repository) -> Result<RepoInfo, Failure> {
         let url = format!("{}/api/{}", self.endpoint, repository.addresses().api_url());
-        let response = self.checked(&url, self.get(&url).call())?;
+        let response = self.get(&url, 0)?;
         let parsed = serde_json::from_reader(response.into_body().into_reader());
         let info: RepoInfo = parsed.map_err(|error: serde_json::Error| {
             if error.is_io() || error.is_eof() {
@@ -161,7 +170,7 @@ impl Client {
     fn head_once(&self, url: &str, name: &str) -> Result<RemoteFile, Failure> {
         let mut url = url.to_owned();
         for _ in 0..MAX_RENAMES {
-            let request = self.authorized(self.agent.head(&url)).config().max_redirects(0).build();
+            let request = self.authorized(&url, self.agent.head(&url));
             let response = self.checked(&url, request.call())?;
             let location = text(&response, header::LOCATION.as_str()).unwrap_or_default();
             // A redirect to a path is the same file under the repository's new name. One to an address
@@ -177,21 +186,40 @@ impl Client {
 
     /// Opens a file's contents from byte `first` on; the answer may begin earlier.
     pub(super) fn open(&self, url: &str, first: u64) -> Result<Response<Body>, Failure> {
-        let mut request = self.get(url);
-        if first > 0 {
-            request = request.header(header::RANGE, format!("bytes={first}-"));
+        self.get(url, first)
+    }
+
+    /// The contents of an address, wherever that redirects to. The HTTP client's own following of redirects is not used,
+    /// because it would keep the token for another port of the same host.
+    fn get(&self, url: &str, first: u64) -> Result<Response<Body>, Failure> {
+        let mut url = url.to_owned();
+        for _ in 0..MAX_REDIRECTS {
+            let mut request = self.authorized(&url, self.agent.get(&url));
+            if first > 0 {
+                request = request.header(header::RANGE, format!("bytes={first}-"));
+            }
+            let response = self.checked(&url, request.call())?;
+            match text(&response, header::LOCATION.as_str()) {
+                Some(location) if response.status().is_redirection() => {
+                    url = redirected(&url, location);
+                }
+                _ => return Ok(response),
+            }
         }
-        self.checked(url, request.call())
+        Err(not_a_hub(&url, format!("{MAX_REDIRECTS} redirects"), "an answer"))
     }
 
-    fn get(&self, url: &str) -> ureq::RequestBuilder<ureq::typestate::WithoutBody> {
-        self.authorized(self.agent.get(url))
-    }
-
-    fn authorized<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
-        match &self.token {
-            Some(Token(token)) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
-            None => request,
+    /// The request with the token, where it goes to the hub itself: same scheme, host and port.
+    fn authorized<B>(
+        &self,
+        url: &str,
+        request: ureq::RequestBuilder<B>,
+    ) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(Token(value)) if origin(url) == origin(&self.endpoint) => {
+                request.header(header::AUTHORIZATION, value)
+            }
+            _ => request,
         }
     }
 
@@ -209,7 +237,7 @@ impl Client {
         let (url, found) = (url.to_owned(), said(&response));
         let (error, retry) = match status.as_u16() {
             status @ (401 | 403) => {
-                let hint = if self.token.is_some() {
+                let hint = if self.authorization.is_some() {
                     "the token has no access: accept the terms on the repository's page, check the \
                      spelling, or set HF_TOKEN to another token"
                 } else {
@@ -287,6 +315,22 @@ fn origin(url: &str) -> &str {
     url[host..].find('/').map_or(url, |path| &url[..host + path])
 }
 
+/// Where a redirect leads from `url`.
+fn redirected(url: &str, location: &str) -> String {
+    if location.contains("://") {
+        return location.to_owned();
+    }
+    if location.starts_with("//") {
+        let scheme = url.find("//").unwrap_or_default();
+        return format!("{}{location}", &url[..scheme]);
+    }
+    if location.starts_with('/') {
+        return format!("{}{location}", origin(url));
+    }
+    let folder = url.rfind('/').map_or(url.len(), |slash| slash + 1);
+    format!("{}{location}", &url[..folder])
+}
+
 /// A header's text.
 pub(super) fn text<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
@@ -320,6 +364,7 @@ fn percent_encoded(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_server::{Fault, TestHub, named};
     use super::*;
 
     fn failure(retry: Retry) -> Failure {
@@ -354,6 +399,40 @@ mod tests {
     fn origin_ends_where_the_path_begins() {
         for url in ["http://mirror:80/hf/org/model?a=/b", "http://mirror:80/", "http://mirror:80"] {
             assert_eq!(origin(url), "http://mirror:80");
+        }
+    }
+
+    #[test]
+    fn another_port_of_the_same_host_gets_no_token() {
+        let [hub, other] = ["a.txt", "b.txt"].map(|name| TestHub::serve(&named(&[name])));
+        let path = "/api/models/org/model/revision/main";
+        let elsewhere = vec![("Location", format!("{}{path}", other.endpoint))];
+        hub.fault("GET", path, Fault::Status("302 Found", elsewhere), 1);
+        let client = Client::new(Settings {
+            cache: "cache".into(),
+            assets: "assets".into(),
+            endpoint: hub.endpoint.clone(),
+            token: Some(Token("secret".to_owned())),
+            password: None,
+            is_offline: false,
+            patience: Patience { n_tries: 1, first_delay: Duration::ZERO },
+        });
+        let info = client.info(&Repository::model("org/model")).unwrap();
+        assert_eq!(info.siblings[0].rfilename, "b.txt");
+        let asked = [hub, other].map(|hub| hub.requests()[0].token.clone());
+        assert_eq!(asked, [Some("secret".to_owned()), None]);
+    }
+
+    #[test]
+    fn redirects_lead_to_addresses_hosts_paths_and_neighbours() {
+        let from = "https://host:80/a/b";
+        for (location, expected) in [
+            ("http://other/c", "http://other/c"),
+            ("//other/c", "https://other/c"),
+            ("/c?d", "https://host:80/c?d"),
+            ("c", "https://host:80/a/c"),
+        ] {
+            assert_eq!(redirected(from, location), expected);
         }
     }
 

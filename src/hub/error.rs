@@ -4,6 +4,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::printable;
+
 /// Why files of the hub could not be obtained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -139,8 +141,8 @@ impl HubError {
         }
     }
 
-    /// The message without its hint.
+    /// The message without its hint, fit for a terminal.
     pub(super) fn first_line(&self) -> String {
-        self.to_string().lines().next().unwrap_or_default().to_owned()
+        printable::line(self.to_string().lines().next().unwrap_or_default())
     }
 }

@@ -18,12 +18,14 @@ pub(crate) struct Settings {
     /// The hub's address, without a slash at its end.
     pub(crate) endpoint: String,
     pub(crate) token: Option<Token>,
+    /// `user:password` of the hub's address, sent where there is no token.
+    pub(crate) password: Option<Token>,
     /// Whether nothing may be fetched.
     pub(crate) is_offline: bool,
     pub(crate) patience: Patience,
 }
 
-/// The token for private and gated repositories; never printed.
+/// The token for private and gated repositories, or a password; never printed.
 #[derive(Clone)]
 pub(crate) struct Token(pub(crate) String);
 
@@ -50,17 +52,45 @@ impl Settings {
         let token = variable("HF_TOKEN").or_else(|| std::fs::read_to_string(stored).ok());
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".to_owned());
+        let (endpoint, password) = without_password(endpoint.trim_end_matches('/'));
         Self {
             assets: path("HF_ASSETS_CACHE").unwrap_or_else(|| home.join("assets")),
             cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            endpoint,
             token: token.map(Token),
+            password,
             is_offline: variable("HF_HUB_OFFLINE").is_some_and(|value| {
                 ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
             }),
             patience: Patience { n_tries: 5, first_delay: Duration::from_millis(500) },
         }
     }
+}
+
+/// An address without `user:password@`, which would otherwise stand in every message, and what that was.
+fn without_password(address: &str) -> (String, Option<Token>) {
+    let host = address.find("://").map_or(0, |scheme| scheme + "://".len());
+    let end = address[host..].find('/').map_or(address.len(), |path| host + path);
+    match address[host..end].rsplit_once('@') {
+        Some((user, name)) => {
+            let bare = format!("{}{name}{}", &address[..host], &address[end..]);
+            (bare, Some(Token(percent_decoded(user))))
+        }
+        None => (address.to_owned(), None),
+    }
+}
+
+/// A text of an address as it is without percent signs; a sign that encodes nothing stays.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).filter(|_| *first == b'%');
+        let code = code.and_then(|code| u8::from_str_radix(str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -97,6 +127,22 @@ mod tests {
         let given = settings(&[home, ("HF_TOKEN", " hf_given ")]);
         assert!(!format!("{given:?}").contains("hf_given"));
         assert_eq!(given.token.unwrap().0, "hf_given");
+    }
+
+    #[test]
+    fn password_in_the_endpoint_is_kept_apart_and_never_shown() {
+        let named = |endpoint| {
+            let settings = settings(&[("HF_ENDPOINT", endpoint)]);
+            assert!(!format!("{settings:?}").contains("s@cret"));
+            (settings.endpoint, settings.password.map(|password| password.0))
+        };
+        let secret = Some("me:s@cret".to_owned());
+        assert_eq!(
+            named("https://me:s%40cret@host:8080/hf/"),
+            ("https://host:8080/hf".into(), secret.clone())
+        );
+        assert_eq!(named("http://me:s@cret@host"), ("http://host".into(), secret));
+        assert_eq!(named("https://host/a@b"), ("https://host/a@b".into(), None));
     }
 
     #[test]

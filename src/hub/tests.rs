@@ -40,6 +40,7 @@ impl Scene {
             assets: self.cache.path().join("assets"),
             endpoint: self.server.endpoint.clone(),
             token: Some(Token("secret".to_owned())),
+            password: None,
             is_offline: false,
             patience: Patience { n_tries: 3, first_delay: Duration::from_millis(1) },
         }

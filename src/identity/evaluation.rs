@@ -48,6 +48,7 @@ pub fn of_evaluation(
         "max_new_tokens": settings.max_new_tokens,
         "min_pixels": min_pixels,
         "max_pixels": max_pixels,
+        "allow_markers": asked.markers.are_tokens(),
         "samples": settings.samples,
         "temperature": sampler.temperature,
         "top_k": sampler.top_k,

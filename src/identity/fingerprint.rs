@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::OnBadRow;
 use crate::data::{DataError, Dataset, Demonstration, ImageSource, ListedRows, Sample};
+use crate::input_file;
 use crate::model::error::ModelError;
 use crate::model::files::ModelFiles;
 use crate::model::weights::weight_files;
@@ -271,7 +272,7 @@ fn of_fields(fields: &[&str]) -> Sha {
 
 fn of_picture(picture: &ImageSource) -> Result<Sha, DataError> {
     match picture {
-        ImageSource::File(path) => File::open(path)
+        ImageSource::File(path) => input_file::open(path)
             .and_then(of_contents)
             .map_err(|source| DataError::Unreadable { path: path.clone(), source }),
         ImageSource::Encoded { bytes, .. } => {
@@ -403,7 +404,8 @@ mod tests {
         std::fs::write(&path, rows).unwrap();
         let root = folder.join("pictures.zip");
         let image_root = root.exists().then_some(root);
-        open(&path, None, &OpenOptions { image_root, on_bad_row }).unwrap()
+        open(&path, None, &OpenOptions { image_root, on_bad_row, ..OpenOptions::default() })
+            .unwrap()
     }
 
     const ROW: &str = r#"{"problem":"a","solution":"b","thinking":"c","image":"p.png"}"#;
@@ -516,8 +518,8 @@ mod tests {
         let rows = |picture: &str| {
             let path = folder.path().join("rows.jsonl");
             std::fs::write(&path, ROW.replace("p.png", picture)).unwrap();
-            let options =
-                OpenOptions { image_root: Some(golden.join("images")), on_bad_row: OnBadRow::Fail };
+            let image_root = Some(golden.join("images"));
+            let options = OpenOptions { image_root, ..OpenOptions::default() };
             let rows = open(&path, None, &options).unwrap();
             of_rows(&kept, &rows, 1, OnBadRow::Fail).unwrap()
         };
@@ -540,8 +542,7 @@ mod tests {
     }
 
     fn listed(path: &Path) -> Dataset {
-        let options = OpenOptions { image_root: None, on_bad_row: OnBadRow::Fail };
-        let rows = open(path, Some("train"), &options).unwrap();
+        let rows = open(path, Some("train"), &OpenOptions::default()).unwrap();
         assert!(matches!(&rows, Dataset::Listed(rows) if rows.stored_in(0).is_some()));
         rows
     }

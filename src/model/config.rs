@@ -256,8 +256,9 @@ fn check_text(text: &Section, config: &TextConfig) -> Result<(), ModelError> {
         let expected = format!("a divisor of num_attention_heads = {heads}");
         return Err(text.wrong("num_key_value_heads", &expected));
     }
-    let turned: usize = config.mrope_section.iter().sum();
-    if turned != config.head_dim() / 2 {
+    let turned = config.mrope_section.iter().try_fold(0_usize, |sum, part| sum.checked_add(*part));
+    if turned != Some(config.head_dim() / 2) {
+        let turned = turned.map_or("more than any head has".to_owned(), |sum| sum.to_string());
         return Err(ModelError::Field {
             file: text.file.to_owned(),
             field: text.path("mrope_section"),
@@ -331,6 +332,13 @@ mod tests {
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         config.pointer_mut(parent).unwrap()[field] = value;
         load(&config)
+    }
+
+    #[test]
+    fn sections_whose_sum_overflows_are_refused() {
+        let sections = json!([u64::MAX, 1, 8]);
+        let message = load_with("/rope_scaling/mrope_section", sections).unwrap_err().to_string();
+        assert!(message.contains("which sums to more than any head has"), "{message}");
     }
 
     #[test]

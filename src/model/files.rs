@@ -2,9 +2,11 @@
 //! Not here: what the files mean (`config`, `weights`, `processor`); finding the folder (`source`).
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
+
+use crate::input_file;
+use crate::limits::MODEL_JSON_BYTES;
 
 /// One file of the model that is compiled into the binary.
 #[derive(Debug)]
@@ -41,10 +43,12 @@ impl ModelFiles {
     /// The file's contents, or `None` where there is no such file.
     ///
     /// # Errors
-    /// The file exists and cannot be read.
+    /// The file exists and cannot be read, is no regular file, or larger than any of a model that is read whole.
     pub fn read(&self, name: &str) -> std::io::Result<Option<Cow<'static, [u8]>>> {
         match self {
-            Self::Folder(folder) => found(std::fs::read(folder.join(name)).map(Cow::Owned)),
+            Self::Folder(folder) => {
+                found(input_file::read(&folder.join(name), MODEL_JSON_BYTES).map(Cow::Owned))
+            }
             Self::Builtin(files) => Ok(builtin(files, name).map(Cow::Borrowed)),
         }
     }
@@ -52,11 +56,13 @@ impl ModelFiles {
     /// The file opened for reading in pieces, or `None` where there is no such file.
     ///
     /// # Errors
-    /// The file exists and cannot be opened.
+    /// The file exists and cannot be opened, or is no regular file.
     pub fn open(&self, name: &str) -> std::io::Result<Option<OpenFile>> {
         match self {
             Self::Folder(folder) => {
-                let Some(file) = found(File::open(folder.join(name)))? else { return Ok(None) };
+                let Some(file) = found(input_file::open(&folder.join(name)))? else {
+                    return Ok(None);
+                };
                 let bytes = file.metadata()?.len();
                 Ok(Some(OpenFile { reader: Box::new(file), bytes }))
             }

@@ -152,6 +152,7 @@ mod tests {
             assets: cache.path().join("assets"),
             endpoint: endpoint.to_owned(),
             token: Some(Token("secret".to_owned())),
+            password: None,
             is_offline,
             patience: Patience { n_tries: 3, first_delay: Duration::from_millis(1) },
         })

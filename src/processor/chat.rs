@@ -9,13 +9,13 @@ use minijinja::{Environment, ErrorKind, context};
 use serde_json::Value;
 
 use super::{ProcessorError, json};
+use crate::limits::{PROMPT_BYTES, TEMPLATE_FUEL};
 use crate::model::files::ModelFiles;
 
 /// One part of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Text, passed on unchanged; special tokens written out in it become special tokens, as in
-    /// transformers.
+    /// Text; whether special tokens written out in it become special tokens, [`super::Markers`] says.
     Text(String),
     /// The place of the next image.
     Image,
@@ -163,6 +163,7 @@ impl ChatTemplate {
             reason: error.to_string(),
         };
         let mut environment = Environment::new();
+        environment.set_fuel(Some(TEMPLATE_FUEL));
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(wrong)?);
         environment
@@ -185,17 +186,42 @@ impl ChatTemplate {
     pub(super) fn render(&self, messages: &[Message]) -> Result<String, ProcessorError> {
         let messages: minijinja::Value = messages.iter().map(Message::to_template).collect();
         let tokens = minijinja::Value::from_pairs(self.tokens.iter().cloned());
-        let render = || {
-            self.environment.get_template(TEMPLATE)?.render(context! {
-                messages => messages,
-                add_generation_prompt => true,
-                ..tokens
-            })
+        let wrong = |reason: String| ProcessorError::Template { file: self.file.clone(), reason };
+        let mut written = Bounded { bytes: Vec::new(), is_full: false };
+        let render = |written: &mut Bounded| -> Result<(), minijinja::Error> {
+            let values = context! { messages => messages, add_generation_prompt => true, ..tokens };
+            self.environment.get_template(TEMPLATE)?.render_captured_to(values, written)?;
+            Ok(())
         };
-        render().map_err(|error| ProcessorError::Template {
-            file: self.file.clone(),
-            reason: error.to_string(),
-        })
+        match render(&mut written) {
+            _ if written.is_full => Err(wrong(format!("it writes more than {PROMPT_BYTES} bytes"))),
+            Err(error) if error.kind() == ErrorKind::OutOfFuel => {
+                Err(wrong(format!("it takes more than {TEMPLATE_FUEL} steps")))
+            }
+            Err(error) => Err(wrong(error.to_string())),
+            Ok(()) => String::from_utf8(written.bytes).map_err(|error| wrong(error.to_string())),
+        }
+    }
+}
+
+/// What a template writes, up to [`PROMPT_BYTES`].
+struct Bounded {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > PROMPT_BYTES {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -324,6 +350,21 @@ mod tests {
             {"name": "default", "template": "{{ messages[0].content[0].text }}{{ eos_token }}{{ bos_token }}"}]}"#;
         let template = template("tokenizer_config.json", config).unwrap();
         assert_eq!(render(&template, "<&>").unwrap(), "<&><end>");
+    }
+
+    #[test]
+    fn a_template_that_never_ends_or_writes_without_end_is_refused() {
+        let loops = "{% for i in range(9999) %}{% for j in range(9999) %}{% if i %}{% endif %}{% endfor %}{% endfor %}";
+        let writes = "{% for i in range(9999) %}{{ 'a' * 9999 }}{% endfor %}";
+        for (source, expected) in [(loops, "takes more than"), (writes, "writes more than")] {
+            let template = template("chat_template.jinja", source).unwrap();
+            let message = render(&template, "hi").unwrap_err().to_string();
+            assert!(
+                message.contains("chat_template.jinja: the chat template fails: it"),
+                "{message}"
+            );
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     #[test]

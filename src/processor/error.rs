@@ -100,6 +100,12 @@ pub enum ProcessorError {
         /// Images given.
         images: usize,
     },
+    /// A chat with markers written out in it has no character left that could guard them.
+    #[error(
+        "the messages have markers written out, and every noncharacter from U+FDD0 to U+FDEF\n\
+         hint: take the noncharacters out; no text needs them"
+    )]
+    NoMark,
     /// The prompt asks for a video.
     #[error(
         "the prompt has a video pad; videos are not supported\nhint: give its frames as images"

@@ -18,38 +18,37 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage};
 
 use super::ProcessorError;
+use crate::limits::{PICTURE_METADATA_BYTES, PICTURE_PIXELS};
 
-/// Larger images are refused before any pixel is decoded.
-pub const MAX_IMAGE_PIXELS: u64 = 100_000_000;
-/// What a decoder may allocate: an image of [`MAX_IMAGE_PIXELS`] with 4 channels of 16 bits, and
-/// some room.
-const MAX_DECODER_BYTES: u64 = 10 * MAX_IMAGE_PIXELS;
+/// What a decoder may allocate for a pixel: 4 channels of 16 bits, and some room.
+const DECODER_BYTES_PER_PIXEL: u64 = 10;
 
 /// The pixels of an image file's `bytes`; `name` identifies it in error messages.
 ///
 /// # Errors
-/// The bytes are no image, are cut short or damaged, hold more than [`MAX_IMAGE_PIXELS`] pixels, or
+/// The bytes are no image, are cut short or damaged, hold more than [`PICTURE_PIXELS`] pixels, or
 /// samples without an agreed 8-bit meaning (16-bit grey, floating point).
 pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError> {
     let unknown = || ProcessorError::UnknownImage { name: name.to_owned() };
-    let mut reader =
-        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| unknown())?;
-    let format = reader.format().ok_or_else(unknown)?;
+    let format = image::guess_format(bytes).map_err(|_| unknown())?;
     let bad = |reason: String| {
         let format = format!("{format:?}").to_uppercase();
         ProcessorError::BadImage { name: name.to_owned(), format, reason }
     };
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| match error {
-        ImageError::Unsupported(_) => unknown(),
-        error => bad(error.to_string()),
-    })?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_IMAGE_PIXELS {
+    let decoder_within = |most: u64| {
+        decoder(bytes, format, most).map_err(|error| match error {
+            ImageError::Unsupported(_) => unknown(),
+            error => bad(error.to_string()),
+        })
+    };
+    // A decoder unpacks colour profiles and texts before anyone knows how large the picture is, so that is asked of one
+    // that has room for them alone.
+    let (width, height) = decoder_within(PICTURE_METADATA_BYTES)?.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > PICTURE_PIXELS {
         return Err(ProcessorError::TooManyPixels { name: name.to_owned(), width, height });
     }
+    let mut decoder = decoder_within(DECODER_BYTES_PER_PIXEL * pixels + PICTURE_METADATA_BYTES)?;
     // The JPEG decoder fills missing data with grey and reports no error; Pillow requires the end
     // marker.
     if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
@@ -58,6 +57,15 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError
     let orientation = decoder.orientation().map_err(|error| bad(error.to_string()))?;
     let image = DynamicImage::from_decoder(decoder).map_err(|error| bad(error.to_string()))?;
     Ok(turn(to_rgb(image, name)?, orientation))
+}
+
+/// A decoder of `bytes` that allocates at most so many bytes; a colour profile that needs more is passed over.
+fn decoder(bytes: &[u8], format: ImageFormat, most: u64) -> Result<impl ImageDecoder, ImageError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(most);
+    reader.limits(limits);
+    reader.into_decoder()
 }
 
 /// The image after applying its EXIF orientation.
@@ -226,6 +234,47 @@ mod tests {
             error.starts_with("huge.bmp: 20000 x 5001 pixels, expected at most 100 mega"),
             "{error}"
         );
+    }
+
+    /// A chunk of a PNG.
+    fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
+        let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+        let table = |byte: u32| (0..8).fold(byte, |crc, _| step(crc));
+        let sum = |crc: u32, byte: &u8| table((crc ^ u32::from(*byte)) & 0xFF) ^ (crc >> 8);
+        let body = [&kind, data].concat();
+        let crc = !body.iter().fold(u32::MAX, sum);
+        [&(data.len() as u32).to_be_bytes(), &body[..], &crc.to_be_bytes()].concat()
+    }
+
+    /// A zlib stream of 1 + 258 n zeros in 13 n bits: a zero, then "the last byte 258 times more" (RFC 1951, fixed codes).
+    fn bomb(n: usize) -> Vec<u8> {
+        let repeated = "1100010100000".repeat(n);
+        let bits = format!("11000110000{repeated}0000000"); // the last block, of fixed codes
+        let byte =
+            |bits: &[u8]| (0..).zip(bits).fold(0, |byte, (at, bit)| byte | (bit - b'0') << at);
+        let n_zeros = 1 + 258 * n as u32;
+        let adler = (n_zeros % 65521) << 16 | 1;
+        let packed: Vec<u8> = bits.as_bytes().chunks(8).map(byte).collect();
+        [&[0x78, 0x01], &packed[..], &adler.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn a_colour_profile_is_unpacked_within_its_limit_alone() {
+        let plain = golden::bytes("micro/images/square.png");
+        let with_profile = |n| {
+            let profile = chunk(*b"iCCP", &[b"p\0\0", &bomb(n)[..]].concat());
+            [&plain[..33], &profile, &plain[33..]].concat() // after the header's chunk
+        };
+        let unpacked = |bytes: &[u8]| {
+            let decoder = decoder(bytes, ImageFormat::Png, PICTURE_METADATA_BYTES);
+            decoder.unwrap().icc_profile().unwrap().map(|profile| profile.len())
+        };
+        let (small, bomb) = (with_profile(4), with_profile(1 << 20));
+        assert!(bomb.len() < 2_000_000, "it would be 270 MB");
+        assert_eq!((unpacked(&small), unpacked(&bomb)), (Some(1033), None));
+        let pixels = decode_image(&plain, "a.png").unwrap();
+        assert!(decode_image(&small, "a.png").unwrap() == pixels);
+        assert!(decode_image(&bomb, "a.png").unwrap() == pixels);
     }
 
     #[test]

@@ -10,12 +10,14 @@ pub mod chat;
 mod error;
 pub mod image;
 mod json;
+mod markers;
 pub mod patches;
 pub mod positions;
 pub mod resize;
 #[cfg(test)]
 mod test_golden;
 pub mod text;
+mod tokenizer_file;
 
 use ::image::RgbImage;
 
@@ -23,6 +25,8 @@ use self::chat::ChatTemplate;
 pub use self::chat::{Content, Message, parse_chat};
 pub use self::error::ProcessorError;
 pub use self::image::decode_image;
+pub use self::markers::Markers;
+use self::markers::{Guarded, Piece, pieces};
 pub use self::patches::ImagePatches;
 use self::patches::{MERGE_SIZE, Patcher};
 use self::positions::mrope_positions;
@@ -53,6 +57,7 @@ pub struct Processor {
     text: TextCodec,
     template: ChatTemplate,
     patcher: Patcher,
+    markers: Markers,
 }
 
 impl Processor {
@@ -68,6 +73,7 @@ impl Processor {
             text: TextCodec::load(files)?,
             template: ChatTemplate::load(files)?,
             patcher: Patcher::load(files)?,
+            markers: Markers::AreText,
         })
     }
 
@@ -84,8 +90,14 @@ impl Processor {
         Ok(Self { patcher, ..self })
     }
 
+    /// The same with another meaning of markers in the texts of messages and in taught completions.
+    #[must_use]
+    pub fn with_markers(self, markers: Markers) -> Self {
+        Self { markers, ..self }
+    }
+
     /// The prompt of `messages`, rendered by the model's own chat template up to where its answer
-    /// begins.
+    /// begins. What markers in the messages' texts are, [`Processor::with_markers`] says.
     ///
     /// # Errors
     /// The template fails on the messages; images and image pads differ in number; the prompt holds
@@ -95,8 +107,7 @@ impl Processor {
         messages: &[Message],
         images: &[RgbImage],
     ) -> Result<Prompt, ProcessorError> {
-        let text = self.template.render(messages)?;
-        let ids = self.text.encode(&text)?;
+        let (text, ids) = self.render(messages)?;
         let special = self.special();
         if ids.contains(&special.video_pad) {
             return Err(ProcessorError::Video);
@@ -116,6 +127,28 @@ impl Processor {
         Ok(Prompt { input_ids, positions, next_position, images, image_rows, text })
     }
 
+    /// The rendered chat and its ids, one image pad per image.
+    fn render(&self, messages: &[Message]) -> Result<(String, Vec<u32>), ProcessorError> {
+        let guarded = match self.markers {
+            Markers::AreText => Guarded::new(messages, self.text.markers())?,
+            Markers::AreTokens => None,
+        };
+        let Some(guarded) = guarded else {
+            let text = self.template.render(messages)?;
+            let ids = self.text.encode(&text)?;
+            return Ok((text, ids));
+        };
+        let rendered = self.template.render(&guarded.messages)?;
+        let mut ids = Vec::new();
+        for piece in pieces(&rendered, self.text.markers()) {
+            ids.extend(match piece {
+                Piece::Marker(marker) => self.text.encode(marker)?,
+                Piece::Text(text) => self.text.encode_plainly(&guarded.without_marks(text))?,
+            });
+        }
+        Ok((guarded.without_marks(&rendered), ids))
+    }
+
     /// One image resized, normalised and cut into patches.
     ///
     /// # Errors
@@ -130,6 +163,17 @@ impl Processor {
     /// The tokenizer fails, which a byte-level one never does.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, ProcessorError> {
         self.text.encode(text)
+    }
+
+    /// The ids of a completion that is taught; what markers in it are, [`Processor::with_markers`] says.
+    ///
+    /// # Errors
+    /// The tokenizer fails, which a byte-level one never does.
+    pub fn encode_taught(&self, text: &str) -> Result<Vec<u32>, ProcessorError> {
+        match self.markers {
+            Markers::AreText => self.text.encode_plainly(text),
+            Markers::AreTokens => self.text.encode(text),
+        }
     }
 
     /// The text of `ids`, with or without special tokens; ids without a token give nothing.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::resize::{PixelLimits, resize_bicubic, smart_resize};
 use super::{ProcessorError, json};
+use crate::limits::PICTURE_PIXELS;
 use crate::model::files::ModelFiles;
 
 /// Side, in patches, of the square that the vision tower merges into one token, in every known model.
@@ -167,8 +168,9 @@ impl Patcher {
             found: found.to_string(),
             expected,
         };
-        if limits.max_pixels < side * side {
-            let expected = format!("at least {} (one token)", side * side);
+        if limits.max_pixels < side * side || limits.max_pixels as u64 > PICTURE_PIXELS {
+            let expected =
+                format!("at least {} (one token), at most {PICTURE_PIXELS}", side * side);
             return Err(wrong("max_pixels", limits.max_pixels, expected));
         }
         if limits.min_pixels == 0 || limits.min_pixels > limits.max_pixels {

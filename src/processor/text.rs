@@ -2,23 +2,31 @@
 //! Not here: the chat template (`chat`); expanding image pads (`super::Processor::encode`);
 //! sampling (`rollout`).
 
+use std::sync::OnceLock;
+
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{ProcessorError, json};
+use super::{ProcessorError, json, tokenizer_file};
 use crate::model::files::ModelFiles;
 
 /// The tokens that stand in a prompt for the patches of a picture or a video.
 pub const PADS: [&str; 2] = ["<|image_pad|>", "<|video_pad|>"];
 /// The other markers: where one is written out in a text, the tokenizer makes the model's own token of it.
-pub const MARKERS: [&str; 6] = [
+pub const MARKERS: [&str; 12] = [
     "<|vision_start|>",
     "<|vision_end|>",
     "<|vision_pad|>",
     "<|im_start|>",
     "<|im_end|>",
     "<|endoftext|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
 ];
 
 /// Ids of the tokens that mark images, turns and ends.
@@ -64,6 +72,10 @@ struct GenerationConfig {
 pub(super) struct TextCodec {
     tokenizer: Tokenizer,
     special: SpecialTokens,
+    /// Every special token as it is written out.
+    markers: Vec<String>,
+    /// The same tokenizer, to which special tokens are text; made for the first text that has one, since it is as large.
+    plain: OnceLock<Box<Tokenizer>>,
 }
 
 impl TextCodec {
@@ -76,6 +88,7 @@ impl TextCodec {
                 "it belongs to the checkpoint; vocab.json and merges.txt alone are not enough";
             return Err(ProcessorError::MissingFile { file, hint });
         };
+        tokenizer_file::check(&text, &file)?;
         let mut tokenizer: Tokenizer = text.parse().map_err(|error: tokenizers::Error| {
             ProcessorError::Tokenizer { file: file.clone(), reason: error.to_string() }
         })?;
@@ -87,18 +100,33 @@ impl TextCodec {
         })?;
         let special = find_special_tokens(&tokenizer, files, &file)?;
         check_model_ids(&special, files)?;
-        Ok(Self { tokenizer, special })
+        let added = tokenizer.get_added_tokens_decoder().into_values();
+        let markers = added.filter(|token| token.special && !token.content.is_empty());
+        let markers = markers.map(|token| token.content).collect();
+        Ok(Self { tokenizer, special, markers, plain: OnceLock::new() })
     }
 
-    /// The ids of `text`, nothing added.
+    /// The ids of `text`, nothing added; special tokens written out in it become their ids.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, ProcessorError> {
-        match self.tokenizer.encode_fast(text, false) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(error) => {
-                let action = "encode a text";
-                Err(ProcessorError::Tokenize { action, reason: error.to_string() })
-            }
+        ids(&self.tokenizer, text)
+    }
+
+    /// The ids of `text` in which special tokens are text like any other.
+    pub(super) fn encode_plainly(&self, text: &str) -> Result<Vec<u32>, ProcessorError> {
+        if !self.markers.iter().any(|marker| text.contains(marker.as_str())) {
+            return self.encode(text);
         }
+        let plain = self.plain.get_or_init(|| {
+            let mut plain = Box::new(self.tokenizer.clone());
+            plain.set_encode_special_tokens(true);
+            plain
+        });
+        ids(plain, text)
+    }
+
+    /// Every special token as it is written out, in no order.
+    pub(super) fn markers(&self) -> &[String] {
+        &self.markers
     }
 
     /// The text of `ids`; ids without a token give nothing.
@@ -127,6 +155,16 @@ impl TextCodec {
                 None => self.tokenizer.id_to_token(*id).is_none(),
             })
             .collect()
+    }
+}
+
+fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, ProcessorError> {
+    match tokenizer.encode_fast(text, false) {
+        Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+        Err(error) => {
+            let action = "encode a text";
+            Err(ProcessorError::Tokenize { action, reason: error.to_string() })
+        }
     }
 }
 

@@ -5,13 +5,13 @@
 //! `prompt_id`, `completion_idx`, `token_ids` and `is_truncated`. Everything else is computed again.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::engine::Completion;
+use crate::input_file;
 
 /// The completions of a file, by the update for which they were sampled.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Recording {
     /// The file cannot be read, a line is no record with tokens, or a record exceeds the run's limits.
     pub fn open(path: &Path, limits: &RecordingLimits) -> Result<Self, ReplayError> {
         let unreadable = |source| ReplayError::Read { path: path.to_owned(), source };
-        let lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
+        let lines = BufReader::new(input_file::open(path).map_err(unreadable)?).lines();
         let mut batches: BTreeMap<u64, Vec<Recorded>> = BTreeMap::new();
         for (i, text) in lines.enumerate() {
             let text = text.map_err(unreadable)?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::limits::DRAWS;
 use crate::rng::{Purpose, Stream, permutation};
 
 /// A row that has been drawn.
@@ -113,9 +114,12 @@ impl PromptSampler for Epochs {
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), ForeignState> {
-        let foreign =
-            || ForeignState { found: state.to_string(), expected: "{\"n_drawn\": a whole number}" };
-        self.n_drawn = state.get("n_drawn").and_then(Value::as_u64).ok_or_else(foreign)?;
+        let foreign = || ForeignState {
+            found: state.to_string(),
+            expected: "{\"n_drawn\": a whole number that a run can reach}",
+        };
+        let n_drawn = state.get("n_drawn").and_then(Value::as_u64);
+        self.n_drawn = n_drawn.filter(|n| *n <= DRAWS).ok_or_else(foreign)?;
         Ok(())
     }
 }
@@ -191,6 +195,14 @@ mod tests {
         second.restore(&first.state()).unwrap();
         assert_eq!(second.next(5), all[6..]);
         assert!(second.restore(&json!({ "weights": [] })).is_err());
+    }
+
+    #[test]
+    fn a_state_beyond_what_a_run_can_reach_is_foreign() {
+        let mut sampler = Epochs::new(3, 4, true);
+        assert!(sampler.restore(&json!({ "n_drawn": u64::MAX })).is_err());
+        sampler.restore(&json!({ "n_drawn": DRAWS })).unwrap();
+        assert_eq!(sampler.next(2)[1].number, DRAWS + 1);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::error::TrainError;
 use super::run::ResumeOptions;
+use super::setup::Setup;
+use crate::config::RunConfig;
+use crate::identity::run::origin_of_run;
 use crate::ops;
 use crate::progress::ProgressDisplay;
 use crate::run_folder::RunFolder;
@@ -16,8 +19,18 @@ use crate::run_folder::origin::Origin;
 /// What a run's folder is of: the resolved run file, and the contents that the run is computed from.
 pub(super) struct Began {
     pub(super) toml: String,
-    /// As [`origin_of_run`](crate::identity::run::origin_of_run) says it.
+    /// As [`origin_of_run`] says it.
     pub(super) contents: Map<String, Value>,
+}
+
+impl Began {
+    /// # Errors
+    /// The rows, their pictures or the base model cannot be read.
+    pub(super) fn of(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
+        let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
+        let contents = origin_of_run(config, &setup.questions.all().dataset, &setup.files)?;
+        Ok(Self { toml, contents })
+    }
 }
 
 /// The folder of a run that is continued.

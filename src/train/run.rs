@@ -3,12 +3,12 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use candle_core::DType;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
+use super::evaluation::Evaluation;
 use super::health::{Health, off_policy};
 use super::out_of_memory::{Circumstances, Remains};
 use super::plan::{Needs, plan_opened};
@@ -21,15 +21,12 @@ use super::setup::{Setup, Trainer};
 use super::stage::Stage;
 use super::update::TrainedBatch;
 use crate::config::RunConfig;
-use crate::data::configured::warn_of_rows;
 use crate::data::tasks::resolved;
-use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
+use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, evaluate, summarize};
-use crate::identity::run::origin_of_run;
 use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::ops;
-use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
 use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
@@ -75,26 +72,6 @@ pub fn train(
     display: &mut ProgressDisplay,
 ) -> Result<Ended, TrainError> {
     Run::open(config, options, display)?.go(interrupt)
-}
-
-/// What a run evaluates its policy on.
-struct Evaluation {
-    asked: EvaluationQuestions,
-    processor: Arc<Processor>,
-}
-
-impl Evaluation {
-    /// `None` where the run never evaluates.
-    fn open(config: &RunConfig, setup: &Setup) -> Result<Option<Self>, TrainError> {
-        let eval = &config.eval;
-        if !eval.before_training && !eval.after_training && config.train.eval_every == 0 {
-            return Ok(None);
-        }
-        let asked = evaluation_questions(config)?;
-        warn_of_rows(&asked.questions.dataset);
-        let processor = asked.processor(&setup.files)?;
-        Ok(Some(Self { asked, processor }))
-    }
 }
 
 struct Run<'a> {
@@ -144,7 +121,7 @@ impl<'a> Run<'a> {
             display.warn(&warning);
         }
         display.between("reading the rows and the base model", "");
-        let began = began(&config, &setup)?;
+        let began = Began::of(&config, &setup)?;
         display.between("opening the model and the data", "");
         let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
         let reopen = |resume| Resumed::open(&options.out, resume, &began, runs_on, display);
@@ -380,13 +357,6 @@ impl<'a> Run<'a> {
             Err(error) => self.display.warn(&format!("cannot save the finished updates: {error}")),
         }
     }
-}
-
-/// What the run's folder is of.
-fn began(config: &RunConfig, setup: &Setup) -> Result<Began, TrainError> {
-    let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
-    let contents = origin_of_run(config, &setup.questions.all().dataset, &setup.files)?;
-    Ok(Began { toml, contents })
 }
 
 /// The run's files of records as they were after an update.

@@ -20,7 +20,7 @@ use super::supervised_update::SupervisedTrainer;
 use super::update::GrpoTrainer;
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
-use crate::data::configured::{training_questions, training_rows, warn_of_rows};
+use crate::data::configured::{markers, training_questions, training_rows, warn_of_rows};
 use crate::model::Model;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
@@ -161,11 +161,12 @@ fn questions(config: &RunConfig) -> Result<(Questions, usize), TrainError> {
     Ok((training_questions(config, dataset)?, n_rows))
 }
 
-/// A model's processor with the run's pixel limits.
+/// A model's processor with the run's pixel limits and meaning of markers.
 pub(super) fn training_processor(
     config: &RunConfig,
     files: &ModelFiles,
 ) -> Result<Processor, TrainError> {
     let (min, max) = (config.data.min_pixels, config.data.max_pixels);
-    Ok(Processor::load(files)?.with_pixel_limits(Some(min), Some(max))?)
+    let processor = Processor::load(files)?.with_pixel_limits(Some(min), Some(max))?;
+    Ok(processor.with_markers(markers(config)))
 }

@@ -85,7 +85,7 @@ impl SupervisedTrainer {
     /// The tokens that a sample teaches, the end of the turn among them.
     fn answer(&self, question: &Question) -> Result<Vec<u32>, TrainError> {
         let text = taught_text(&question.sample, self.settings.target)?;
-        let mut token_ids = self.processor.encode_text(&text)?;
+        let mut token_ids = self.processor.encode_taught(&text)?;
         token_ids.push(self.processor.special().im_end);
         Ok(token_ids)
     }

@@ -42,6 +42,7 @@ use crate::model::parameters::{ParameterGroup, Trained};
 use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
+use crate::processor::Markers;
 use crate::processor::Processor;
 use crate::reward::{ExternalCommand, RewardSettings};
 use crate::rollout::engine::GenerationSettings;
@@ -116,6 +117,7 @@ fn rows_are_read_as_the_datas_section_says() {
         max_pixels,
         on_bad_row,
         allow_unparsable,
+        allow_markers,
         image_size,
         drawing_seed,
         max_samples,
@@ -128,8 +130,9 @@ fn rows_are_read_as_the_datas_section_says() {
     let TaskOptions { data, open, drawing_seed: of_task, image_size: side } = options;
     assert_eq!((data, of_task, side), (train.map(PathBuf::from), drawing_seed, image_size));
     for options in [open, open_options(&config)] {
-        let OpenOptions { image_root: root, on_bad_row: on_bad } = options;
+        let OpenOptions { image_root: root, on_bad_row: on_bad, markers } = options;
         assert_eq!((root, on_bad), (image_root.clone(), on_bad_row));
+        assert_eq!(markers, Markers::AreTokens);
     }
     let questions = training_questions(&config, training_rows(&config).unwrap()).unwrap();
     assert_eq!(questions.template, Template::new(&template.unwrap()).unwrap());
@@ -152,6 +155,13 @@ fn rows_are_read_as_the_datas_section_says() {
     let by_seed = crate::rng::permutation(shuffled.train.seed, 0, 5);
     assert_ne!(by_seed, [0, 1, 2, 3, 4]);
     assert_eq!(order(&mut Setup::open(&shuffled).unwrap()), by_seed);
+
+    assert!(allow_markers);
+    let taught = |config: &RunConfig| {
+        Setup::open(config).unwrap().processor.encode_taught("<|im_end|>").unwrap().len()
+    };
+    assert_eq!(taught(&config), 1);
+    assert!(taught(&every_key(&["data.allow_markers=false"])) > 1);
 
     assert!(allow_unparsable);
     // No solution of these rows can be read by every component in `[reward.weights]`.
@@ -440,6 +450,7 @@ fn a_run_measures_itself_on_what_eval_says() {
         questions,
         settings,
         pixel_limits,
+        markers,
     } = asked;
     assert_eq!((label, task_version.is_some()), (task.unwrap(), true));
     assert_eq!(data.as_deref(), path.to_str());
@@ -458,6 +469,7 @@ fn a_run_measures_itself_on_what_eval_says() {
     };
     assert_eq!(settings, expected);
     assert_eq!(pixel_limits, (min_pixels, max_pixels));
+    assert_eq!(markers, Markers::AreTokens);
     // What they do: `tests/it/train`, a_run_saves_and_measures_itself_when_its_file_says.
     assert!(before_training && after_training);
 }

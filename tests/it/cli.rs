@@ -248,7 +248,7 @@ hint: the default is grpo.group_size = 8
         .code(2)
         .stdout_eq("")
         .stderr_eq(str![[r#"
-error: --set grpo.group_size=1: grpo.group_size is 1, expected a whole number of at least 2
+error: --set grpo.group_size=1: grpo.group_size is 1, expected a whole number from 2 to 65536
 hint: advantages compare the completions of a group with each other; 8 is usual
 
 "#]]);

@@ -18,6 +18,7 @@ mod experiments;
 mod golden;
 mod gpu_check;
 mod grade;
+mod hostile_input;
 mod hub;
 mod identities;
 mod optimizer_parity;

@@ -1,6 +1,6 @@
 //! Wrong input of every kind, as a user meets it: exit code, message, and nothing written.
 //! `SNAPSHOTS=overwrite cargo test --test it` rewrites the expected texts; read the difference.
-//! Not here: wrong flags and run files that need no model to be refused (`cli`).
+//! Not here: input made to exhaust memory, time or a terminal (`hostile_input`); wrong flags and run files that need no model to be refused (`cli`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use snapbox::cmd::{Command, cargo_bin};
 use snapbox::str;
 
 /// A folder to work in, with the micro checkpoint in `policy` and a picture in `square.png`.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(folder.path("policy")).unwrap();
         for entry in std::fs::read_dir(crate::golden::folder().join("policy")).unwrap() {
@@ -25,16 +25,16 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), contents).unwrap();
     }
 
     /// Replaces the one place where `from` stands in a text file.
-    fn edit(&self, name: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.path(name)).unwrap();
         assert!(text.contains(from), "{name} has no {from}");
         self.write(name, text.replace(from, to));
@@ -48,7 +48,7 @@ impl Folder {
     }
 
     /// Runs a command line that must be refused with code 2 and this message, and must write nothing.
-    fn refuses(&self, line: &str, message: impl IntoData) {
+    pub(crate) fn refuses(&self, line: &str, message: impl IntoData) {
         let before = self.contents();
         Command::new(cargo_bin!("othink"))
             .args(line.split_whitespace())
@@ -74,10 +74,12 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-const ASK: &str = "infer --model policy --prompt Hi --max-new-tokens 2 --dump out.safetensors";
-const MEASURE: &str = "eval --model policy --limit 2 --max-new-tokens 2 --out answers.jsonl";
-const TRAIN: &str = "train --config run.toml --out run";
-const RUN_FILE: &str = "[model]\npath = \"policy\"\n[data]\ntask = \"synth-vc\"\n\
+pub(crate) const ASK: &str =
+    "infer --model policy --prompt Hi --max-new-tokens 2 --dump out.safetensors";
+pub(crate) const MEASURE: &str =
+    "eval --model policy --limit 2 --max-new-tokens 2 --out answers.jsonl";
+pub(crate) const TRAIN: &str = "train --config run.toml --out run";
+pub(crate) const RUN_FILE: &str = "[model]\npath = \"policy\"\n[data]\ntask = \"synth-vc\"\n\
                         [rollout]\nmax_new_tokens = 2\n[train]\nupdates = 1\n";
 
 #[test]

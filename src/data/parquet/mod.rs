@@ -157,7 +157,8 @@ impl fmt::Debug for Shard {
 }
 
 fn open_file(path: &Path) -> Result<File, DataError> {
-    File::open(path).map_err(|source| DataError::Unreadable { path: path.to_owned(), source })
+    crate::input_file::open(path)
+        .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })
 }
 
 fn bad(path: &Path, error: &ParquetError) -> DataError {

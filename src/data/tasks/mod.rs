@@ -388,6 +388,7 @@ mod tests {
             assets: cache.path().join("assets"),
             endpoint: server.endpoint.clone(),
             token: None,
+            password: None,
             is_offline,
             patience: Patience { n_tries: 1, first_delay: Duration::ZERO },
         })

@@ -165,7 +165,7 @@ fn longest_row(
         longest.patches = longest.patches.max(patches);
         longest.pictures = longest.pictures.max(prompt.images.len());
         if config.method == Method::Sft {
-            let taught = processor.encode_text(&taught_text(&sample, config.sft.target)?)?;
+            let taught = processor.encode_taught(&taught_text(&sample, config.sft.target)?)?;
             longest.taught_tokens = longest.taught_tokens.max(taught.len() + 1);
         }
     }
