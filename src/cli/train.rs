@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, ConfigFile, DeviceChoice, RunConfig};
-
 use crate::data::tasks::resolved;
 use crate::interrupt::Interrupt;
 use crate::progress::{ProgressDisplay, ProgressMode};
+use crate::run_folder::RunFolderError;
+use crate::run_folder::folder::has_run;
+use crate::run_folder::free::require_free;
 use crate::train::plan::cards::Card;
 use crate::train::plan::fit::GIB;
 use crate::train::plan::{PlannedGpu, plan};
@@ -240,24 +242,12 @@ fn data_override(data: &Path, file: &ConfigFile, overrides: &[String]) -> anyhow
     Ok(format!("{key}={value}"))
 }
 
-/// A run's folder is new or empty, unless the run in it is to be continued.
-fn check_out_folder(out: &Path, resume: bool) -> Result<(), UsageError> {
-    let name = out.display();
-    if out.exists() && !out.is_dir() {
-        let problem = format!("--out {name}: found a file, expected a folder");
-        return Err(UsageError::new(problem, "choose another folder with --out"));
-    }
-    let is_in_use = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    match (is_in_use, resume) {
-        (true, false) => Err(UsageError::new(
-            format!("--out {name}: the folder is in use, expected a new or empty one"),
-            "--resume continues the run in it; --out chooses another folder",
-        )),
-        (false, true) => Err(UsageError::new(
-            format!("--resume: found no run in {name}"),
-            "--out names the folder of the run; without --resume a new run starts",
-        )),
-        (true, true) | (false, false) => Ok(()),
+/// The folder is free for a new run, or holds the one that is to be continued.
+fn check_out_folder(out: &Path, resume: bool) -> Result<(), RunFolderError> {
+    match (resume, has_run(out)) {
+        (false, _) => require_free(out),
+        (true, true) => Ok(()),
+        (true, false) => Err(RunFolderError::NoRun { path: out.to_owned() }),
     }
 }
 

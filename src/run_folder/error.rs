@@ -31,7 +31,18 @@ pub enum RunFolderError {
         /// The run's folder.
         path: PathBuf,
         /// The file or folder that shows it.
-        found: &'static str,
+        found: String,
+    },
+    /// A new run was to be written among something else.
+    #[error(
+        "output folder {} holds {found:?}, expected a new or empty one\nhint: give another --out",
+        path.display()
+    )]
+    HoldsOther {
+        /// The folder.
+        path: PathBuf,
+        /// The first name in it.
+        found: String,
     },
     /// The folder of a run that is going on is no longer where it was.
     #[error(
@@ -234,6 +245,7 @@ impl RunFolderError {
             self,
             Self::InUse { .. }
                 | Self::HoldsRun { .. }
+                | Self::HoldsOther { .. }
                 | Self::NotAFolder { .. }
                 | Self::NoRun { .. }
                 | Self::Config { .. }

@@ -23,16 +23,17 @@ use serde_json::{Map, Value};
 
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
+use super::free::require_free;
 use super::identity::require_same;
 use super::origin::{Difference, Origin};
 use crate::ops;
 
-const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
-const COMPLETIONS: &str = "completions.jsonl";
-const EVALUATIONS: &str = "evaluations.jsonl";
-const CHECKPOINTS: &str = "checkpoints";
-const LOCK: &str = ".lock";
+pub(super) const CONFIG: &str = "config.toml";
+pub(super) const METRICS: &str = "metrics.jsonl";
+pub(super) const COMPLETIONS: &str = "completions.jsonl";
+pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+pub(super) const LOCK: &str = ".lock";
 const FINISHED: &str = "finished";
 
 /// A run's folder, locked for this process until the value is dropped.
@@ -49,34 +50,29 @@ impl RunFolder {
     /// Makes the folder of a new run, with its configuration.
     ///
     /// To be called once everything else about the run is known to be right: it is the first write.
-    /// A folder that exists may hold other things, but no run.
+    /// A folder that exists may hold what an interrupted beginning has left, nothing else.
     ///
     /// - `resolved_config`: the run file with every default written out
     /// - `origin`: what else the run is computed from
     ///
     /// # Errors
-    /// Another process uses the folder, it holds a run, or it cannot be written.
+    /// Another process uses the folder, it is not [free](require_free), or it cannot be written.
     pub fn create(
         path: &Path,
         resolved_config: &str,
         origin: &Origin,
     ) -> Result<Self, RunFolderError> {
-        if path.exists() && !path.is_dir() {
-            return Err(RunFolderError::NotAFolder { path: path.to_owned() });
-        }
-        if let Some(found) = sign_of_a_run(path) {
+        if let Err(error) = require_free(path) {
             // If the run is in progress, that is reported first.
-            if path.join(LOCK).exists() {
+            if path.join(LOCK).is_file() {
                 lock(path)?;
             }
-            return Err(RunFolderError::HoldsRun { path: path.to_owned(), found });
+            return Err(error);
         }
         std::fs::create_dir_all(path).map_err(failed("create", path))?;
         let lock = lock(path)?;
         // Another process may have created a run between the check and the lock.
-        if let Some(found) = sign_of_a_run(path) {
-            return Err(RunFolderError::HoldsRun { path: path.to_owned(), found });
-        }
+        require_free(path)?;
         // The configuration is the sign of a run, so a run always has its origin.
         origin.write(path)?;
         replace(path, CONFIG, resolved_config.as_bytes())?;
@@ -246,13 +242,6 @@ pub fn bytes_of_checkpoints(run: &Path) -> u64 {
         bytes.sum()
     }
     bytes_below(&run.join(CHECKPOINTS))
-}
-
-/// The first of a run's own files that the folder holds.
-fn sign_of_a_run(path: &Path) -> Option<&'static str> {
-    [CONFIG, METRICS, COMPLETIONS, EVALUATIONS, CHECKPOINTS]
-        .into_iter()
-        .find(|name| path.join(name).exists())
 }
 
 /// Takes the folder's lock; `None` on a file system that has no locks.

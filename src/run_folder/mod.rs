@@ -1,6 +1,6 @@
 //! A run on disk: its folder, its records, its checkpoints.
 //!
-//! In reading order: the folder and its lock ([`folder`]), which keys identify a run ([`identity`]), what it is computed
+//! In reading order: the folder and its lock ([`folder`], [`free`]), which keys identify a run ([`identity`]), what it is computed
 //! from besides them ([`origin`]), what is written down
 //! as it goes ([`records`], [`metrics`], [`json_lines`], [`tensorboard`]), what it is resumed from ([`checkpoint`],
 //! [`manifest`]).
@@ -12,6 +12,7 @@ mod crc32;
 mod durable;
 mod error;
 pub mod folder;
+pub mod free;
 pub mod identity;
 pub mod json_lines;
 pub mod manifest;

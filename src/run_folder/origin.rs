@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
 
-const ORIGIN: &str = "origin.json";
+pub(super) const ORIGIN: &str = "origin.json";
 
 /// What a run is computed from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use super::error::RunFolderError;
 use super::metrics::UpdateMetrics;
 use super::records::EvaluationRecord;
 
-const PREFIX: &str = "events.out.tfevents.";
+pub(super) const EVENTS: &str = "events.out.tfevents.";
 /// Castagnoli's polynomial with its bits in reverse order.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 /// What `TFRecord` adds to a rotated checksum, because checksums of data that contains checksums are unreliable.
@@ -44,7 +44,7 @@ impl EventFile {
         // TensorBoard reads the files of a folder in the order of their names.
         let newest = newest_stamp(folder).map_err(failed("read", folder))?;
         let stamp = newest.map_or(0, |newest| newest + 1).max(now.as_secs());
-        let path = folder.join(format!("{PREFIX}{stamp:010}.othink"));
+        let path = folder.join(format!("{EVENTS}{stamp:010}.othink"));
         let file = File::create_new(&path).map_err(failed("create", &path))?;
         let mut events = Self { path, file };
         events.append(
@@ -88,7 +88,7 @@ fn newest_stamp(folder: &Path) -> std::io::Result<Option<u64>> {
     let mut newest = None;
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name();
-        let stamp = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('.').next());
+        let stamp = name.to_str().and_then(|name| name.strip_prefix(EVENTS)?.split('.').next());
         newest = newest.max(stamp.and_then(|stamp| stamp.parse().ok()));
     }
     Ok(newest)
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_resumed_run_writes_a_later_file() {
         let folder = tempfile::tempdir().unwrap();
-        let taken = folder.path().join(format!("{PREFIX}9000000000.elsewhere.77.0"));
+        let taken = folder.path().join(format!("{EVENTS}9000000000.elsewhere.77.0"));
         std::fs::write(&taken, "").unwrap();
         let paths: Vec<PathBuf> =
             (0..2).map(|step| EventFile::start(folder.path(), step).unwrap().path).collect();

@@ -264,8 +264,8 @@ fn folder_in_use_is_code_2_and_left_as_it_is() {
         .code(2)
         .stdout_eq("")
         .stderr_eq(str![[r#"
-error: --out runs/quickstart: the folder is in use, expected a new or empty one
-hint: --resume continues the run in it; --out chooses another folder
+error: output folder runs/quickstart holds "notes.txt", expected a new or empty one
+hint: give another --out
 
 "#]]);
     assert_eq!(std::fs::read_to_string(notes).unwrap(), "mine");

@@ -77,6 +77,10 @@ fn an_error_in_the_first_batch_or_between_its_updates_saves_nothing() {
         assert!(message.contains(named) && !message.contains("saved"), "{message}");
         assert!(!out.join("checkpoints").exists(), "{name}: {message}");
     }
+    // Nothing is in the way of starting again.
+    std::fs::write(&bad, &good).unwrap();
+    let more = ["--set", &data, "--set", "data.shuffle=false"];
+    succeed(train(&config, &folder.path().join("first"), &more));
 }
 
 #[test]

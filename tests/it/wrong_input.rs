@@ -361,8 +361,8 @@ fn output_folder_in_use_is_left_as_it_is() {
     folder.refuses(
         TRAIN,
         str![[r#"
-error: --out run: the folder is in use, expected a new or empty one
-hint: --resume continues the run in it; --out chooses another folder
+error: output folder run holds "notes.txt", expected a new or empty one
+hint: give another --out
 
 "#]],
     );
