@@ -27,7 +27,7 @@ use crate::rollout::sampler::Sampler;
 use super::against::{Against, Other};
 use super::count::up_to;
 use super::failure::UsageError;
-use super::out_file::check_out_file;
+use super::out_file::{check_out_file, check_unwritten};
 use super::{ExitStatus, Printer};
 
 const EXAMPLES: &str = "\
@@ -97,6 +97,9 @@ pub struct Args {
     /// interrupted one
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace what the file of --out holds already
+    #[arg(long, requires = "out")]
+    overwrite: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -299,6 +302,9 @@ impl Args {
         }
         if let Some(out) = &self.out {
             check_out_file("--out", out)?;
+            if !self.overwrite {
+                check_unwritten("--out", out)?;
+            }
         }
         let samples = self.samples.map_or(1, NonZeroUsize::get);
         let sampler = sampler(samples, self.temperature)?;

@@ -32,3 +32,18 @@ pub(super) fn check_out_file(flag: &str, path: &Path) -> Result<(), UsageError> 
         Some(_) | None => Ok(()),
     }
 }
+
+/// Checks that no file is replaced which took long to compute: `path` leads to an empty one, to none, or to a device.
+///
+/// # Errors
+/// A file is there, and it holds something.
+pub(super) fn check_unwritten(flag: &str, path: &Path) -> Result<(), UsageError> {
+    let Ok(Destination::File(file)) = Destination::of(path) else { return Ok(()) };
+    match file.metadata() {
+        Ok(found) if found.len() > 0 => {
+            let problem = format!("{flag} {}: the file is there already", path.display());
+            Err(UsageError::new(problem, "--overwrite replaces it; or name another file"))
+        }
+        _ => Ok(()),
+    }
+}

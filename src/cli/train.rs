@@ -307,8 +307,10 @@ mod tests {
         assert!(request(&["--out", root]).is_ok(), "an empty folder is free");
         assert!(request(&["--out", root, "--resume"]).is_err());
         let file = folder.path().join("metrics.jsonl");
-        std::fs::write(&file, "").unwrap();
-        assert!(request(&["--out", root]).unwrap_err().to_string().contains("is in use"));
+        std::fs::write(&file, "{}\n").unwrap();
+        assert!(request(&["--out", root]).unwrap_err().to_string().contains("holds a run"));
+        assert!(request(&["--out", root, "--resume"]).is_err(), "no config.toml");
+        std::fs::write(folder.path().join("config.toml"), "").unwrap();
         assert!(request(&["--out", root, "--resume"]).is_ok());
         assert!(request(&["--out", file.to_str().unwrap()]).is_err());
     }

@@ -28,6 +28,9 @@ pub struct TrainConfig {
     pub checkpoint_every: usize,
     /// Checkpoints that stay on disk, the newest ones.
     pub keep: usize,
+    /// Keeps besides them the checkpoint of the evaluation with the highest accuracy, which is saved for it where none is
+    /// due. Of equal ones the first stays.
+    pub keep_best: bool,
     /// Updates between evaluations; 0 is never.
     pub eval_every: usize,
     /// Writes the optimiser's state into checkpoints; without it a run cannot be resumed.
@@ -61,6 +64,7 @@ impl Default for TrainConfig {
             tokens_per_micro_batch: 8192, // ours: about one group of 8 with a 512-token image
             checkpoint_every: 100,        // R1-V: --save_steps 100
             keep: 3,                      // ours: one to resume from, one behind it, one to spare
+            keep_best: false,             // transformers: load_best_model_at_end = False
             eval_every: 0,                // R1-V evaluates after training
             save_optimizer: true,         // ours: runs can be resumed; R1-V saves the model alone
             record_token_ids: true,       // ours: what was trained on can be trained on again

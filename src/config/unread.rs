@@ -28,6 +28,8 @@ enum Condition {
     LimitsCompletions,
     /// The reward has the component of this name.
     HasComponent(&'static str),
+    /// The run evaluates its policy while it goes on.
+    EvaluatesOften,
     /// The model may be in bf16: what `auto` is, the machine decides.
     MayBeInBf16,
     /// The model may be on a GPU, likewise.
@@ -35,8 +37,8 @@ enum Condition {
 }
 
 use Condition::{
-    ConstantWeight, Decays, DynamicWeight, HasComponent, LimitsCompletions, MayBeInBf16,
-    MayBeOnGpu, ReusesRollouts, Samples, Teaches,
+    ConstantWeight, Decays, DynamicWeight, EvaluatesOften, HasComponent, LimitsCompletions,
+    MayBeInBf16, MayBeOnGpu, ReusesRollouts, Samples, Teaches,
 };
 
 /// Keys, or whole sections, and all that must hold for them to be read; the first entry that matches a key decides, and
@@ -62,6 +64,7 @@ const READ_WHERE: &[(&str, &[Condition])] = &[
     ("rollout.max_new_tokens", &[LimitsCompletions]),
     ("rollout", &[Samples]),
     ("sft", &[Teaches]),
+    ("train.keep_best", &[EvaluatesOften]),
     ("train.record_token_ids", &[Samples]),
     ("train.warn_after_silent_updates", &[Samples]),
     ("train.warn_duplicate_fraction", &[Samples]),
@@ -87,6 +90,7 @@ impl Condition {
             HasComponent(name) => {
                 config.reward.weights.named().iter().any(|(known, _)| known.name == name)
             }
+            EvaluatesOften => config.train.eval_every > 0,
             MayBeInBf16 => match config.model.dtype {
                 DTypeChoice::Bf16 => true,
                 DTypeChoice::Auto => MayBeOnGpu.holds(config),
@@ -130,6 +134,9 @@ impl Condition {
                 format!("reward.weights.{name} is not set"),
                 format!("set reward.weights.{name} as well"),
             ),
+            EvaluatesOften => {
+                ("train.eval_every is 0".to_owned(), "set train.eval_every as well".to_owned())
+            }
             MayBeInBf16 => (
                 "the model is not in bf16".to_owned(),
                 "model.dtype = \"bf16\" reads it, and so does \"auto\" on a GPU".to_owned(),

@@ -106,7 +106,16 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Writes a checkpoint, whole or not at all, and removes all but the `keep` newest.
+/// Which checkpoints stay when one is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// How many of the newest; the one that is written always does.
+    pub newest: usize,
+    /// And the one after this update.
+    pub best: Option<u64>,
+}
+
+/// Writes a checkpoint, whole or not at all, and removes all that are not kept.
 ///
 /// Older checkpoints are removed only once this one exists. Checkpoints of later updates are removed
 /// too: resuming from an earlier one has abandoned those updates. A checkpoint of the same update is
@@ -119,7 +128,7 @@ impl fmt::Display for Damage {
 pub fn save(
     folder: &RunFolder,
     contents: &Contents,
-    keep: usize,
+    kept: Kept,
 ) -> Result<PathBuf, RunFolderError> {
     let parent = folder.checkpoints();
     std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
@@ -132,7 +141,7 @@ pub fn save(
         report_failure(remove_temporary(&temporary));
         return Err(error);
     }
-    report_failure(prune(&parent, update, keep));
+    report_failure(prune(&parent, update, kept));
     tracing::debug!(update, path = %path.display(), "checkpoint written");
     Ok(path)
 }
@@ -329,11 +338,12 @@ fn update_of(name: &str) -> Option<u64> {
     (name == format!("step-{update:06}")).then_some(update)
 }
 
-fn prune(parent: &Path, newest: u64, keep: usize) -> Result<(), RunFolderError> {
+fn prune(parent: &Path, newest: u64, kept: Kept) -> Result<(), RunFolderError> {
     let (course, given_up): (Vec<_>, Vec<_>) =
         list(parent)?.into_iter().partition(|(update, _)| *update <= newest);
-    let n_old = course.len().saturating_sub(keep.max(1));
-    for (_, path) in course.into_iter().take(n_old).chain(given_up) {
+    let n_old = course.len().saturating_sub(kept.newest.max(1));
+    let old = course.into_iter().take(n_old).filter(|(update, _)| kept.best != Some(*update));
+    for (_, path) in old.chain(given_up) {
         remove_temporary(&set_aside(&path)?)?;
     }
     Ok(())

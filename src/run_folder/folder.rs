@@ -7,6 +7,7 @@
 //!   config.toml           the resolved configuration
 //!   origin.json           what rows, pictures and the base model held when the run began
 //!   finished              the name of the last checkpoint, once all updates are done
+//!   best                  the name of the checkpoint of the best evaluation, where that is kept
 //!   metrics.jsonl         a line per update
 //!   completions.jsonl     a line per completion
 //!   evaluations.jsonl     a line per evaluation
@@ -35,6 +36,7 @@ pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) const LOCK: &str = ".lock";
 const FINISHED: &str = "finished";
+const BEST: &str = "best";
 
 /// A run's folder, locked for this process until the value is dropped.
 #[derive(Debug)]
@@ -162,8 +164,22 @@ impl RunFolder {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(&self, checkpoint: &Path) -> Result<(), RunFolderError> {
+        self.name_checkpoint(FINISHED, checkpoint)
+    }
+
+    /// Writes down which checkpoint is the best.
+    ///
+    /// - `checkpoint`: its folder
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_best(&self, checkpoint: &Path) -> Result<(), RunFolderError> {
+        self.name_checkpoint(BEST, checkpoint)
+    }
+
+    fn name_checkpoint(&self, file: &str, checkpoint: &Path) -> Result<(), RunFolderError> {
         let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
-        replace(&self.path, FINISHED, format!("{name}\n").as_bytes())
+        replace(&self.path, file, format!("{name}\n").as_bytes())
     }
 
     /// The folder of checkpoints, which may not exist yet.

@@ -10,7 +10,7 @@ use super::origin::Difference;
 use crate::ops;
 
 /// Keys that decide how fast a run is, what it keeps and what it reports.
-const CHANGE_NO_NUMBER: [&str; 11] = [
+const CHANGE_NO_NUMBER: [&str; 12] = [
     "data.prefetch",
     "data.workers",
     "eval.after_training",
@@ -19,6 +19,7 @@ const CHANGE_NO_NUMBER: [&str; 11] = [
     "train.checkpoint_every",
     "train.eval_every",
     "train.keep",
+    "train.keep_best",
     "train.record_token_ids",
     "train.save_optimizer",
     "train.warn_*",

@@ -1,4 +1,4 @@
-//! What a run evaluates its policy on.
+//! What a run evaluates its policy on, and which evaluation was the best.
 //! Not here: when it does, and what it writes down of it (`run`); asking and grading (`crate::eval`).
 
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use crate::config::RunConfig;
 use crate::data::configured::warn_of_rows;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::processor::Processor;
+use crate::run_folder::records::EvaluationRecord;
+use crate::run_folder::{RunFolder, json_lines};
 
 /// The questions of a run's evaluations.
 pub(super) struct Evaluation {
@@ -30,5 +32,68 @@ impl Evaluation {
         warn_of_rows(&asked.questions.dataset);
         let processor = asked.processor(&setup.files)?;
         Ok(Some(Self { asked, processor }))
+    }
+}
+
+/// The evaluation whose checkpoint is kept: the one with the highest accuracy of those after an update, of equal ones the
+/// first. What is measured before training is the base model, which stays where it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Best {
+    is_kept: bool,
+    /// After how many updates it was, and its accuracy.
+    highest: Option<(u64, f64)>,
+}
+
+impl Best {
+    /// The best of the evaluations on record.
+    ///
+    /// # Errors
+    /// The run's records cannot be read.
+    pub(super) fn on_record(config: &RunConfig, folder: &RunFolder) -> Result<Self, TrainError> {
+        let mut best = Self { is_kept: config.train.keep_best, highest: None };
+        for evaluation in &json_lines::read::<EvaluationRecord>(&folder.evaluations())? {
+            best.observe(evaluation);
+        }
+        Ok(best)
+    }
+
+    /// Takes one more into account; whether its checkpoint is to be kept so far.
+    pub(super) fn observe(&mut self, evaluation: &EvaluationRecord) -> bool {
+        let (update, accuracy) = (evaluation.update, evaluation.summary.accuracy);
+        let is_higher = self.highest.is_none_or(|(_, highest)| accuracy > highest);
+        let is_best = self.is_kept && update > 0 && is_higher;
+        if is_best {
+            self.highest = Some((update, accuracy));
+        }
+        is_best
+    }
+
+    /// After how many updates it was; `None` where there is none, or it is not kept.
+    pub(super) fn update(self) -> Option<u64> {
+        self.highest.map(|(update, _)| update)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::summarize;
+    use crate::reward::Rule;
+
+    #[test]
+    fn the_first_of_the_highest_after_training_began_is_the_best() {
+        let course = [(0, 0.9), (10, 0.2), (20, 0.5), (30, 0.5), (40, 0.4)];
+        let best = |n: usize, is_kept| {
+            let mut best = Best { is_kept, highest: None };
+            for &(update, accuracy) in &course[..n] {
+                let mut summary = summarize("task", Rule::AnswerTag, &[]);
+                summary.accuracy = accuracy;
+                best.observe(&EvaluationRecord { update, summary });
+            }
+            best.update()
+        };
+        let expected = [None, Some(10), Some(20), Some(20), Some(20)];
+        assert_eq!([1, 2, 3, 4, 5].map(|n| best(n, true)), expected);
+        assert_eq!(best(5, false), None);
     }
 }

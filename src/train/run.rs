@@ -8,7 +8,7 @@ use candle_core::DType;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::evaluation::Evaluation;
+use super::evaluation::{Best, Evaluation};
 use super::health::{Health, off_policy};
 use super::out_of_memory::{Circumstances, Remains};
 use super::plan::{Needs, plan_opened};
@@ -28,7 +28,7 @@ use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::ops;
 use crate::progress::ProgressDisplay;
-use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
+use crate::run_folder::checkpoint::{self, Contents, Kept, Loaded, Progress, State};
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
 use crate::run_folder::{RunFolder, json_lines, metrics};
 
@@ -92,6 +92,7 @@ struct Run<'a> {
     stage: Stage,
     /// What the run evaluates its policy on; `None` where it never does.
     evaluation: Option<Evaluation>,
+    best: Best,
     /// The last state between two batches: what a checkpoint can hold.
     between_batches: Progress,
     /// The last checkpoint, with its update.
@@ -143,6 +144,7 @@ impl<'a> Run<'a> {
         let records = records(&folder, last_update, &config, repairs, display)?;
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
+        let best = Best::on_record(&config, &folder)?;
         let Setup { questions, total_updates, files: base, .. } = setup;
         display.start(policy.update, total_updates);
         let between_batches = Progress { update: policy.update, draws: questions.state() };
@@ -159,6 +161,7 @@ impl<'a> Run<'a> {
             needs,
             stage: Stage::Loading,
             evaluation,
+            best,
             between_batches,
             saved,
             display,
@@ -193,7 +196,8 @@ impl<'a> Run<'a> {
             let is_cut_short = self.is_evaluation_due()? && self.evaluate(interrupt)?.is_break();
             let is_last = update == self.total_updates;
             let is_interrupted = is_cut_short || (interrupt.is_requested() && !is_last);
-            let is_due = self.has_reached(self.config.train.checkpoint_every);
+            let is_due = self.has_reached(self.config.train.checkpoint_every)
+                || self.best.update() == Some(update);
             if is_last || is_interrupted || is_due {
                 let checkpoint = self.save()?;
                 if is_interrupted {
@@ -266,6 +270,9 @@ impl<'a> Run<'a> {
         self.folder.require_in_place()?;
         self.records.evaluations.append(&record)?;
         self.records.events.evaluation(&record)?;
+        if self.best.observe(&record) {
+            self.display.note("the best evaluation so far: its checkpoint stays");
+        }
         Ok(ControlFlow::Continue(()))
     }
 
@@ -341,8 +348,12 @@ impl<'a> Run<'a> {
             source: &self.base,
             state: train.save_optimizer.then_some(state),
         };
-        let path = checkpoint::save(&self.folder, &contents, train.keep)?;
+        let kept = Kept { newest: train.keep, best: self.best.update() };
+        let path = checkpoint::save(&self.folder, &contents, kept)?;
         self.saved = Some((self.policy.update, path.clone()));
+        if self.best.update() == Some(self.policy.update) {
+            self.folder.set_best(&path)?;
+        }
         Ok(path)
     }
 

@@ -388,6 +388,7 @@ fn a_run_is_as_long_as_train_says_and_warns_from_where_it_says() {
         tokens_per_micro_batch,
         checkpoint_every,
         keep,
+        keep_best,
         eval_every,
         save_optimizer,
         record_token_ids,
@@ -414,7 +415,7 @@ fn a_run_is_as_long_as_train_says_and_warns_from_where_it_says() {
     let scoring = grpo_settings(&config, TOTAL).scoring;
     assert_eq!(scoring.tokens_per_micro_batch, tokens_per_micro_batch);
     // What they do: `tests/it/train`, a_run_saves_and_measures_itself_when_its_file_says; `tests/it/replay`.
-    assert_eq!((checkpoint_every, keep, eval_every), (15, 2, 25));
+    assert_eq!((checkpoint_every, keep, keep_best, eval_every), (15, 2, true, 25));
     assert!(!save_optimizer && !record_token_ids);
 }
 

@@ -135,6 +135,7 @@ Options:
                               [default: 64]
       --out <FILE>            Write every answer to this file, one JSON object a line; the same
                               command continues an interrupted one
+      --overwrite             Replace what the file of --out holds already
       --json                  Print one JSON object
       --device <DEVICE>       Where to compute: auto, cpu, cuda or cuda:N [default: auto]
       --dtype <DTYPE>         Number format: auto, f32, bf16 or f16 [default: auto]

@@ -94,6 +94,27 @@ fn an_interrupted_evaluation_is_continued_through_a_link_and_kept_beside_its_fil
     assert_eq!(std::fs::read_to_string(root.join("far/answers.jsonl")).unwrap(), whole);
 }
 
+#[test]
+fn answers_that_are_there_are_replaced_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("answers.jsonl");
+    std::fs::write(&path, "").unwrap();
+    let eval = |task: &str, more: &[&str]| {
+        let words = ["eval", "--task", task, "--limit", "2", "--out", "answers.jsonl"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+        command.args(words).args(more).current_dir(folder.path()).output().unwrap()
+    };
+    assert!(eval("synth-vc", &[]).status.success(), "an empty file holds nothing");
+    let first = std::fs::read(&path).unwrap();
+    let refused = eval("synth-gr", &[]);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(message.starts_with("error: --out answers.jsonl: the file is there"), "{message}");
+    assert_eq!(std::fs::read(&path).unwrap(), first);
+    assert!(eval("synth-gr", &["--overwrite"]).status.success());
+    assert_ne!(std::fs::read(&path).unwrap(), first);
+}
+
 /// The answers come first, the table after them, as through a pipe.
 #[cfg(target_os = "linux")]
 #[test]

@@ -217,6 +217,18 @@ fn a_run_saves_and_measures_itself_when_its_file_says() {
     );
     assert_eq!((saved.as_str(), measured), ("step-000005", vec![5]));
     assert!(!has_optimizer);
+    // The first of equal evaluations is the best: it is saved for that, and stays while others go.
+    let best = [
+        "train.updates=7",
+        "train.checkpoint_every=3",
+        "train.keep=1",
+        "train.keep_best=true",
+        "train.eval_every=2",
+    ];
+    let (saved, measured, _) = run("best", "sft", &best);
+    assert_eq!((saved.as_str(), measured), ("step-000002 step-000007", vec![2, 4, 6]));
+    let best = std::fs::read_to_string(folder.path().join("best/best")).unwrap();
+    assert_eq!(best, "step-000002\n");
     // Batches of rollouts end at 2, 4 and 6: what is due at 3 comes after 4.
     let changes = ["train.checkpoint_every=3", "train.eval_every=5"];
     let (saved, measured, _) = run("batches", "grpo-d", &changes);

@@ -26,7 +26,7 @@ pub struct Disk {
 impl Disk {
     /// A checkpoint has every parameter in the run's dtype and, where the run can be resumed, two moments of each trained
     /// one in f32, with master weights in f32 where the parameters are narrower. One is removed only when one more than
-    /// `train.keep` are there.
+    /// `train.keep` are there, and with `train.keep_best` the best one besides.
     ///
     /// - `updates`: of the whole run; `out`: the run's folder, which need not exist
     /// - `[all, trained]`: parameters
@@ -44,7 +44,10 @@ impl Disk {
         let checkpoint_bytes = all * width + state;
         let every =
             if train.checkpoint_every == 0 { updates } else { train.checkpoint_every as u64 };
-        let at_once = updates.div_ceil(every.max(1)).min(train.keep as u64 + 1);
+        let evaluations = updates.checked_div(train.eval_every as u64).unwrap_or(0);
+        let bests = if train.keep_best { evaluations } else { 0 };
+        let written = updates.div_ceil(every.max(1)) + bests;
+        let at_once = written.min(train.keep as u64 + 1 + bests.min(1));
         let held = free_disk_bytes(out).map(|free| free.saturating_add(bytes_of_checkpoints(out)));
         let needed_bytes = checkpoint_bytes.saturating_mul(at_once);
         Self { checkpoint_bytes, needed_bytes, available_bytes: held }
@@ -86,6 +89,14 @@ mod tests {
         assert_eq!(rounded.checkpoint_bytes, 200 + 480);
         let alone = disk(DType::BF16, |config| config.train.save_optimizer = false);
         assert_eq!(alone.checkpoint_bytes, 200);
+        let best = disk(DType::BF16, |config| {
+            (config.train.keep_best, config.train.eval_every) = (true, 20);
+        });
+        assert_eq!(
+            best.needed_bytes,
+            5 * 920,
+            "the best so far beside the three newest and one more"
+        );
     }
 
     #[test]
@@ -94,6 +105,11 @@ mod tests {
         assert_eq!(few.needed_bytes, 2 * 920, "after 50 and 95");
         let last = disk(DType::BF16, |config| config.train.checkpoint_every = 0);
         assert_eq!(last.needed_bytes, 920);
+        let best = disk(DType::BF16, |config| {
+            config.train.checkpoint_every = 0;
+            (config.train.keep_best, config.train.eval_every) = (true, 50);
+        });
+        assert_eq!(best.needed_bytes, 2 * 920, "after 50 where that is the best, and 95");
     }
 
     #[test]
