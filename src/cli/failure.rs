@@ -151,6 +151,7 @@ fn train_blames_input(error: &TrainError) -> bool {
         TrainError::Underflow
         | TrainError::DoesNotFit { .. }
         | TrainError::NoRows { .. }
+        | TrainError::NotOnRecord { .. }
         | TrainError::NoUsableRow { .. }
         | TrainError::NoCompletion { .. }
         | TrainError::TooLong { .. }

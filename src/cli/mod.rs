@@ -19,6 +19,7 @@ mod logging;
 mod out_file;
 mod plan_table;
 mod printer;
+pub mod replay;
 pub mod report;
 mod run_store;
 pub mod sweep;
@@ -62,6 +63,8 @@ pub enum Command {
     Infer(infer::Args),
     /// Grade completions that are on disk: accuracy by a rule, and format
     Grade(grade::Args),
+    /// Compute an update of a run again, and show each stage's figures beside the recorded ones
+    Replay(replay::Args),
     /// Show runs as a page: curves, evaluations, timing, health, case studies
     Report(report::Args),
     /// Say what this program and this machine can do, and what to change
@@ -102,6 +105,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Sweep(args) => sweep::run(&args, printer),
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
+        Command::Replay(args) => replay::run(args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Doctor(args) => doctor::run(&args, printer),
         Command::GpuCheck(args) => gpu_check::run(&args, printer),

@@ -31,8 +31,9 @@ use crate::out_file::with_ending;
 
 use super::durable::{self, failed, rename, sync_folder};
 use super::error::RunFolderError;
-use super::folder::{RunFolder, finished_checkpoint};
+use super::folder::{CHECKPOINTS, RunFolder, finished_checkpoint};
 use super::manifest::Manifest;
+use super::removal::{Kept, prune, remove_remains, remove_temporary, report_failure, set_aside};
 
 const TRAINER: &str = "trainer";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -40,7 +41,7 @@ const MASTER_WEIGHTS: &str = "master_weights.safetensors";
 const PROGRESS: &str = "progress.json";
 const MANIFEST: &str = "manifest.json";
 /// The ending of names of folders that are no checkpoints: being written, or being removed.
-const TEMPORARY: &str = ".tmp";
+pub(super) const TEMPORARY: &str = ".tmp";
 /// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
 const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
@@ -106,15 +107,6 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Which checkpoints stay when one is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
-    /// How many of the newest; the one that is written always does.
-    pub newest: usize,
-    /// And the one after this update.
-    pub best: Option<u64>,
-}
-
 /// Writes a checkpoint, whole or not at all, and removes all that are not kept.
 ///
 /// Older checkpoints are removed only once this one exists. Checkpoints of later updates are removed
@@ -156,8 +148,23 @@ pub fn save(
 pub fn latest(folder: &RunFolder) -> Result<Option<Loaded>, RunFolderError> {
     let parent = folder.checkpoints();
     remove_remains(&parent)?;
+    newest(parent, u64::MAX)
+}
+
+/// The newest whole checkpoint of fewer updates than `update`, or `None` where there is none; nothing is written.
+///
+/// - `run`: the run's folder, which need not be locked
+///
+/// # Errors
+/// As [`latest`].
+pub fn newest_before(run: &Path, update: u64) -> Result<Option<Loaded>, RunFolderError> {
+    newest(run.join(CHECKPOINTS), update)
+}
+
+fn newest(parent: PathBuf, before: u64) -> Result<Option<Loaded>, RunFolderError> {
     let mut skipped: Vec<Damage> = Vec::new();
-    for (update, path) in list(&parent)?.into_iter().rev() {
+    let listed = list(&parent)?.into_iter().rev().filter(|(update, _)| *update < before);
+    for (update, path) in listed {
         match inspect(&path, update) {
             Ok(Inspected { has_state: false, .. }) => {
                 return Err(RunFolderError::ModelOnly { path });
@@ -323,7 +330,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(checkpoint: &Path, name: &str) -> Res
 }
 
 /// All checkpoints, damaged or not, by update.
-fn list(parent: &Path) -> Result<Vec<(u64, PathBuf)>, RunFolderError> {
+pub(super) fn list(parent: &Path) -> Result<Vec<(u64, PathBuf)>, RunFolderError> {
     let mut checkpoints: Vec<(u64, PathBuf)> = entries(parent)?
         .into_iter()
         .filter_map(|path| Some((update_of(path.file_name()?.to_str()?)?, path)))
@@ -338,30 +345,8 @@ fn update_of(name: &str) -> Option<u64> {
     (name == format!("step-{update:06}")).then_some(update)
 }
 
-fn prune(parent: &Path, newest: u64, kept: Kept) -> Result<(), RunFolderError> {
-    let (course, given_up): (Vec<_>, Vec<_>) =
-        list(parent)?.into_iter().partition(|(update, _)| *update <= newest);
-    let n_old = course.len().saturating_sub(kept.newest.max(1));
-    let old = course.into_iter().take(n_old).filter(|(update, _)| kept.best != Some(*update));
-    for (_, path) in old.chain(given_up) {
-        remove_temporary(&set_aside(&path)?)?;
-    }
-    Ok(())
-}
-
-/// Removes what interrupted saves and removals have left.
-fn remove_remains(parent: &Path) -> Result<(), RunFolderError> {
-    for path in entries(parent)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("step-") && name.ends_with(TEMPORARY) {
-            report_failure(remove_temporary(&path));
-        }
-    }
-    Ok(())
-}
-
 /// What is in the folder; nothing where there is no such folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     let listed = match std::fs::read_dir(folder) {
         Ok(listed) => listed,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -369,27 +354,4 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunFolderError> {
     };
     let paths = listed.map(|entry| entry.map(|entry| entry.path()));
     paths.collect::<std::io::Result<_>>().map_err(failed("read", folder))
-}
-
-/// Renames a checkpoint in one step, so that an interrupted removal leaves no partial checkpoint.
-fn set_aside(path: &Path) -> Result<PathBuf, RunFolderError> {
-    let aside = with_ending(path, &format!(".old{TEMPORARY}"));
-    remove_temporary(&aside)?;
-    rename(path, &aside)?;
-    Ok(aside)
-}
-
-/// Removes a folder that is no checkpoint, if it is there.
-fn remove_temporary(path: &Path) -> Result<(), RunFolderError> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Logs a failed removal: it is no reason to stop a run.
-fn report_failure(outcome: Result<(), RunFolderError>) {
-    if let Err(error) = outcome {
-        tracing::warn!(%error, "cannot remove an old checkpoint");
-    }
 }

@@ -138,6 +138,21 @@ pub enum RunFolderError {
         /// Updates that were made before the change.
         after_update: u64,
     },
+    /// Updates were to be computed again over what the run no longer began with.
+    #[error(
+        "{}: the run went on over changed data after update {after_update}, expected none of what follows update {update} to be \
+         computed from what it was before\n\
+         hint: updates after a checkpoint that is younger than the change can be computed again",
+        path.display()
+    )]
+    OriginChangedSince {
+        /// The file that says so.
+        path: PathBuf,
+        /// Updates that were made before the change.
+        after_update: u64,
+        /// The update that would be begun after.
+        update: u64,
+    },
     /// A model that was to be used is a checkpoint that is not whole.
     #[error(
         "{0}\nhint: copy it again, or use another checkpoint; a file that was edited on purpose is accepted once \
@@ -252,6 +267,7 @@ impl RunFolderError {
                 | Self::ConfigDiffers { .. }
                 | Self::OriginDiffers { .. }
                 | Self::OriginChanged { .. }
+                | Self::OriginChangedSince { .. }
                 | Self::NoOrigin { .. }
                 | Self::ModelOnly { .. }
         )

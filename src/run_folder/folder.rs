@@ -13,6 +13,7 @@
 //!   evaluations.jsonl     a line per evaluation
 //!   events.out.tfevents.* the same figures for TensorBoard, a file per start of the run
 //!   checkpoints/step-000100/
+//!   failed/               what is needed to compute failed updates again
 //!   .lock                 empty; locked while a run is going on
 //! ```
 
@@ -29,9 +30,12 @@ use super::identity::require_same;
 use super::origin::{Difference, Origin};
 use crate::ops;
 
-pub(super) const CONFIG: &str = "config.toml";
-pub(super) const METRICS: &str = "metrics.jsonl";
-pub(super) const COMPLETIONS: &str = "completions.jsonl";
+/// The resolved configuration.
+pub const CONFIG: &str = "config.toml";
+/// The file with a line per update.
+pub const METRICS: &str = "metrics.jsonl";
+/// The file with a line per completion.
+pub const COMPLETIONS: &str = "completions.jsonl";
 pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) const LOCK: &str = ".lock";

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::durable::failed;
 use super::error::RunFolderError;
+use super::failed::FAILED;
 use super::folder::{CHECKPOINTS, COMPLETIONS, CONFIG, EVALUATIONS, LOCK, METRICS};
 use super::origin::ORIGIN;
 use super::tensorboard::EVENTS;
@@ -69,7 +70,7 @@ fn occupant(folder: &Path) -> std::io::Result<Option<Occupant>> {
 /// Whether a run writes a file of that name before it has any result.
 fn is_first_write(name: &str) -> bool {
     let replaced = [CONFIG, ORIGIN].map(|name| with_ending(Path::new(name), ".tmp"));
-    [CONFIG, ORIGIN, LOCK, "lost+found"].contains(&name)
+    [CONFIG, ORIGIN, LOCK, FAILED, "lost+found"].contains(&name)
         || name.starts_with(EVENTS)
         || replaced.iter().any(|temporary| temporary == Path::new(name))
 }
@@ -90,7 +91,7 @@ mod tests {
             std::fs::write(path.join(name), "").unwrap();
         }
         std::fs::write(path.join("events.out.tfevents.0000000001.othink"), "header").unwrap();
-        for name in ["checkpoints", "lost+found"] {
+        for name in ["checkpoints", "failed", "lost+found"] {
             std::fs::create_dir(path.join(name)).unwrap();
         }
         assert_eq!(occupant(path).unwrap(), None);

@@ -240,7 +240,10 @@ fn no_record(error: &serde_json::Error) -> String {
 }
 
 /// Calls `see` with each finished line's record, until it returns false.
-fn visit<T: DeserializeOwned>(
+///
+/// # Errors
+/// As [`read`], up to there.
+pub fn visit<T: DeserializeOwned>(
     path: &Path,
     mut see: impl FnMut(T) -> bool,
 ) -> Result<(), RunFolderError> {

@@ -3,7 +3,7 @@
 //! In reading order: the folder and its lock ([`folder`], [`free`]), which keys identify a run ([`identity`]), what it is computed
 //! from besides them ([`origin`]), what is written down
 //! as it goes ([`records`], [`metrics`], [`json_lines`], [`tensorboard`]), what it is resumed from ([`checkpoint`],
-//! [`manifest`]).
+//! [`manifest`], [`removal`]), what a failed update leaves ([`failed`]).
 //! Not here: what is computed (`train`), reading run files (`config`).
 
 pub mod checkpoint;
@@ -11,6 +11,7 @@ mod continuity;
 mod crc32;
 mod durable;
 mod error;
+pub mod failed;
 pub mod folder;
 pub mod free;
 pub mod identity;
@@ -20,6 +21,7 @@ pub mod metrics;
 mod number;
 pub mod origin;
 pub mod records;
+pub mod removal;
 pub mod tensorboard;
 
 pub use error::RunFolderError;

@@ -153,6 +153,22 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Whether the run in `path` was computed from the same since an update.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn require_unchanged_since(&self, path: &Path, update: u64) -> Result<(), RunFolderError> {
+        match self.changes.iter().find(|change| change.after_update > update) {
+            None => Ok(()),
+            Some(Change { after_update, .. }) => {
+                let after_update = *after_update;
+                Err(RunFolderError::OriginChangedSince { path: file(path), after_update, update })
+            }
+        }
+    }
+}
+
 fn file(run: &Path) -> PathBuf {
     run.join(ORIGIN)
 }

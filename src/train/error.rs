@@ -1,6 +1,8 @@
 //! What can stop a run.
 //! Not here: its folder (`run_folder`), a wrong run file (`config`), wrong data (`data`), a wrong model (`model`).
 
+use std::path::PathBuf;
+
 use super::out_of_memory::OutOfMemory;
 use super::prompt_sampler::ForeignState;
 use crate::identity::IdentityError;
@@ -96,6 +98,19 @@ pub enum TrainError {
         told: Box<OutOfMemory>,
         /// The refused allocation.
         source: Box<TrainError>,
+    },
+    /// An update was to be computed again that the run knows nothing of.
+    #[error(
+        "update {update} is not on record in {}, expected 1 to {last}, or one that failed",
+        run.display()
+    )]
+    NotOnRecord {
+        /// The run's folder.
+        run: PathBuf,
+        /// The update that was asked for, from 1.
+        update: u64,
+        /// The last one on record.
+        last: u64,
     },
     /// Nothing to train on.
     #[error(

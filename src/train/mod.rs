@@ -4,7 +4,7 @@
 //! ([`plan`]), what training changes (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in order:
 //! [`draw`] over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over
 //! [`micro_batch`]es, [`step`], `record`; the same for supervised training ([`supervised_update`], [`supervised`]);
-//! warnings ([`health`]); a GPU's memory that is not enough ([`out_of_memory`]) in one of the [`stage`]s.
+//! warnings ([`health`]); a failed update (`failed`), and any computed again ([`replay`], [`replayed`]); a GPU's memory that is not enough ([`out_of_memory`]) in one of the [`stage`]s.
 //! Not here: the folder and what is written into it (`run_folder`), the equations (`grpo`), the optimiser's arithmetic
 //! (`optim`), model files (`model`).
 
@@ -19,6 +19,12 @@ pub mod run;
 mod resumed;
 
 mod evaluation;
+
+mod failed;
+
+pub mod replay;
+
+pub mod replayed;
 
 pub mod setup;
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::TrainError;
 use super::run::ResumeOptions;
+use super::settings::batches;
 use super::setup::Setup;
 use crate::config::RunConfig;
 use crate::identity::run::origin_of_run;
@@ -15,6 +16,7 @@ use crate::progress::ProgressDisplay;
 use crate::run_folder::RunFolder;
 use crate::run_folder::checkpoint::{self, Loaded};
 use crate::run_folder::origin::Origin;
+use crate::run_folder::records::RunRecords;
 
 /// What a run's folder is of: the resolved run file, and the contents that the run is computed from.
 pub(super) struct Began {
@@ -96,4 +98,22 @@ pub(super) fn folder_of(
         folder.change_origin(update, began.contents)?;
     }
     Ok((folder, checkpoint))
+}
+
+/// The run's files of records as they were after an update.
+///
+/// # Errors
+/// A file cannot be read or written, or lacks a record that is to stay.
+pub(super) fn records(
+    folder: &RunFolder,
+    last_update: Option<u64>,
+    config: &RunConfig,
+    repairs: bool,
+    display: &ProgressDisplay,
+) -> Result<RunRecords, TrainError> {
+    let (records, notes) = RunRecords::resume(folder, last_update, batches(config), repairs)?;
+    for note in notes {
+        display.note(&note);
+    }
+    Ok(records)
 }

@@ -9,14 +9,15 @@ use candle_core::DType;
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
 use super::evaluation::{Best, Evaluation};
+use super::failed::leave;
 use super::health::{Health, off_policy};
 use super::out_of_memory::{Circumstances, Remains};
 use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
-use super::resumed::{Began, Resumed, folder_of};
-use super::settings::{batches, thresholds};
+use super::resumed::{Began, Resumed, folder_of, records};
+use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
 use super::update::TrainedBatch;
@@ -28,8 +29,9 @@ use crate::interrupt::Interrupt;
 use crate::model::files::ModelFiles;
 use crate::ops;
 use crate::progress::ProgressDisplay;
-use crate::run_folder::checkpoint::{self, Contents, Kept, Loaded, Progress, State};
+use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
+use crate::run_folder::removal::Kept;
 use crate::run_folder::{RunFolder, json_lines, metrics};
 
 /// Where a run is written, and whether it is resumed.
@@ -174,6 +176,7 @@ impl<'a> Run<'a> {
         self.display.finish();
         ended.map_err(|error| {
             let place = (self.stage, self.policy.update);
+            self.leave_failed(&error, place);
             self.save_after_failure();
             self.explain(error, place)
         })
@@ -289,10 +292,7 @@ impl<'a> Run<'a> {
         };
         on_stage(Stage::Prompts, 0);
         let (policy, questions) = (&mut self.policy, &mut self.questions);
-        match &mut self.trainer {
-            Trainer::Grpo(trainer) => trainer.train_batch(policy, questions, &mut on_stage),
-            Trainer::Supervised(trainer) => trainer.train_batch(policy, questions, &mut on_stage),
-        }
+        self.trainer.train_batch(policy, questions, &mut on_stage)
     }
 
     fn record(&mut self, trained: &TrainedBatch) -> Result<(), TrainError> {
@@ -357,6 +357,20 @@ impl<'a> Run<'a> {
         Ok(path)
     }
 
+    /// Writes down what an update that failed is computed again from.
+    fn leave_failed(&self, error: &TrainError, place: (Stage, u64)) {
+        match leave(&self.folder, &self.trainer, error, place) {
+            Ok(None) => {}
+            Ok(Some(path)) => self.display.note(&format!(
+                "wrote {}; `othink replay {} --update {}` computes the update again",
+                path.display(),
+                self.folder.path().display(),
+                place.1 + 1
+            )),
+            Err(error) => self.display.warn(&format!("cannot write down what failed: {error}")),
+        }
+    }
+
     /// Saves after an error, if the policy has not been updated since the last batch ended and saving was not what failed.
     fn save_after_failure(&mut self) {
         let is_between_batches = self.policy.update == self.between_batches.update;
@@ -368,21 +382,6 @@ impl<'a> Run<'a> {
             Err(error) => self.display.warn(&format!("cannot save the finished updates: {error}")),
         }
     }
-}
-
-/// The run's files of records as they were after an update.
-fn records(
-    folder: &RunFolder,
-    last_update: Option<u64>,
-    config: &RunConfig,
-    repairs: bool,
-    display: &ProgressDisplay,
-) -> Result<RunRecords, TrainError> {
-    let (records, notes) = RunRecords::resume(folder, last_update, batches(config), repairs)?;
-    for note in notes {
-        display.note(&note);
-    }
-    Ok(records)
 }
 
 /// Whether the batch that ended at `update` reached a multiple of `every`, never where that is 0. A batch has `of_batch`

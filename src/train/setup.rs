@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 
+use super::OnStage;
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
 use super::policy::Policy;
@@ -17,7 +18,7 @@ use super::settings::{
 };
 use super::step::Optimizer;
 use super::supervised_update::SupervisedTrainer;
-use super::update::GrpoTrainer;
+use super::update::{GrpoTrainer, TrainedBatch};
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
 use crate::data::configured::{markers, training_questions, training_rows, warn_of_rows};
@@ -129,7 +130,9 @@ impl Setup {
         let replay = config.rollout.replay.as_ref();
         let recording = replay.map(|path| Recording::open(path, &limits)).transpose()?;
         let scorer = Scorer::new(reward_settings(config))?;
-        let trainer = GrpoTrainer { settings, generation, recording, processor, scorer, reference };
+        let sampled = Vec::new();
+        let trainer =
+            GrpoTrainer { settings, generation, recording, processor, scorer, reference, sampled };
         Ok(Trainer::Grpo(Box::new(trainer)))
     }
 }
@@ -140,6 +143,24 @@ pub(super) enum Trainer {
     Grpo(Box<GrpoTrainer>),
     /// Supervised training.
     Supervised(SupervisedTrainer),
+}
+
+impl Trainer {
+    /// Makes the updates of a batch.
+    ///
+    /// # Errors
+    /// One cannot be made; what was made before it stays made.
+    pub(super) fn train_batch(
+        &mut self,
+        policy: &mut Policy,
+        questions: &mut DrawnQuestions,
+        on_stage: &mut OnStage,
+    ) -> Result<TrainedBatch, TrainError> {
+        match self {
+            Self::Grpo(trainer) => trainer.train_batch(policy, questions, on_stage),
+            Self::Supervised(trainer) => trainer.train_batch(policy, questions, on_stage),
+        }
+    }
 }
 
 /// The rows of the run, checked, and how many of them it trains on.

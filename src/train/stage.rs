@@ -10,6 +10,8 @@ pub enum Stage {
     Prompts,
     /// Completions are sampled.
     Rollout,
+    /// They are rewarded.
+    Reward,
     /// The reference scores them.
     Reference,
     /// The policy that sampled scores them, where a batch serves several updates.
@@ -31,6 +33,7 @@ impl Stage {
             Self::Loading => "loading weights",
             Self::Prompts => "prompts",
             Self::Rollout => "rollout",
+            Self::Reward => "reward",
             Self::Reference => "reference",
             Self::OldPolicy => "old policy",
             Self::Policy => "policy",
@@ -50,6 +53,11 @@ impl Stage {
             Self::Evaluation | Self::Checkpoint => format!("stage {name}, after update {update}"),
             _ => format!("stage {name}, update {}", update + 1),
         }
+    }
+
+    /// Whether it is one of an update, rather than before, between or after updates.
+    pub fn is_of_an_update(self) -> bool {
+        !matches!(self, Self::Loading | Self::Evaluation | Self::Checkpoint)
     }
 
     /// Whether it decodes with caches, rather than computing on packed streams.

@@ -75,6 +75,16 @@ pub(super) struct GrpoTrainer {
     pub(super) processor: Arc<Processor>,
     pub(super) scorer: Scorer,
     pub(super) reference: Reference,
+    /// What was sampled for the batch under way or the last one; empty until it is.
+    pub(super) sampled: Vec<SampledGroup>,
+}
+
+/// A prompt's completions before anything is made of them.
+#[derive(Debug, Clone)]
+pub(super) struct SampledGroup {
+    /// The data row's identifier.
+    pub(super) prompt_id: String,
+    pub(super) completions: Vec<Completion>,
 }
 
 impl GrpoTrainer {
@@ -86,13 +96,18 @@ impl GrpoTrainer {
         on_stage: &mut OnStage,
     ) -> Result<TrainedBatch, TrainError> {
         let settings = self.settings.clone();
+        self.sampled.clear();
         let mut clock = UpdateClock::start();
         let drawn = questions.take(settings.prompts_per_update * settings.mini_batches)?;
         check_lengths(&drawn.questions, self.generation.max_new_tokens, &policy.model)?;
 
         on_stage(Stage::Rollout, 0);
         let completions = self.completions(policy, &drawn.questions, on_stage)?;
+        let groups = drawn.questions.iter().zip(&completions);
+        self.sampled =
+            groups.map(|(question, completions)| SampledGroup::of(question, completions)).collect();
 
+        on_stage(Stage::Reward, 0);
         let scorer = (&mut self.scorer, settings.estimator);
         let groups = reward(&self.processor, scorer, drawn.questions, completions)?;
         clock.rollout_ends();
@@ -132,6 +147,12 @@ impl GrpoTrainer {
     }
 }
 
+impl SampledGroup {
+    fn of(question: &Question, completions: &[Completion]) -> Self {
+        Self { prompt_id: question.sample.id.clone(), completions: completions.to_vec() }
+    }
+}
+
 impl GrpoTrainer {
     /// A group per question, sampled or recorded.
     fn completions(
@@ -152,6 +173,12 @@ impl GrpoTrainer {
 }
 
 impl GrpoSettings {
+    /// The first update of the batch that an update is of; both from 1.
+    pub(super) fn first_of_batch(&self, update: u64) -> u64 {
+        let of_batch = self.updates_per_rollout as u64;
+        (update - 1) / of_batch * of_batch + 1
+    }
+
     /// Updates that the next batch of rollouts serves: fewer at the very end of a run.
     fn updates_of_batch(&self, update: u64) -> usize {
         let left = self.total_updates - update;

@@ -35,6 +35,8 @@ Commands:
               6
   infer       Answer one question, greedily unless a temperature is given
   grade       Grade completions that are on disk: accuracy by a rule, and format
+  replay      Compute an update of a run again, and show each stage's figures beside the recorded
+              ones
   report      Show runs as a page: curves, evaluations, timing, health, case studies
   doctor      Say what this program and this machine can do, and what to change
   gpu-check   Measure a device with a model's shape: what it can do, and how much of that training

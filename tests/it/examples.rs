@@ -22,11 +22,12 @@ const SHORT_RUN: &[&str] = &[
 ];
 
 /// What makes an example of a command short.
-const SHORTER: [(&str, &[&str]); 7] = [
+const SHORTER: [(&str, &[&str]); 8] = [
     ("train", SHORT_RUN),
     ("eval", &["--limit", "2", "--max-new-tokens", "4"]),
     ("infer", &["--max-new-tokens", "4"]),
     ("grade", &[]),
+    ("replay", &[]),
     ("report", &[]),
     ("cross-eval", SHORT_RUN),
     ("sweep", SHORT_RUN),
@@ -72,7 +73,7 @@ fn every_example_of_the_help_runs() {
     std::fs::write(folder.path().join("answers.jsonl"), answers).unwrap();
     let mut ran = BTreeSet::new();
     // Training first: what it leaves is what the other examples read.
-    let others = ["eval", "infer", "grade", "report", "cross-eval", "sweep"].map(Some);
+    let others = ["eval", "infer", "grade", "replay", "report", "cross-eval", "sweep"].map(Some);
     for command in [Some("train"), None].into_iter().chain(others) {
         let examples = examples(folder.path(), command);
         assert!((2..=3).contains(&examples.len()), "{command:?}: {examples:?}");

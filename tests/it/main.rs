@@ -32,6 +32,7 @@ mod progress;
 mod ranks;
 mod records;
 mod replay;
+mod replayed_updates;
 mod report;
 mod rollouts;
 #[cfg(target_os = "linux")]
