@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn unusable_prompt_is_code_2_and_broken_arithmetic_code_1() {
-        let source = ProcessorError::AspectRatio { width: 1, height: 500 };
+        let source =
+            ProcessorError::AspectRatio { name: "a.png".to_owned(), width: 1, height: 500 };
         let source = Box::new(DataError::from(source));
         let prompt = DataError::Unusable { sample: "a:1".to_owned(), source };
         assert_eq!(exit_status_of(&TrainError::from(prompt).into()), ExitStatus::Usage);

@@ -164,8 +164,12 @@ pub enum ProcessorError {
         found: String,
     },
     /// The image is too thin for `smart_resize`.
-    #[error("an image of {width} x {height} pixels: expected an aspect ratio of at most 200")]
+    #[error(
+        "{name}: {width} x {height} pixels, expected an aspect ratio of at most 200\nhint: cut it, or put it on a wider ground"
+    )]
     AspectRatio {
+        /// The image.
+        name: String,
         /// Pixels across.
         width: usize,
         /// Pixels down.

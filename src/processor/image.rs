@@ -18,6 +18,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage};
 
 use super::ProcessorError;
+use super::resize::require_aspect_ratio;
 use crate::limits::{PICTURE_METADATA_BYTES, PICTURE_PIXELS};
 
 /// What a decoder may allocate for a pixel: 4 channels of 16 bits, and some room.
@@ -26,7 +27,8 @@ const DECODER_BYTES_PER_PIXEL: u64 = 10;
 /// The pixels of an image file's `bytes`; `name` identifies it in error messages.
 ///
 /// # Errors
-/// The bytes are no image, are cut short or damaged, hold more than [`PICTURE_PIXELS`] pixels, or
+/// The bytes are no image, are cut short or damaged, hold more than [`PICTURE_PIXELS`] pixels, or far more on one side than on
+/// the other, or
 /// samples without an agreed 8-bit meaning (16-bit grey, floating point).
 pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError> {
     let unknown = || ProcessorError::UnknownImage { name: name.to_owned() };
@@ -56,7 +58,9 @@ pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError
     }
     let orientation = decoder.orientation().map_err(|error| bad(error.to_string()))?;
     let image = DynamicImage::from_decoder(decoder).map_err(|error| bad(error.to_string()))?;
-    Ok(turn(to_rgb(image, name)?, orientation))
+    let image = turn(to_rgb(image, name)?, orientation);
+    require_aspect_ratio(name, image.height() as usize, image.width() as usize)?;
+    Ok(image)
 }
 
 /// A decoder of `bytes` that allocates at most so many bytes; a colour profile that needs more is passed over.
@@ -164,6 +168,14 @@ mod tests {
         let apart = || ours.iter().zip(expected).map(|(a, b)| a.abs_diff(*b));
         let total: f64 = apart().map(f64::from).sum();
         (apart().max().unwrap_or(0), total / ours.len() as f64)
+    }
+
+    #[test]
+    fn a_strip_is_named() {
+        let mut bytes = Cursor::new(Vec::new());
+        RgbImage::new(1, 201).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        let message = decode_image(bytes.get_ref(), "thin.png").unwrap_err().to_string();
+        assert!(message.starts_with("thin.png: 1 x 201 pixels, expected an aspect"), "{message}");
     }
 
     #[test]

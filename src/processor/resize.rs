@@ -43,9 +43,7 @@ pub fn smart_resize(
     limits: PixelLimits,
 ) -> Result<[usize; 2], ProcessorError> {
     let (h, w, unit) = (height as f64, width as f64, factor as f64);
-    if height.min(width) == 0 || h.max(w) / h.min(w) > 200.0 {
-        return Err(ProcessorError::AspectRatio { width, height });
-    }
+    require_aspect_ratio("an image", height, width)?;
     let rounded = [h, w].map(|side| (side / unit).round_ties_even() as usize * factor);
     let pixels = rounded[0] * rounded[1];
     if pixels > limits.max_pixels {
@@ -57,6 +55,22 @@ pub fn smart_resize(
     } else {
         Ok(rounded)
     }
+}
+
+/// One side is at most 200 times the other.
+///
+/// # Errors
+/// It is more; `name` says which image.
+pub(super) fn require_aspect_ratio(
+    name: &str,
+    height: usize,
+    width: usize,
+) -> Result<(), ProcessorError> {
+    let [shorter, longer] = [height.min(width) as f64, height.max(width) as f64];
+    if shorter == 0.0 || longer / shorter > 200.0 {
+        return Err(ProcessorError::AspectRatio { name: name.to_owned(), width, height });
+    }
+    Ok(())
 }
 
 /// `image` resampled to `height` x `width` pixels, equal to Pillow's `resize((width, height),
@@ -219,7 +233,10 @@ mod tests {
         let limits = PixelLimits { min_pixels: 3136, max_pixels: 50176 };
         assert!(smart_resize(10, 2000, 28, limits).is_ok());
         let error = smart_resize(10, 2001, 28, limits).unwrap_err().to_string();
-        assert_eq!(error, "an image of 2001 x 10 pixels: expected an aspect ratio of at most 200");
+        assert_eq!(
+            error,
+            "an image: 2001 x 10 pixels, expected an aspect ratio of at most 200\nhint: cut it, or put it on a wider ground"
+        );
         assert!(smart_resize(0, 0, 28, limits).is_err());
     }
 
