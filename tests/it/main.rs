@@ -34,6 +34,8 @@ mod records;
 mod replay;
 mod report;
 mod rollouts;
+#[path = "../runs/mod.rs"]
+mod runs;
 #[cfg(target_os = "linux")]
 mod signals;
 mod tidy;
