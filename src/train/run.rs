@@ -137,10 +137,9 @@ impl<'a> Run<'a> {
             circumstances.explain(error, (Stage::Loading, 0), remains)
         })?;
         let (folder, checkpoint) = folder_of(resumed, &options.out, began, policy.update)?;
-        let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
-        let last_update = saved.as_ref().map(|(update, _)| *update);
         let repairs = options.resume.is_some_and(|resume| resume.repairs);
-        let records = records(&folder, last_update, &config, repairs, display)?;
+        let records = records(&folder, checkpoint.as_ref(), &config, repairs, display)?;
+        let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let Setup { questions, total_updates, files: base, .. } = setup;
@@ -339,6 +338,7 @@ impl<'a> Run<'a> {
             tensors: &tensors,
             dtype: model.dtype(),
             source: &self.base,
+            records: &self.records.manifest()?,
             state: train.save_optimizer.then_some(state),
         };
         let path = checkpoint::save(&self.folder, &contents, train.keep)?;
@@ -359,15 +359,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The run's files of records as they were after an update.
+/// The run's files of records as they were at a checkpoint.
 fn records(
     folder: &RunFolder,
-    last_update: Option<u64>,
+    checkpoint: Option<&Loaded>,
     config: &RunConfig,
     repairs: bool,
     display: &ProgressDisplay,
 ) -> Result<RunRecords, TrainError> {
-    let (records, notes) = RunRecords::resume(folder, last_update, batches(config), repairs)?;
+    let last_update = checkpoint.map(|checkpoint| checkpoint.progress.update);
+    let saved = checkpoint.and_then(|checkpoint| checkpoint.records.as_ref());
+    let (records, notes) =
+        RunRecords::resume(folder, last_update, batches(config), saved, repairs)?;
     for note in notes {
         display.note(&note);
     }

@@ -12,7 +12,13 @@
 #[cfg(target_os = "linux")]
 mod area;
 #[cfg(target_os = "linux")]
+mod damage;
+#[cfg(target_os = "linux")]
+mod evaluation;
+#[cfg(target_os = "linux")]
 mod exceptions;
+#[cfg(target_os = "linux")]
+mod moved;
 #[cfg(target_os = "linux")]
 mod outcome;
 #[cfg(target_os = "linux")]
@@ -20,6 +26,12 @@ mod preload;
 #[cfg(target_os = "linux")]
 #[path = "../runs/mod.rs"]
 mod runs;
+#[cfg(target_os = "linux")]
+mod scarce;
+#[cfg(target_os = "linux")]
+mod signals;
+#[cfg(target_os = "linux")]
+mod together;
 #[cfg(target_os = "linux")]
 mod training;
 #[cfg(target_os = "linux")]

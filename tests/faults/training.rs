@@ -24,7 +24,7 @@ const KINDS: [(&str, &str, &[&str]); 4] = [
     // Two updates learn from each batch of rollouts.
     ("grpo-d", "grpo-d", &[]),
     ("sft", "sft", &[]),
-    ("grpo", "grpo", &["grpo.updates_per_rollout=1"]),
+    ("grpo", "grpo", &["grpo.updates_per_rollout=1", "grpo.mini_batches=1"]),
     ("sft in bf16", "sft", &["model.dtype=bf16", "optim.lr=1e-4"]),
 ];
 
