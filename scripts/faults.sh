@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 table=${1:-benches/results/faults.md}
-rows=$(mktemp)
-trap 'rm -f "$rows"' EXIT
+rows=$PWD/target/faults-rows
+rm -f "$rows"
 cargo test --release --locked --test faults --no-run
 start=$(date +%s)
 status=0

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use crate::area::{Area, chosen, spread, takes_all};
 use crate::outcome::{Outcome, run};
-use crate::preload::{self, Fault};
+use crate::preload;
 use crate::training::Kind;
 
 /// In `cargo test`; all of them otherwise.
-const N_CASES: usize = 12;
+const N_CASES: usize = 8;
 /// Bits that are flipped in each file.
 const N_FLIPS: u64 = 5;
 /// The newest checkpoint of the run that is damaged; the one before it is whole.
@@ -59,23 +59,16 @@ impl Damage {
     }
 }
 
-/// A run that was killed before its last checkpoint appeared, and the paths of its files from its folder.
-fn interrupted(kind: &Kind, folder: &Path) -> (PathBuf, Vec<PathBuf>) {
-    std::fs::create_dir(folder).unwrap();
-    let appears = |operation: &preload::Operation| operation.to.ends_with("step-000006");
-    let n = kind.operations.iter().position(appears).unwrap() + 1;
-    let (outcome, _) = kind.faulted(folder, n, Fault::KillBefore);
-    assert!(outcome.is_killed(), "{outcome:?}");
-    let run = folder.join("run");
-    assert!(run.join(NEWEST).is_dir());
+/// The paths of a run's files from its folder.
+fn files_of(run: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    collect(&run, &mut files);
+    collect(run, &mut files);
     files.sort();
-    let names = files.iter().map(|path| path.strip_prefix(&run).unwrap().to_owned());
+    let names = files.iter().map(|path| path.strip_prefix(run).unwrap().to_owned());
     // The lock is empty, and what was being written counts for nothing.
-    let names = names
-        .filter(|path| !path.display().to_string().contains(".tmp") && !path.ends_with(".lock"));
-    (run.clone(), names.collect())
+    let counts =
+        |path: &PathBuf| !path.display().to_string().contains(".tmp") && !path.ends_with(".lock");
+    names.filter(counts).collect()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -118,9 +111,11 @@ fn a_run_with_a_damaged_file_goes_on_to_the_bit_or_names_the_file() {
         return;
     }
     let mut area = Area::new("training, a file of the run is damaged");
-    for kind in Kind::first(if takes_all() { 4 } else { 1 }, area.folder()) {
+    for kind in Kind::first(if takes_all() { 2 } else { 1 }, area.folder()) {
         let place = area.folder().join(format!("{}-interrupted", kind.name));
-        let (interrupted, files) = interrupted(&kind, &place);
+        std::fs::create_dir(&place).unwrap();
+        let interrupted = kind.interrupted(&place);
+        let files = files_of(&interrupted);
         for (file, damage) in cases(&files) {
             area.case(&format!("{}, {damage:?} {}", kind.name, file.display()), |folder| {
                 let out = folder.join("run");
@@ -168,11 +163,7 @@ fn an_evaluation_of_a_damaged_checkpoint_gives_the_same_answers_or_names_the_fil
     let checkpoint = kind.whole.join("checkpoints/step-000006");
     let (outcome, whole) = evaluated(&checkpoint, area.folder());
     outcome.succeeded().unwrap();
-    let mut files = Vec::new();
-    collect(&checkpoint, &mut files);
-    files.sort();
-    let files: Vec<_> =
-        files.iter().map(|path| path.strip_prefix(&checkpoint).unwrap().to_owned()).collect();
+    let files = files_of(&checkpoint);
     let cases = cases(&files);
     for (file, damage) in if takes_all() { cases } else { spread(cases, N_CASES / 2) } {
         area.case(&format!("{damage:?} {}", file.display()), |folder| {

@@ -11,7 +11,7 @@ use crate::training::Kind;
 
 const SIGNALS: [&str; 4] = ["KILL", "TERM", "HUP", "STOP"];
 /// Moments for each signal and kind of run.
-const N_MOMENTS: usize = 14;
+const N_MOMENTS: usize = 8;
 /// How long a stopped process stays so.
 const PAUSE: Duration = Duration::from_millis(20);
 

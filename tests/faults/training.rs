@@ -23,9 +23,9 @@ const EVERY: [&str; 5] = [
 const KINDS: [(&str, &str, &[&str]); 4] = [
     // Two updates learn from each batch of rollouts.
     ("grpo-d", "grpo-d", &[]),
+    ("sft in bf16", "sft", &["model.dtype=bf16", "optim.lr=1e-4"]),
     ("sft", "sft", &[]),
     ("grpo", "grpo", &["grpo.updates_per_rollout=1", "grpo.mini_batches=1"]),
-    ("sft in bf16", "sft", &["model.dtype=bf16", "optim.lr=1e-4"]),
 ];
 
 /// A kind of runs with an undisturbed run of it.
@@ -80,6 +80,16 @@ impl Kind {
         preload::load(&mut command, &out, &log, Some((n, fault)));
         let outcome = run(command, folder);
         (outcome, preload::operations(&log))
+    }
+
+    /// A run that was killed before its last checkpoint appeared, so that the one after four updates is the newest.
+    pub(crate) fn interrupted(&self, folder: &Path) -> PathBuf {
+        let appears = |operation: &Operation| operation.to.ends_with("step-000006");
+        let n = self.operations.iter().position(appears).unwrap() + 1;
+        let (outcome, _) = self.faulted(folder, n, Fault::KillBefore);
+        assert!(outcome.is_killed(), "{outcome:?}");
+        assert_eq!(last_kept(&folder.join("run")), 4);
+        folder.join("run")
     }
 
     /// Goes on with what a fault has left, to the end, and compares; what was whole must not be called damaged.

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use crate::area::{Area, chosen, takes_all};
+use crate::area::{Area, chosen, spread, takes_all};
 use crate::outcome::Outcome;
 use crate::preload::{self, Fault, Operation, distinct};
 use crate::training::{Kind, last_kept, last_saved};
 
-/// In `cargo test`; all of them otherwise.
-const N_CASES: usize = 8;
+/// In `cargo test`; otherwise for each kind of runs as many as [`N_OF_KIND`] says.
+const N_CASES: usize = 6;
+const N_OF_KIND: [usize; 4] = [160, 50, 50, 50];
 
 fn n_kinds() -> usize {
     if takes_all() { 4 } else { 1 }
@@ -18,15 +19,17 @@ fn n_kinds() -> usize {
 /// Faults at the operations of a run of each kind that are worth one.
 fn cases<'a>(kinds: &'a [Kind], faults: &[Fault]) -> Vec<(&'a Kind, usize, Fault)> {
     let mut cases = Vec::new();
-    for kind in kinds {
+    for (kind, n_of_kind) in kinds.iter().zip(N_OF_KIND) {
+        let mut of_kind = Vec::new();
         for n in distinct(&kind.operations) {
             for &fault in faults {
                 // Writing half is for what writes.
                 if fault != Fault::Short || kind.operations[n - 1].what == "write" {
-                    cases.push((kind, n, fault));
+                    of_kind.push((kind, n, fault));
                 }
             }
         }
+        cases.extend(spread(of_kind, n_of_kind));
     }
     chosen(cases, N_CASES)
 }
