@@ -7,6 +7,7 @@
 //! which cases are taken and counted (`area`), what is known not to hold (`exceptions`), then an area a file.
 //! Not here: being interrupted as a user does it (`it::signals`), files that others wrote (`it::hostile_input`).
 
+#![expect(clippy::print_stderr, reason = "says what is skipped, and what came of each area")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 #[cfg(target_os = "linux")]

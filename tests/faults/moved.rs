@@ -88,8 +88,10 @@ impl Change {
                 std::fs::rename(aside, out.join("checkpoints")).unwrap();
             }
             Self::CheckpointsFile => remove(&out.join("checkpoints")),
-            Self::Linked | Self::CheckpointsMoved | Self::CheckpointsRemoved => {}
-            Self::MetricsRemoved => {}
+            Self::Linked
+            | Self::CheckpointsMoved
+            | Self::CheckpointsRemoved
+            | Self::MetricsRemoved => {}
         }
     }
 }
