@@ -12,7 +12,7 @@ use crate::preload::{self, Fault, distinct};
 use crate::training::Kind;
 
 /// In `cargo test`; all of them otherwise.
-const N_CASES: usize = 9;
+const N_CASES: usize = 5;
 /// Operations before which the run is stopped.
 const N_STOPS: usize = 12;
 

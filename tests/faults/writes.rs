@@ -9,7 +9,7 @@ use crate::preload::{self, Fault, Operation, distinct};
 use crate::training::{Kind, last_kept, last_saved};
 
 /// In `cargo test`; otherwise for each kind of runs as many as [`N_OF_KIND`] says.
-const N_CASES: usize = 6;
+const N_CASES: usize = 4;
 const N_OF_KIND: [usize; 4] = [160, 50, 50, 50];
 
 fn n_kinds() -> usize {
