@@ -4,6 +4,8 @@
 //! `cargo bench --bench fingerprints -- MODEL`, where MODEL is a folder; what is kept goes into a folder of this program's own
 //! and is removed. The first time is with the files in the system's cache, as they have been read once before.
 
+#![expect(clippy::print_stdout, reason = "prints its result")]
+
 use std::path::PathBuf;
 use std::time::Instant;
 

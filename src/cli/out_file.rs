@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::failure::UsageError;
+use crate::eval::answers_file::partial_of;
 use crate::out_file::Destination;
 
 /// Checks that the file or device that `path` leads to can be written; nothing is created.
@@ -33,14 +34,15 @@ pub(super) fn check_out_file(flag: &str, path: &Path) -> Result<(), UsageError> 
     }
 }
 
-/// Checks that no file is replaced which took long to compute: `path` leads to an empty one, to none, or to a device.
+/// Checks that no answers are replaced, which took long to compute: `path` leads to an empty file, to none, or to a device. An
+/// evaluation that was interrupted may be continued over them.
 ///
 /// # Errors
-/// A file is there, and it holds something.
+/// A file is there, it holds something, and no unfinished evaluation is beside it.
 pub(super) fn check_unwritten(flag: &str, path: &Path) -> Result<(), UsageError> {
     let Ok(Destination::File(file)) = Destination::of(path) else { return Ok(()) };
     match file.metadata() {
-        Ok(found) if found.len() > 0 => {
+        Ok(found) if found.len() > 0 && !partial_of(&file).exists() => {
             let problem = format!("{flag} {}: the file is there already", path.display());
             Err(UsageError::new(problem, "--overwrite replaces it; or name another file"))
         }

@@ -110,7 +110,7 @@ impl AnswersFile {
         let Destination::File(own) = destination else {
             return Ok((Self { path, partial: None }, Vec::new()));
         };
-        let partial = with_ending(&own, ".partial");
+        let partial = partial_of(&own);
         let (answers, good_bytes) = match File::open(&partial) {
             Ok(file) => read_partial(&partial, file, identity)?,
             Err(error) if error.kind() == ErrorKind::NotFound => (Vec::new(), 0),
@@ -149,6 +149,11 @@ impl AnswersFile {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Where the answers to a file are kept until the evaluation ends.
+pub fn partial_of(file: &Path) -> PathBuf {
+    with_ending(file, ".partial")
 }
 
 impl PartialFile {

@@ -8,6 +8,7 @@
 //!   trainer/optimizer.safetensors        Adam's moments and steps, f32
 //!   trainer/master_weights.safetensors   f32 parameters, where the run's are of fewer bits
 //!   trainer/progress.json                how far the run had come
+//!   trainer/records.json                 size and CRC-32 of the run's files of records, which grow afterwards
 //!   trainer/manifest.json                size and CRC-32 of every file above
 //! ```
 //!
@@ -39,6 +40,7 @@ const TRAINER: &str = "trainer";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const MASTER_WEIGHTS: &str = "master_weights.safetensors";
 const PROGRESS: &str = "progress.json";
+const RECORDS: &str = "records.json";
 const MANIFEST: &str = "manifest.json";
 /// The ending of names of folders that are no checkpoints: being written, or being removed.
 pub(super) const TEMPORARY: &str = ".tmp";
@@ -68,6 +70,8 @@ pub struct Contents<'a> {
     /// Where the other files of the model folder are copied from: the model that the run began
     /// with, never one of its own checkpoints, which are removed in time.
     pub source: &'a ModelFiles,
+    /// What the run's files of records are.
+    pub records: &'a Manifest,
     /// What only a resumed run needs; `None` makes a model folder alone.
     pub state: Option<State<'a>>,
 }
@@ -88,6 +92,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// How far the run had come.
     pub progress: Progress,
+    /// What the run's files of records were; `None` in a checkpoint of an earlier version.
+    pub records: Option<Manifest>,
     /// Newer checkpoints that are damaged, newest first; each is worth a warning.
     pub skipped: Vec<Damage>,
 }
@@ -169,7 +175,9 @@ fn newest(parent: PathBuf, before: u64) -> Result<Option<Loaded>, RunFolderError
             Ok(Inspected { has_state: false, .. }) => {
                 return Err(RunFolderError::ModelOnly { path });
             }
-            Ok(Inspected { progress, .. }) => return Ok(Some(Loaded { path, progress, skipped })),
+            Ok(Inspected { progress, records, .. }) => {
+                return Ok(Some(Loaded { path, progress, records, skipped }));
+            }
             Err(found) => skipped.push(Damage { path, found }),
         }
     }
@@ -272,6 +280,7 @@ fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError>
         }
     }
     write_json(&trainer.join(PROGRESS), contents.progress)?;
+    write_json(&trainer.join(RECORDS), contents.records)?;
     write_json(&trainer.join(MANIFEST), &Manifest::of(folder)?)?;
     sync_folder(&trainer)?;
     sync_folder(folder)
@@ -309,6 +318,7 @@ fn appear(temporary: &Path, path: &Path) -> Result<(), RunFolderError> {
 /// What reading a checkpoint through has found.
 struct Inspected {
     progress: Progress,
+    records: Option<Manifest>,
     has_state: bool,
 }
 
@@ -320,7 +330,9 @@ fn inspect(path: &Path, update: u64) -> Result<Inspected, String> {
     if progress.update != update {
         return Err(format!("it was saved after update {}, not {update}", progress.update));
     }
-    Ok(Inspected { progress, has_state: manifest.lists(&format!("{TRAINER}/{OPTIMIZER}")) })
+    let lists = |name| manifest.lists(&format!("{TRAINER}/{name}"));
+    let records = lists(RECORDS).then(|| read_json(path, RECORDS)).transpose()?;
+    Ok(Inspected { progress, records, has_state: lists(OPTIMIZER) })
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(checkpoint: &Path, name: &str) -> Result<T, String> {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::continuity::{Continuity, Expected};
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
+use super::manifest::Manifest;
 use crate::out_file::with_ending;
 
 /// The ending of the copy of a file that was repaired.
@@ -39,6 +40,7 @@ impl JsonLines {
     /// - `last_update`: the update of the checkpoint that the run continues from; `None` where it
     ///   starts over, which empties the file
     /// - `expected`: how many records of an update there are
+    /// - `saved`: what the file was when the checkpoint was saved; `None` where that was not written down
     /// - `repairs`: what is out of place is left out, and a copy of the file kept, instead of an error
     /// - returns what was cut off or left out besides, in words, where that is anything
     ///
@@ -48,6 +50,7 @@ impl JsonLines {
         path: &Path,
         last_update: Option<u64>,
         expected: Expected,
+        saved: Option<&Manifest>,
         repairs: bool,
     ) -> Result<(Self, Vec<String>), RunFolderError> {
         let Some(last_update) = last_update else {
@@ -60,7 +63,15 @@ impl JsonLines {
             });
             return Ok((Self::open_cut(path, 0)?, note.into_iter().collect()));
         };
-        let found = Found::read(path, Continuity::new(last_update, expected))?;
+        let mut found = Found::read(path, Continuity::new(last_update, expected))?;
+        if let Some(saved) = saved.filter(|_| found.problems.is_empty())
+            && !saved.begins(path)?
+        {
+            let line = found.kept.len().max(1) as u64;
+            let changed =
+                format!("up to here the file is not as it was after update {last_update}");
+            found.problems.push(Problem { line, found: changed });
+        }
         let mut notes = found.cut_note(path, last_update).into_iter().collect::<Vec<_>>();
         if let Some(Problem { line, found }) = found.problems.first().filter(|_| !repairs) {
             let (path, line, found) = (path.to_owned(), *line, found.clone());
@@ -102,6 +113,11 @@ impl JsonLines {
             lines.push(b'\n');
         }
         self.file.write_all(&lines).map_err(failed("write", &self.path))
+    }
+
+    /// Where the file is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits until all lines are on the disk; to be called before a checkpoint that relies on them.
@@ -295,7 +311,7 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, text).unwrap();
         let expected = |update| usize::from(update > 0)..=usize::from(update > 0);
-        let resumed = JsonLines::resume(&path, last, &expected, repairs);
+        let resumed = JsonLines::resume(&path, last, &expected, None, repairs);
         let told = |text: &str| text.replace(&folder.path().display().to_string(), "");
         let notes = match resumed {
             Ok((mut lines, notes)) => {
@@ -393,13 +409,35 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_another_than_at_the_checkpoint_is_told_unless_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("evaluations.jsonl");
+        let resume = |saved: &Manifest, repairs| {
+            JsonLines::resume(&path, Some(2), &|_| 0..=1, Some(saved), repairs)
+        };
+        std::fs::write(&path, "{\"update\":1,\"n\":4}\n").unwrap();
+        let saved = Manifest::of_files(&[&path]).unwrap();
+        // What was written after the checkpoint was saved.
+        std::fs::write(&path, "{\"update\":1,\"n\":4}\n{\"update\":2,\"n\":4}\n").unwrap();
+        assert_eq!(resume(&saved, false).unwrap().1, [""; 0]);
+        for changed in ["{\"update\":1,\"n\":5}\n", ""] {
+            std::fs::write(&path, changed).unwrap();
+            let error = resume(&saved, false).unwrap_err().to_string();
+            assert!(error.contains("evaluations.jsonl:1: up to here the file is not"), "{error}");
+            assert_eq!(resume(&saved, true).unwrap().1.len(), 1);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), changed);
+        }
+    }
+
+    #[test]
     fn each_repair_keeps_a_copy_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let copy = |ending: &str| std::fs::read_to_string(with_ending(&path, ending));
         for updates in [[2, 1], [1, 1]] {
             std::fs::write(&path, lines(&updates)).unwrap();
-            JsonLines::resume(&path, Some(1), &|update| 0..=usize::from(update > 0), true).unwrap();
+            JsonLines::resume(&path, Some(1), &|update| 0..=usize::from(update > 0), None, true)
+                .unwrap();
             assert_eq!(
                 std::fs::read_to_string(&path).unwrap(),
                 lines(&[1]).repeat(usize::from(updates[0] == 1))

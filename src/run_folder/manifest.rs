@@ -1,9 +1,9 @@
-//! What a checkpoint's files must be: a list of names, sizes and checksums, made and checked.
+//! What files must be: a list of names, sizes and checksums, made and checked, of a checkpoint's files and of the records beside it.
 //! Not here: which files a checkpoint has (`checkpoint`); the checksum (`crc32`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -53,6 +53,32 @@ impl Manifest {
             Ok((name, entry))
         });
         Ok(Self { format: FORMAT, files: measured.collect::<Result<_, RunFolderError>>()? })
+    }
+
+    /// Lists files of one folder as they are now.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn of_files(paths: &[&Path]) -> Result<Self, RunFolderError> {
+        let entry = |path: &&Path| {
+            let entry = Entry::of(path).map_err(failed("read", path))?;
+            Ok((name_of(path), entry))
+        };
+        let files = paths.iter().map(entry).collect::<Result<_, RunFolderError>>()?;
+        Ok(Self { format: FORMAT, files })
+    }
+
+    /// Whether a file that may have grown since still begins as it is listed; true where it is not listed.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub(super) fn begins(&self, path: &Path) -> Result<bool, RunFolderError> {
+        let Some(listed) = self.files.get(&name_of(path)) else { return Ok(true) };
+        match Entry::of_first(path, listed.bytes) {
+            Ok(found) => Ok(found == *listed),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(failed("read", path)(source)),
+        }
     }
 
     /// The list of a checkpoint's model, without what only a resumed run needs; none for a folder that is no checkpoint.
@@ -121,7 +147,12 @@ impl Manifest {
 
 impl Entry {
     fn of(path: &Path) -> std::io::Result<Self> {
-        let mut file = File::open(path)?;
+        Self::of_first(path, u64::MAX)
+    }
+
+    /// Of so many bytes at the file's beginning, or of all where it has fewer.
+    fn of_first(path: &Path, bytes: u64) -> std::io::Result<Self> {
+        let mut file = File::open(path)?.take(bytes);
         let mut piece = vec![0; PIECE_BYTES];
         let (mut bytes, mut checksum) = (0, Crc32::new());
         loop {
@@ -133,6 +164,10 @@ impl Entry {
             checksum.update(&piece[..count]);
         }
     }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Adds the names of all files below `folder/prefix`.

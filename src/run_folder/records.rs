@@ -10,6 +10,7 @@ use super::continuity::Expected;
 use super::error::RunFolderError;
 use super::folder::RunFolder;
 use super::json_lines::JsonLines;
+use super::manifest::Manifest;
 use super::tensorboard::EventFile;
 use crate::eval::Summary;
 
@@ -98,6 +99,7 @@ impl RunRecords {
     /// Opens the files as they were after an update; `None` starts over.
     ///
     /// - `batches`: of which updates there are completions
+    /// - `saved`: what the files were when the checkpoint was saved, if that was written down
     /// - `repairs`: what is out of place in a file is left out, and a copy of it kept, instead of an error
     /// - returns what was cut off or left out besides, in words
     ///
@@ -107,11 +109,12 @@ impl RunRecords {
         folder: &RunFolder,
         last_update: Option<u64>,
         batches: Batches,
+        saved: Option<&Manifest>,
         repairs: bool,
     ) -> Result<(Self, Vec<String>), RunFolderError> {
         let mut all_notes = Vec::new();
         let mut open = |path: PathBuf, expected: Expected| {
-            let (lines, notes) = JsonLines::resume(&path, last_update, expected, repairs)?;
+            let (lines, notes) = JsonLines::resume(&path, last_update, expected, saved, repairs)?;
             all_notes.extend(notes);
             Ok::<_, RunFolderError>(lines)
         };
@@ -129,6 +132,16 @@ impl RunRecords {
             events: EventFile::start(folder.path(), last_update.map_or(0, |update| update + 1))?,
         };
         Ok((records, all_notes))
+    }
+
+    /// What the files are now, to be saved with a checkpoint; events are not read again.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn manifest(&self) -> Result<Manifest, RunFolderError> {
+        Manifest::of_files(
+            &[&self.metrics, &self.completions, &self.evaluations].map(JsonLines::path),
+        )
     }
 
     /// Waits until all records are on the disk; to be called before each checkpoint.

@@ -100,18 +100,21 @@ pub(super) fn folder_of(
     Ok((folder, checkpoint))
 }
 
-/// The run's files of records as they were after an update.
+/// The run's files of records as they were at a checkpoint.
 ///
 /// # Errors
 /// A file cannot be read or written, or lacks a record that is to stay.
 pub(super) fn records(
     folder: &RunFolder,
-    last_update: Option<u64>,
+    checkpoint: Option<&Loaded>,
     config: &RunConfig,
     repairs: bool,
     display: &ProgressDisplay,
 ) -> Result<RunRecords, TrainError> {
-    let (records, notes) = RunRecords::resume(folder, last_update, batches(config), repairs)?;
+    let last_update = checkpoint.map(|checkpoint| checkpoint.progress.update);
+    let saved = checkpoint.and_then(|checkpoint| checkpoint.records.as_ref());
+    let (records, notes) =
+        RunRecords::resume(folder, last_update, batches(config), saved, repairs)?;
     for note in notes {
         display.note(&note);
     }

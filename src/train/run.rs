@@ -140,10 +140,9 @@ impl<'a> Run<'a> {
             circumstances.explain(error, (Stage::Loading, 0), remains)
         })?;
         let (folder, checkpoint) = folder_of(resumed, &options.out, began, policy.update)?;
-        let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
-        let last_update = saved.as_ref().map(|(update, _)| *update);
         let repairs = options.resume.is_some_and(|resume| resume.repairs);
-        let records = records(&folder, last_update, &config, repairs, display)?;
+        let records = records(&folder, checkpoint.as_ref(), &config, repairs, display)?;
+        let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let best = Best::on_record(&config, &folder)?;
@@ -346,6 +345,7 @@ impl<'a> Run<'a> {
             tensors: &tensors,
             dtype: model.dtype(),
             source: &self.base,
+            records: &self.records.manifest()?,
             state: train.save_optimizer.then_some(state),
         };
         let kept = Kept { newest: train.keep, best: self.best.update() };

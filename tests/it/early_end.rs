@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::train::{assert_same_run, config, lines, succeed, train};
+use crate::runs::{config, lines, train};
+use crate::train::{assert_same_run, succeed};
 
 /// So many rows that the plan of a run does not look at every one, and the picture of the fourth.
 fn rows(folder: &Path) -> [PathBuf; 2] {

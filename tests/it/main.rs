@@ -35,6 +35,8 @@ mod replay;
 mod replayed_updates;
 mod report;
 mod rollouts;
+#[path = "../runs/mod.rs"]
+mod runs;
 #[cfg(target_os = "linux")]
 mod signals;
 mod tidy;

@@ -111,6 +111,12 @@ fn answers_that_are_there_are_replaced_where_that_is_asked_for() {
     assert_eq!(refused.status.code(), Some(2), "{message}");
     assert!(message.starts_with("error: --out answers.jsonl: the file is there"), "{message}");
     assert_eq!(std::fs::read(&path).unwrap(), first);
+    // One that was interrupted is continued over them, here by another evaluation than began it.
+    let partial = folder.path().join("answers.jsonl.partial");
+    std::fs::write(&partial, "{}\n").unwrap();
+    let message = String::from_utf8(eval("synth-vc", &[]).stderr).unwrap();
+    assert!(message.contains("answers.jsonl.partial: holds the answers of"), "{message}");
+    std::fs::remove_file(partial).unwrap();
     assert!(eval("synth-gr", &["--overwrite"]).status.success());
     assert_ne!(std::fs::read(&path).unwrap(), first);
 }

@@ -143,7 +143,7 @@ fn planned_memory_on_a_gpu_is_what_the_emulated_device_holds_at_its_peak() {
         let Ok(counted) = std::fs::read(&counters) else { return };
         let counted: Value = serde_json::from_slice(&counted).unwrap();
         let bytes = |value: &Value| value.as_f64().unwrap();
-        let metrics = crate::train::lines(&folder.path().join("run/metrics.jsonl"));
+        let metrics = crate::runs::lines(&folder.path().join("run/metrics.jsonl"));
         assert_eq!(metrics[0]["peak_bytes"], counted["peak_bytes"], "the device's, not the host's");
         // The driver's own part is not emulated, but for the workspace of matrix products, 32 MiB.
         let workspace = f64::from(32 << 20);

@@ -16,7 +16,7 @@ use othink::progress::ProgressDisplay;
 use othink::train::run::{TrainOptions, train};
 use serde_json::Value;
 
-use crate::train::lines;
+use crate::runs::lines;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);

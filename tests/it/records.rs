@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::Output;
 
-use crate::train::{assert_same_run, config, succeed, train};
+use crate::runs::{config, train};
+use crate::train::{assert_same_run, succeed};
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::train::{assert_same_run_but, config, lines, succeed, train};
+use crate::runs::{config, lines, train};
+use crate::train::{assert_same_run_but, succeed};
 
 /// With this, sampling would give other completions than the recorded ones; training does not use it.
 const OTHERWISE: [&str; 2] = ["--set", "rollout.top_k=2"];

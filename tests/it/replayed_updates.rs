@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::train::{config, lines, succeed, train};
+use crate::runs::{config, lines, train};
+use crate::train::succeed;
 
 fn replay(run: &Path, update: u64, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));

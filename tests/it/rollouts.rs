@@ -18,7 +18,8 @@ use othink::rollout::sampler::{Sampler, Suppressed};
 use serde_json::Value;
 
 use crate::golden::{Golden, device, files, ids, model};
-use crate::train::{lines, succeed, train};
+use crate::runs::{lines, train};
+use crate::train::succeed;
 
 const GROUP_SIZE: u32 = 4;
 

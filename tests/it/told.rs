@@ -5,7 +5,8 @@ use std::process::Command;
 
 use candle_core::Device;
 
-use crate::train::{config, lines, succeed, train};
+use crate::runs::{config, lines, train};
+use crate::train::succeed;
 
 /// A command that succeeds and warns of these things alone, of each once.
 fn warns(command: Command, expected: &[&str]) {

@@ -3,68 +3,18 @@
 //! (`signals`), a run file's errors (`cli`).
 //! Longer than most because its tests share the runs that they compare.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
-use serde_json::Value;
 
-/// Fields of `metrics.jsonl` that depend on the machine.
-const TIMED: [&str; 7] = [
-    "tokens_per_s",
-    "s_rollout",
-    "s_reference",
-    "s_policy",
-    "s_optimizer",
-    "s_total",
-    "peak_bytes",
-];
-
-/// A short run on the micro checkpoint. Random weights answer no question; they can learn to stop, since a truncated
-/// completion costs 1.
-pub(crate) fn config(folder: &Path, method: &str) -> PathBuf {
-    let model = crate::golden::folder().join("policy").display().to_string();
-    let text = format!(
-        "method = \"{method}\"\n\
-         [model]\npath = \"{model}\"\n\
-         [data]\ntask = \"synth-vc\"\n\
-         [grpo]\ngroup_size = 3\nprompts_per_update = 2\nupdates_per_rollout = 2\nmini_batches = 2\n\
-         [reward.weights]\nlength_penalty = 1.0\n\
-         [rollout]\nmax_new_tokens = 8\n\
-         [optim]\nlr = 1e-2\n\
-         [train]\nupdates = 6\ncheckpoint_every = 2\nkeep = 9\n"
-    );
-    let path = folder.join(format!("{method}.toml"));
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-pub(crate) fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
-    command.args(["train", "--config"]).arg(config).arg("--out").arg(out).args(more);
-    command
-}
+use crate::runs::{config, difference, last_checkpoint, lines, train};
 
 pub(crate) fn succeed(mut command: Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
-}
-
-pub(crate) fn lines(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn without(fields: &[&str], path: &Path) -> Vec<Value> {
-    let mut lines = lines(path);
-    for line in &mut lines {
-        for field in TIMED.iter().chain(fields) {
-            line.as_object_mut().unwrap().remove(*field);
-        }
-    }
-    lines
 }
 
 /// Everything that a run leaves, to the bit, but for times.
@@ -74,22 +24,7 @@ pub(crate) fn assert_same_run(a: &Path, b: &Path) {
 
 /// As [`assert_same_run`], without some fields of `metrics.jsonl`.
 pub(crate) fn assert_same_run_but(fields: &[&str], a: &Path, b: &Path) {
-    let last = last_checkpoint(a);
-    let of_last = ["model.safetensors", "trainer/optimizer.safetensors", "trainer/progress.json"];
-    let of_last = of_last.map(|name| format!("{last}/{name}"));
-    for name in of_last.iter().map(String::as_str).chain(["completions.jsonl"]) {
-        let (ours, theirs) = (std::fs::read(a.join(name)), std::fs::read(b.join(name)));
-        assert!(ours.unwrap() == theirs.unwrap(), "{name} differs");
-    }
-    let metrics = |run: &Path| without(fields, &run.join("metrics.jsonl"));
-    assert_eq!(metrics(a), metrics(b));
-}
-
-/// The newest checkpoint of a run's folder.
-fn last_checkpoint(run: &Path) -> String {
-    let names = std::fs::read_dir(run.join("checkpoints")).unwrap();
-    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    format!("checkpoints/{}", names.max().unwrap())
+    assert_eq!(difference(fields, a, b), None);
 }
 
 /// Kills a run that has far to go, once its metrics have more lines than `n`, at whatever it is doing.
@@ -260,7 +195,7 @@ fn every_figure_is_recorded() {
     assert_eq!(lines(&out.join("completions.jsonl")).len(), 6 / 2 * 4 * 3);
 
     let taught = folder.path().join("taught");
-    succeed(train(&self::config(folder.path(), "sft"), &taught, &[]));
+    succeed(train(&crate::runs::config(folder.path(), "sft"), &taught, &[]));
     for out in [&out, &taught] {
         for line in lines(&out.join("metrics.jsonl")) {
             let n_packed =
