@@ -20,7 +20,9 @@ use super::DataError;
 use super::row::{Fields, Place, Row, Unit};
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::errors::ParquetError;
-use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use ::parquet::file::properties::ReaderProperties;
 use ::parquet::file::reader::RowGroupReader;
 use ::parquet::file::serialized_reader::SerializedRowGroupReader;
@@ -56,6 +58,7 @@ impl Shard {
         let (mut first_rows, mut n_rows) = (Vec::new(), 0_usize);
         for group in metadata.row_groups() {
             first_rows.push(n_rows);
+            require_places(path, group)?;
             let in_group = usize::try_from(group.num_rows()).ok();
             n_rows =
                 in_group.and_then(|in_group| n_rows.checked_add(in_group)).ok_or_else(|| {
@@ -154,6 +157,20 @@ impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shard({})", self.path.display())
     }
+}
+
+/// The crate panics where a column's place in the file is negative.
+fn require_places(path: &Path, group: &RowGroupMetaData) -> Result<(), DataError> {
+    for column in group.columns() {
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let length = column.compressed_size();
+        if start < 0 || length < 0 {
+            let name = column.column_path();
+            let found = format!("column {name} of {length} bytes at byte {start}");
+            return Err(bad(path, &ParquetError::General(found)));
+        }
+    }
+    Ok(())
 }
 
 fn open_file(path: &Path) -> Result<File, DataError> {
