@@ -7,6 +7,7 @@
 //!
 //! Not here: which files make up a split (`shards`); what the fields mean (`listed`).
 
+mod caught;
 mod columns;
 mod kept_groups;
 mod slots;
@@ -15,6 +16,7 @@ mod unread;
 
 pub(super) use kept_groups::KeptGroups;
 
+use self::caught::caught;
 use self::columns::{Columns, TextColumn};
 use super::DataError;
 use super::row::{Fields, Place, Row, Unit};
@@ -51,9 +53,9 @@ impl Shard {
         let file = open_file(path)?;
         let metadata = ParquetMetaDataReader::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_offset_index_policy(PageIndexPolicy::Optional)
-            .parse_and_finish(&file)
-            .map_err(|error| bad(path, &error))?;
+            .with_offset_index_policy(PageIndexPolicy::Optional);
+        let metadata =
+            caught(|| metadata.parse_and_finish(&file)).map_err(|error| bad(path, &error))?;
         let columns = Columns::find(path, &metadata)?;
         let (mut first_rows, mut n_rows) = (Vec::new(), 0_usize);
         for group in metadata.row_groups() {
@@ -120,7 +122,8 @@ impl Shard {
     ) -> Result<Vec<slots::TextValue>, DataError> {
         let reader = self.column_reader(file, group_idx, column.leaf)?;
         let descriptor = self.metadata.file_metadata().schema_descr().column(column.leaf);
-        slots::values(reader, &descriptor, self.n_rows(group_idx)).map_err(|error| self.bad(&error))
+        let n_rows = self.n_rows(group_idx);
+        caught(|| slots::values(reader, &descriptor, n_rows)).map_err(|error| self.bad(&error))
     }
 
     fn n_rows(&self, group_idx: usize) -> usize {
@@ -138,9 +141,11 @@ impl Shard {
         let group = self.metadata.row_group(group_idx);
         let pages = self.metadata.page_index_for_row_group(group_idx);
         let properties = Arc::new(ReaderProperties::builder().build());
-        SerializedRowGroupReader::new(file.clone(), group, pages, properties)
-            .and_then(|group| group.get_column_reader(leaf))
-            .map_err(|error| self.bad(&error))
+        let reader = || {
+            SerializedRowGroupReader::new(file.clone(), group, pages, properties)?
+                .get_column_reader(leaf)
+        };
+        caught(reader).map_err(|error| self.bad(&error))
     }
 
     /// A handle of its own for each reader: clones of one share their position, and threads would race.
