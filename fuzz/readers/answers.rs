@@ -11,7 +11,7 @@ use super::records::round_trips;
 use super::scratch;
 
 /// Any two texts under every rule: the text up to the first zero byte is the solution, the rest the completion.
-pub fn grading(bytes: &[u8]) {
+pub(super) fn grading(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (solution, completion) = text.split_once('\0').unwrap_or(("5", &text));
     let tagged = format!("<answer>{completion}</answer>");
@@ -24,7 +24,7 @@ pub fn grading(bytes: &[u8]) {
 }
 
 /// A file of answers, whole and as that of an interrupted evaluation; also as a list of completions.
-pub fn answers(bytes: &[u8]) {
+pub(super) fn answers(bytes: &[u8]) {
     let path = scratch::file("answers.jsonl", bytes);
     read_answers(&path).unwrap_or_default().iter().for_each(round_trips);
     scratch::file("begun.jsonl.partial", bytes);
@@ -37,7 +37,7 @@ pub fn answers(bytes: &[u8]) {
 }
 
 /// Completions that take the place of sampling.
-pub fn recording(bytes: &[u8]) {
+pub(super) fn recording(bytes: &[u8]) {
     let path = scratch::file("recording.jsonl", bytes);
     let limits = RecordingLimits {
         vocab_size: 1000,

@@ -4,7 +4,7 @@
 use othink::config::{ConfigFile, RunConfig};
 
 /// The text up to the first zero byte is the run file, what is between the others are overrides.
-pub fn run_file(bytes: &[u8]) {
+pub(super) fn run_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.split('\0').map(str::to_owned);
     let file = ConfigFile::from_text("run.toml", parts.next().unwrap_or_default());

@@ -14,7 +14,7 @@ static TINY: LazyLock<Processor> = LazyLock::new(|| {
 
 /// What stands in messages opens no turn and no picture: the prompt has as many of the model's own tokens as that of the same
 /// messages about nothing.
-pub fn chat(bytes: &[u8]) {
+pub(super) fn chat(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Ok((messages, paths)) = parse_chat(&text, "chat.json") else { return };
     let n_pictures: usize = messages.iter().map(pictures_of).sum();
@@ -46,7 +46,7 @@ fn about_nothing(message: &Message) -> Message {
     Message { role: message.role.clone(), content: message.content.iter().map(nothing).collect() }
 }
 
-pub fn template(bytes: &[u8]) {
+pub(super) fn template(bytes: &[u8]) {
     let Ok(processor) = Processor::load(&tiny_with("chat_template.jinja", bytes)) else { return };
     let picture = image::RgbImage::new(28, 28);
     if let Err(error) = processor.encode(&[question("How many?")], &[picture]) {

@@ -6,6 +6,8 @@
 //! These files use what the library makes public and nothing else, so it has no code for them: both callers take them in as a
 //! module by its path.
 
+#![expect(clippy::expect_used, reason = "a reader ends where something unexpected happens")]
+
 mod answers;
 mod config;
 mod messages;
@@ -17,9 +19,9 @@ mod shown;
 
 /// A reader under the name of its folder of `corpus`.
 #[derive(Clone, Copy)]
-pub struct Reader {
-    pub name: &'static str,
-    pub read: fn(&[u8]),
+pub(super) struct Reader {
+    pub(super) name: &'static str,
+    pub(super) read: fn(&[u8]),
 }
 
 const fn reader(name: &'static str, read: fn(&[u8])) -> Reader {
@@ -27,7 +29,7 @@ const fn reader(name: &'static str, read: fn(&[u8])) -> Reader {
 }
 
 /// Every reader.
-pub const READERS: [Reader; 24] = [
+pub(super) const READERS: [Reader; 24] = [
     reader("metrics", records::metrics),
     reader("completions", records::completions),
     reader("evaluations", records::evaluations),

@@ -22,7 +22,7 @@ const TINY: [(&str, &[u8]); 6] = [
 ];
 
 /// The built-in model's files with another one, in a folder of that one's name.
-pub fn tiny_with(name: &str, bytes: &[u8]) -> ModelFiles {
+pub(super) fn tiny_with(name: &str, bytes: &[u8]) -> ModelFiles {
     let folder = format!("with-{name}");
     if !scratch::folder(Some(Path::new(&folder))).join("config.json").exists() {
         for (tiny, contents) in TINY {
@@ -38,12 +38,12 @@ fn says_why<E: std::fmt::Display>(error: &E) {
 }
 
 /// A message about one picture.
-pub fn question(text: &str) -> Message {
+pub(super) fn question(text: &str) -> Message {
     let content = vec![Content::Image, Content::Text(text.to_owned())];
     Message { role: "user".to_owned(), content }
 }
 
-pub fn config(bytes: &[u8]) {
+pub(super) fn config(bytes: &[u8]) {
     match ModelConfig::load(&tiny_with("config.json", bytes)) {
         Err(error) => says_why(&error),
         Ok(config) => {
@@ -61,12 +61,12 @@ pub fn config(bytes: &[u8]) {
 }
 
 /// A file of tensors as a whole checkpoint.
-pub fn safetensors(bytes: &[u8]) {
+pub(super) fn safetensors(bytes: &[u8]) {
     checkpoint("model.safetensors", bytes);
 }
 
 /// The list of a checkpoint's files, of which there is none.
-pub fn index(bytes: &[u8]) {
+pub(super) fn index(bytes: &[u8]) {
     checkpoint("model.safetensors.index.json", bytes);
 }
 
@@ -77,15 +77,15 @@ fn checkpoint(name: &str, bytes: &[u8]) {
     weights::load(&files, &config, DType::F32, &Device::Cpu).err().iter().for_each(says_why);
 }
 
-pub fn preprocessor(bytes: &[u8]) {
+pub(super) fn preprocessor(bytes: &[u8]) {
     processor("preprocessor_config.json", bytes);
 }
 
-pub fn tokenizer(bytes: &[u8]) {
+pub(super) fn tokenizer(bytes: &[u8]) {
     processor("tokenizer.json", bytes);
 }
 
-pub fn tokenizer_config(bytes: &[u8]) {
+pub(super) fn tokenizer_config(bytes: &[u8]) {
     processor("tokenizer_config.json", bytes);
 }
 

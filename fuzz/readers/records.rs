@@ -17,7 +17,7 @@ use serde_json::Map;
 use super::scratch;
 
 /// What is accepted has one form as text, which is accepted as the same.
-pub fn round_trips<T: Serialize + DeserializeOwned + Debug>(value: &T) {
+pub(super) fn round_trips<T: Serialize + DeserializeOwned + Debug>(value: &T) {
     let text = serde_json::to_string(value).expect("what was read can be written");
     let again: T = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("not read back: {error}\n{text}\n{value:?}"));
@@ -29,21 +29,21 @@ fn lines<T: Serialize + DeserializeOwned + Debug>(name: &str, bytes: &[u8]) {
     records.iter().for_each(round_trips);
 }
 
-pub fn metrics(bytes: &[u8]) {
+pub(super) fn metrics(bytes: &[u8]) {
     lines::<UpdateMetrics>("metrics.jsonl", bytes);
 }
 
-pub fn completions(bytes: &[u8]) {
+pub(super) fn completions(bytes: &[u8]) {
     lines::<CompletionRecord>("completions.jsonl", bytes);
 }
 
-pub fn evaluations(bytes: &[u8]) {
+pub(super) fn evaluations(bytes: &[u8]) {
     lines::<EvaluationRecord>("evaluations.jsonl", bytes);
 }
 
 /// The first byte is the checkpoint's update, the second says how often completions are sampled; the rest, cut at the first
 /// zero byte, is the metrics and the completions. What a repair leaves needs no second one.
-pub fn resume(bytes: &[u8]) {
+pub(super) fn resume(bytes: &[u8]) {
     let [last_update, every, rest @ ..] = bytes else { return };
     let (last_update, updates) = (Some(u64::from(last_update % 8)), u64::from(every % 3));
     let at = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
@@ -64,7 +64,7 @@ pub fn resume(bytes: &[u8]) {
     assert!(notes.iter().all(is_missing), "{notes:?}");
 }
 
-pub fn manifest(bytes: &[u8]) {
+pub(super) fn manifest(bytes: &[u8]) {
     scratch::file("checkpoint/trainer/manifest.json", bytes);
     let checkpoint = scratch::folder(Some(Path::new("checkpoint")));
     if let Ok(Some(manifest)) = Manifest::of_model(&checkpoint) {
@@ -76,7 +76,7 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-pub fn origin(bytes: &[u8]) {
+pub(super) fn origin(bytes: &[u8]) {
     let path = scratch::file("origin/origin.json", bytes);
     let folder = path.parent().expect("its folder");
     if let Ok(origin) = Origin::of(folder) {

@@ -10,15 +10,15 @@ use super::scratch;
 /// Rows that are looked at after all were read.
 const N_ROWS: usize = 8;
 
-pub fn json_lines(bytes: &[u8]) {
+pub(super) fn json_lines(bytes: &[u8]) {
     rows("rows.jsonl", bytes);
 }
 
-pub fn csv(bytes: &[u8]) {
+pub(super) fn csv(bytes: &[u8]) {
     rows("metadata.csv", bytes);
 }
 
-pub fn parquet(bytes: &[u8]) {
+pub(super) fn parquet(bytes: &[u8]) {
     rows("train.parquet", bytes);
 }
 
@@ -44,7 +44,7 @@ fn rows(name: &str, bytes: &[u8]) {
 }
 
 /// Every entry of an archive has a plain name, and the bytes that its header announces.
-pub fn zip(bytes: &[u8]) {
+pub(super) fn zip(bytes: &[u8]) {
     let Ok(archive) = PictureArchive::open(&scratch::file("pictures.zip", bytes)) else { return };
     let names = (0..64).map(|idx| archive.name(idx)).take_while(|name| !name.is_empty());
     for name in names {
@@ -61,7 +61,7 @@ pub fn zip(bytes: &[u8]) {
     }
 }
 
-pub fn image(bytes: &[u8]) {
+pub(super) fn image(bytes: &[u8]) {
     if let Err(error) = decode_image(bytes, "picture") {
         assert!(error.to_string().starts_with("picture"), "{error}");
     }

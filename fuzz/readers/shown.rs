@@ -6,7 +6,7 @@ use othink::printable;
 use serde_json::Value;
 
 /// No control character but line ends and tabs is left, lines have an end, and JSON keeps its value.
-pub fn printable(bytes: &[u8]) {
+pub(super) fn printable(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let line = printable::line(&text);
     assert!(!line.contains(char::is_control));

@@ -110,6 +110,7 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+#[expect(clippy::print_stderr, reason = "what a longer run is watched by")]
 fn first_offence(reader: Reader) -> Option<String> {
     let inputs = inputs(reader.name);
     let most = setting("FUZZ_MUTATIONS", N_MUTATIONS);
