@@ -16,8 +16,11 @@ pub const PICTURE_BYTES: u64 = 64 << 20;
 pub const QUESTION_BYTES: usize = 1 << 20;
 /// A rendered chat: a few of the longest questions.
 pub const PROMPT_BYTES: usize = 4 << 20;
-/// Instructions of a chat template, in which Qwen2-VL's spends about 50 on a message: a chat of 100 000 of them.
-pub const TEMPLATE_FUEL: u64 = 5_000_000;
+/// Steps of a chat template: instructions, of which Qwen2-VL's spends about 50 on a message, and one for every 64 bytes that
+/// it makes. Enough for a few thousand messages, far more than a context holds, or for 16 MB of text made on the way.
+pub const TEMPLATE_FUEL: u64 = 250_000;
+/// Blanks by which a chat template may indent JSON: the engine does not count what it writes until it is written.
+pub const TEMPLATE_INDENT: usize = 16;
 /// Pixels of a picture. Larger ones are refused before any pixel is decoded.
 pub const PICTURE_PIXELS: u64 = 100_000_000;
 /// What a picture's colour profile and texts may take once they are unpacked: the largest profiles in use take 4 MB.

@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::value::Kwargs;
+use minijinja::{Environment, ErrorKind, State, context};
 use serde_json::Value;
 
 use super::{ProcessorError, json};
-use crate::limits::{PROMPT_BYTES, TEMPLATE_FUEL};
+use crate::limits::{PROMPT_BYTES, TEMPLATE_FUEL, TEMPLATE_INDENT};
 use crate::model::files::ModelFiles;
 
 /// One part of a message.
@@ -166,8 +167,8 @@ impl ChatTemplate {
         environment.set_fuel(Some(TEMPLATE_FUEL));
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(wrong)?);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python_method);
+        environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", |message: String| {
             Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -202,6 +203,48 @@ impl ChatTemplate {
             Ok(()) => String::from_utf8(written.bytes).map_err(|error| wrong(error.to_string())),
         }
     }
+}
+
+/// Python's methods of texts, lists and maps, but `format`: a width in its pattern makes a text of any length, which the
+/// engine counts only once it is made. The pieces of a split text are counted before.
+fn python_method(
+    state: &mut State,
+    value: &minijinja::Value,
+    method: &str,
+    arguments: &[minijinja::Value],
+) -> Result<minijinja::Value, minijinja::Error> {
+    if method == "format" {
+        let reason = "the method `format` is not supported; join texts by `~`";
+        return Err(minijinja::Error::new(ErrorKind::UnknownMethod, reason));
+    }
+    if let (Some(text), "split" | "splitlines") = (value.as_str(), method) {
+        let pieces = match arguments.first().and_then(minijinja::Value::as_str) {
+            Some(separator) => text.matches(separator).count(),
+            None => text.matches(char::is_whitespace).count(),
+        };
+        state.consume_fuel(pieces as u64)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+}
+
+/// The engine's filter, with an indent of at most [`TEMPLATE_INDENT`], and what it writes counted.
+fn to_json(
+    state: &State,
+    value: &minijinja::Value,
+    indent: Option<minijinja::Value>,
+    named: Kwargs,
+) -> Result<minijinja::Value, minijinja::Error> {
+    let given = match &indent {
+        Some(indent) => Some(indent.clone()),
+        None => named.get::<Option<minijinja::Value>>("indent")?,
+    };
+    if given.and_then(|indent| indent.as_usize()).is_some_and(|blanks| blanks > TEMPLATE_INDENT) {
+        let reason = format!("tojson indents by at most {TEMPLATE_INDENT}");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason));
+    }
+    let json = minijinja::filters::tojson(value, indent, named)?;
+    state.consume_fuel(json.as_str().map_or(0, str::len) as u64 / 4)?;
+    Ok(json)
 }
 
 /// What a template writes, up to [`PROMPT_BYTES`].
@@ -365,6 +408,73 @@ mod tests {
             );
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    /// The most memory that this process has held, in bytes.
+    fn peak_bytes() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10)
+    }
+
+    /// Runs in a process of its own, since other tests take memory meanwhile.
+    #[test]
+    fn a_template_that_would_fill_memory_is_refused_at_once() {
+        if !std::env::args().any(|argument| argument == "--exact") {
+            let name =
+                "processor::chat::tests::a_template_that_would_fill_memory_is_refused_at_once";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            assert!(alone.args(["--exact", name, "--nocapture"]).status().unwrap().success());
+            return;
+        }
+        let before = peak_bytes();
+        for (source, expected) in filling_templates() {
+            let template = template("chat_template.jinja", &source).unwrap();
+            let start = std::time::Instant::now();
+            let message = render(&template, "hi").unwrap_err().to_string();
+            let (taken, bytes) = (start.elapsed(), peak_bytes() - before);
+            assert!(message.contains("chat_template.jinja: the chat template fails"), "{message}");
+            assert!(message.contains(expected), "{source}: {message}");
+            // Unoptimised, on cores that others use, a few of them take a good part of a second.
+            assert!(taken.as_secs() < 5, "{source}: {taken:?}");
+            assert!(bytes < 100 << 20, "{source}: {bytes} bytes");
+        }
+    }
+
+    /// Templates that would fill memory or never end, and what is said of them.
+    fn filling_templates() -> Vec<(String, &'static str)> {
+        let grow = |by: &str| {
+            let start = "{% set ns = namespace(x='ab') %}{% for i in range(40) %}";
+            format!("{start}{{% set ns.x = {by} %}}{{% endfor %}}{{{{ ns.x|length }}}}")
+        };
+        let long = "{% set x = 'a' * 1000000 %}";
+        let steps = "it takes more than";
+        vec![
+            (grow("ns.x ~ ns.x"), steps),
+            (grow("ns.x + ns.x"), steps),
+            (grow("ns.x * 2"), steps),
+            (grow("[ns.x, ns.x]|join"), steps),
+            (grow("ns.x.replace('a', ns.x)"), steps),
+            (grow("ns.x|replace('a', ns.x)"), steps),
+            (grow("'%s%s'|format(ns.x, ns.x)"), steps),
+            (format!("{long}{{{{ x.replace('a', x)|length }}}}"), steps),
+            (format!("{long}{{{{ x.join(range(90000))|length }}}}"), steps),
+            ("{{ 'x' * 10**9 }}".to_owned(), steps),
+            ("{{ '%1000000000d'|format(1)|length }}".to_owned(), steps),
+            ("{{ 'a b'|indent(10**9, true)|length }}".to_owned(), steps),
+            ("{{ [1]|batch(10**9, 'a')|list|length }}".to_owned(), steps),
+            ("{{ ('a ' * 4000000).split()|length }}".to_owned(), steps),
+            ("{{ ('a ' * 4000000).split(' ')|length }}".to_owned(), steps),
+            ("{{ ('a\n' * 4000000).splitlines()|length }}".to_owned(), steps),
+            ("{{ ('a ' * 4000000)|split|length }}".to_owned(), steps),
+            ("{{ ('a\n' * 4000000)|lines|length }}".to_owned(), steps),
+            ("{{ ('a' * 4000000)|list|length }}".to_owned(), steps),
+            ("{{ '{:>1000000000}'.format(1)|length }}".to_owned(), "`format` is not supported"),
+            ("{{ messages|tojson(indent=10**9) }}".to_owned(), "at most 16"),
+            ("{{ messages|tojson(10**9) }}".to_owned(), "at most 16"),
+            ("{% for i in range(10**9) %}{% endfor %}".to_owned(), "range has too many elements"),
+            ("{% macro m() %}{{ m() ~ m() }}{% endmacro %}{{ m() }}".to_owned(), "recursion limit"),
+        ]
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,15 @@ impl Manifest {
     pub(super) fn read(checkpoint: &Path) -> Result<Self, String> {
         let text = std::fs::read(checkpoint.join(LIST))
             .map_err(|error| format!("{LIST} cannot be read: {error}"))?;
-        serde_json::from_slice(&text).map_err(|error| format!("{LIST}: {error}"))
+        let list: Self =
+            serde_json::from_slice(&text).map_err(|error| format!("{LIST}: {error}"))?;
+        let is_inside = |name: &String| {
+            Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+        };
+        match list.files.keys().find(|name| !is_inside(name)) {
+            None => Ok(list),
+            Some(name) => Err(format!("{LIST}: {name:?} is not a path inside of the checkpoint")),
+        }
     }
 
     /// The files of the list, and the list itself.

@@ -15,6 +15,7 @@ mod doctor;
 mod early_end;
 mod examples;
 mod experiments;
+mod fuzz;
 mod golden;
 mod gpu_check;
 mod grade;

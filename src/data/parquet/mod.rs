@@ -7,6 +7,7 @@
 //!
 //! Not here: which files make up a split (`shards`); what the fields mean (`listed`).
 
+mod caught;
 mod columns;
 mod kept_groups;
 mod slots;
@@ -15,12 +16,15 @@ mod unread;
 
 pub(super) use kept_groups::KeptGroups;
 
+use self::caught::caught;
 use self::columns::{Columns, TextColumn};
 use super::DataError;
 use super::row::{Fields, Place, Row, Unit};
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::errors::ParquetError;
-use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use ::parquet::file::properties::ReaderProperties;
 use ::parquet::file::reader::RowGroupReader;
 use ::parquet::file::serialized_reader::SerializedRowGroupReader;
@@ -49,13 +53,14 @@ impl Shard {
         let file = open_file(path)?;
         let metadata = ParquetMetaDataReader::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_offset_index_policy(PageIndexPolicy::Optional)
-            .parse_and_finish(&file)
-            .map_err(|error| bad(path, &error))?;
+            .with_offset_index_policy(PageIndexPolicy::Optional);
+        let metadata =
+            caught(|| metadata.parse_and_finish(&file)).map_err(|error| bad(path, &error))?;
         let columns = Columns::find(path, &metadata)?;
         let (mut first_rows, mut n_rows) = (Vec::new(), 0_usize);
         for group in metadata.row_groups() {
             first_rows.push(n_rows);
+            require_places(path, group)?;
             let in_group = usize::try_from(group.num_rows()).ok();
             n_rows =
                 in_group.and_then(|in_group| n_rows.checked_add(in_group)).ok_or_else(|| {
@@ -117,7 +122,8 @@ impl Shard {
     ) -> Result<Vec<slots::TextValue>, DataError> {
         let reader = self.column_reader(file, group_idx, column.leaf)?;
         let descriptor = self.metadata.file_metadata().schema_descr().column(column.leaf);
-        slots::values(reader, &descriptor, self.n_rows(group_idx)).map_err(|error| self.bad(&error))
+        let n_rows = self.n_rows(group_idx);
+        caught(|| slots::values(reader, &descriptor, n_rows)).map_err(|error| self.bad(&error))
     }
 
     fn n_rows(&self, group_idx: usize) -> usize {
@@ -135,9 +141,11 @@ impl Shard {
         let group = self.metadata.row_group(group_idx);
         let pages = self.metadata.page_index_for_row_group(group_idx);
         let properties = Arc::new(ReaderProperties::builder().build());
-        SerializedRowGroupReader::new(file.clone(), group, pages, properties)
-            .and_then(|group| group.get_column_reader(leaf))
-            .map_err(|error| self.bad(&error))
+        let reader = || {
+            SerializedRowGroupReader::new(file.clone(), group, pages, properties)?
+                .get_column_reader(leaf)
+        };
+        caught(reader).map_err(|error| self.bad(&error))
     }
 
     /// A handle of its own for each reader: clones of one share their position, and threads would race.
@@ -154,6 +162,20 @@ impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shard({})", self.path.display())
     }
+}
+
+/// The crate panics where a column's place in the file is negative.
+fn require_places(path: &Path, group: &RowGroupMetaData) -> Result<(), DataError> {
+    for column in group.columns() {
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let length = column.compressed_size();
+        if start < 0 || length < 0 {
+            let name = column.column_path();
+            let found = format!("column {name} of {length} bytes at byte {start}");
+            return Err(bad(path, &ParquetError::General(found)));
+        }
+    }
+    Ok(())
 }
 
 fn open_file(path: &Path) -> Result<File, DataError> {

@@ -6,6 +6,7 @@
 //!
 //! Not here: how many are kept (`kept_groups`); decoding (`processor`).
 
+use super::caught::caught;
 use super::columns::PictureColumn;
 use super::kept_groups::MAX_GROUP_BYTES;
 use super::{Shard, slots};
@@ -124,10 +125,11 @@ impl Shard {
             let found = format!("column {} holds no bytes", column.path());
             return Err(self.bad(&ParquetError::General(found)));
         };
-        reader
-            .skip_records(rows.start)
-            .and_then(|_| slots::slots(&mut reader, &column, rows.len()))
-            .map_err(|error| self.bad(&error))
+        let read = || {
+            reader.skip_records(rows.start)?;
+            slots::slots(&mut reader, &column, rows.len())
+        };
+        caught(read).map_err(|error| self.bad(&error))
     }
 }
 
