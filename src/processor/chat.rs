@@ -435,8 +435,8 @@ mod tests {
             let (taken, bytes) = (start.elapsed(), peak_bytes() - before);
             assert!(message.contains("chat_template.jinja: the chat template fails"), "{message}");
             assert!(message.contains(expected), "{source}: {message}");
-            // Unoptimised, on cores that others use, a few of them take a good part of a second.
-            assert!(taken.as_secs() < 5, "{source}: {taken:?}");
+            // Without the bounds most of them take hours.
+            assert!(taken.as_secs() < 60, "{source}: {taken:?}");
             assert!(bytes < 100 << 20, "{source}: {bytes} bytes");
         }
     }
