@@ -6,7 +6,7 @@
 //! place is left as it is, unless a repair is asked for: then what was there is kept beside it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::continuity::{Continuity, Expected};
 use super::durable::{failed, replace};
 use super::error::RunFolderError;
-use super::manifest::Manifest;
+use super::manifest::{Growing, Manifest};
 use crate::out_file::with_ending;
 
 /// The ending of the copy of a file that was repaired.
@@ -26,6 +26,7 @@ const BEFORE_REPAIR: &str = ".before-repair";
 pub struct JsonLines {
     path: PathBuf,
     file: File,
+    written: Growing,
 }
 
 /// What every record has.
@@ -90,7 +91,8 @@ impl JsonLines {
         let opened = File::options().create(true).append(true).open(path);
         let file = opened.map_err(failed("write", path))?;
         file.set_len(bytes).map_err(failed("cut", path))?;
-        Ok(Self { path: path.to_owned(), file })
+        let written = File::open(path).and_then(Growing::of).map_err(failed("read", path))?;
+        Ok(Self { path: path.to_owned(), file, written })
     }
 
     /// Writes one record in one piece, so that a concurrent reader sees whole lines.
@@ -112,12 +114,23 @@ impl JsonLines {
                 .map_err(|source| RunFolderError::Json { path: self.path.clone(), source })?;
             lines.push(b'\n');
         }
-        self.file.write_all(&lines).map_err(failed("write", &self.path))
+        self.file.write_all(&lines).map_err(failed("write", &self.path))?;
+        self.written.add(&lines);
+        Ok(())
     }
 
-    /// Where the file is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Where the file is, and what was written into it, which is not read again.
+    ///
+    /// # Errors
+    /// The file is gone, or is shorter than that.
+    pub(super) fn written(&self) -> Result<(&Path, &Growing), RunFolderError> {
+        let (path, expected) = (self.path.as_path(), self.written.bytes());
+        let found = path.metadata().map_err(failed("read", path))?.len();
+        if found < expected {
+            let cut = format!("{found} bytes, expected the {expected} that were written");
+            return Err(failed("read", path)(Error::new(ErrorKind::InvalidData, cut)));
+        }
+        Ok((path, &self.written))
     }
 
     /// Waits until all lines are on the disk; to be called before a checkpoint that relies on them.
@@ -416,7 +429,8 @@ mod tests {
             JsonLines::resume(&path, Some(2), &|_| 0..=1, Some(saved), repairs)
         };
         std::fs::write(&path, "{\"update\":1,\"n\":4}\n").unwrap();
-        let saved = Manifest::of_files(&[&path]).unwrap();
+        let growing = File::open(&path).and_then(Growing::of).unwrap();
+        let saved = Manifest::of_growing([(path.as_path(), &growing)]);
         // What was written after the checkpoint was saved.
         std::fs::write(&path, "{\"update\":1,\"n\":4}\n{\"update\":2,\"n\":4}\n").unwrap();
         assert_eq!(resume(&saved, false).unwrap().1, [""; 0]);

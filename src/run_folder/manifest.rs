@@ -55,17 +55,10 @@ impl Manifest {
         Ok(Self { format: FORMAT, files: measured.collect::<Result<_, RunFolderError>>()? })
     }
 
-    /// Lists files of one folder as they are now.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub(super) fn of_files(paths: &[&Path]) -> Result<Self, RunFolderError> {
-        let entry = |path: &&Path| {
-            let entry = Entry::of(path).map_err(failed("read", path))?;
-            Ok((name_of(path), entry))
-        };
-        let files = paths.iter().map(entry).collect::<Result<_, RunFolderError>>()?;
-        Ok(Self { format: FORMAT, files })
+    /// Lists files of one folder as they have been written so far.
+    pub(super) fn of_growing<'a>(files: impl IntoIterator<Item = (&'a Path, &'a Growing)>) -> Self {
+        let files = files.into_iter().map(|(path, growing)| (name_of(path), growing.entry()));
+        Self { format: FORMAT, files: files.collect() }
     }
 
     /// Whether a file that may have grown since still begins as it is listed; true where it is not listed.
@@ -153,6 +146,42 @@ impl Manifest {
     }
 }
 
+/// A file that is appended to: the size and the checksum of what it should hold.
+#[derive(Debug, Clone)]
+pub(super) struct Growing {
+    bytes: u64,
+    checksum: Crc32,
+}
+
+impl Growing {
+    /// Of what a reader still gives.
+    pub(super) fn of(mut reader: impl Read) -> std::io::Result<Self> {
+        let mut growing = Self { bytes: 0, checksum: Crc32::new() };
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let count = reader.read(&mut piece)?;
+            if count == 0 {
+                return Ok(growing);
+            }
+            growing.add(&piece[..count]);
+        }
+    }
+
+    /// Takes in what was appended.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.checksum.update(bytes);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn entry(&self) -> Entry {
+        Entry { bytes: self.bytes, crc32: format!("{:08x}", self.checksum.clone().finish()) }
+    }
+}
+
 impl Entry {
     fn of(path: &Path) -> std::io::Result<Self> {
         Self::of_first(path, u64::MAX)
@@ -160,17 +189,7 @@ impl Entry {
 
     /// Of so many bytes at the file's beginning, or of all where it has fewer.
     fn of_first(path: &Path, bytes: u64) -> std::io::Result<Self> {
-        let mut file = File::open(path)?.take(bytes);
-        let mut piece = vec![0; PIECE_BYTES];
-        let (mut bytes, mut checksum) = (0, Crc32::new());
-        loop {
-            let count = file.read(&mut piece)?;
-            if count == 0 {
-                return Ok(Self { bytes, crc32: format!("{:08x}", checksum.finish()) });
-            }
-            bytes += count as u64;
-            checksum.update(&piece[..count]);
-        }
+        Ok(Growing::of(File::open(path)?.take(bytes))?.entry())
     }
 }
 

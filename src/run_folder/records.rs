@@ -134,14 +134,14 @@ impl RunRecords {
         Ok((records, all_notes))
     }
 
-    /// What the files are now, to be saved with a checkpoint; events are not read again.
+    /// What the files hold now, to be saved with a checkpoint; TensorBoard's events are not part of it.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file is gone or was cut since it was written.
     pub fn manifest(&self) -> Result<Manifest, RunFolderError> {
-        Manifest::of_files(
-            &[&self.metrics, &self.completions, &self.evaluations].map(JsonLines::path),
-        )
+        let files = [&self.metrics, &self.completions, &self.evaluations].map(JsonLines::written);
+        let files = files.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(Manifest::of_growing(files))
     }
 
     /// Waits until all records are on the disk; to be called before each checkpoint.

@@ -10,6 +10,7 @@ mod cli;
 mod components;
 mod datasets;
 mod decoded_tokens;
+mod dependencies;
 mod device_counts;
 mod doctor;
 mod early_end;

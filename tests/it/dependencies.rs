@@ -1,0 +1,107 @@
+//! What the dependencies are, as `deny.toml` allows it: their licences, and where they come from. `cargo deny check` asks the same
+//! and more; this needs no other program.
+//! Not here: advisories, which need a database of others.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn output(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The packages that this machine's build of the program is made of.
+fn packages() -> Vec<Value> {
+    let version = output("rustc", &["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let words = ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform"];
+    let cargo = std::env::var("CARGO").unwrap_or("cargo".to_owned());
+    let metadata = output(&cargo, &[&words[..], &[host]].concat());
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Whether an SPDX expression can be met by licences of a list. `/` is how crates wrote `OR` before.
+fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let words = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut at = 0;
+    let met = any_of(&words, &mut at, allowed);
+    assert_eq!(at, words.len(), "{expression}");
+    met
+}
+
+fn any_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<String>) -> bool {
+    let mut met = all_of(words, at, allowed);
+    while words.get(*at) == Some(&"OR") {
+        *at += 1;
+        met |= all_of(words, at, allowed);
+    }
+    met
+}
+
+fn all_of(words: &[&str], at: &mut usize, allowed: &BTreeSet<String>) -> bool {
+    let mut met = one(words, at, allowed);
+    while words.get(*at) == Some(&"AND") {
+        *at += 1;
+        met &= one(words, at, allowed);
+    }
+    met
+}
+
+fn one(words: &[&str], at: &mut usize, allowed: &BTreeSet<String>) -> bool {
+    let word = words[*at];
+    *at += 1;
+    if word == "(" {
+        let met = any_of(words, at, allowed);
+        assert_eq!(words.get(*at), Some(&")"));
+        *at += 1;
+        return met;
+    }
+    // An exception only adds permissions.
+    if words.get(*at) == Some(&"WITH") {
+        *at += 2;
+    }
+    allowed.contains(word)
+}
+
+#[test]
+fn every_dependency_has_an_allowed_licence_and_is_from_one_registry() {
+    let text = std::fs::read_to_string("deny.toml").unwrap();
+    let rules: toml::Table = text.parse().unwrap();
+    let allowed = rules["licenses"]["allow"].as_array().unwrap();
+    let allowed: BTreeSet<String> =
+        allowed.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let packages = packages();
+    assert!(packages.len() > 100, "{}", packages.len());
+    let mut sources = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        match package["license"].as_str() {
+            Some(expression) if is_met(expression, &allowed) => {}
+            found => wrong.push(format!("{name}: {found:?}")),
+        }
+        // None for the project's own.
+        if let Some(source) = package["source"].as_str() {
+            assert!(source.starts_with("registry+"), "{name} is from {source}");
+            sources.insert(source);
+        }
+    }
+    assert!(wrong.is_empty(), "licences that deny.toml does not allow:\n{}", wrong.join("\n"));
+    assert_eq!(sources.len(), 1, "{sources:?}");
+}
+
+#[test]
+fn an_expression_is_met_by_one_side_of_or_and_by_both_of_and() {
+    let allowed: BTreeSet<String> = ["MIT", "Zlib"].map(str::to_owned).into();
+    for met in ["MIT", "GPL-3.0 OR MIT", "MIT/GPL-3.0", "(GPL-3.0 OR Zlib) AND MIT", "MIT WITH x"] {
+        assert!(is_met(met, &allowed), "{met}");
+    }
+    for unmet in ["GPL-3.0", "MIT AND GPL-3.0", "(GPL-3.0 OR Zlib) AND GPL-2.0"] {
+        assert!(!is_met(unmet, &allowed), "{unmet}");
+    }
+}
