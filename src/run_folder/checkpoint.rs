@@ -131,7 +131,7 @@ pub fn save(
     let parent = folder.checkpoints();
     std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
     let update = contents.progress.update;
-    let path = parent.join(format!("step-{update:06}"));
+    let path = path_of(folder, update);
     let temporary = with_ending(&path, TEMPORARY);
     remove_temporary(&temporary)?;
     let written = write_files(&temporary, contents).and_then(|()| appear(&temporary, &path));
@@ -142,6 +142,11 @@ pub fn save(
     report_failure(prune(&parent, update, kept));
     tracing::debug!(update, path = %path.display(), "checkpoint written");
     Ok(path)
+}
+
+/// Where the checkpoint after an update is, if there is one.
+pub fn path_of(folder: &RunFolder, update: u64) -> PathBuf {
+    folder.checkpoints().join(format!("step-{update:06}"))
 }
 
 /// The newest whole checkpoint, or `None` where there has never been one.

@@ -10,7 +10,7 @@ use crate::data::configured::warn_of_rows;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::processor::Processor;
 use crate::run_folder::records::EvaluationRecord;
-use crate::run_folder::{RunFolder, json_lines};
+use crate::run_folder::{RunFolder, checkpoint, json_lines};
 
 /// The questions of a run's evaluations.
 pub(super) struct Evaluation {
@@ -45,14 +45,16 @@ pub(super) struct Best {
 }
 
 impl Best {
-    /// The best of the evaluations on record.
+    /// The best of the evaluations on record whose checkpoints are there.
     ///
     /// # Errors
     /// The run's records cannot be read.
     pub(super) fn on_record(config: &RunConfig, folder: &RunFolder) -> Result<Self, TrainError> {
         let mut best = Self { is_kept: config.train.keep_best, highest: None };
         for evaluation in &json_lines::read::<EvaluationRecord>(&folder.evaluations())? {
-            best.observe(evaluation);
+            if checkpoint::path_of(folder, evaluation.update).is_dir() {
+                best.observe(evaluation);
+            }
         }
         Ok(best)
     }

@@ -158,9 +158,12 @@ impl<'a> Replay<'a> {
         origin.compare(run, &Began::of(&own, &setup)?.contents, false)?;
         let start = start(run, *update, display)?;
         origin.require_unchanged_since(run, start.as_ref().map_or(0, |s| s.progress.update))?;
-        let takes_record = own.train.record_token_ids && !options.samples;
         let mut config = own;
-        config.rollout.replay = takes_record.then(|| run.join(COMPLETIONS));
+        if options.samples {
+            config.rollout.replay = None;
+        } else if config.train.record_token_ids {
+            config.rollout.replay = Some(run.join(COMPLETIONS));
+        }
         let (policy, trainer) = setup.load(&config, start.as_ref(), Box::new(Solo))?;
         let limits = recording_limits(&config, policy.model.vocab_size(), setup.total_updates);
         let questions = setup.questions;

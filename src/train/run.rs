@@ -351,8 +351,8 @@ impl<'a> Run<'a> {
         let kept = Kept { newest: train.keep, best: self.best.update() };
         let path = checkpoint::save(&self.folder, &contents, kept)?;
         self.saved = Some((self.policy.update, path.clone()));
-        if self.best.update() == Some(self.policy.update) {
-            self.folder.set_best(&path)?;
+        if let Some(update) = self.best.update() {
+            self.folder.set_best(&checkpoint::path_of(&self.folder, update))?;
         }
         Ok(path)
     }
