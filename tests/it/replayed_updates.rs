@@ -165,3 +165,17 @@ fn what_cannot_be_computed_again_is_said() {
 fn lines_of(text: &str, word: &str) -> String {
     text.lines().find(|line| line.contains(word)).unwrap().to_owned()
 }
+
+/// The second update of a batch fails: its completions are those that the first was made for.
+#[test]
+fn an_update_that_fails_within_its_batch_is_computed_again_from_the_batchs_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, run) = (config(folder.path(), "grpo-d"), folder.path().join("run"));
+    let more = ["--set", "optim.lr=1e38", "--set", "optim.clip_norm=0"];
+    assert_eq!(train(&config, &run, &more).output().unwrap().status.code(), Some(1));
+    let left = lines(&run.join("failed/update-000002.completions.jsonl"));
+    assert!(left.len() == 12 && left.iter().all(|line| line["update"] == 1), "{left:?}");
+    let (code, found) = replayed(&run, 2, &[]);
+    assert_eq!((code, &found["outcome"]), (Some(0), &"failed".into()), "{found}");
+    assert_eq!(found["sampled"], false);
+}
