@@ -27,6 +27,7 @@ cuda-tests 40 kernels
 kernel-times 60 kernels
 parity 60 kernels
 learn 90 training
+decoding 60 training
 ceilings 25 baselines
 quickstart 40 training
 same-bits 40 training

@@ -214,6 +214,7 @@ stage_parity() {
   local filters=(parity:: training_parity:: rollouts::)
   need_program it || return
   [ -z "$DRY" ] || filters=(parity::every_hidden_state)
+  filters+=(--skip rollouts::a_runs_completions) # a run of the program, by the path where it was built
   run_tests "$((LIMIT - 3))" '' . it "${filters[@]}"
 }
 
@@ -236,9 +237,29 @@ measure_learning() { # SECONDS CHECKPOINTING REPETITIONS
   local code size=(--prompts 8 --group-size 8 --completion-tokens 256 --image-side 32 --dtype bf16 --repetitions "$3")
   [ -z "$DRY" ] || size=(--model tiny --prompts 1 --group-size 2 --completion-tokens 8 --image-side 4 --copy-mb 4
     --product-side 128 --repetitions 1)
-  ours timeout -k 1 "$1" othink gpu-check --device cuda --json --checkpointing "$2" "${size[@]}" | tee "$WORK/learn.jsonl"
+  ours timeout -k 1 "$1" othink gpu-check --device cuda --json --only ceilings,learning,optimizer --checkpointing "$2" "${size[@]}" |
+    tee "$WORK/learn.jsonl"
   code=${PIPESTATUS[0]}
   figures learn "${2}_" "$WORK/learn.jsonl"
+  return "$code"
+}
+
+# Steps of decoding of as many rows as the paper's shape has, and of fewer and more; with its launches one by one, too.
+stage_decoding() {
+  local code=0
+  need_program othink || return
+  measure_decoding 8x8_ 8 8 || code=1
+  OTHINK_CUDA_GRAPHS=0 measure_decoding 8x8_no_graphs_ 8 8 || code=1
+  [ -n "$DRY" ] || { measure_decoding 1x1_ 1 1 && measure_decoding 4x4_ 4 4 && measure_decoding 16x8_ 16 8; } || code=1
+  return "$code"
+}
+measure_decoding() { # PREFIX PROMPTS GROUP
+  local code size=(--prompts "$2" --group-size "$3" --completion-tokens 256 --image-side 32 --dtype bf16 --repetitions 3)
+  [ -z "$DRY" ] || size=(--model tiny --prompts 1 --group-size 2 --completion-tokens 8 --image-side 4 --copy-mb 4
+    --product-side 128 --repetitions 1)
+  ours timeout -k 1 "$((LIMIT / 3))" othink gpu-check --device cuda --json --only ceilings,decoding "${size[@]}" | tee "$WORK/decoding.jsonl"
+  code=${PIPESTATUS[0]}
+  figures learn "$1" "$WORK/decoding.jsonl"
   return "$code"
 }
 

@@ -1,7 +1,7 @@
 //! `othink gpu-check`: what a device does with a model's shape.
 //! Not here: what is measured (`gpu_check`).
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use serde_json::json;
 
 use super::failure::UsageError;
@@ -58,9 +58,25 @@ pub struct Args {
     /// Runs of each part, after one that is not counted
     #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     repetitions: usize,
+    /// Measure nothing else
+    #[arg(long, value_delimiter = ',', value_name = "PART,...")]
+    only: Vec<Part>,
     /// Print JSON objects: the device, then each stage as it ends
     #[arg(long)]
     json: bool,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// How fast the device copies and multiplies
+    Ceilings,
+    /// Sampling completions
+    Decoding,
+    /// Scoring a packed stream, without and with gradients
+    Learning,
+    /// The optimiser's step
+    Optimizer,
 }
 
 /// Runs the command.
@@ -71,14 +87,6 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let device = device::device(&args.device)?;
     let dtype = device::dtype(&args.dtype, &device)?;
     let config = ModelConfig::load(&model_files(&args.model)?.0)?;
-    let mut failed = false;
-    let mut done = |stage: Stage, printer: &mut Printer| -> anyhow::Result<()> {
-        failed |= stage.error.is_some();
-        if args.json {
-            return Ok(printer.json(&stage)?);
-        }
-        Ok(printer.line(shown(&stage))?)
-    };
     if args.json {
         printer.json(&json!({ "device": device::name(&device), "dtype": dtype.as_str() }))?;
     }
@@ -89,11 +97,25 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
             format!("{merge} patches along each side make a token: take a multiple of {merge}");
         return Err(UsageError::new(problem, hint).into());
     }
-    let ceilings = || {
+    let mut report = Report { args, printer, failed: false };
+    report.stage(Part::Ceilings, "ceilings", || {
         let bytes = args.copy_mb * 1_000_000;
         ceilings::measure(&device, dtype, bytes, args.product_side).map(ceilings::figures)
-    };
-    done(Stage::of("ceilings", ceilings), printer)?;
+    })?;
+    if args.only != [Part::Ceilings] {
+        of_model(args, &config, dtype, &device, &mut report)?;
+    }
+    Ok(if report.failed { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+/// What a model of the shape takes.
+fn of_model(
+    args: &Args,
+    config: &ModelConfig,
+    dtype: DType,
+    device: &Device,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let shape = StreamShape {
         prompts: args.prompts,
         group_size: args.group_size,
@@ -104,30 +126,58 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let checkpointing = checkpointing(args.checkpointing);
     let settings = Settings { shape, checkpointing, repetitions: args.repetitions };
     let mut made = None;
-    let making = Stage::of("random model", || {
-        made = Some(Scoring::new(&config, dtype, &device, settings)?);
+    report.done(&Stage::of("random model", || {
+        made = Some(Scoring::new(config, dtype, device, settings)?);
         Ok(Vec::new())
-    });
-    done(making, printer)?;
-    if let Some(scoring) = made {
-        let model = scoring.detached()?;
-        let decoding = Decoding::new(&model, &config, shape);
-        let speed = || decoding.speed(&device, args.repetitions);
-        done(Stage::of("decoding", speed), printer)?;
-        done(Stage::of("repeated decoding", || decoding.repeated()), printer)?;
-        done(Stage::of("reference", || scoring.reference()), printer)?;
-        done(Stage::of("policy", || scoring.policy()), printer)?;
-        done(Stage::of("repeated policy", || scoring.repeated()), printer)?;
-        done(Stage::of("optimizer", || scoring.optimizer(Kept::Beside)), printer)?;
-        if dtype == DType::BF16 {
-            let without = || scoring.optimizer(Kept::WithoutMasters);
-            done(Stage::of("bf16 masters", without), printer)?;
-        }
-        if device.is_cuda() {
-            done(Stage::of("offload", || scoring.optimizer(Kept::OnHost)), printer)?;
-        }
+    }))?;
+    let Some(scoring) = made else { return Ok(()) };
+    let model = scoring.detached()?;
+    let decoding = Decoding::new(&model, config, shape);
+    let speed = || decoding.speed(device, args.repetitions);
+    report.stage(Part::Decoding, "decoding", speed)?;
+    report.stage(Part::Decoding, "repeated decoding", || decoding.repeated())?;
+    report.stage(Part::Learning, "reference", || scoring.reference())?;
+    report.stage(Part::Learning, "policy", || scoring.policy())?;
+    report.stage(Part::Learning, "repeated policy", || scoring.repeated())?;
+    report.stage(Part::Optimizer, "optimizer", || scoring.optimizer(Kept::Beside))?;
+    if dtype == DType::BF16 {
+        let without = || scoring.optimizer(Kept::WithoutMasters);
+        report.stage(Part::Optimizer, "bf16 masters", without)?;
     }
-    Ok(if failed { ExitStatus::Failed } else { ExitStatus::Done })
+    if device.is_cuda() {
+        report.stage(Part::Optimizer, "offload", || scoring.optimizer(Kept::OnHost))?;
+    }
+    Ok(())
+}
+
+/// Measures what was asked for, and prints each stage as it ends.
+struct Report<'a> {
+    args: &'a Args,
+    printer: &'a mut Printer,
+    failed: bool,
+}
+
+impl Report<'_> {
+    fn stage(
+        &mut self,
+        part: Part,
+        name: &'static str,
+        run: impl FnOnce() -> candle_core::Result<Vec<(&'static str, f64)>>,
+    ) -> anyhow::Result<()> {
+        let only = &self.args.only;
+        if !only.is_empty() && !only.contains(&part) {
+            return Ok(());
+        }
+        self.done(&Stage::of(name, run))
+    }
+
+    fn done(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        self.failed |= stage.error.is_some();
+        if self.args.json {
+            return Ok(self.printer.json(stage)?);
+        }
+        Ok(self.printer.line(shown(stage))?)
+    }
 }
 
 /// Nothing is measured with none of a thing.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::progress::spell;
-use crate::train::plan::time::{Bound, Estimate, Share, StageTime, Time};
+use crate::train::plan::time::{Bound, Estimate, StageTime, Time};
 
 /// The lines.
 pub(super) fn time_lines(time: &Time) -> Vec<String> {
@@ -49,11 +49,7 @@ fn shown(stage: &StageTime) -> String {
     let of = match (bound, share) {
         (Bound::Bus, _) => " over the bus, as an H200's".to_owned(),
         (_, None) => String::new(),
-        (_, Some(Share { of_ceiling, is_assumed })) => {
-            let percent = of_ceiling * 100.0;
-            let assumed = if *is_assumed { ": assumed, not measured" } else { "" };
-            format!(", {percent:.0}% of {ceiling}{assumed}")
-        }
+        (_, Some(share)) => format!(", {:.0}% of {ceiling}", share * 100.0),
     };
     format!("{:<8} {at}{of}", seconds_of(*seconds))
 }
@@ -77,22 +73,21 @@ fn scaled(n: f64, unit: &str) -> String {
 mod tests {
     use super::*;
 
-    fn stage(bound: Bound, share: Option<Share>) -> StageTime {
+    fn stage(bound: Bound, share: Option<f64>) -> StageTime {
         let (name, amount, speed) = ("policy", 3e14, 4.5e14);
         StageTime { name, seconds: amount / speed, bound, amount, speed, share }
     }
 
     #[test]
-    fn a_stage_says_what_bounds_it_and_what_is_assumed() {
-        let share = |is_assumed| Some(Share { of_ceiling: 0.533, is_assumed });
+    fn a_stage_says_what_bounds_it_and_its_share_of_that() {
         for (stage, expected) in [
             (
-                stage(Bound::Products, share(false)),
+                stage(Bound::Products, Some(0.533)),
                 "0.667 s  300 TFLOP at 450 TFLOP/s, 53% of what products reach",
             ),
             (
-                stage(Bound::Memory, share(true)),
-                "0.667 s  300 TB at 450 TB/s, 53% of what copying reaches: assumed, not measured",
+                stage(Bound::Memory, Some(0.27)),
+                "0.667 s  300 TB at 450 TB/s, 27% of what copying reaches",
             ),
             (stage(Bound::Bus, None), "0.667 s  300 TB at 450 TB/s over the bus, as an H200's"),
             (stage(Bound::Memory, None), "0.667 s  300 TB at 450 TB/s"),

@@ -4,9 +4,9 @@
 
 use candle_core::{CudaDevice, DType, Device, Result, Tensor};
 use othink_cuda::{
-    Array, AttentionWorkspace, DeviceSampler, Drawing, DrawnToken, Finish, Graph, HeadShape,
-    KeptTokens, NewestTokens, PhiloxStream, RowMap, RowStates, TokenRing, Workspace,
-    decode_attention, norm_into, row_product,
+    Array, DeviceSampler, Drawing, DrawnToken, Finish, Graph, HeadShape, KeptTokens, NewestTokens,
+    PhiloxStream, RowMap, RowStates, TokenRing, Workspace, decode_attention, norm_into,
+    row_product,
 };
 
 use super::config::TextConfig;
@@ -56,7 +56,6 @@ pub struct GpuDecoding<'a> {
     kept: Vec<[Tensor; 2]>,
     buffers: Buffers,
     products: Workspace,
-    attention: AttentionWorkspace,
     n_steps: usize,
     records: bool,
     recorded: Option<Graph>,
@@ -126,7 +125,7 @@ fn products(text: &TextConfig) -> [(usize, Vec<usize>); 5] {
 impl<'a> GpuDecoding<'a> {
     fn new(model: &'a Model, cuda: &CudaDevice, settings: DecodingSettings) -> Result<Self> {
         let (text, device, dtype) = (&model.config.text, model.device(), model.dtype());
-        let shape @ HeadShape { heads, kv_heads, head_dim } = heads(text);
+        let HeadShape { heads, kv_heads, head_dim } = heads(text);
         let DecodingSettings { rows, drawing, late, records } = settings;
         let tokens = drawing.max_new_tokens;
         let zeros = |dims: &[usize]| Tensor::zeros(dims, dtype, device);
@@ -155,7 +154,6 @@ impl<'a> GpuDecoding<'a> {
             kept: (0..layers).map(|_| Ok([kept()?, kept()?])).collect::<Result<_>>()?,
             buffers,
             products: Workspace::new(cuda, rows, products(text))?,
-            attention: AttentionWorkspace::new(cuda, rows, shape)?,
             n_steps: 0,
             records,
             recorded: None,
@@ -280,7 +278,7 @@ impl<'a> GpuDecoding<'a> {
         };
         let [keys, values] = &self.kept[i];
         let kept = KeptTokens { keys: array(keys)?, values: array(values)?, layer: i };
-        decode_attention(newest, kept, &self.states, array(&attended)?, &self.attention)?;
+        decode_attention(newest, kept, &self.states, array(&attended)?)?;
         let residual = || Ok::<_, candle_core::Error>(Finish::Added(Array::of(&b.x)?));
         self.product(&b.attended, &[row_map(o)?], residual()?, &[&b.x])?;
         self.norm(&layer.post_norm)?;

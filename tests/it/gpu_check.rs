@@ -92,6 +92,20 @@ fn every_stage_measures_and_two_passes_give_the_same_bits() {
 }
 
 #[test]
+fn what_is_asked_for_is_measured_alone() {
+    for (only, expected) in [
+        ("ceilings", &["ceilings"][..]),
+        ("decoding", &["random model", "decoding", "repeated decoding"]),
+        ("learning", &["random model", "reference", "policy", "repeated policy"]),
+        ("ceilings,optimizer", &["ceilings", "random model", "optimizer"]),
+    ] {
+        let stages = stages(&["--only", only]);
+        let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{only}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for (words, expected) in [
         (&["--prompts", "0"][..], "at least 1"),
@@ -99,6 +113,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["--group-size", "few"], "--group-size"),
         (&["--image-side", "5"], "take a multiple of 2"),
         (&["--checkpointing", "some"], "expected none, mlp or full"),
+        (&["--only", "sampling"], "ceilings, decoding, learning, optimizer"),
         (&["--model", "no/such/folder"], "no/such/folder"),
     ] {
         let mut all: Vec<&str> = SMALL.to_vec();

@@ -23,8 +23,7 @@ fn a_card_of_the_table_is_planned_for_with_its_memory_and_its_times() {
     assert!((number(&time["seconds_per_update"]) - sum).abs() < 1e-9);
     assert!((number(&time["seconds"]) - 1000.0 * sum).abs() < 1e-6);
     for stage in stages {
-        let is_assumed = stage["name"] == "decoding";
-        assert_eq!(stage["share"]["is_assumed"], is_assumed, "{stage}");
+        assert!((0.2..0.9).contains(&number(&stage["share"])), "{stage}");
         let seconds = number(&stage["amount"]) / number(&stage["speed"]);
         assert!((number(&stage["seconds"]) - seconds).abs() < 1e-9, "{stage}");
     }
@@ -44,8 +43,8 @@ fn a_card_of_the_table_is_planned_for_with_its_memory_and_its_times() {
     let table = String::from_utf8(othink(folder.path(), &words)).unwrap();
     for line in [
         "completions at full length; speeds from the table of cards: NVIDIA H200\n  prefill  ",
-        "50% of what copying reaches: assumed, not measured\n  reference  ",
-        "51% of what products reach\n  optimizer  ",
+        "26% of what copying reaches\n  reference  ",
+        "59% of what products reach\n  optimizer  ",
     ] {
         assert!(table.contains(line), "{line:?} in {table}");
     }

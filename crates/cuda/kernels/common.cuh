@@ -6,6 +6,32 @@
 
 using bf16 = __nv_bfloat16;
 
+#ifndef CUDA_EMULATOR
+// Programmatic dependent launch (PTX ISA, `griddepcontrol`), of compute capability 9.0 and up: a kernel launched so may begin
+// before those ahead of it have ended. Until `wait_for_previous` it reads nothing that a kernel writes, and writes nothing.
+// Both do nothing in other launches.
+__device__ inline void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// Every thread of every block comes here, also where it has nothing to do: what comes after a kernel relies on it for all
+// kernels ahead of it.
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Counts a block that has written what it had to, by one of its threads behind a barrier: how many have been counted before. What
+// those have written can be read from then on, by the others behind another barrier.
+__device__ inline unsigned count_arrival(unsigned* arrived) {
+  unsigned before;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(arrived) : "memory");
+  return before;
+}
+#endif
+
 // Eight numbers of 16 bits, one access to memory.
 struct alignas(16) Eight {
   bf16 at[8];

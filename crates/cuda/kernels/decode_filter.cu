@@ -22,7 +22,7 @@ struct Filtered {
   float largest;       // the largest score
   uint64_t last_kept;  // tokens behind it are gone
 
-  __device__ float score(int id) const { return row.score(row.allowed(id)); }
+  __device__ float score(int id) const { return row.score(row.allowed(id, row.logits[id])); }
 
   __device__ int bin(float score) const {
     const float scaled = __fmul_rn(__fsub_rn(largest, score), BINS_PER_UNIT);
@@ -136,6 +136,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   __shared__ int n_listed;
   __shared__ int found;
   __shared__ unsigned long long rest;
+  let_next_begin();
+  wait_for_previous();
   const Drawing& drawing = *drawing_at;
   const int at = first_row + blockIdx.x, drawn = n_drawn(states[at], drawing.max_new_tokens, is_first);
   if (drawn < 0) return;

@@ -85,25 +85,35 @@ struct Row {
         min_p(drawing.min_p),
         vocab(drawing.vocab) {}
 
-  // The logit that a token is drawn by: minus infinity where it may not be.
-  __device__ float allowed(int id) const {
-    const float logit = logits[id];
+  // Whether a token of the block that starts at `start` is suppressed; by a whole warp.
+  __device__ bool suppresses_any(int start) const {
+    const int word = start / 32 + int(threadIdx.x) % 32;
+    return __any_sync(~0u, word < (vocab + 31) / 32 && suppressed[word]);
+  }
+
+  // What the token of a logit is drawn by: minus infinity where it may not be.
+  __device__ float allowed(int id, float logit) const {
     if (has(suppressed, id)) return -INFINITY;
     if (!seen || !has(seen, id)) return logit;
     return logit < 0 ? __fmul_rn(logit, penalty) : __fdiv_rn(logit, penalty);
   }
 
-  __device__ float score(float logit) const { return __fdiv_rn(logit, temperature); }
+  __device__ float score(float logit) const { return temperature == 1.0f ? logit : __fdiv_rn(logit, temperature); }
 
-  // Of any token, under the whole row.
-  __device__ float weight(int id, float largest) const {
-    return exp_of_non_positive(__fsub_rn(score(logits[id]), score(largest)));
+  // Of any logit, under the whole row.
+  __device__ float weight(float logit, float largest) const {
+    return exp_of_non_positive(__fsub_rn(score(logit), score(largest)));
   }
 
   // Of a token that may be drawn and is kept by the filters: top-k and top-p keep those up to a place. 0 for all others.
-  __device__ float weight_left(int id, float largest_left) const {
-    const float own = score(allowed(id)), weight = exp_of_non_positive(__fsub_rn(own, score(largest_left)));
+  __device__ float weight_left(int id, float logit, float largest_left) const {
+    const float own = score(allowed(id, logit)), weight = exp_of_non_positive(__fsub_rn(own, score(largest_left)));
     return place(own, id) <= last_kept && !(weight < min_p) ? weight : 0.0f;
+  }
+
+  // Whether `weight_left` is `weight` for all tokens that are not suppressed, and 0 for those that are.
+  __device__ bool is_plain(float largest, float largest_left) const {
+    return !seen && last_kept == ~uint64_t(0) && !(min_p > 0) && largest == largest_left;
   }
 };
 

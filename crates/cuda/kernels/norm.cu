@@ -31,6 +31,8 @@ __device__ Statistics statistics(const bf16* x, int width, bool centred, float e
 // A block a row.
 extern "C" __global__ void norm_forward(const bf16* x, const bf16* weight, const bf16* bias, bf16* out, int width, float eps) {
   __shared__ float scratch[32];
+  let_next_begin();
+  wait_for_previous();
   x += int64_t(blockIdx.x) * width;
   out += int64_t(blockIdx.x) * width;
   const Statistics row = statistics(x, width, bias != nullptr, eps, scratch);

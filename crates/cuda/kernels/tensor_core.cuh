@@ -48,3 +48,8 @@ __device__ inline float fast_exp2(float x) {
   return y;
 }
 #endif
+
+// Two numbers as a fragment holds them, the first one low.
+__device__ inline uint32_t bf16_pair(float low, float high) {
+  return uint32_t(__bfloat16_as_ushort(__float2bfloat16(low))) | uint32_t(__bfloat16_as_ushort(__float2bfloat16(high))) << 16;
+}

@@ -9,7 +9,7 @@ mod ring;
 mod sample;
 mod state;
 
-pub use attention::{AttentionWorkspace, HeadShape, KeptTokens, NewestTokens, decode_attention};
+pub use attention::{HeadShape, KeptTokens, NewestTokens, decode_attention};
 pub use graph::Graph;
 pub use product::{Finish, RowMap, Workspace, row_product};
 pub use ring::TokenRing;

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ffi::c_void;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
-use candle_core::cuda_backend::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::CudaFunction;
+use candle_core::cuda_backend::cudarc::driver::sys::{self, CUfunction_attribute};
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::{CudaDevice, DeviceLocation, Result, backend::BackendDevice, bail};
 
@@ -104,7 +105,7 @@ impl Grid {
     }
 }
 
-/// Starts a kernel. Nothing is started where the grid has no block.
+/// Starts a kernel behind all that was started before. Nothing is started where the grid has no block.
 ///
 /// # Safety
 /// The arguments are those of the kernel in number, order and type, and every address is of an array as large as the kernel
@@ -118,42 +119,108 @@ pub(crate) unsafe fn launch(
     grid: Grid,
     arguments: &[Argument],
 ) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { start(device, kernel, grid, arguments, false) }
+}
+
+/// As [`launch`], but the kernel may begin while what was started before ends: it waits for that itself, after what it can do
+/// without (programmatic dependent launch, `wait_for_previous` in `kernels/common.cuh`).
+///
+/// # Safety
+/// As of [`launch`]; and every thread of the kernel calls `wait_for_previous`, before it reads what a kernel writes and before it
+/// writes.
+///
+/// # Errors
+/// As of [`launch`].
+pub(crate) unsafe fn launch_early(
+    device: &CudaDevice,
+    kernel: &Kernel,
+    grid: Grid,
+    arguments: &[Argument],
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { start(device, kernel, grid, arguments, true) }
+}
+
+/// `OTHINK_CUDA_EARLY=0` lets every kernel begin when all before it have ended, for debugging.
+static BEGINS_EARLY: LazyLock<bool> =
+    LazyLock::new(|| std::env::var("OTHINK_CUDA_EARLY").as_deref() != Ok("0"));
+
+unsafe fn start(
+    device: &CudaDevice,
+    kernel: &Kernel,
+    grid: Grid,
+    arguments: &[Argument],
+    is_early: bool,
+) -> Result<()> {
     if grid.blocks.contains(&0) {
         return Ok(());
     }
     let counts: Vec<i32> =
         arguments.iter().map(|argument| argument.count(kernel)).collect::<Result<_>>()?;
-    let (function, stream) = (function(device, kernel, grid.shared)?, device.cuda_stream());
-    let mut launch = stream.launch_builder(&function);
-    for (argument, count) in arguments.iter().zip(&counts) {
-        match argument {
-            Argument::Address(address) => launch.arg(address),
-            Argument::Count(_) => launch.arg(count),
-            Argument::Float(x) => launch.arg(x),
-        };
-    }
-    let [x, y, z] = grid.blocks.map(|n| n as u32);
-    let shape = LaunchConfig {
-        grid_dim: (x, y, z),
-        block_dim: (grid.threads as u32, 1, 1),
-        shared_mem_bytes: grid.shared as u32,
+    let mut values: Vec<*mut c_void> = arguments
+        .iter()
+        .zip(&counts)
+        .map(|(argument, count)| match argument {
+            Argument::Address(address) => std::ptr::from_ref(address) as *mut c_void,
+            Argument::Count(_) => std::ptr::from_ref(count) as *mut c_void,
+            Argument::Float(x) => std::ptr::from_ref(x) as *mut c_void,
+        })
+        .collect();
+    let Ready { function, waits } = ready(device, kernel, grid.shared)?;
+    let mut early = sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
     };
-    // SAFETY: the caller's promise.
-    unsafe { launch.launch(shape) }.w()?;
-    Ok(())
+    let [x, y, z] = grid.blocks.map(|n| n as u32);
+    let stream = device.cuda_stream();
+    let shape = sys::CUlaunchConfig {
+        gridDimX: x,
+        gridDimY: y,
+        gridDimZ: z,
+        blockDimX: grid.threads as u32,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: grid.shared as u32,
+        hStream: stream.cu_stream(),
+        attrs: &raw mut early,
+        numAttrs: u32::from(is_early && waits && *BEGINS_EARLY),
+    };
+    stream.context().bind_to_thread().w()?;
+    // SAFETY: the caller's promise; every pointer is of a variable of this function, which the driver reads before it returns.
+    unsafe {
+        sys::cuLaunchKernelEx(
+            &raw const shape,
+            function.cu_function(),
+            values.as_mut_ptr(),
+            std::ptr::null_mut(),
+        )
+    }
+    .result()
+    .w()
 }
 
-/// A kernel on a device, and the bytes of dynamic shared memory it may be launched with.
+/// A kernel on a device, and the bytes of dynamic shared memory that were asked for: without, its variables and they may have
+/// 48 KB together.
 struct Loaded {
-    function: CudaFunction,
+    function: Ready,
     shared: usize,
 }
 
-/// What every kernel may be launched with; more has to be asked for.
-const SHARED_AT_FIRST: usize = 48 << 10;
+/// A kernel that can be started.
+#[derive(Clone)]
+struct Ready {
+    function: CudaFunction,
+    /// Whether what it was compiled for has the instruction by which a kernel waits for those ahead of it.
+    waits: bool,
+}
+
+/// The first version of PTX's targets with `griddepcontrol`.
+const WAITING_TARGET: i32 = 90;
 
 /// The kernel, loaded onto the device on its first use, ready for a launch with `shared` bytes of dynamic shared memory.
-fn function(device: &CudaDevice, kernel: &Kernel, shared: usize) -> Result<CudaFunction> {
+fn ready(device: &CudaDevice, kernel: &Kernel, shared: usize) -> Result<Ready> {
     static LOADED: LazyLock<Mutex<HashMap<(usize, &'static str), Loaded>>> =
         LazyLock::new(Mutex::default);
     let DeviceLocation::Cuda { gpu_id } = device.location() else {
@@ -166,12 +233,14 @@ fn function(device: &CudaDevice, kernel: &Kernel, shared: usize) -> Result<CudaF
             let binary = Ptx::from_binary(kernel.binary.to_vec());
             let module = device.cuda_stream().context().load_module(binary).w()?;
             let function = module.load_function(kernel.name).w()?;
-            place.insert(Loaded { function, shared: SHARED_AT_FIRST })
+            let target = CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
+            let waits = function.get_attribute(target).w()? >= WAITING_TARGET;
+            place.insert(Loaded { function: Ready { function, waits }, shared: 0 })
         }
     };
     if shared > loaded.shared {
         let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        loaded.function.set_attribute(most, shared as i32).w()?;
+        loaded.function.function.set_attribute(most, shared as i32).w()?;
         loaded.shared = shared;
     }
     Ok(loaded.function.clone())

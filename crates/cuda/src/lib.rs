@@ -44,8 +44,8 @@ pub use attention::{
 };
 pub use attention_tiles::{Segment, Tiles};
 pub use decode::{
-    AttentionWorkspace, DeviceSampler, Drawing, DrawnToken, Finish, Graph, HeadShape, KeptTokens,
-    NewestTokens, RowMap, RowStates, TokenRing, Workspace, decode_attention, row_product,
+    DeviceSampler, Drawing, DrawnToken, Finish, Graph, HeadShape, KeptTokens, NewestTokens, RowMap,
+    RowStates, TokenRing, Workspace, decode_attention, row_product,
 };
 pub use device::open;
 pub use gradients::{accumulate, fill_with_zeros};

@@ -4,7 +4,7 @@
 use candle_core::{DType, Result, bail};
 
 use super::array::{Array, Output, Target};
-use super::launch::{Grid, Kernel, kernel, launch};
+use super::launch::{Grid, Kernel, kernel, launch, launch_early};
 use super::reduce::{accumulate_partials, parts};
 
 const NORM: Kernel = kernel!("norm", "norm_forward");
@@ -57,7 +57,7 @@ pub fn norm_into(x: Array, weight: Array, bias: Option<Array>, eps: f64, out: Ar
     let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: 0 };
     let arguments = [x.into(), weight.into(), bias.into(), out.into(), width.into(), eps.into()];
     // SAFETY: `x` and `out` have rows * width numbers, `weight` and `bias` width; width is a multiple of 8.
-    unsafe { launch(x.device(), &NORM, grid, &arguments) }
+    unsafe { launch_early(x.device(), &NORM, grid, &arguments) }
 }
 
 /// Where the gradients of a norm's parameters are added; `None` for what is not trained.

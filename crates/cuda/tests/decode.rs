@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 use othink_cuda::{
-    Array, AttentionWorkspace, DeviceSampler, Drawing, Finish, HeadShape, KeptTokens, NewestTokens,
-    PhiloxStream, RowMap, RowStates, Workspace, decode_attention, row_product,
+    Array, DeviceSampler, Drawing, Finish, HeadShape, KeptTokens, NewestTokens, PhiloxStream,
+    RowMap, RowStates, Workspace, decode_attention, row_product,
 };
 
 /// The one device of all tests: a second opening would be a second stream.
@@ -317,7 +317,6 @@ impl Batch {
         }
         let kept = room(&[n, self.max_new_tokens, kv_heads, head_dim], DType::BF16);
         let (keys, values) = (kept.copy().unwrap(), kept);
-        let space = AttentionWorkspace::new(cuda, n, self.shape).unwrap();
         let (cos, sin) = (there(&self.cos), there(&self.sin));
         // Logits that draw token 0, since drawing counts a row's tokens.
         let drawing = Drawing {
@@ -348,7 +347,7 @@ impl Batch {
             let newest =
                 NewestTokens { q: of(&q), k: of(&k), v: of(&v), cos: of(&cos), sin: of(&sin) };
             let kept = KeptTokens { keys: of(&keys), values: of(&values), layer: self.layer };
-            decode_attention(newest, kept, &states, of(&out), &space).unwrap();
+            decode_attention(newest, kept, &states, of(&out)).unwrap();
             sampler.draw(of(&logits), &states).unwrap();
             let out = out.to_device(&Device::Cpu).unwrap();
             (0..n).map(|row| out.get(row).unwrap()).collect()

@@ -2,36 +2,35 @@
 //!
 //! Sheets give what a chip could do at its highest clock; products and copies of real size reach less, and the stages of an
 //! update less again. Both shares are of an H200, the one card that was measured, and are taken for every card: they are the
-//! means of the `learn` stages (without, with `mlp` and with `full` checkpointing) of
-//! `benches/results/gpu-check-2026-11-27-nvidia-h200.jsonl` and `...-h200-whole-update.jsonl`. No stage of sampling is among
-//! them: the share of decoding is assumed.
+//! means of the `learn` stage (without, with `mlp` and with `full` checkpointing) of
+//! `benches/results/gpu-check-2026-11-27-nvidia-h200-half-layers.jsonl`, and the `decoding` stage of `...-h200-decoding.jsonl`.
 //! Not here: ceilings that were measured on a machine (`ceilings`), what they make of an update (`gpu_time`).
 
 use super::ceilings::Ceilings;
 use crate::config::CheckpointingChoice;
 
-/// Of a sheet's products: 801.5 of 989.5 TFLOP/s, a bf16 product of side 8192.
-const PRODUCTS_OF_SHEET: f64 = 0.81;
-/// Of a sheet's bandwidth: 4.194 of 4.8 TB/s, a copy of 2 GB.
-const COPYING_OF_SHEET: f64 = 0.874;
-/// Of the product's speed: scoring without a backward pass (0.624 to 0.648).
-pub(super) const FORWARD: f64 = 0.636;
-/// Of the copy's speed: the optimiser's step (0.744 to 0.792).
-pub(super) const OPTIMIZER: f64 = 0.773;
-/// The same where weights are rounded by chance instead of having masters (0.640 to 0.672).
-pub(super) const OPTIMIZER_WITHOUT_MASTERS: f64 = 0.656;
-/// Of the copy's speed: decoding. Assumed, not measured.
-pub(super) const DECODING: f64 = 0.5;
-/// Bytes a second over the bus, both ways together: the step with moments and masters in the host's memory moved 0.118 TB/s,
+/// Of a sheet's products: 781.0 of 989.5 TFLOP/s, a bf16 product of side 8192.
+const PRODUCTS_OF_SHEET: f64 = 0.789;
+/// Of a sheet's bandwidth: 4.180 of 4.8 TB/s, a copy of 2 GB.
+const COPYING_OF_SHEET: f64 = 0.871;
+/// Of the product's speed: scoring without a backward pass (0.619 to 0.672).
+pub(super) const FORWARD: f64 = 0.648;
+/// Of the copy's speed: the optimiser's step (0.780 to 0.803).
+pub(super) const OPTIMIZER: f64 = 0.790;
+/// The same where weights are rounded by chance instead of having masters (0.673 to 0.685).
+pub(super) const OPTIMIZER_WITHOUT_MASTERS: f64 = 0.679;
+/// Of the copy's speed: steps of decoding of 64 rows.
+pub(super) const DECODING: f64 = 0.265;
+/// Bytes a second over the bus, both ways together: the step with moments and masters in the host's memory moved 0.117 TB/s,
 /// 24 of every 34 bytes over the bus of an H200's machine (PCI Express 5.0).
-pub(super) const BUS: f64 = 0.118e12 * 24.0 / 34.0;
+pub(super) const BUS: f64 = 0.117e12 * 24.0 / 34.0;
 
 /// Of the product's speed: scoring and its backward pass, what is computed again counted as computed.
 pub(super) fn learning(checkpointing: CheckpointingChoice) -> f64 {
     match checkpointing {
-        CheckpointingChoice::None => 0.511,
-        CheckpointingChoice::Mlp => 0.552,
-        CheckpointingChoice::Full => 0.538,
+        CheckpointingChoice::None => 0.587,
+        CheckpointingChoice::Mlp => 0.614,
+        CheckpointingChoice::Full => 0.594,
     }
 }
 
@@ -127,19 +126,20 @@ mod tests {
     /// A figure of a stage, if that was measured.
     type Figure<'a> = &'a dyn Fn(&str, &str) -> Option<f64>;
 
-    /// The mean over the `learn` stages of both files, with some kinds of checkpointing.
+    /// The figures of a stage of a run.
+    fn figures(run: &str, stage: &str) -> Value {
+        let file = format!("benches/results/gpu-check-2026-11-27-nvidia-h200-{run}.jsonl");
+        let text = std::fs::read_to_string(file).unwrap();
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|record| record["stage"] == stage).unwrap()["figures"].take()
+    }
+
+    /// The mean of the `learn` stage, over some kinds of checkpointing.
     fn mean(kinds: &[&str], of: &dyn Fn(Figure<'_>) -> Option<f64>) -> f64 {
-        let mut values = Vec::new();
-        for run in ["", "-whole-update"] {
-            let file = format!("benches/results/gpu-check-2026-11-27-nvidia-h200{run}.jsonl");
-            let text = std::fs::read_to_string(file).unwrap();
-            let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let learn = lines.find(|stage| stage["stage"] == "learn").unwrap();
-            values.extend(kinds.iter().filter_map(|kind| {
-                of(&|stage, name| learn["figures"][format!("{kind}_{stage}")][name].as_f64())
-            }));
-        }
-        assert!(values.len() >= 2);
+        let learn = figures("half-layers", "learn");
+        let value =
+            |kind: &&str| of(&|stage, name| learn[format!("{kind}_{stage}")][name].as_f64());
+        let values: Vec<f64> = kinds.iter().map(|kind| value(kind).unwrap()).collect();
         values.iter().sum::<f64>() / values.len() as f64
     }
 
@@ -152,11 +152,16 @@ mod tests {
             mean(kinds, &|of| Some(of(stage, "performed, TFLOP/s")? / product(of)?))
         };
         let moved = |stage: &str| mean(&ALL, &|of| Some(of(stage, "traffic, TB/s")? / copy(of)?));
+        let decoding = figures("decoding", "decoding");
+        let decoded = |stage: &str, name: &str| decoding[stage][name].as_f64().unwrap();
+        let decoding =
+            decoded("8x8_decoding", "traffic, TB/s") / decoded("8x8_ceilings", "copy, TB/s");
         let h200 = Card::named("h200").unwrap();
         for (assumed, measured) in [
             (PRODUCTS_OF_SHEET, mean(&ALL, &product) / h200.product_tflops),
             (COPYING_OF_SHEET, mean(&ALL, &copy) * 1e3 / h200.gb_per_s),
             (FORWARD, computed(&ALL, "reference")),
+            (DECODING, decoding),
             (learning(CheckpointingChoice::None), computed(&["none"], "policy")),
             (learning(CheckpointingChoice::Mlp), computed(&["mlp"], "policy")),
             (learning(CheckpointingChoice::Full), computed(&["full"], "policy")),

@@ -140,8 +140,8 @@ struct Step {
     cost: &'static str,
 }
 
-/// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200-whole-update.jsonl`),
-/// for 2.2 billion weights: 0.54 s a policy stage, 0.62 with MLPs computed twice, 0.67 with all layers; 0.02 s a step of the
+/// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200-half-layers.jsonl`),
+/// for 2.2 billion weights: 0.49 s a policy stage, 0.57 with MLPs computed twice, 0.61 with all layers; 0.02 s a step of the
 /// optimiser, 0.64 with its state in the host's memory.
 const STEPS: [Step; 10] = [
     Step { values: whole_groups, cost: "smaller matrix products: a little slower" },

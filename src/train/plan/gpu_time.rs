@@ -11,7 +11,7 @@ use super::cards;
 use super::ceilings::Ceilings;
 use super::memory::trained_parameters;
 use super::operations::{Forward, Sequences};
-use super::time::{Bound, Share, StageTime};
+use super::time::{Bound, StageTime};
 use super::traffic::{DecodingStep, OptimizerStep, decoding_step};
 use super::workload::{Stream, Workload};
 use crate::config::{MasterWeights, Method, RunConfig};
@@ -58,13 +58,13 @@ struct On<'a> {
 impl On<'_> {
     fn products(&self, name: &'static str, operations: f64, of_ceiling: f64) -> StageTime {
         let speed = self.ceilings.product_tflops * 1e12 * of_ceiling;
-        let share = Some(Share { of_ceiling, is_assumed: false });
+        let share = Some(of_ceiling);
         StageTime { share, ..StageTime::at(name, Bound::Products, operations, speed) }
     }
 
     fn memory(&self, name: &'static str, bytes: f64, of_ceiling: f64) -> StageTime {
         let speed = self.ceilings.copy_tb_per_s * 1e12 * of_ceiling;
-        let share = Some(Share { of_ceiling, is_assumed: false });
+        let share = Some(of_ceiling);
         StageTime { share, ..StageTime::at(name, Bound::Memory, bytes, speed) }
     }
 
@@ -129,9 +129,7 @@ impl On<'_> {
         let operations = Forward::of(self.model, &rows).total() * self.batches_per_update();
         let moved = self.memory("decoding", bytes, cards::DECODING);
         let computed = self.products("decoding", operations, cards::FORWARD);
-        let longer = if moved.seconds >= computed.seconds { moved } else { computed };
-        let share = longer.share.map(|share| Share { is_assumed: true, ..share });
-        StageTime { share, ..longer }
+        if moved.seconds >= computed.seconds { moved } else { computed }
     }
 
     fn policy(&self) -> StageTime {
@@ -193,7 +191,7 @@ mod tests {
     /// holds the counts, not what another card will do.
     #[test]
     fn planned_times_of_learning_are_within_5_percent_of_a_real_gpus() {
-        let file = "benches/results/gpu-check-2026-11-27-nvidia-h200-whole-update.jsonl";
+        let file = "benches/results/gpu-check-2026-11-27-nvidia-h200-half-layers.jsonl";
         let text = std::fs::read_to_string(file).unwrap();
         let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let learn = lines.find(|stage| stage["stage"] == "learn").unwrap()["figures"].clone();

@@ -55,7 +55,9 @@ void on_bad_access(int signal_number, siginfo_t* info, void* context) {
   signal(signal_number, SIG_DFL);
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   char what[160], where[256], text[480];
-  if (simt::overflows_stack(info->si_addr)) snprintf(what, sizeof what, "stack overflow: of a thread");
+  if (is_in_flight(address))
+    snprintf(what, sizeof what, "too early: %s of what a kernel ahead may still write, before the wait for it", kind_of_access(context));
+  else if (simt::overflows_stack(info->si_addr)) snprintf(what, sizeof what, "stack overflow: of a thread");
   else describe(what, sizeof what, address, kind_of_access(context));
   simt::describe_running_thread(where, sizeof where);
   if (!simt::running_kernel())

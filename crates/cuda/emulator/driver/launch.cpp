@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <sys/mman.h>
 
 namespace driver {
 namespace {
@@ -15,7 +16,25 @@ namespace {
 struct Arguments {
   std::vector<std::vector<unsigned char>> values;
   std::vector<AllocationHandle> memory;
+  std::vector<AllocationHandle> written;  // of these, what the kernel may write
 };
+
+// What kernels may still write that have not ended, were they to overlap: the last one that did not begin early, and those since.
+std::vector<AllocationHandle> in_flight;
+
+void protect_in_flight(int protection) {
+  for (const AllocationHandle& allocation : in_flight)
+    if (allocation->mapping && !allocation->is_gone) protect(*allocation, protection);
+}
+bool is_forbidden;
+void forbid() {
+  if (!is_forbidden) protect_in_flight(PROT_NONE);
+  is_forbidden = true;
+}
+void allow() {
+  if (is_forbidden) protect_in_flight(PROT_READ | PROT_WRITE);
+  is_forbidden = false;
+}
 
 bool is_within_limits(const Function& function, dim3 grid, dim3 block, unsigned shared_bytes) {
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
@@ -39,11 +58,12 @@ std::shared_ptr<Arguments> copy_arguments(const simt::Kernel& kernel, void** val
       report_wild_pointer(who.c_str(), address);
     }
     arguments->memory.push_back(allocation);
+    if (kernel.parameters[i].is_written) arguments->written.push_back(allocation);
   }
   return arguments;
 }
 
-Result launch(void* handle, dim3 grid, dim3 block, unsigned shared_bytes, void* stream, void** values) {
+Result launch(void* handle, dim3 grid, dim3 block, unsigned shared_bytes, void* stream, void** values, bool begins_early = false) {
   Locked locked;
   const auto& function = *static_cast<Function*>(handle);
   const simt::Kernel* kernel = function.kernel;
@@ -54,18 +74,22 @@ Result launch(void* handle, dim3 grid, dim3 block, unsigned shared_bytes, void* 
   }
   if (!values && !kernel->parameters.empty()) return INVALID_VALUE;
   const auto arguments = copy_arguments(*kernel, values);
+  const bool may_exceed = function.has_asked;
+  simt::precaution = {forbid, allow};
   const uint64_t threads = uint64_t(grid.x) * grid.y * grid.z * block.x * block.y * block.z;
   submit(stream_of(stream), {kernel->name, threads, [=] {
                                for (const auto& allocation : arguments->memory)
                                  check_still_there(std::string("kernel ") + kernel->name, *allocation);
                                std::vector<void*> addresses;
                                for (auto& value : arguments->values) addresses.push_back(value.data());
-                               simt::launch({kernel, addresses.data(), grid, block, shared_bytes});
+                               if (!begins_early) in_flight.clear();
+                               simt::launch({kernel, addresses.data(), grid, block, shared_bytes, may_exceed, begins_early});
+                               in_flight.insert(in_flight.end(), arguments->written.begin(), arguments->written.end());
                              }, Work::KERNEL});
   return SUCCESS;
 }
 
-// CUlaunchConfig. Attributes are hints (programmatic dependent launch), apart from clusters, which are not emulated.
+// CUlaunchConfig. Clusters are not emulated; attributes that are not named here are hints.
 struct LaunchConfig {
   unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
   void* stream;
@@ -76,9 +100,17 @@ struct LaunchConfig {
   }* attributes;
   unsigned n_attributes;
 };
-constexpr int CLUSTER_DIMENSION = 4;  // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+constexpr int CLUSTER_DIMENSION = 4;                   // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+constexpr int PROGRAMMATIC_STREAM_SERIALIZATION = 6;   // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 
 }  // namespace
+
+bool is_in_flight(uintptr_t address) {
+  if (!is_forbidden) return false;
+  for (const AllocationHandle& allocation : in_flight)
+    if (address >= allocation->address && address < allocation->address + allocation->bytes) return true;
+  return false;
+}
 
 CUDA_API int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                             unsigned block_y, unsigned block_z, unsigned shared_bytes, void* stream, void** values, void**) {
@@ -86,10 +118,13 @@ CUDA_API int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, un
 }
 
 CUDA_API int cuLaunchKernelEx(const LaunchConfig* config, void* function, void** values, void**) {
-  for (unsigned i = 0; i < config->n_attributes; ++i)
+  bool begins_early = false;
+  for (unsigned i = 0; i < config->n_attributes; ++i) {
     if (config->attributes[i].id == CLUSTER_DIMENSION) return NOT_SUPPORTED;
+    if (config->attributes[i].id == PROGRAMMATIC_STREAM_SERIALIZATION) begins_early = config->attributes[i].value[0] != 0;
+  }
   return launch(function, {config->grid_x, config->grid_y, config->grid_z}, {config->block_x, config->block_y, config->block_z},
-                config->shared_bytes, config->stream, values);
+                config->shared_bytes, config->stream, values, begins_early);
 }
 
 // Blocks run one after another: a barrier of the whole grid, which a cooperative launch is for, cannot be emulated.

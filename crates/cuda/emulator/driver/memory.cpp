@@ -65,6 +65,14 @@ bool take_memory(Allocation& allocation) {
   return true;
 }
 
+}  // namespace
+
+void protect(const Allocation& allocation, int protection) {
+  mprotect(allocation.mapping + PAGE, allocation.mapping_bytes - 2 * PAGE, protection);
+}
+
+namespace {
+
 void give_back_memory(Allocation& allocation) {
   const unsigned char* tail = begin_of(allocation) + allocation.bytes;
   for (size_t i = 0; i < tail_bytes(allocation); ++i)

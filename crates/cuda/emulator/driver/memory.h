@@ -40,6 +40,11 @@ void check_still_there(const std::string& who, const Allocation& allocation);
 
 bool is_pinned(const void* address);
 
+// Of a guarded allocation's own pages, as mprotect takes it.
+void protect(const Allocation& allocation, int protection);
+// Whether kernels ahead of the one that runs may still write there, for which it has not waited (launch.cpp).
+bool is_in_flight(uintptr_t address);
+
 // Installs the handler that names the kernel which touched memory it may not (guard.cpp).
 void watch_for_bad_accesses();
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr char MARKER[] = "// emulated module: ";
 
-enum Attribute { MAX_THREADS = 0, SHARED_BYTES = 1, REGISTERS = 4, MAX_DYNAMIC_SHARED_BYTES = 8 };  // CUfunction_attribute
+enum Attribute { MAX_THREADS = 0, SHARED_BYTES = 1, REGISTERS = 4, PTX_VERSION = 5, MAX_DYNAMIC_SHARED_BYTES = 8 };  // CUfunction_attribute
 
 void load_kernels_once() {
   static bool is_loaded = false;
@@ -74,6 +74,7 @@ CUDA_API int cuFuncGetAttribute(int* value, int attribute, void* handle) {
   switch (attribute) {
     case MAX_THREADS: *value = MOST_THREADS; break;
     case REGISTERS: *value = 32; break;
+    case PTX_VERSION: *value = 90; break;
     case MAX_DYNAMIC_SHARED_BYTES: *value = static_cast<Function*>(handle)->max_dynamic_shared_bytes; break;
     default: *value = 0;
   }
@@ -84,6 +85,7 @@ CUDA_API int cuFuncSetAttribute(void* handle, int attribute, int value) {
   if (attribute != MAX_DYNAMIC_SHARED_BYTES) return SUCCESS;
   if (value < 0 || value > MOST_SHARED_BYTES) return INVALID_VALUE;
   static_cast<Function*>(handle)->max_dynamic_shared_bytes = value;
+  static_cast<Function*>(handle)->has_asked = true;
   return SUCCESS;
 }
 

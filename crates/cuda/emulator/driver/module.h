@@ -14,6 +14,7 @@ constexpr int SHARED_BYTES_AT_FIRST = 48 << 10;  // that it has without asking
 struct Function {
   const simt::Kernel* kernel;
   int max_dynamic_shared_bytes = SHARED_BYTES_AT_FIRST;
+  bool has_asked = false;  // for dynamic memory beside its variables
 };
 
 struct Module {

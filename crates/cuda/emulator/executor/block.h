@@ -18,6 +18,7 @@ struct Thread {
   Fiber* fiber;           // where its frames are; null before it starts and after it ends
   const char* waits_for;  // what it called, and where, while it waits
   Place place;
+  bool has_waited;        // for the kernels ahead
   unsigned mask;          // of the meeting it waits for; all lanes at the barrier of the block
   std::vector<AsyncCopy> open_copies;                 // not committed yet
   std::vector<std::vector<AsyncCopy>> copy_groups;    // committed, oldest first

@@ -29,6 +29,7 @@ extern dim3 block_size, grid_size;
 struct Parameter {
   unsigned bytes;
   bool is_pointer;
+  bool is_written;  // a pointer to what is not const
 };
 
 struct Kernel {
@@ -49,8 +50,17 @@ struct Launch {
   void** values;  // the addresses of its arguments
   dim3 grid, block;
   unsigned dynamic_shared_bytes;
+  bool may_exceed = true;     // 48 KB of shared memory, variables and dynamic memory together: what is more was asked for
+  bool begins_early = false;  // programmatic dependent launch
 };
 void launch(const Launch& launch);
+
+// What a block that begins early may not touch before it has waited, for the driver to forbid and to allow.
+struct Precaution {
+  void (*forbid)();
+  void (*allow)();
+};
+extern Precaution precaution;
 
 // The name of the kernel that runs now, or null.
 const char* running_kernel();
@@ -64,6 +74,8 @@ struct Place {
 };
 
 void wait_for_block(Place place);  // __syncthreads
+// griddepcontrol.wait. All threads of a block that begins early do without the results of kernels ahead until all have come here.
+void wait_for_previous(Place place);
 unsigned current_lane();
 unsigned lanes_alive();  // of the current thread's warp, as a mask
 
@@ -90,7 +102,10 @@ template <class... A, void (*Function)(A...)> struct Caller<Function> {
     Function(*static_cast<std::remove_const_t<A>*>(values[I])...);
   }
   static void run(void** values) { call(values, std::index_sequence_for<A...>{}); }
-  static std::vector<Parameter> parameters() { return {Parameter{sizeof(A), std::is_pointer_v<A>}...}; }
+  static std::vector<Parameter> parameters() { return {parameter<A>()...}; }
+  template <class One> static Parameter parameter() {
+    return {sizeof(One), std::is_pointer_v<One>, std::is_pointer_v<One> && !std::is_const_v<std::remove_pointer_t<One>>};
+  }
 };
 
 }  // namespace simt

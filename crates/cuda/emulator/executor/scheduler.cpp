@@ -51,6 +51,8 @@ void run_fresh_threads() {
       block.threads[current].fiber = running_fiber;
       running->kernel->run(running->values);
       Thread& thread = block.threads[current];
+      if (running->begins_early && !thread.has_waited)
+        fault("missing wait", "the kernel began early, and ends without having waited for those ahead,");
       thread.state = Thread::ENDED;
       thread.fiber = nullptr;
       --block.n_alive;
@@ -116,7 +118,8 @@ void run_block() {
   prepare_shared_memory();
   block.n_alive = n;
   block.n_at_barrier = 0;
-  for (Thread& thread : block.threads) thread.state = Thread::FRESH;
+  for (Thread& thread : block.threads) thread.state = Thread::FRESH, thread.has_waited = false;
+  if (running->begins_early) precaution.forbid();
   for (unsigned i = 0; i < n_warps; ++i) {
     const unsigned lanes = std::min(32u, n - i * 32);
     block.warps[i].alive = lanes == 32 ? ~0u : (1u << lanes) - 1;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t PAGE = 4096;
 constexpr size_t ALIGNMENT = 128;
+constexpr size_t USUAL = 48 << 10;  // what is more must be asked for, as dynamic memory
 constexpr size_t MOST_PER_BLOCK = 227 << 10;  // an H100's, static and dynamic together
 constexpr size_t ARENA = (MOST_PER_BLOCK + PAGE - 1) / PAGE * PAGE;
 
@@ -48,7 +49,8 @@ unsigned char* dynamic_shared_memory() {
 
 void count_static_shared_memory(size_t bytes) {
   static_bytes += bytes;
-  if (static_bytes + running->dynamic_shared_bytes > MOST_PER_BLOCK || static_bytes > (48 << 10))
+  const size_t together = static_bytes + running->dynamic_shared_bytes;
+  if (together > MOST_PER_BLOCK || static_bytes > USUAL || (together > USUAL && !running->may_exceed))
     fault("too much shared memory", "%zu bytes of variables and %u of dynamic memory,", static_bytes,
           running->dynamic_shared_bytes);
 }

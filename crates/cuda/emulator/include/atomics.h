@@ -7,6 +7,7 @@ template <class T, class V> T atomicAdd(T* at, V value) {
   *at = old + T(value);
   return old;
 }
+inline unsigned count_arrival(unsigned* arrived) { return atomicAdd(arrived, 1u); }
 template <class T, class V> T atomicSub(T* at, V value) {
   const T old = *at;
   *at = old - T(value);

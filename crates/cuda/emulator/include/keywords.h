@@ -29,6 +29,11 @@ inline void __syncthreads(const char* file = __builtin_FILE(), int line = __buil
 // Threads run one at a time: memory is always consistent.
 inline void __threadfence() {}
 inline void __threadfence_block() {}
+// Programmatic dependent launch, which CUDA offers as PTX assembly.
+inline void let_next_begin() {}
+inline void wait_for_previous(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  simt::wait_for_previous({file, line});
+}
 
 #undef assert
 #define assert(condition) \

@@ -40,6 +40,7 @@ int cuMemGetInfo_v2(size_t*, size_t*);
 int cuModuleLoadData(void**, const void*);
 int cuModuleGetFunction(void**, void*, const char*);
 int cuFuncSetAttribute(void*, int, int);
+int cuLaunchKernelEx(const void*, void*, void**, void**);
 int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
 int cublasCreate_v2(void**);
 int cublasSetStream_v2(void*, void*);
@@ -129,6 +130,22 @@ template <class... A> void launch(void* function, Shape shape, void* stream, A..
   void* addresses[] = {&arguments...};
   ok(cuLaunchKernel(function, shape.blocks, shape.blocks_y, 1, shape.threads, 1, 1, shape.shared_bytes, stream, addresses,
                     nullptr));
+}
+
+// Programmatic dependent launch.
+template <class... A> void launch_early(void* function, Shape shape, void* stream, A... arguments) {
+  void* addresses[] = {&arguments...};
+  struct {
+    int id = 6, padding = 0;
+    int value[16] = {1};
+  } attribute;
+  struct {
+    unsigned grid[3], block[3], shared_bytes;
+    void* stream;
+    void* attributes;
+    unsigned n_attributes;
+  } config{{shape.blocks, shape.blocks_y, 1}, {shape.threads, 1, 1}, shape.shared_bytes, stream, &attribute, 1};
+  ok(cuLaunchKernelEx(&config, function, addresses, nullptr));
 }
 
 // Ends the program with `wrong result: WHAT` unless the two agree to the bit.

@@ -234,6 +234,25 @@ void empty_grid() {
   launch(reduction("test_write"), {0, 32}, stream, x, 0, 0);
 }
 
+// Two launches of a kernel that adds, the second of which may begin early.
+void add_with(const char* kernel) {
+  void* stream = new_stream();
+  const uintptr_t x = upload(std::vector<float>(64, 1.0f), stream);
+  launch(reduction(kernel), {1, 64}, stream, x, 2.0f);
+  launch_early(reduction(kernel), {1, 64}, stream, x, 3.0f);
+  expect_equal(download<float>(x, 64, stream), std::vector<float>(64, 6.0f), "sum");
+}
+void read_before_the_wait() { add_with("test_add_too_early"); }
+void no_wait() { add_with("test_add_no_wait"); }
+
+// 44 KB of variables and 8 KB of dynamic memory, which nobody asked for.
+void shared_memory_not_asked_for() {
+  void* stream = new_stream();
+  const uintptr_t x = allocate<float>(32, stream);
+  launch(reduction("test_large_shared"), {1, 32, 8 << 10}, stream, x);
+  ok(cuStreamSynchronize(stream));
+}
+
 void unknown_kernel() { reduction("test_sum_columns"); }
 
 struct Fault {
@@ -252,6 +271,9 @@ constexpr Fault FAULTS[] = {
     {{"read before the beginning", read_before_the_beginning}, "read before the beginning: 4 bytes in front of an allocation"},
     {{"write past the end", write_past_the_end}, "write past the end: 0 bytes behind an allocation of 1024 bytes in kernel"},
     {{"write into the padding", write_into_the_padding}, "write past the end: byte 0 behind"},
+    {{"read before the wait for kernels ahead", read_before_the_wait}, "too early: read of what a kernel ahead may still write"},
+    {{"no wait for kernels ahead", no_wait}, "missing wait"},
+    {{"shared memory not asked for", shared_memory_not_asked_for}, "too much shared memory"},
     {{"uninitialised memory", uninitialised_memory}, "wrong result"},
     {{"uninitialised shared memory", uninitialised_shared_memory}, "wrong result"},
     {{"stream that does not wait for an event", stream_without_event}, "wrong result"},

@@ -218,6 +218,15 @@ void most_shared_memory() {
   expect_equal(download<float>(y, 32, stream), std::vector<float>(32, 5.0f), "227 KB of shared memory");
 }
 
+void kernel_that_begins_early() {
+  void* stream = new_stream();
+  void* add = reduction("test_add_early");
+  const uintptr_t x = upload(std::vector<float>(64, 1.0f), stream);
+  launch(add, {1, 64}, stream, x, 2.0f);
+  for (int i = 0; i < 3; ++i) launch_early(add, {1, 64}, stream, x, 3.0f);
+  expect_equal(download<float>(x, 64, stream), std::vector<float>(64, 12.0f), "sum");
+}
+
 constexpr Case CASES[] = {
     {"sums over rows", sums_over_rows},
     {"rotation within warps", rotation_within_warps},
@@ -230,6 +239,7 @@ constexpr Case CASES[] = {
     {"gradient accumulation", gradient_accumulation},
     {"counters and peak", counters_and_peak},
     {"most shared memory", most_shared_memory},
+    {"a kernel that begins early", kernel_that_begins_early},
 };
 
 }  // namespace

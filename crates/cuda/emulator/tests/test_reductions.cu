@@ -116,3 +116,27 @@ extern "C" __global__ void test_large_shared(float* out) {
 extern "C" __global__ void test_assertion(const float* x, int n) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) assert(x[i] >= 0);
 }
+
+#ifndef CUDA_EMULATOR
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+#endif
+
+// Add `term` to what is there: behind the wait for the kernels ahead; with a read before it; with threads that do not come to it.
+extern "C" __global__ void test_add_early(float* x, float term) {
+  wait_for_previous();
+  x[threadIdx.x] += term;
+}
+extern "C" __global__ void test_add_too_early(float* x, float term) {
+  const float sum = x[threadIdx.x] + term;
+  wait_for_previous();
+  x[threadIdx.x] = sum;
+}
+extern "C" __global__ void test_add_no_wait(float* x, float term) {
+  if (threadIdx.x % 2) return;
+  wait_for_previous();
+  x[threadIdx.x] += term;
+}

@@ -1,11 +1,11 @@
 //! Attention of the newest tokens in a step of decoding, with their angles and what is kept of them.
 //! Not here: attention within a packed stream (`attention`).
 
-use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Result, bail};
 
 use super::state::RowStates;
 use crate::array::Array;
-use crate::launch::{Grid, Kernel, kernel, launch};
+use crate::launch::{Grid, Kernel, kernel, launch_early};
 
 /// For as many query heads of a key head.
 const KERNELS: [Kernel; 8] = [
@@ -19,9 +19,7 @@ const KERNELS: [Kernel; 8] = [
     kernel!("decode_attention", "decode_attention_8"),
 ];
 // As in `kernels/decode_attention.cu`.
-const WARPS: usize = 8;
-const SHARES: usize = 4;
-const CHUNK: usize = 32;
+const WARPS: usize = 16;
 const MOST: usize = 128;
 
 /// The shape of a model's attention.
@@ -76,26 +74,6 @@ pub struct KeptTokens<'a> {
     pub layer: usize,
 }
 
-/// Room for sums of parts of a row's keys. Layers share one.
-#[derive(Debug)]
-pub struct AttentionWorkspace {
-    partials: Tensor,
-    arrived: Tensor,
-}
-
-impl AttentionWorkspace {
-    /// # Errors
-    /// It cannot be allocated.
-    pub fn new(device: &CudaDevice, rows: usize, shape: HeadShape) -> Result<Self> {
-        let device = Device::Cuda(device.clone());
-        let partials = (rows, SHARES, shape.heads, MOST + 2);
-        Ok(Self {
-            partials: Tensor::zeros(partials, DType::F32, &device)?,
-            arrived: Tensor::zeros((rows, shape.kv_heads), DType::U32, &device)?,
-        })
-    }
-}
-
 /// Turns the newest query and key of each row by its token's angles, keeps key and value, and attends to the row's prompt and
 /// to all that is kept. Rows that are not taken, or have all of their tokens, are left out.
 ///
@@ -110,7 +88,6 @@ pub fn decode_attention(
     kept: KeptTokens,
     states: &RowStates,
     out: Array,
-    workspace: &AttentionWorkspace,
 ) -> Result<()> {
     let (&[rows, heads, head_dim], &[_, max_new_tokens, kv_heads, _]) =
         (newest.q.shape().dims(), kept.keys.shape().dims())
@@ -132,8 +109,6 @@ pub fn decode_attention(
     let (of_queries, of_keys) = ([rows, heads, head_dim], [rows, kv_heads, head_dim]);
     let angles = [rows, max_new_tokens, head_dim / 2];
     let all = [rows, max_new_tokens, kv_heads, head_dim];
-    let partials = Array::of(&workspace.partials)?;
-    let partials = partials.require("a workspace", DType::F32, &[rows, SHARES, heads, MOST + 2])?;
     let arguments = [
         newest.q.require("queries", DType::BF16, &of_queries)?.into(),
         newest.k.require("keys", DType::BF16, &of_keys)?.into(),
@@ -144,21 +119,19 @@ pub fn decode_attention(
         kept.keys.require("kept keys", DType::BF16, &all)?.into(),
         kept.values.require("kept values", DType::BF16, &all)?.into(),
         out.require("attended", DType::BF16, &of_queries)?.into(),
-        partials.into(),
-        Array::of(&workspace.arrived)?.into(),
         kept.layer.into(),
         max_new_tokens.into(),
         kv_heads.into(),
         head_dim.into(),
     ];
     let group = shape.group();
-    let numbers = WARPS * group * (CHUNK + MOST + 2);
+    let numbers = WARPS * group * (MOST + 2);
     let grid = Grid {
-        blocks: [rows, kv_heads, SHARES],
+        blocks: [rows, kv_heads, 1],
         threads: WARPS * 32,
         shared: numbers * DType::F32.size_in_bytes() + group * MOST * DType::BF16.size_in_bytes(),
     };
     // SAFETY: shapes are checked above; every prompt of a taken row is `[layers, 2, prompt_len, kv_heads, head_dim]`, which
     // `RowStates::take` keeps alive.
-    unsafe { launch(newest.q.device(), &KERNELS[group - 1], grid, &arguments) }
+    unsafe { launch_early(newest.q.device(), &KERNELS[group - 1], grid, &arguments) }
 }

@@ -4,41 +4,43 @@
 use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 
 use crate::array::Array;
-use crate::launch::{Argument, Grid, Kernel, kernel, launch};
+use crate::launch::{Argument, Grid, Kernel, kernel, launch_early};
 
-/// For 16, 32 and 64 rows at a time: with 64 and with 128 columns of a block.
-const KERNELS: [(usize, [Kernel; 2]); 3] = [
+/// For 16, 32 and 64 rows at a time: with 64 columns of a block, with 128, and with 64 of each map of a pair.
+const KERNELS: [(usize, [Kernel; 3]); 3] = [
     (
         16,
         [
-            kernel!("decode_product", "decode_product_16_64"),
-            kernel!("decode_product", "decode_product_16_128"),
+            kernel!("decode_product", "decode_product_16_narrow"),
+            kernel!("decode_product", "decode_product_16_wide"),
+            kernel!("decode_product", "decode_product_16_pair"),
         ],
     ),
     (
         32,
         [
-            kernel!("decode_product", "decode_product_32_64"),
-            kernel!("decode_product", "decode_product_32_128"),
+            kernel!("decode_product", "decode_product_32_narrow"),
+            kernel!("decode_product", "decode_product_32_wide"),
+            kernel!("decode_product", "decode_product_32_pair"),
         ],
     ),
     (
         64,
         [
-            kernel!("decode_product", "decode_product_64_64"),
-            kernel!("decode_product", "decode_product_64_128"),
+            kernel!("decode_product", "decode_product_64_narrow"),
+            kernel!("decode_product", "decode_product_64_wide"),
+            kernel!("decode_product", "decode_product_64_pair"),
         ],
     ),
 ];
 /// Most rows that a block makes.
 const MAX_ROWS: usize = 64;
-const THREADS: usize = 128;
 /// Numbers of `inner` that a stage of the kernel's pipeline holds, and its stages.
 const STEP: usize = 64;
 const STAGES: usize = 4;
-/// Blocks that keep a large card's memory busy, two on each multiprocessor. Fixed, because the order of additions, and with it
+/// Blocks that share a product, one on each multiprocessor of a large card. Fixed, because the order of additions, and with it
 /// the last bit, follows from it.
-const BLOCKS: usize = 264;
+const BLOCKS: usize = 132;
 /// Fewer steps would fill no pipeline.
 const LEAST_STEPS: usize = 4;
 
@@ -145,13 +147,18 @@ impl Width {
     fn of(finish: Finish, columns: &[usize]) -> Self {
         match finish {
             Finish::Gated => Self::Pair,
-            _ if columns.iter().sum::<usize>() >= 128 * BLOCKS / 2 => Self::Wide,
+            _ if columns.iter().sum::<usize>() >= 128 * BLOCKS => Self::Wide,
             _ => Self::Narrow,
         }
     }
 
     fn of_block(self) -> usize {
         if self == Self::Narrow { 64 } else { 128 }
+    }
+
+    /// Threads of a block.
+    fn threads(self, rows: usize) -> usize {
+        if self == Self::Narrow && rows == 16 { 128 } else { 256 }
     }
 
     fn of_map(self) -> usize {
@@ -164,9 +171,10 @@ struct Cut {
     /// Rows of a block.
     rows: usize,
     width: Width,
-    /// Blocks side by side, one after the other along `inner`, and below each other.
+    /// Parts of the columns, whose steps are dealt out to the blocks.
     tiles: usize,
-    ranges: usize,
+    blocks: usize,
+    /// Blocks below each other.
     row_groups: usize,
 }
 
@@ -176,15 +184,14 @@ impl Cut {
         let fits = KERNELS.iter().map(|(rows, _)| *rows).find(|at_once| rows <= *at_once);
         let at_once = fits.unwrap_or(MAX_ROWS);
         let tiles = columns.iter().map(|columns| columns.div_ceil(width.of_map())).sum::<usize>();
-        let most = (inner.div_ceil(STEP) / LEAST_STEPS).max(1);
-        let ranges = (BLOCKS / tiles.max(1)).clamp(1, most);
-        Self { rows: at_once, width, tiles, ranges, row_groups: rows.div_ceil(at_once) }
+        let steps = tiles * inner.div_ceil(STEP);
+        let blocks = (steps / LEAST_STEPS).clamp(1, BLOCKS);
+        Self { rows: at_once, width, tiles, blocks, row_groups: rows.div_ceil(at_once) }
     }
 
-    /// Numbers that the ranges leave to be added up.
+    /// Numbers that the blocks leave to be added up: of the tile that each begins with, and of the one that it ends with.
     fn partials(&self) -> usize {
-        let of_tile = self.ranges * self.rows * self.width.of_block();
-        if self.ranges == 1 { 0 } else { self.row_groups * self.tiles * of_tile }
+        self.row_groups * self.blocks * 2 * self.rows * self.width.of_block()
     }
 }
 
@@ -224,7 +231,7 @@ pub fn row_product(
         arrived.into(),
         rows.into(),
         inner.into(),
-        cut.ranges.into(),
+        cut.tiles.into(),
         finish.code().into(),
     ];
     for i in 0..3 {
@@ -238,13 +245,13 @@ pub fn row_product(
     }
     let of_block = cut.width.of_block();
     let grid = Grid {
-        blocks: [cut.tiles, cut.ranges, cut.row_groups],
-        threads: THREADS,
+        blocks: [cut.blocks, 1, cut.row_groups],
+        threads: cut.width.threads(cut.rows),
         shared: STAGES * (cut.rows + of_block) * STEP * DType::BF16.size_in_bytes(),
     };
     // SAFETY: shapes are checked above; the workspace has room for the partial sums and a counter of every tile, which
     // are zero before and after each launch.
-    unsafe { launch(x.device(), &kernels[usize::from(of_block == 128)], grid, &arguments) }
+    unsafe { launch_early(x.device(), &kernels[cut.width as usize], grid, &arguments) }
 }
 
 /// Columns of each map of a product that fits.
@@ -273,7 +280,10 @@ fn checked(x: Array, maps: &[RowMap], finish: Finish, outs: &[Array]) -> Result<
         bail!("a gated pair of {} and {} columns", columns[0], columns[1]);
     }
     for (out, columns) in outs.iter().zip(&columns) {
-        out.require("a step's result", finish.dtype(), &[rows, *columns])?;
+        let out = out.require("a step's result", finish.dtype(), &[rows, *columns])?;
+        if !out.is_aligned_to(2) {
+            bail!("a step's result starts at an odd address");
+        }
     }
     if let Some(residual) = finish.residual() {
         residual.require("a residual", DType::BF16, &[rows, columns[0]])?;

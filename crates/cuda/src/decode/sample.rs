@@ -7,7 +7,7 @@ use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 
 use super::state::RowStates;
 use crate::array::Array;
-use crate::launch::{Argument, Grid, Kernel, kernel, launch};
+use crate::launch::{Argument, Grid, Kernel, kernel, launch_early};
 
 const EXTREMES: Kernel = kernel!("decode_sample", "sample_extremes");
 const FILTER: Kernel = kernel!("decode_filter", "sample_filter");
@@ -256,7 +256,7 @@ impl DeviceSampler {
             let grid = Grid { blocks: [x, y, 1], threads, shared: 0 };
             // SAFETY: `logits` has a row of `vocab` numbers for each state, and so have the arrays of the settings, each of
             // its own.
-            unsafe { launch(logits.device(), kernel, grid, &arguments) }
+            unsafe { launch_early(logits.device(), kernel, grid, &arguments) }
         };
         let blocks = vocab.div_ceil(BLOCK);
         launch(&EXTREMES, THREADS, blocks, rows)?;
@@ -290,7 +290,7 @@ impl DeviceSampler {
         ];
         let grid = Grid { blocks: [rows, 1, 1], threads: THREADS, shared: 0 };
         // SAFETY: every token that was drawn is below `vocab`.
-        unsafe { launch(out.device(), &EMBED, grid, &arguments) }
+        unsafe { launch_early(out.device(), &EMBED, grid, &arguments) }
     }
 
     /// The rows' newest tokens, on the device.
