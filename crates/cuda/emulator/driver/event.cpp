@@ -15,11 +15,12 @@ EventHandle& event_of(void* handle) { return *static_cast<EventHandle*>(handle);
 
 constexpr unsigned DISABLE_TIMING = 2;  // CU_EVENT_DISABLE_TIMING
 
-// True if the event was last recorded in a capture, which a question from outside ruins.
-bool refuse_captured(const Event& event) {
-  if (!event.captured_in) return false;
+// What a question from outside about an event that was last recorded in a capture gets. It ruins a capture that goes on.
+Result refusal(const Event& event) {
+  if (!event.captured_in) return SUCCESS;
+  if (event.captured_in->has_ended) return INVALID_VALUE;
   event.captured_in->is_invalid = true;
-  return true;
+  return CAPTURED_EVENT;
 }
 
 int64_t nanoseconds() { return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1); }
@@ -75,7 +76,7 @@ CUDA_API int cuStreamWaitEvent(void* stream_handle, void* handle, unsigned) {
 CUDA_API int cuEventQuery(void* handle) {
   Locked locked;
   const EventHandle& event = event_of(handle);
-  if (refuse_captured(*event)) return CAPTURED_EVENT;
+  if (const Result refused = refusal(*event)) return refused;
   if (event->n_done >= event->n_records) return SUCCESS;
   make_progress();  // so that polling comes to an end
   return NOT_READY;
@@ -84,7 +85,7 @@ CUDA_API int cuEventQuery(void* handle) {
 CUDA_API int cuEventSynchronize(void* handle) {
   Locked locked;
   const EventHandle event = event_of(handle);
-  if (refuse_captured(*event)) return CAPTURED_EVENT;
+  if (const Result refused = refusal(*event)) return refused;
   ++counters.synchronizations;
   run_until([&, last = event->n_records] { return event->n_done >= last; });
   return SUCCESS;

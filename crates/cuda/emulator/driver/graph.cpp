@@ -28,6 +28,7 @@ CUDA_API int cuStreamEndCapture(void* handle, void** graph) {
   const std::shared_ptr<Capture> capture = std::move(stream_of(handle).capture);
   *graph = nullptr;
   if (!capture) return INVALID_VALUE;
+  capture->has_ended = true;
   if (capture->is_invalid) return CAPTURE_INVALIDATED;
   *graph = new Graph(std::move(capture->graph));
   return SUCCESS;

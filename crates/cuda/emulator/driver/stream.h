@@ -30,6 +30,7 @@ struct Capture {
   Graph graph;
   std::vector<uintptr_t> allocations;  // made in it and not freed yet
   bool is_invalid = false;             // something forbidden was asked for; the end of the capture fails
+  bool has_ended = false;
 };
 
 struct Event {
