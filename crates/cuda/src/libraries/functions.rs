@@ -113,8 +113,10 @@ library!(driver, "libcuda", Some(1), CUresult, CUresult::CUDA_ERROR_NOT_INITIALI
     cuCtxDestroy_v2 cuCtxGetCurrent cuCtxSetCurrent cuCtxSynchronize cuDeviceGet
     cuDeviceGetAttribute cuDeviceGetDefaultMemPool cuDeviceGetName cuDevicePrimaryCtxRelease_v2
     cuDevicePrimaryCtxRetain cuDriverGetVersion cuEventCreate cuEventDestroy_v2 cuEventRecord
-    cuEventSynchronize cuFuncSetAttribute cuGetErrorString cuGraphDestroy cuGraphExecDestroy
-    cuGraphInstantiateWithFlags cuGraphLaunch cuInit cuLaunchKernel cuMemAllocAsync cuMemAlloc_v2
+    cuEventSynchronize cuFuncGetAttribute cuFuncSetAttribute cuGetErrorString cuGraphDestroy
+    cuGraphExecDestroy
+    cuGraphInstantiateWithFlags cuGraphLaunch cuInit cuLaunchKernel cuLaunchKernelEx
+    cuMemAllocAsync cuMemAlloc_v2
     cuMemFreeAsync cuMemFreeHost cuMemFree_v2 cuMemGetInfo_v2 cuMemHostAlloc
     cuMemHostGetDevicePointer_v2 cuMemHostRegister_v2 cuMemHostUnregister
     cuMemPoolGetAttribute cuMemPoolSetAttribute
