@@ -10,6 +10,11 @@ use crate::plan::write_model;
 
 /// What a run asks of the emulated device, by name; `None` where the tests' device is another.
 fn counted(words: &[&str]) -> Option<Counts> {
+    counted_with(&[], words)
+}
+
+/// [`counted`], with some variables of the environment.
+fn counted_with(environment: &[(&str, &str)], words: &[&str]) -> Option<Counts> {
     if !std::env::var("OTHINK_TEST_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
         return None;
     }
@@ -17,6 +22,7 @@ fn counted(words: &[&str]) -> Option<Counts> {
     let counters = folder.path().join("counters.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     command.args(words).current_dir(folder.path()).env("EMU_COUNTERS", &counters);
+    command.envs(environment.iter().copied());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let counted = std::fs::read(&counters).ok()?;
@@ -67,11 +73,15 @@ fn a_layer_is_learned_from_in_seventy_launches() {
 
 /// Everything that `gpu-check` does, with a small model.
 fn gpu_check(tokens: &str, repetitions: &str) -> Option<Counts> {
+    gpu_check_with(&[], tokens, repetitions)
+}
+
+fn gpu_check_with(environment: &[(&str, &str)], tokens: &str, repetitions: &str) -> Option<Counts> {
     let words = "gpu-check --model tiny --device cuda --dtype bf16 --prompts 1 --group-size 2 --image-side 4 \
                  --copy-mb 4 --product-side 64 --json";
     let words: Vec<&str> = words.split_whitespace().collect();
     let more = ["--completion-tokens", tokens, "--repetitions", repetitions];
-    counted(&[&words[..], &more].concat())
+    counted_with(environment, &[&words[..], &more].concat())
 }
 
 #[test]
@@ -91,9 +101,19 @@ fn a_step_of_decoding_is_one_launch_of_seven_kernels_a_layer() {
     assert!(steps > 30, "{steps}");
     // Besides the layers: embeddings, the last norm, the head, three of the sampler.
     assert_eq!(more("launches"), steps * (7 * layers + 6));
+    assert_eq!(more("early_launches"), more("launches"));
     for none in ["products", "uploads", "allocations", "blocking_downloads", "memsets"] {
         assert_eq!(more(none), 0, "{none}");
     }
+}
+
+#[test]
+fn kernels_begin_when_those_ahead_have_ended_where_that_is_asked_for() {
+    let Some(early) = gpu_check("8", "1") else { return };
+    let in_turn = gpu_check_with(&[("OTHINK_CUDA_EARLY", "0")], "8", "1").unwrap();
+    assert!(early.of("early_launches") > 100);
+    assert_eq!(in_turn.of("early_launches"), 0);
+    assert_eq!(in_turn.of("launches"), early.of("launches"));
 }
 
 /// Launches of a kernel of the sampler in an update that samples with these settings.

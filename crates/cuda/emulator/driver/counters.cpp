@@ -27,6 +27,7 @@ struct Name {
 };
 constexpr Name NAMES[] = {
     {"launches", &Counters::launches},
+    {"early_launches", &Counters::early_launches},
     {"products", &Counters::products},
     {"graph_launches", &Counters::graph_launches},
     {"uploads", &Counters::uploads},

@@ -8,6 +8,7 @@ namespace driver {
 
 struct Counters {
   uint64_t launches;           // kernels, one by one, those in graphs included
+  uint64_t early_launches;     // of these, those that may begin before the kernels ahead have ended
   uint64_t products;           // matrix products of cuBLAS, likewise
   uint64_t graph_launches;
   uint64_t uploads, upload_bytes;

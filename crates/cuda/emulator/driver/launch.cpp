@@ -1,4 +1,5 @@
 // Launching kernels: the limits of a launch, its arguments, and that the memory they point to is there.
+#include "driver/counters.h"
 #include "driver/lock.h"
 #include "driver/memory.h"
 #include "driver/module.h"
@@ -82,7 +83,8 @@ Result launch(void* handle, dim3 grid, dim3 block, unsigned shared_bytes, void* 
                                  check_still_there(std::string("kernel ") + kernel->name, *allocation);
                                std::vector<void*> addresses;
                                for (auto& value : arguments->values) addresses.push_back(value.data());
-                               if (!begins_early) in_flight.clear();
+                               if (begins_early) ++counters.early_launches;
+                               else in_flight.clear();
                                simt::launch({kernel, addresses.data(), grid, block, shared_bytes, may_exceed, begins_early});
                                in_flight.insert(in_flight.end(), arguments->written.begin(), arguments->written.end());
                              }, Work::KERNEL});
