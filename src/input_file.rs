@@ -4,9 +4,28 @@
 //! A pipe or a device would block or never end, so both are refused before they are opened; so is a file that is too
 //! large, by its length. What grows while it is read is cut at the limit and refused as well.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
+
+/// What is at a path, links followed; `None` where there is nothing. Unlike [`Path::exists`] it takes no failure to look for
+/// an answer.
+///
+/// # Errors
+/// The system cannot say: its disk fails, or a folder may not be searched.
+pub fn kind(path: &Path) -> Result<Option<FileType>> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(Some(found.file_type())),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error says that there is nothing at a path, which may be one that no file can have.
+pub fn is_absent(error: &Error) -> bool {
+    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidInput | InvalidFilename)
+}
 
 /// A regular file opened for reading, however large.
 ///

@@ -27,6 +27,7 @@ use crate::rollout::sampler::Sampler;
 use super::against::{Against, Other};
 use super::count::up_to;
 use super::failure::UsageError;
+use super::in_file::require_data;
 use super::out_file::{check_out_file, check_unwritten};
 use super::{ExitStatus, Printer};
 
@@ -295,11 +296,7 @@ impl Args {
     /// # Errors
     /// `--data` is not there, `--out` cannot be a file, or a number is out of its range.
     pub fn into_request(self) -> anyhow::Result<EvalRequest> {
-        if let Some(data) = self.data.as_deref().filter(|data| !data.exists()) {
-            let problem = format!("--data {}: no such file or folder", data.display());
-            let hint = "relative paths start at the working folder";
-            return Err(UsageError::new(problem, hint).into());
-        }
+        self.data.as_deref().map_or(Ok(()), require_data)?;
         if let Some(out) = &self.out {
             check_out_file("--out", out)?;
             if !self.overwrite {

@@ -14,6 +14,7 @@ mod exit_status;
 mod failure;
 pub mod gpu_check;
 pub mod grade;
+mod in_file;
 pub mod infer;
 mod logging;
 mod out_file;

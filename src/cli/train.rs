@@ -16,6 +16,7 @@ use crate::train::plan::{PlannedGpu, plan};
 use crate::train::run::{Ended, ResumeOptions, TrainOptions, train};
 
 use super::failure::UsageError;
+use super::in_file::require_data;
 use super::plan_table::plan_table;
 use super::{ExitStatus, Printer};
 
@@ -228,11 +229,7 @@ fn data_override(data: &Path, file: &ConfigFile, overrides: &[String]) -> anyhow
         let problem = format!("--data {}: the path is not UTF-8", data.display());
         return Err(UsageError::new(problem, "rename the file or the folder").into());
     };
-    if !data.exists() {
-        let problem = format!("--data {path}: no such file or folder");
-        let hint = "relative paths start at the working folder";
-        return Err(UsageError::new(problem, hint).into());
-    }
+    require_data(data)?;
     let value = toml::Value::String(path.to_owned());
     let trains_on = |overrides: &[String]| RunConfig::from_file(file, overrides);
     let has_own_file = data.is_dir()
@@ -244,7 +241,7 @@ fn data_override(data: &Path, file: &ConfigFile, overrides: &[String]) -> anyhow
 
 /// The folder is free for a new run, or holds the one that is to be continued.
 fn check_out_folder(out: &Path, resume: bool) -> Result<(), RunFolderError> {
-    match (resume, has_run(out)) {
+    match (resume, has_run(out)?) {
         (false, _) => require_free(out),
         (true, true) => Ok(()),
         (true, false) => Err(RunFolderError::NoRun { path: out.to_owned() }),

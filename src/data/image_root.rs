@@ -9,6 +9,7 @@
 use super::row::Place;
 use super::zip::PictureArchive;
 use super::{DataError, ImageSource};
+use crate::input_file;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ impl ImageRoot {
     /// # Errors
     /// It is a file, and no archive that is accepted.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        if path.is_file() {
+        if is_file(path)? {
             return Ok(Self::Archive(Arc::new(PictureArchive::open(path)?)));
         }
         Ok(Self::Folder(path.to_owned()))
@@ -61,7 +62,7 @@ impl ImageRoot {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(candidate);
-                Ok(path.is_file().then_some(ImageSource::File(path)))
+                Ok(is_file(&path)?.then_some(ImageSource::File(path)))
             }
             Self::Archive(archive) => {
                 // Names in archives have slashes on every system.
@@ -94,6 +95,16 @@ fn candidates(image: &str) -> Vec<PathBuf> {
     let relative = (0..parts.len()).map(|start| parts[start..].iter().collect());
     let absolute = whole.is_absolute().then(|| whole.to_owned());
     absolute.into_iter().chain(relative).collect()
+}
+
+/// Whether there is a file.
+///
+/// # Errors
+/// The system cannot say.
+fn is_file(path: &Path) -> Result<bool, DataError> {
+    let found = input_file::kind(path)
+        .map_err(|source| DataError::Unreadable { path: path.to_owned(), source })?;
+    Ok(found.is_some_and(|found| found.is_file()))
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl RunStore {
         let display = self.lines();
         display.between("reading the training rows and the base model", "");
         let folder = self.folder_of(config)?;
-        if has_run(&folder) {
+        if has_run(&folder)? {
             Origin::of(&folder)?.require_unchanged(&folder)?;
         }
         match checkpoint::finished(&folder)? {
@@ -103,7 +103,7 @@ impl RunStore {
             None => {}
         }
         drop(display);
-        let resume = has_run(&folder);
+        let resume = has_run(&folder)?;
         self.note(&format!(
             "{}: {}",
             folder.display(),

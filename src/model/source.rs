@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::hub::repository::Repository;
 use crate::hub::{Hub, Listing};
+use crate::input_file;
 
 use super::error::ModelError;
 use super::fields::read_object;
@@ -70,10 +71,12 @@ fn resolve_among(
         return Ok(ModelFiles::Builtin(tiny));
     }
     let folder = Path::new(spec);
-    if folder.is_dir() {
+    let found = input_file::kind(folder)
+        .map_err(|source| ModelError::Read { file: spec.to_owned(), source })?;
+    if found.is_some_and(|found| found.is_dir()) {
         return Ok(ModelFiles::Folder(folder.to_owned()));
     }
-    if folder.exists() {
+    if found.is_some() {
         let hint = "give the folder that holds config.json and the safetensors files";
         return Err(not_found("it is a file, expected a folder".to_owned(), hint));
     }

@@ -17,7 +17,7 @@
 //!   .lock                 empty; locked while a run is going on
 //! ```
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,7 @@ use super::error::RunFolderError;
 use super::free::require_free;
 use super::identity::require_same;
 use super::origin::{Difference, Origin};
+use crate::input_file::{self, is_absent};
 use crate::ops;
 
 /// The resolved configuration.
@@ -82,7 +83,8 @@ impl RunFolder {
         // The configuration is the sign of a run, so a run always has its origin.
         origin.write(path)?;
         replace(path, CONFIG, resolved_config.as_bytes())?;
-        Ok(Self { path: path.to_owned(), place: Place::of(path), _lock: lock })
+        let place = Place::of(path).map_err(failed("read", path))?;
+        Ok(Self { path: path.to_owned(), place, _lock: lock })
     }
 
     /// Opens the folder of a run that is to be continued.
@@ -113,15 +115,17 @@ impl RunFolder {
         if stored != resolved_config {
             replace(path, CONFIG, resolved_config.as_bytes())?;
         }
-        Ok(Self { path: path.to_owned(), place: Place::of(path), _lock: lock })
+        let place = Place::of(path).map_err(failed("read", path))?;
+        Ok(Self { path: path.to_owned(), place, _lock: lock })
     }
 
     /// To be called before records are written: files that are open would take them wherever the folder is by now.
     ///
     /// # Errors
-    /// The folder was moved, removed or replaced since it was opened.
+    /// The folder was moved, removed or replaced since it was opened, or the system cannot say.
     pub fn require_in_place(&self) -> Result<(), RunFolderError> {
-        let is_there = self.path.is_dir() && Place::of(&self.path) == self.place;
+        let found = Place::of(&self.path).map_err(failed("read", &self.path))?;
+        let is_there = found.is_some() && found == self.place;
         is_there.then_some(()).ok_or_else(|| RunFolderError::Moved { path: self.path.clone() })
     }
 
@@ -200,16 +204,25 @@ struct Place {
 }
 
 impl Place {
-    #[cfg(unix)]
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let found = path.metadata().ok()?;
-        Some(Self { device: found.dev(), inode: found.ino() })
+    /// Where a folder is; `None` where there is none, or something else.
+    fn of(path: &Path) -> std::io::Result<Option<Self>> {
+        match path.metadata() {
+            Ok(found) => Ok(found.is_dir().then(|| Self::of_folder(&found))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
+    #[cfg(unix)]
+    fn of_folder(found: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { device: found.dev(), inode: found.ino() }
+    }
+
+    /// Elsewhere one folder is not told from another at its path.
     #[cfg(not(unix))]
-    fn of(_path: &Path) -> Option<Self> {
-        None
+    fn of_folder(_found: &Metadata) -> Self {
+        Self { device: 0, inode: 0 }
     }
 }
 
@@ -228,8 +241,13 @@ pub fn stored_config(path: &Path) -> Result<String, RunFolderError> {
 }
 
 /// Whether the folder holds a run, finished or not.
-pub fn has_run(path: &Path) -> bool {
-    path.join(CONFIG).is_file()
+///
+/// # Errors
+/// The system cannot say.
+pub fn has_run(path: &Path) -> Result<bool, RunFolderError> {
+    let file = path.join(CONFIG);
+    let found = input_file::kind(&file).map_err(failed("read", &file))?;
+    Ok(found.is_some_and(|found| found.is_file()))
 }
 
 /// Where the last checkpoint of a run is whose updates are all done; none where they are not, or there is no run.

@@ -13,6 +13,7 @@ use super::checkpoint::Damage;
 use super::crc32::Crc32;
 use super::durable::failed;
 use super::error::RunFolderError;
+use crate::input_file;
 
 /// Raised when a checkpoint's `trainer` folder changes so that older programs would misread it.
 const FORMAT: u32 = 1;
@@ -79,7 +80,8 @@ impl Manifest {
     /// # Errors
     /// The list cannot be read.
     pub fn of_model(checkpoint: &Path) -> Result<Option<Self>, RunFolderError> {
-        if !checkpoint.join(LIST).exists() {
+        let list = checkpoint.join(LIST);
+        if input_file::kind(&list).map_err(failed("read", &list))?.is_none() {
             return Ok(None);
         }
         let damaged =

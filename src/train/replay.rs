@@ -252,7 +252,7 @@ impl Record {
 /// The run's own configuration, with the changes that are asked for.
 fn config_of(options: &ReplayOptions) -> Result<RunConfig, TrainError> {
     let run = &options.run;
-    if !has_run(run) {
+    if !has_run(run)? {
         return Err(RunFolderError::NoRun { path: run.clone() }.into());
     }
     let name = run.join(CONFIG).display().to_string();

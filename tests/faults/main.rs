@@ -23,6 +23,8 @@ mod outcome;
 #[cfg(target_os = "linux")]
 mod preload;
 #[cfg(target_os = "linux")]
+mod reads;
+#[cfg(target_os = "linux")]
 #[path = "../runs/mod.rs"]
 mod runs;
 #[cfg(target_os = "linux")]

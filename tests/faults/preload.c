@@ -1,7 +1,9 @@
-// Counts what a process changes in the files below a folder, and spoils the n-th such operation. Loaded by LD_PRELOAD, on
-// 64-bit Linux; built by `preload.rs`, which also says which environment variables mean what.
+// Counts what a process changes, or what it reads, in the files below a folder, and spoils the n-th such operation. Loaded by
+// LD_PRELOAD, on 64-bit Linux; built by `preload.rs`, which also says which environment variables mean what.
 // Not here: which operation is spoilt how, and what has to hold afterwards (the Rust files beside this one).
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/types.h>
@@ -27,6 +31,7 @@ static int log_fd = -1;
 static long spoilt;
 static enum action action;
 static int error_number;
+static int counts_reads; // instead of changes
 static int clock_goes_back;
 static atomic_long n_operations, n_clock_calls;
 // Set once the disk is full: from then on nothing can be written below the folder.
@@ -50,6 +55,8 @@ __attribute__((constructor)) static void read_environment(void) {
   for (size_t i = 0; what && i < sizeof actions / sizeof *actions; i++) {
     if (strcmp(what, actions[i].name) == 0) action = actions[i].action, error_number = actions[i].error_number;
   }
+  const char *of = getenv("OTHINK_FAULTS_OF");
+  counts_reads = of && strcmp(of, "reads") == 0;
   clock_goes_back = getenv("OTHINK_FAULTS_CLOCK") != NULL;
 }
 
@@ -91,8 +98,8 @@ _Noreturn static void die(void) {
 enum fate { GOES_ON, FAILS, HALF };
 
 // To be called before an operation; `to` is where a rename or a link leads, else empty.
-static enum fate begin(const char *operation, const char *path, const char *to) {
-  if (!is_below(path) && !is_below(to)) return GOES_ON;
+static enum fate begin_either(int is_read, const char *operation, const char *path, const char *to) {
+  if (is_read != counts_reads || (!is_below(path) && !is_below(to))) return GOES_ON;
   long n = atomic_fetch_add(&n_operations, 1) + 1;
   note(n, operation, path, to);
   int writes = strstr("write mkdir link symlink", operation) != NULL;
@@ -108,6 +115,10 @@ static enum fate begin(const char *operation, const char *path, const char *to) 
     case SHORT: atomic_store(&is_full, 1); return strcmp(operation, "write") == 0 ? HALF : GOES_ON;
   }
   return GOES_ON;
+}
+
+static enum fate begin(const char *operation, const char *path, const char *to) {
+  return begin_either(0, operation, path, to);
 }
 
 static long end(long result) {
@@ -130,9 +141,19 @@ static enum fate begin_two(const char *operation, int from_folder, const char *f
   return begin(operation, absolute(from_folder, from, from_room), absolute(to_folder, to, to_room));
 }
 
+static enum fate begin_read_at(const char *operation, int folder, const char *path) {
+  char room[ROOM];
+  return begin_either(1, operation, absolute(folder, path, room), "");
+}
+
+static enum fate begin_read_fd(const char *operation, int fd) {
+  char room[ROOM];
+  return begin_either(1, operation, path_of(fd, room), "");
+}
+
 static int open_at(int folder, const char *path, int flags, mode_t mode) {
   int writes = (flags & (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC)) != 0;
-  if (writes && begin_at("open", folder, path) == FAILS) return -1;
+  if ((writes ? begin_at : begin_read_at)("open", folder, path) == FAILS) return -1;
   return (int)end(syscall(SYS_openat, folder, path, flags, mode));
 }
 
@@ -214,6 +235,36 @@ int unlinkat(int folder, const char *path, int flags) {
 }
 int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
 int rmdir(const char *path) { return unlinkat(AT_FDCWD, path, AT_REMOVEDIR); }
+
+ssize_t read(int fd, void *bytes, size_t n) {
+  return begin_read_fd("read", fd) == FAILS ? -1 : end(syscall(SYS_read, fd, bytes, n));
+}
+ssize_t pread(int fd, void *bytes, size_t n, off_t offset) {
+  return begin_read_fd("read", fd) == FAILS ? -1 : end(syscall(SYS_pread64, fd, bytes, n, offset));
+}
+ssize_t pread64(int fd, void *bytes, size_t n, off64_t offset) { return pread(fd, bytes, n, offset); }
+ssize_t readv(int fd, const struct iovec *pieces, int n) {
+  return begin_read_fd("read", fd) == FAILS ? -1 : end(syscall(SYS_readv, fd, pieces, n));
+}
+int statx(int folder, const char *restrict path, int flags, unsigned mask, struct statx *restrict found) {
+  enum fate fate = path[0] ? begin_read_at("stat", folder, path) : begin_read_fd("stat", folder);
+  return fate == FAILS ? -1 : (int)end(syscall(SYS_statx, folder, path, flags, mask, found));
+}
+void *mmap(void *address, size_t n, int protection, int flags, int fd, off_t offset) {
+  if (fd >= 0 && begin_read_fd("map", fd) == FAILS) return MAP_FAILED;
+  return (void *)syscall(SYS_mmap, address, n, protection, flags, fd, offset);
+}
+void *mmap64(void *address, size_t n, int protection, int flags, int fd, off64_t offset) {
+  return mmap(address, n, protection, flags, fd, offset);
+}
+DIR *opendir(const char *path) {
+  DIR *(*next)(const char *) = (DIR * (*)(const char *)) dlsym(RTLD_NEXT, "opendir");
+  return begin_read_at("list", AT_FDCWD, path) == FAILS ? NULL : next(path);
+}
+struct dirent64 *readdir64(DIR *folder) {
+  struct dirent64 *(*next)(DIR *) = (struct dirent64 * (*)(DIR *)) dlsym(RTLD_NEXT, "readdir64");
+  return begin_read_fd("list", dirfd(folder)) == FAILS ? NULL : next(folder);
+}
 
 // Each call answers with a time an hour before the one that the call before it was given.
 static time_t gone_back(void) {

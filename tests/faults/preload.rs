@@ -55,10 +55,18 @@ impl Fault {
     }
 }
 
+/// Which file operations of a process are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operations {
+    Changes,
+    Reads,
+}
+
 /// A file operation of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
-    /// `open` for writing, `write`, `fsync`, `truncate`, `rename`, `mkdir`, `unlink`, ...
+    /// Of changes `open` for writing, `write`, `fsync`, `truncate`, `rename`, `mkdir`, `unlink`, ...; of reads `open`, `read`,
+    /// `stat`, `map`, `list`.
     pub(crate) what: String,
     pub(crate) path: PathBuf,
     /// Where a rename leads.
@@ -87,9 +95,23 @@ fn built() -> Option<PathBuf> {
     Some(library)
 }
 
-/// Has a command's operations below a folder written to `log`, and its `n`-th, from 1, spoilt.
+/// Has a command's changes below a folder written to `log`, and its `n`-th, from 1, spoilt.
 pub(crate) fn load(command: &mut Command, below: &Path, log: &Path, at: Option<(usize, Fault)>) {
+    load_for(Operations::Changes, command, below, log, at);
+}
+
+/// As [`load`], of other operations than changes.
+pub(crate) fn load_for(
+    operations: Operations,
+    command: &mut Command,
+    below: &Path,
+    log: &Path,
+    at: Option<(usize, Fault)>,
+) {
     command.env("LD_PRELOAD", library().unwrap());
+    if operations == Operations::Reads {
+        command.env("OTHINK_FAULTS_OF", "reads");
+    }
     command.env("OTHINK_FAULTS_BELOW", below).env("OTHINK_FAULTS_LOG", log);
     if let Some((n, fault)) = at {
         command.env("OTHINK_FAULTS_AT", n.to_string()).env("OTHINK_FAULTS_DO", fault.name());
