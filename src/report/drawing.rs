@@ -20,7 +20,7 @@ use plotters::style::{
     Color as _, FontStyle, IntoFont as _, RGBColor, ShapeStyle, TextStyle, WHITE, register_font,
 };
 
-use super::chart::{Bars, Chart, Line, LineStyle, Marks};
+use super::chart::{Bars, Chart, LineStyle, Marks, Strand};
 
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xB2),
@@ -122,13 +122,14 @@ where
         .set_label_area_size(LabelAreaPosition::Left, pen.px(60))
         .set_label_area_size(LabelAreaPosition::Bottom, pen.px(44));
     match &chart.marks {
-        Marks::Lines(lines) => {
-            let [left, right] = horizontal_range(lines);
-            let [low, high] = vertical_range(lines);
+        Marks::Lines(_) | Marks::Families(_) => {
+            let strands = chart.marks.strands();
+            let [left, right] = horizontal_range(&strands);
+            let [low, high] = vertical_range(&strands);
             let mut plot = builder.build_cartesian_2d(left..right, low..high)?;
             draw_mesh(&mut plot, chart, pen, &|x| number(*x))?;
-            for (idx, line) in lines.iter().enumerate() {
-                draw_line(&mut plot, line, idx, [low, high], pen)?;
+            for strand in strands {
+                draw_line(&mut plot, strand, [low, high], pen)?;
             }
         }
         Marks::Bars { categories, bars } => {
@@ -166,23 +167,26 @@ where
         return Ok(pen.px(30));
     }
     let style = pen.text(13).pos(Pos::new(HPos::Left, VPos::Center));
-    let (start, sample, gap) = (pen.px(70), pen.px(30), pen.px(6));
+    let (start, length, gap) = (pen.px(70), pen.px(30), pen.px(6));
     let (mut x, mut y) = (start, pen.px(40));
     for (idx, label) in labels {
         let (text_width, _) = area.estimate_text_size(label, &style)?;
-        if x > start && x + sample + gap + text_width > width {
+        if x > start && x + length + gap + text_width > width {
             (x, y) = (start, y + pen.px(18));
         }
-        let (left, right, row) = (x as i32, (x + sample) as i32, y as i32);
-        if let Marks::Lines(_) = chart.marks {
-            area.draw(&dashed(vec![(left, row), (right, row)], idx, pen))?;
-        } else {
-            let half = pen.px(5) as i32;
-            let corners = [(left, row - half), (right, row + half)];
-            area.draw(&Rectangle::new(corners, color(idx).filled()))?;
+        let (left, right, row) = (x as i32, (x + length) as i32, y as i32);
+        let sample = vec![(left, row), (right, row)];
+        match chart.marks {
+            Marks::Lines(_) => area.draw(&dashed(sample, [idx, idx], pen))?,
+            Marks::Families(_) => area.draw(&dashed(sample, [idx, 0], pen))?,
+            Marks::Bars { .. } => {
+                let half = pen.px(5) as i32;
+                let corners = [(left, row - half), (right, row + half)];
+                area.draw(&Rectangle::new(corners, color(idx).filled()))?;
+            }
         }
-        area.draw(&Text::new(label, ((x + sample + gap) as i32, row), style.clone()))?;
-        x += sample + gap + text_width + pen.px(18);
+        area.draw(&Text::new(label, ((x + length + gap) as i32, row), style.clone()))?;
+        x += length + gap + text_width + pen.px(18);
     }
     Ok(y + pen.px(12))
 }
@@ -194,6 +198,13 @@ fn legend(chart: &Chart) -> Vec<(usize, &str)> {
         Marks::Lines(lines) => {
             lines.iter().map(|line| (!line.points.is_empty(), line.label.as_str())).collect()
         }
+        Marks::Families(families) => families
+            .iter()
+            .map(|family| {
+                let is_shown = family.lines.iter().any(|line| !line.points.is_empty());
+                (is_shown, family.label.as_str())
+            })
+            .collect(),
         Marks::Bars { bars, .. } => bars.iter().map(|bars| (true, bars.label.as_str())).collect(),
     };
     let labels = labels.into_iter().enumerate();
@@ -231,15 +242,15 @@ where
 /// A line with its raw figures behind it and its intervals around it.
 fn draw_line<DB: DrawingBackend>(
     plot: &mut Plot<'_, DB, RangedCoordf64>,
-    line: &Line,
-    idx: usize,
+    strand: Strand<'_>,
     [low, high]: [f64; 2],
     pen: Pen,
 ) -> Result<(), Problem>
 where
     DB::ErrorType: 'static,
 {
-    let color = color(idx);
+    let Strand { line, dash, .. } = strand;
+    let color = color(strand.color);
     let raw: Vec<(f64, f64)> = line.raw.iter().map(|&[x, y]| (x, y)).collect();
     if !raw.is_empty() {
         let faint = color.mix(0.3).stroke_width(pen.px(1));
@@ -268,7 +279,7 @@ where
         let marks = joined.iter().map(|&at| Circle::new(at, pen.px(4), color.filled()));
         plot.draw_series(marks)?;
     }
-    plot.draw_series([dashed(joined, idx, pen)])?;
+    plot.draw_series([dashed(joined, [strand.color, dash], pen)])?;
     Ok(())
 }
 
@@ -312,14 +323,14 @@ where
     Ok(())
 }
 
-/// A line in the colour and the dash pattern of its place in the chart.
+/// A line in a colour of the palette and a dash pattern.
 fn dashed<DB: DrawingBackend, At: Clone + 'static>(
     points: Vec<At>,
-    idx: usize,
+    [color_idx, dash_idx]: [usize; 2],
     pen: Pen,
 ) -> DynElement<'static, DB, At> {
-    let style = pen.stroke(color(idx), 1.0);
-    let (dash, gap) = DASHES[idx % DASHES.len()];
+    let style = pen.stroke(color(color_idx), 1.0);
+    let (dash, gap) = DASHES[dash_idx % DASHES.len()];
     if gap == 0 {
         return PathElement::new(points, style).into_dyn();
     }
@@ -331,28 +342,33 @@ fn color(idx: usize) -> RGBColor {
 }
 
 /// From the smallest x to the largest, without a margin.
-fn horizontal_range(lines: &[Line]) -> [f64; 2] {
-    let of_points = lines.iter().flat_map(|line| line.points.iter().map(|point| point.x));
-    let of_raw = lines.iter().flat_map(|line| line.raw.iter().map(|[x, _]| *x));
-    let [first, last] = ends(of_points.chain(of_raw));
+fn horizontal_range(strands: &[Strand<'_>]) -> [f64; 2] {
+    let [first, last] = ends(figures(strands).map(|[x, _]| x));
     if last > first { [first, last] } else { [first - 1.0, first + 1.0] }
 }
 
-/// All figures, and as much of their intervals as leaves the figures legible.
-fn vertical_range(lines: &[Line]) -> [f64; 2] {
-    let of_points = lines.iter().flat_map(|line| line.points.iter().map(|point| point.y));
-    let of_raw = lines.iter().flat_map(|line| line.raw.iter().map(|[_, y]| *y));
-    let [low, high] = ends(of_points.chain(of_raw));
+/// All figures, and as much of their intervals as leaves the figures legible. Where nothing is below 0, neither is the axis.
+fn vertical_range(strands: &[Strand<'_>]) -> [f64; 2] {
+    let [low, high] = ends(figures(strands).map(|[_, y]| y));
     // Figures that are all the same still need an axis with some height.
     let flat = if high == 0.0 { 1.0 } else { high.abs() };
     let span = if high > low { high - low } else { flat };
     let room = INTERVAL_ROOM * span;
-    let of_intervals = lines.iter().flat_map(|line| &line.points);
+    let of_intervals = strands.iter().flat_map(|strand| &strand.line.points);
     let of_intervals = of_intervals.flat_map(|point| point.interval.into_iter().flatten());
-    let widest =
+    let [low, high] =
         ends(of_intervals.map(|end| end.clamp(low - room, high + room)).chain([low, high]));
-    let margin = MARGIN * (widest[1] - widest[0]).max(span);
-    [widest[0] - margin, widest[1] + margin]
+    let margin = MARGIN * (high - low).max(span);
+    let least = if low >= 0.0 { (low - margin).max(0.0) } else { low - margin };
+    [least, high + margin]
+}
+
+/// The places of all points and of the figures behind them.
+fn figures<'a>(strands: &'a [Strand<'_>]) -> impl Iterator<Item = [f64; 2]> + 'a {
+    strands.iter().flat_map(|Strand { line, .. }| {
+        let points = line.points.iter().map(|point| [point.x, point.y]);
+        points.chain(line.raw.iter().copied())
+    })
 }
 
 /// The top of an axis that holds all bars and their intervals.
@@ -394,7 +410,7 @@ fn without_trailing_zeros(digits: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chart::Point;
+    use super::super::chart::{Line, Point};
     use super::*;
 
     #[test]
@@ -416,6 +432,10 @@ mod tests {
         }
     }
 
+    fn strands(lines: &[Line]) -> Vec<Strand<'_>> {
+        lines.iter().map(|line| Strand { color: 0, dash: 0, line }).collect()
+    }
+
     fn line(points: &[(f64, Option<[f64; 2]>)]) -> Line {
         let points = points.iter().enumerate();
         let points = points.map(|(x, &(y, interval))| Point { x: x as f64, y, interval }).collect();
@@ -424,12 +444,20 @@ mod tests {
 
     #[test]
     fn wide_interval_does_not_flatten_the_line() {
-        // Values from 0 to 1 and room for an interval as high again, and 6% of all that.
-        let wide = line(&[(0.0, None), (1.0, Some([-50.0, 50.0]))]);
-        let [low, high] = vertical_range(&[wide]);
-        assert!((low + 1.18).abs() < 1e-9 && (high - 2.18).abs() < 1e-9, "{low} {high}");
-        let narrow = line(&[(0.0, None), (1.0, Some([0.9, 1.1]))]);
-        assert!((vertical_range(&[narrow])[0] + 0.066).abs() < 1e-9);
+        // Values from -1 to 0 and room for an interval as high again, and 6% of all that.
+        let wide = line(&[(-1.0, None), (0.0, Some([-50.0, 50.0]))]);
+        let [low, high] = vertical_range(&strands(&[wide]));
+        assert!((low + 2.18).abs() < 1e-9 && (high - 1.18).abs() < 1e-9, "{low} {high}");
+        let narrow = line(&[(-1.0, None), (0.0, Some([-0.1, 0.1]))]);
+        assert!((vertical_range(&strands(&[narrow]))[0] + 1.066).abs() < 1e-9);
+    }
+
+    #[test]
+    fn axis_goes_below_0_only_where_a_figure_does() {
+        let accuracies = line(&[(0.01, Some([0.0, 0.05])), (0.5, Some([0.4, 0.6]))]);
+        assert_eq!(vertical_range(&strands(&[accuracies]))[0].to_bits(), 0.0_f64.to_bits());
+        let losses = line(&[(-0.01, None), (0.5, None)]);
+        assert!(vertical_range(&strands(&[losses]))[0] < -0.01);
     }
 
     #[test]
@@ -437,7 +465,9 @@ mod tests {
         for lines in
             [vec![], vec![line(&[])], vec![line(&[(0.0, None)])], vec![line(&[(7.0, None); 3])]]
         {
-            let ([left, right], [low, high]) = (horizontal_range(&lines), vertical_range(&lines));
+            let strands = strands(&lines);
+            let ([left, right], [low, high]) =
+                (horizontal_range(&strands), vertical_range(&strands));
             assert!(right > left && high > low, "{lines:?}");
         }
     }
