@@ -15,4 +15,4 @@ for seed in 1 2; do
   target/release/othink train --config quickstart.toml --set train.seed="$seed" --set train.eval_every=50 --out "$runs/quickstart-$seed"
 done
 OTHINK_SCREENSHOTS=docs/images OTHINK_SCREENSHOTS_RUN="$runs/quickstart-1:$runs/quickstart-2" \
-  cargo test --locked --test it page::screenshots
+  cargo test --locked --test it page_size::screenshots

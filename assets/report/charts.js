@@ -99,6 +99,7 @@ function optionsOf(chart, { series, bands, companions }, width) {
   return {
     width,
     height: CHART_HEIGHT,
+    padding: [8, 14, 0, 0],
     series,
     bands,
     scales: { x: { time: false }, y: { range: (plot, low, high) => axisRange(low, high) } },

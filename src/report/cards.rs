@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::error::ReportError;
 use super::recorded_run::{RecordedRun, settings};
 use super::seeds::{Estimate, SeedGroup, Spread, accuracy};
-use super::tables::{minutes, peak_memory, percent, progress};
+use super::tables::{UNFINISHED, minutes, peak_memory, percent, progress};
 use crate::config::RunConfig;
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::origin::Origin;
@@ -91,8 +91,12 @@ fn about(group: &SeedGroup<'_>) -> String {
 fn figures(runs: &[&RecordedRun]) -> Vec<Figure> {
     let mut figures: Vec<Figure> = measured(runs).or_else(|| rewarded(runs)).into_iter().collect();
     let updates: BTreeSet<String> = runs.iter().map(|run| progress(run)).collect();
-    let updates: Vec<String> = updates.into_iter().collect();
-    figures.push(Figure::new("Updates", updates.join("; "), String::new()));
+    let updates = updates.into_iter().collect::<Vec<_>>().join("; ");
+    let (updates, note) = match updates.strip_suffix(UNFINISHED) {
+        Some(updates) => (updates.to_owned(), "unfinished"),
+        None => (updates, ""),
+    };
+    figures.push(Figure::new("Updates", updates, note.to_owned()));
     let seconds = runs.iter().flat_map(|run| &run.metrics).map(|line| line.s_total).sum::<f64>();
     let note = if runs.len() > 1 { "of all updates, mean over seeds" } else { "of all updates" };
     figures.push(Figure::new("Time", minutes(seconds / runs.len() as f64), note.to_owned()));

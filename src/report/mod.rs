@@ -14,6 +14,7 @@ pub mod seeds;
 
 pub mod smooth;
 
+mod axes;
 pub mod chart;
 mod drawing;
 

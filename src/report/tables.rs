@@ -15,6 +15,9 @@ use crate::train::settings::thresholds;
 /// Settings that have columns of their own.
 const OWN_COLUMNS: [&str; 4] = ["method", "data.task", "data.train", "train.updates"];
 
+/// What follows the updates of a run that has not made all of them.
+pub(super) const UNFINISHED: &str = " (unfinished)";
+
 /// A table: the first cell of each row names it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Table {
@@ -86,7 +89,7 @@ pub fn runs_table(runs: &[RecordedRun]) -> Table {
 pub(super) fn progress(run: &RecordedRun) -> String {
     let done = run.n_updates();
     match run.config.train.updates {
-        Some(total) if done < total as u64 => format!("{done} of {total} (unfinished)"),
+        Some(total) if done < total as u64 => format!("{done} of {total}{UNFINISHED}"),
         Some(_) => done.to_string(),
         None => format!("{done} so far"),
     }

@@ -1,8 +1,10 @@
 //! A headless Chromium that tests drive: pages opened, keys pressed, what is on the page read, what went wrong collected.
 //! Not here: what a page must do (`page`, `watch`).
 //!
-//! It speaks the DevTools protocol over two pipes, which the browser has as files 3 and 4: JSON ended by a zero byte. So
+//! It speaks the `DevTools` protocol over two pipes, which the browser has as files 3 and 4: JSON ended by a zero byte. So
 //! nothing but the browser itself must be installed.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -94,6 +96,7 @@ impl Chromium {
     }
 
     /// Calls a method of the protocol; its result.
+    #[expect(clippy::needless_pass_by_value, reason = "parameters are written where they are used")]
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
         self.n_sent += 1;
         let id = self.n_sent;

@@ -29,6 +29,8 @@ mod optimizer_parity;
 mod out_files;
 mod out_of_memory;
 mod page;
+mod page_access;
+mod page_size;
 mod parity;
 mod plan;
 mod plan_time;

@@ -1,29 +1,29 @@
-//! The page of `othink report` in a browser: what it shows, how it is used, what it must not do, how large it may become.
-//! Not here: the command's flags and errors (`report`); the page while a run goes on (`watch`); the browser (`chromium`).
+//! The page of `othink report` in a browser: what it shows, what its filters leave, and that text stays text.
+//! Not here: keys, pointer and small screens (`page_access`); its size (`page_size`); the command's flags and errors (`report`); the
+//! page while a run goes on (`watch`); the browser (`chromium`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::chromium::Chromium;
-use crate::recorded::{self, SMALL, Size};
+use crate::recorded::{self, SMALL};
 
 /// Makes the page of runs; its path.
-fn report(folder: &Path, words: &[&str]) -> PathBuf {
+pub(crate) fn report(folder: &Path, words: &[&str]) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     let output = command.arg("report").args(words).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     folder.join("report.html")
 }
 
-fn address(page: &Path) -> String {
+pub(crate) fn address(page: &Path) -> String {
     format!("file://{}", page.display())
 }
 
 /// A browser with the page of a small run, and the run's rollouts; nothing where there is no browser.
-fn opened(folder: &Path) -> Option<(Chromium, Vec<Value>)> {
+pub(crate) fn opened(folder: &Path) -> Option<(Chromium, Vec<Value>)> {
     let mut browser = Chromium::start()?;
     let (_, rollouts) = recorded::run(&folder.join("quick"), 1, SMALL);
     browser.open(&address(&report(folder, &["quick"])));
@@ -31,7 +31,7 @@ fn opened(folder: &Path) -> Option<(Chromium, Vec<Value>)> {
 }
 
 /// Sets a control of the browser of rollouts as a person does.
-fn set(browser: &mut Chromium, id: &str, value: &str) {
+pub(crate) fn set(browser: &mut Chromium, id: &str, value: &str) {
     browser.value(&format!(
         "{{ const it = document.getElementById({id:?}); \
          if (it.type === 'checkbox') {{ if (it.checked !== {value:?}.startsWith('on')) it.click(); }} else {{ \
@@ -39,7 +39,7 @@ fn set(browser: &mut Chromium, id: &str, value: &str) {
     ));
 }
 
-fn found(browser: &mut Chromium) -> String {
+pub(crate) fn found(browser: &mut Chromium) -> String {
     browser.text("document.getElementById('found').textContent")
 }
 
@@ -114,44 +114,6 @@ fn page_shows_before_and_after_curves_and_rollouts_and_asks_for_nothing() {
 }
 
 #[test]
-fn charts_show_values_under_the_pointer_zoom_by_dragging_and_obey_keys() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some((mut browser, _)) = opened(folder.path()) else { return };
-    browser.value("document.querySelector('#chart-kl').scrollIntoView({block: 'center', behavior: 'instant'}), 1");
-    let inside = "(() => { const box = document.querySelector('#chart-kl .u-over').getBoundingClientRect(); \
-                  return [box.left, box.top, box.width, box.height]; })()";
-    let place = browser.value(inside);
-    let place: Vec<f64> =
-        place.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
-    let at = |part: f64| [place[0] + part * place[2], place[1] + place[3] / 2.0];
-    let legend = legend("kl");
-    // Without a pointer, the last figures are shown: 12 updates, from 1 on the left to 12 on the right.
-    assert!(browser.text(&legend).contains("update: 12 "), "{}", browser.text(&legend));
-    browser.mouse("mouseMoved", at(4.0 / 11.0));
-    browser.wait_for(&format!("{legend}.includes('update: 5 ')"));
-    let kl = browser.text(&legend);
-    // Smoothed with 0.6, debiased: (0.001 * 0.6^4 + 0.002 * 0.6^3 + ... + 0.005) * 0.4 / (1 - 0.6^5).
-    let weighted: f64 =
-        (1..=5).map(|update| 0.001 * f64::from(update) * 0.6_f64.powi(5 - update)).sum();
-    let smoothed = weighted * 0.4 / (1.0 - 0.6_f64.powi(5));
-    let shown: f64 = kl.split(' ').rev().find_map(|word| word.parse().ok()).unwrap();
-    assert!((shown - smoothed).abs() < 1e-6, "{kl}: {smoothed}");
-
-    // Ticks of the zoomed axis are those of the part that was dragged over; here, what the legend shows at its left end.
-    browser.drag(at(0.45), at(0.95));
-    browser.mouse("mouseMoved", at(0.01));
-    browser.wait_for(&format!("/update: [678] /.test({legend})"));
-    // The chart takes keys: 0 shows all again.
-    browser.value("document.querySelector('#chart-kl .plot').focus(), 1");
-    browser.press("0");
-    browser.mouse("mouseMoved", at(0.01));
-    browser.wait_for(&format!("{legend}.includes('update: 1 ')"));
-    browser.press("ArrowRight");
-    browser.wait_for(&format!("{legend}.includes('update: 2 ')"));
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-#[test]
 fn filters_leave_the_right_rollouts() {
     let folder = tempfile::tempdir().unwrap();
     let Some((mut browser, rollouts)) = opened(folder.path()) else { return };
@@ -190,7 +152,7 @@ fn filters_leave_the_right_rollouts() {
         one["is_truncated"] == true && !is_right(one)
     });
     check(&[("silent", "on")], &|group, one| {
-        group.iter().all(|other| reward(other) == reward(one))
+        group.iter().all(|other| reward(other).to_bits() == reward(one).to_bits())
     });
     check(&[("low", "1")], &|_, one| reward(one) >= 1.0);
     check(&[("high", "0.9"), ("to", "3")], &|_, one| reward(one) <= 0.9 && update(one) <= 3);
@@ -270,82 +232,6 @@ fn answers_before_and_after_training_are_side_by_side() {
 }
 
 #[test]
-fn keyboard_reaches_everything_and_arrows_move_between_groups() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some((mut browser, _)) = opened(folder.path()) else { return };
-    let mut reached = Vec::new();
-    for _ in 0..60 {
-        browser.press("Tab");
-        let focused = browser.text(
-            "(() => { const it = document.activeElement, style = getComputedStyle(it); \
-             const name = it.id || it.className || it.textContent; \
-             return (style.outlineStyle === 'none' || style.outlineWidth === '0px' ? 'UNSEEN ' : '') + name; })()",
-        );
-        assert!(!focused.starts_with("UNSEEN"), "the focus cannot be seen on {focused}");
-        reached.push(focused);
-        if reached.last().is_some_and(|name| name == "detail") {
-            break;
-        }
-    }
-    let order = [
-        "skip", "Summary", "plot", "by-order", "by-show", "from", "cut", "silent", "groups",
-        "detail",
-    ];
-    let places: Vec<_> =
-        order.iter().map(|name| reached.iter().position(|reached| reached == name)).collect();
-    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {reached:?}");
-
-    let chosen = "document.querySelector('#groups [aria-selected=true] b').textContent + ' ' + \
-                  document.getElementById('groups').getAttribute('aria-activedescendant')";
-    let mut after = |focus: &str, key: &str| {
-        browser.value(&format!("document.getElementById({focus:?}).focus(), 1"));
-        browser.press(key);
-        browser.text(chosen)
-    };
-    assert_eq!(after("groups", "ArrowDown"), "update 1 group-1");
-    assert_eq!(after("groups", "ArrowUp"), "update 1 group-0");
-    assert_eq!(after("groups", "ArrowUp"), "update 1 group-0");
-    assert_eq!(after("detail", "ArrowRight"), "update 1 group-1");
-    assert_eq!(after("groups", "End"), "update 12 group-35");
-    assert_eq!(after("detail", "ArrowLeft"), "update 12 group-34");
-    let note = "document.querySelector('#detail .ask div .note').textContent";
-    browser.wait_for(&format!("{note}.startsWith('update 12')"));
-    let row = "document.querySelector('#groups [aria-selected=true]').getBoundingClientRect()";
-    let list = "document.getElementById('groups').getBoundingClientRect()";
-    let is_seen = format!("{row}.bottom <= {list}.bottom + 1 && {row}.top >= {list}.top - 1");
-    assert_eq!(browser.value(&is_seen), true, "the chosen group is scrolled into view");
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-#[test]
-fn page_fits_a_phone_and_follows_what_a_person_prefers() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some((mut browser, _)) = opened(folder.path()) else { return };
-    for width in [390, 320] {
-        browser.resize(width, 844);
-        browser.wait_for("document.querySelectorAll('.completion').length >= 4");
-        let fits = format!(
-            "document.documentElement.scrollWidth <= {width} && \
-             [...document.querySelectorAll('.chart canvas')].every((it) => it.getBoundingClientRect().right <= {width})"
-        );
-        browser.wait_for(&fits);
-        // Neither does it where everything is unfolded.
-        browser
-            .value("document.querySelectorAll('details').forEach((it) => { it.open = true; }), 1");
-        assert_eq!(browser.value(&fits), true, "at {width} with everything unfolded");
-    }
-    let paper = "getComputedStyle(document.body).backgroundColor";
-    let ink = "document.querySelector('#chart-kl canvas').toDataURL()";
-    let light = (browser.text(paper), browser.text(ink));
-    browser.prefer("prefers-color-scheme", "dark");
-    browser.wait_for(&format!("{paper} !== {:?}", light.0));
-    browser.wait_for(&format!("{ink} !== {:?}", light.1));
-    browser.prefer("prefers-reduced-motion", "reduce");
-    assert_eq!(browser.text("getComputedStyle(document.documentElement).scrollBehavior"), "auto");
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-#[test]
 fn hostile_text_stays_text() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut browser) = Chromium::start() else { return };
@@ -357,8 +243,7 @@ fn hostile_text_stays_text() {
         }
         one["components"] = json!({hostile: 1.0});
     }
-    let lines: String = rollouts.iter().map(|one| format!("{one}\n")).collect();
-    std::fs::write(run.join("completions.jsonl"), lines).unwrap();
+    std::fs::write(run.join("completions.jsonl"), recorded::lines(&rollouts)).unwrap();
     browser.open(&address(&report(folder.path(), &["quick"])));
     browser.wait_for("document.querySelectorAll('#detail .completion').length >= 4");
     for place in [".completion .text", ".completion .answer", ".ask .problem-text", ".question"] {
@@ -372,86 +257,4 @@ fn hostile_text_stays_text() {
     // Were a script to make markup of text, the page's own policy would stop it.
     let refused = browser.value("(() => { try { document.body.innerHTML = '<i></i>'; return false; } catch { return true; } })()");
     assert_eq!(refused, true);
-}
-
-#[test]
-fn page_says_so_where_scripts_are_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some((mut browser, _)) = opened(folder.path()) else { return };
-    browser.call("Emulation.setScriptExecutionDisabled", json!({"value": true}));
-    browser.call("Page.reload", json!({}));
-    let started = Instant::now();
-    loop {
-        let said = browser.value("document.querySelector('noscript')?.innerText ?? ''");
-        if said.as_str().is_some_and(|text| text.contains("scripts are off here")) {
-            break;
-        }
-        assert!(started.elapsed().as_secs() < 60, "{said}");
-    }
-}
-
-/// A hundred thousand completions of about 50 words: prints how large the page is, and how long it takes to make and to open.
-#[test]
-fn page_of_a_hundred_thousand_rollouts_is_bounded_and_usable() {
-    let folder = tempfile::tempdir().unwrap();
-    let size = Size { updates: 1250, prompts: 10, completions: 8, rows: 3000, words: 50 };
-    let (run, rollouts) = recorded::run(&folder.path().join("large"), 1, size);
-    assert_eq!(rollouts.len(), 100_000);
-    drop(rollouts);
-    let recorded_mb = run.join("completions.jsonl").metadata().unwrap().len() as f64 / 1e6;
-    let started = Instant::now();
-    let page = report(folder.path(), &["large"]);
-    let seconds = started.elapsed().as_secs_f64();
-    let mb = page.metadata().unwrap().len() as f64 / 1e6;
-    println!(
-        "100,000 rollouts, {recorded_mb:.0} MB of records: a page of {mb:.1} MB, made in {seconds:.1} s"
-    );
-    assert!(mb < 25.0, "{mb} MB");
-    let Some(mut browser) = Chromium::start() else { return };
-    let opened = browser.open(&address(&page)).as_secs_f64();
-    let filtered = browser.value(
-        "(() => { const begin = performance.now(); const it = document.getElementById('by-show'); it.value = 'mixed'; \
-         it.dispatchEvent(new Event('change')); return performance.now() - begin; })()",
-    );
-    let filtered = filtered.as_f64().unwrap();
-    println!("opened in {opened:.1} s, a filter takes {filtered:.0} ms");
-    assert!(opened < 20.0 && filtered < 2000.0, "{opened} s, {filtered} ms");
-    // A chunk far away is unpacked where a group of it is looked at.
-    set(&mut browser, "by-show", "any");
-    browser.value("document.getElementById('groups').focus(), 1");
-    browser.press("End");
-    browser.wait_for("document.querySelector('#detail .ask div .note')?.textContent.startsWith('update 1250') ?? false");
-    assert_eq!(found(&mut browser), "12,500 groups with 100,000 completions");
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-/// Pictures of the page for the documents: `OTHINK_SCREENSHOTS=FOLDER OTHINK_SCREENSHOTS_RUN=RUN`, of a run that was made.
-#[test]
-fn screenshots_are_made_where_asked_for() {
-    let [Some(out), Some(run)] =
-        ["OTHINK_SCREENSHOTS", "OTHINK_SCREENSHOTS_RUN"].map(std::env::var_os)
-    else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let runs: Vec<String> = std::env::split_paths(&run)
-        .map(|run| std::path::absolute(run).unwrap().display().to_string())
-        .collect();
-    let words: Vec<&str> = runs.iter().map(String::as_str).collect();
-    let page = report(folder.path(), &words);
-    let Some(mut browser) = Chromium::start() else { return };
-    browser.open(&address(&page));
-    let out = PathBuf::from(out);
-    let mut shoot = |name: &str, scheme: &str, size: (u32, u32), place: &str| {
-        browser.resize(size.0, size.1);
-        browser.prefer("prefers-color-scheme", scheme);
-        browser.value(&format!(
-            "document.querySelector('{place}').scrollIntoView({{behavior: 'instant'}}), 1"
-        ));
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        std::fs::write(out.join(name), browser.screenshot()).unwrap();
-    };
-    shoot("report.png", "light", (1200, 860), "header");
-    shoot("report-phone.png", "light", (390, 844), "header");
-    shoot("report-rollouts.png", "dark", (1200, 860), "#rollouts");
 }

@@ -42,7 +42,7 @@ pub(crate) fn rollouts(size: Size, update: u64) -> Vec<Value> {
         for completion in 0..size.completions {
             // Nothing like chance, but spread out.
             let draw = (update * 7919 + prompt * 104_729 + completion * 1_299_709) % 1000;
-            let is_silent = update % 5 == 0 && prompt == 0;
+            let is_silent = update.is_multiple_of(5) && prompt == 0;
             let is_right = !is_silent && draw * size.updates < 1000 * update;
             let answer = row + u64::from(!is_right);
             let accuracy = f64::from(u8::from(is_right));
@@ -59,7 +59,7 @@ pub(crate) fn rollouts(size: Size, update: u64) -> Vec<Value> {
                 "solution": format!("<answer> {row} </answer>"), "completion": text,
                 "answer": answer.to_string(), "accuracy_reward": accuracy, "format_reward": 1.0,
                 "reward": accuracy + 0.5, "advantage": accuracy - 0.5, "n_tokens": size.words + 12,
-                "is_truncated": update % 4 == 0 && completion == 3,
+                "is_truncated": update.is_multiple_of(4) && completion == 3,
             }));
         }
     }
@@ -76,6 +76,12 @@ pub(crate) fn evaluation(update: u64, correct: usize) -> Value {
     }})
 }
 
+/// Records as a file has them.
+pub(crate) fn lines(records: &[Value]) -> String {
+    let lines: Vec<String> = records.iter().map(|record| format!("{record}\n")).collect();
+    lines.concat()
+}
+
 /// Writes a run's folder; its rollouts.
 pub(crate) fn run(path: &Path, seed: u64, size: Size) -> (PathBuf, Vec<Value>) {
     std::fs::create_dir_all(path).unwrap();
@@ -83,8 +89,6 @@ pub(crate) fn run(path: &Path, seed: u64, size: Size) -> (PathBuf, Vec<Value>) {
     let config =
         format!("[data]\ntask = \"synth-vc\"\n[train]\nupdates = {updates}\nseed = {seed}\n");
     std::fs::write(path.join("config.toml"), config).unwrap();
-    let lines =
-        |records: &[Value]| records.iter().map(|one| format!("{one}\n")).collect::<String>();
     let all: Vec<Value> = (1..=updates).map(metrics).collect();
     std::fs::write(path.join("metrics.jsonl"), lines(&all)).unwrap();
     let ends = [evaluation(0, 22), evaluation(updates, 47)];

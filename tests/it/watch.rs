@@ -63,8 +63,7 @@ impl Drop for Watched {
 
 fn append(run: &Path, file: &str, records: &[Value]) {
     let mut file = std::fs::File::options().append(true).open(run.join(file)).unwrap();
-    let lines: String = records.iter().map(|one| format!("{one}\n")).collect();
-    file.write_all(lines.as_bytes()).unwrap();
+    file.write_all(recorded::lines(records).as_bytes()).unwrap();
 }
 
 /// A further update of a small run.
