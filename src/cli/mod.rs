@@ -26,6 +26,7 @@ mod run_store;
 pub mod sweep;
 mod time_lines;
 pub mod train;
+pub mod watch;
 
 use clap::{Parser, Subcommand};
 
@@ -66,8 +67,10 @@ pub enum Command {
     Grade(grade::Args),
     /// Compute an update of a run again, and show each stage's figures beside the recorded ones
     Replay(replay::Args),
-    /// Show runs as a page: curves, evaluations, timing, health, case studies
+    /// Show runs as a page: before and after, curves, every rollout, tables, health
     Report(report::Args),
+    /// Show runs as the same page while they go on, to a browser on this machine
+    Watch(watch::Args),
     /// Say what this program and this machine can do, and what to change
     Doctor(doctor::Args),
     /// Measure a device with a model's shape: what it can do, and how much of that training uses
@@ -108,6 +111,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Grade(args) => grade::run(&args, printer),
         Command::Replay(args) => replay::run(args, printer),
         Command::Report(args) => report::run(&args, printer),
+        Command::Watch(args) => watch::run(&args, printer),
         Command::Doctor(args) => doctor::run(&args, printer),
         Command::GpuCheck(args) => gpu_check::run(&args, printer),
     }

@@ -1,15 +1,18 @@
 //! `othink report`: from folders of runs to a page and to charts.
-//! Not here: their contents (`report`).
+//! Not here: their contents (`report`); the same page while runs go on (`watch`).
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::eval::EvalError;
+use crate::eval::answers_file::read_answers;
 use crate::out_file;
 use crate::report::curves::{NamedChart, charts};
 use crate::report::page::page;
 use crate::report::recorded_run::read_runs;
+use crate::report::rollouts::NamedAnswers;
 use crate::report::seeds::seed_groups;
 
 use super::failure::UsageError;
@@ -21,25 +24,36 @@ Examples:
   othink report runs/quickstart
   othink report runs/quickstart --out quickstart.html --plots plots --smooth 0.9";
 
-/// Show runs, finished or not, as a page: curves, evaluations, timing, health, case studies.
+/// Show runs, finished or not, as a page: before and after, curves, every rollout, tables, health.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Folders of runs; those that differ in their seed alone are shown as their mean
-    #[arg(required = true, value_name = "RUN")]
-    runs: Vec<PathBuf>,
+    #[command(flatten)]
+    shown: ShownArgs,
     /// Where the page is written: one HTML file that needs no other
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
     /// Write every chart into this folder as well, as SVG and as PNG
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// Weight of what came before in the curves' moving average, from 0 (none) to below 1
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.6)]
-    smooth: f64,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// What is shown, in a file or live.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShownArgs {
+    /// Folders of runs; those that differ in their seed alone are shown together
+    #[arg(required = true, value_name = "RUN")]
+    pub(super) runs: Vec<PathBuf>,
+    /// Answers that `othink eval --out` wrote, to be browsed as well; the same questions in several
+    /// files, such as before and after training, are shown side by side
+    #[arg(long, value_name = "FILE")]
+    answers: Vec<PathBuf>,
+    /// Weight of what came before in the curves' moving average, from 0 (none) to below 1
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.6)]
+    pub(super) smooth: f64,
 }
 
 /// What was made.
@@ -63,12 +77,14 @@ struct RunShown<'a> {
 /// The flags or a run are wrong, or the output cannot be written.
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     args.check()?;
-    let runs = read_runs(&args.runs)?;
-    let groups = seed_groups(&runs);
-    let charts = charts(&groups, args.smooth);
-    let page = page(&runs, &groups, &charts, args.smooth)?;
+    let answers = args.shown.read_answers()?;
+    let runs = read_runs(&args.shown.runs)?;
+    let smoothing = args.shown.smooth;
+    let page = page(&runs, &answers, smoothing)?;
     write(&args.out, page.as_bytes())?;
-    let plots = args.plots.as_deref().map_or(Ok(Vec::new()), |folder| write_plots(folder, &charts));
+    let plots = args.plots.as_deref().map_or(Ok(Vec::new()), |folder| {
+        write_plots(folder, &charts(&seed_groups(&runs), smoothing))
+    });
     let shown = runs.iter().map(|run| RunShown {
         label: &run.label,
         path: &run.path,
@@ -86,16 +102,35 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     Ok(ExitStatus::Done)
 }
 
+impl ShownArgs {
+    pub(super) fn check(&self) -> Result<(), UsageError> {
+        if (0.0..1.0).contains(&self.smooth) {
+            return Ok(());
+        }
+        let problem = format!("--smooth is {}, expected a number from 0 to below 1", self.smooth);
+        Err(UsageError::new(problem, "0 draws the figures as they are; 0.6 is the default"))
+    }
+
+    /// The files of `--answers`, by their names.
+    pub(super) fn read_answers(&self) -> anyhow::Result<Vec<NamedAnswers>> {
+        let named = self.answers.iter().map(|path| {
+            if !path.is_file() {
+                let problem = format!("--answers {}: no such file", path.display());
+                let hint = "name a file that `othink eval --out` wrote";
+                return Err(UsageError::new(problem, hint).into());
+            }
+            Ok(NamedAnswers {
+                name: path.display().to_string(),
+                answers: read_answers(path).map_err(EvalError::File)?,
+            })
+        });
+        named.collect()
+    }
+}
+
 impl Args {
     fn check(&self) -> Result<(), UsageError> {
-        if !(0.0..1.0).contains(&self.smooth) {
-            let problem =
-                format!("--smooth is {}, expected a number from 0 to below 1", self.smooth);
-            return Err(UsageError::new(
-                problem,
-                "0 draws the figures as they are; 0.6 is the default",
-            ));
-        }
+        self.shown.check()?;
         check_out_file("--out", &self.out)?;
         match &self.plots {
             Some(folder) if folder.exists() && !folder.is_dir() => {

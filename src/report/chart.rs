@@ -59,11 +59,33 @@ pub struct Bars {
     pub heights: Vec<Option<(f64, Option<[f64; 2]>)>>,
 }
 
+/// Lines in one colour: repetitions of the same thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// Its name in the legend.
+    pub label: String,
+    /// Its lines, each with dashes of its own.
+    pub lines: Vec<Line>,
+}
+
+/// A line with its place in the palette and among the dash patterns.
+#[derive(Debug, Clone, Copy)]
+pub struct Strand<'a> {
+    /// Which colour.
+    pub color: usize,
+    /// Which dashes; 0 has none.
+    pub dash: usize,
+    /// The line.
+    pub line: &'a Line,
+}
+
 /// What a chart shows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Marks {
-    /// Lines over a number.
+    /// Lines over a number, each in a colour of its own.
     Lines(Vec<Line>),
+    /// Lines over a number, a colour for each family.
+    Families(Vec<Family>),
     /// Groups of bars from 0, a group per category.
     Bars {
         /// The categories, from left to right.
@@ -84,6 +106,27 @@ pub struct Chart {
     pub y_title: String,
     /// What it shows.
     pub marks: Marks,
+}
+
+impl Marks {
+    /// All lines with their colours; none where there are bars.
+    pub fn strands(&self) -> Vec<Strand<'_>> {
+        match self {
+            Self::Lines(lines) => {
+                let strand = |(idx, line)| Strand { color: idx, dash: idx, line };
+                lines.iter().enumerate().map(strand).collect()
+            }
+            Self::Families(families) => families
+                .iter()
+                .enumerate()
+                .flat_map(|(color, family)| {
+                    let lines = family.lines.iter().enumerate();
+                    lines.map(move |(dash, line)| Strand { color, dash, line })
+                })
+                .collect(),
+            Self::Bars { .. } => Vec::new(),
+        }
+    }
 }
 
 impl Chart {
@@ -128,9 +171,11 @@ impl Chart {
             None => String::new(),
         };
         let parts: Vec<String> = match &self.marks {
-            Marks::Lines(lines) => lines
+            Marks::Lines(_) | Marks::Families(_) => self
+                .marks
+                .strands()
                 .iter()
-                .map(|line| match (line.points.first(), line.points.last()) {
+                .map(|Strand { line, .. }| match (line.points.first(), line.points.last()) {
                     (Some(first), Some(last)) => format!(
                         "{} goes from {} at {} to {}{} at {}",
                         line.label,

@@ -1,5 +1,5 @@
 //! Where each stroke of a chart goes, on any surface that `plotters` can draw on.
-//! Not here: what is drawn (`chart`).
+//! Not here: what is drawn (`chart`), from where to where an axis goes (`axes`).
 //!
 //! Colours are Okabe and Ito's, which colour-blind readers tell apart; each line has a dash pattern as well, so
 //! that a grey copy can be read.
@@ -20,7 +20,8 @@ use plotters::style::{
     Color as _, FontStyle, IntoFont as _, RGBColor, ShapeStyle, TextStyle, WHITE, register_font,
 };
 
-use super::chart::{Bars, Chart, Line, LineStyle, Marks};
+use super::axes::{highest, horizontal_range, vertical_range};
+use super::chart::{Bars, Chart, LineStyle, Marks, Strand};
 
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xB2),
@@ -43,11 +44,6 @@ static FONT_FILE: &[u8] = include_bytes!("../../assets/fonts/Roboto-Regular.ttf"
 static HAS_FONT: LazyLock<bool> =
     LazyLock::new(|| register_font(FONT, FontStyle::Normal, FONT_FILE).is_ok());
 
-/// Fraction of the values' span that is left free at either end of the vertical axis.
-const MARGIN: f64 = 0.06;
-/// Intervals widen the vertical axis by at most that many times the span of the values themselves; beyond, they
-/// are cut at its ends.
-const INTERVAL_ROOM: f64 = 1.0;
 /// Fraction of a category's width that its bars take.
 const BARS_WIDTH: f64 = 0.8;
 
@@ -122,13 +118,14 @@ where
         .set_label_area_size(LabelAreaPosition::Left, pen.px(60))
         .set_label_area_size(LabelAreaPosition::Bottom, pen.px(44));
     match &chart.marks {
-        Marks::Lines(lines) => {
-            let [left, right] = horizontal_range(lines);
-            let [low, high] = vertical_range(lines);
+        Marks::Lines(_) | Marks::Families(_) => {
+            let strands = chart.marks.strands();
+            let [left, right] = horizontal_range(&strands);
+            let [low, high] = vertical_range(&strands);
             let mut plot = builder.build_cartesian_2d(left..right, low..high)?;
             draw_mesh(&mut plot, chart, pen, &|x| number(*x))?;
-            for (idx, line) in lines.iter().enumerate() {
-                draw_line(&mut plot, line, idx, [low, high], pen)?;
+            for strand in strands {
+                draw_line(&mut plot, strand, [low, high], pen)?;
             }
         }
         Marks::Bars { categories, bars } => {
@@ -166,23 +163,26 @@ where
         return Ok(pen.px(30));
     }
     let style = pen.text(13).pos(Pos::new(HPos::Left, VPos::Center));
-    let (start, sample, gap) = (pen.px(70), pen.px(30), pen.px(6));
+    let (start, length, gap) = (pen.px(70), pen.px(30), pen.px(6));
     let (mut x, mut y) = (start, pen.px(40));
     for (idx, label) in labels {
         let (text_width, _) = area.estimate_text_size(label, &style)?;
-        if x > start && x + sample + gap + text_width > width {
+        if x > start && x + length + gap + text_width > width {
             (x, y) = (start, y + pen.px(18));
         }
-        let (left, right, row) = (x as i32, (x + sample) as i32, y as i32);
-        if let Marks::Lines(_) = chart.marks {
-            area.draw(&dashed(vec![(left, row), (right, row)], idx, pen))?;
-        } else {
-            let half = pen.px(5) as i32;
-            let corners = [(left, row - half), (right, row + half)];
-            area.draw(&Rectangle::new(corners, color(idx).filled()))?;
+        let (left, right, row) = (x as i32, (x + length) as i32, y as i32);
+        let sample = vec![(left, row), (right, row)];
+        match chart.marks {
+            Marks::Lines(_) => area.draw(&dashed(sample, [idx, idx], pen))?,
+            Marks::Families(_) => area.draw(&dashed(sample, [idx, 0], pen))?,
+            Marks::Bars { .. } => {
+                let half = pen.px(5) as i32;
+                let corners = [(left, row - half), (right, row + half)];
+                area.draw(&Rectangle::new(corners, color(idx).filled()))?;
+            }
         }
-        area.draw(&Text::new(label, ((x + sample + gap) as i32, row), style.clone()))?;
-        x += sample + gap + text_width + pen.px(18);
+        area.draw(&Text::new(label, ((x + length + gap) as i32, row), style.clone()))?;
+        x += length + gap + text_width + pen.px(18);
     }
     Ok(y + pen.px(12))
 }
@@ -194,6 +194,13 @@ fn legend(chart: &Chart) -> Vec<(usize, &str)> {
         Marks::Lines(lines) => {
             lines.iter().map(|line| (!line.points.is_empty(), line.label.as_str())).collect()
         }
+        Marks::Families(families) => families
+            .iter()
+            .map(|family| {
+                let is_shown = family.lines.iter().any(|line| !line.points.is_empty());
+                (is_shown, family.label.as_str())
+            })
+            .collect(),
         Marks::Bars { bars, .. } => bars.iter().map(|bars| (true, bars.label.as_str())).collect(),
     };
     let labels = labels.into_iter().enumerate();
@@ -231,15 +238,15 @@ where
 /// A line with its raw figures behind it and its intervals around it.
 fn draw_line<DB: DrawingBackend>(
     plot: &mut Plot<'_, DB, RangedCoordf64>,
-    line: &Line,
-    idx: usize,
+    strand: Strand<'_>,
     [low, high]: [f64; 2],
     pen: Pen,
 ) -> Result<(), Problem>
 where
     DB::ErrorType: 'static,
 {
-    let color = color(idx);
+    let Strand { line, dash, .. } = strand;
+    let color = color(strand.color);
     let raw: Vec<(f64, f64)> = line.raw.iter().map(|&[x, y]| (x, y)).collect();
     if !raw.is_empty() {
         let faint = color.mix(0.3).stroke_width(pen.px(1));
@@ -268,7 +275,7 @@ where
         let marks = joined.iter().map(|&at| Circle::new(at, pen.px(4), color.filled()));
         plot.draw_series(marks)?;
     }
-    plot.draw_series([dashed(joined, idx, pen)])?;
+    plot.draw_series([dashed(joined, [strand.color, dash], pen)])?;
     Ok(())
 }
 
@@ -312,14 +319,14 @@ where
     Ok(())
 }
 
-/// A line in the colour and the dash pattern of its place in the chart.
+/// A line in a colour of the palette and a dash pattern.
 fn dashed<DB: DrawingBackend, At: Clone + 'static>(
     points: Vec<At>,
-    idx: usize,
+    [color_idx, dash_idx]: [usize; 2],
     pen: Pen,
 ) -> DynElement<'static, DB, At> {
-    let style = pen.stroke(color(idx), 1.0);
-    let (dash, gap) = DASHES[idx % DASHES.len()];
+    let style = pen.stroke(color(color_idx), 1.0);
+    let (dash, gap) = DASHES[dash_idx % DASHES.len()];
     if gap == 0 {
         return PathElement::new(points, style).into_dyn();
     }
@@ -328,48 +335,6 @@ fn dashed<DB: DrawingBackend, At: Clone + 'static>(
 
 fn color(idx: usize) -> RGBColor {
     PALETTE[idx % PALETTE.len()]
-}
-
-/// From the smallest x to the largest, without a margin.
-fn horizontal_range(lines: &[Line]) -> [f64; 2] {
-    let of_points = lines.iter().flat_map(|line| line.points.iter().map(|point| point.x));
-    let of_raw = lines.iter().flat_map(|line| line.raw.iter().map(|[x, _]| *x));
-    let [first, last] = ends(of_points.chain(of_raw));
-    if last > first { [first, last] } else { [first - 1.0, first + 1.0] }
-}
-
-/// All figures, and as much of their intervals as leaves the figures legible.
-fn vertical_range(lines: &[Line]) -> [f64; 2] {
-    let of_points = lines.iter().flat_map(|line| line.points.iter().map(|point| point.y));
-    let of_raw = lines.iter().flat_map(|line| line.raw.iter().map(|[_, y]| *y));
-    let [low, high] = ends(of_points.chain(of_raw));
-    // Figures that are all the same still need an axis with some height.
-    let flat = if high == 0.0 { 1.0 } else { high.abs() };
-    let span = if high > low { high - low } else { flat };
-    let room = INTERVAL_ROOM * span;
-    let of_intervals = lines.iter().flat_map(|line| &line.points);
-    let of_intervals = of_intervals.flat_map(|point| point.interval.into_iter().flatten());
-    let widest =
-        ends(of_intervals.map(|end| end.clamp(low - room, high + room)).chain([low, high]));
-    let margin = MARGIN * (widest[1] - widest[0]).max(span);
-    [widest[0] - margin, widest[1] + margin]
-}
-
-/// The top of an axis that holds all bars and their intervals.
-fn highest(bars: &[Bars]) -> f64 {
-    let heights = bars.iter().flat_map(|bars| bars.heights.iter().flatten());
-    let tops = heights.map(|(height, interval)| interval.map_or(*height, |[_, high]| high));
-    let top = tops.fold(0.0, f64::max);
-    if top > 0.0 { top * (1.0 + MARGIN) } else { 1.0 }
-}
-
-/// The least and the greatest of the finite numbers; 0 and 1 where there are none.
-fn ends(numbers: impl Iterator<Item = f64>) -> [f64; 2] {
-    let widen = |ends: Option<[f64; 2]>, number: f64| {
-        let [low, high] = ends.unwrap_or([number, number]);
-        Some([low.min(number), high.max(number)])
-    };
-    numbers.filter(|number| number.is_finite()).fold(None, widen).unwrap_or([0.0, 1.0])
 }
 
 /// A number with at least four significant digits, or three and an exponent, and no trailing zeros.
@@ -394,7 +359,6 @@ fn without_trailing_zeros(digits: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chart::Point;
     use super::*;
 
     #[test]
@@ -413,32 +377,6 @@ mod tests {
         ];
         for (value, text) in expected {
             assert_eq!(number(value), text);
-        }
-    }
-
-    fn line(points: &[(f64, Option<[f64; 2]>)]) -> Line {
-        let points = points.iter().enumerate();
-        let points = points.map(|(x, &(y, interval))| Point { x: x as f64, y, interval }).collect();
-        Line { label: String::new(), points, raw: Vec::new(), style: LineStyle::Curve }
-    }
-
-    #[test]
-    fn wide_interval_does_not_flatten_the_line() {
-        // Values from 0 to 1 and room for an interval as high again, and 6% of all that.
-        let wide = line(&[(0.0, None), (1.0, Some([-50.0, 50.0]))]);
-        let [low, high] = vertical_range(&[wide]);
-        assert!((low + 1.18).abs() < 1e-9 && (high - 2.18).abs() < 1e-9, "{low} {high}");
-        let narrow = line(&[(0.0, None), (1.0, Some([0.9, 1.1]))]);
-        assert!((vertical_range(&[narrow])[0] + 0.066).abs() < 1e-9);
-    }
-
-    #[test]
-    fn axes_have_a_length_whatever_is_drawn() {
-        for lines in
-            [vec![], vec![line(&[])], vec![line(&[(0.0, None)])], vec![line(&[(7.0, None); 3])]]
-        {
-            let ([left, right], [low, high]) = (horizontal_range(&lines), vertical_range(&lines));
-            assert!(right > left && high > low, "{lines:?}");
         }
     }
 }

@@ -45,7 +45,34 @@ pub enum ReportError {
     /// The page's template.
     #[error("cannot make the page: {0}")]
     Template(#[from] minijinja::Error),
-    /// A picture that cannot be expressed as PNG.
+    /// Data that is not JSON.
+    #[error("cannot put data into the page: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Data that cannot be compressed.
+    #[error("cannot compress data for the page: {0}")]
+    Compress(#[from] std::io::Error),
+    /// The address of a page that is served.
+    #[error(
+        "port {port}: {source}\n\
+         hint: another program has this port; --port 0 takes one that is free"
+    )]
+    PortTaken {
+        /// The port that was asked for.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The same for other reasons.
+    #[error(
+        "cannot serve on port {port}: {source}\nhint: ports below 1024 need rights; --port 0 takes one that is free"
+    )]
+    Port {
+        /// The port that was asked for.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A picture that cannot be encoded.
     #[error("cannot encode a picture: {0}")]
     Picture(#[from] image::ImageError),
 }
@@ -55,7 +82,12 @@ impl ReportError {
     pub fn blames_input(&self) -> bool {
         matches!(
             self,
-            Self::NotARun { .. } | Self::NamedTwice { .. } | Self::Records(_) | Self::Config(_)
+            Self::NotARun { .. }
+                | Self::NamedTwice { .. }
+                | Self::Records(_)
+                | Self::Config(_)
+                | Self::PortTaken { .. }
+                | Self::Port { .. }
         )
     }
 }

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::error::ReportError;
 use crate::config::{ConfigError, ConfigFile, RunConfig};
-use crate::run_folder::json_lines;
+use crate::run_folder::follow::Follower;
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord};
 
@@ -31,8 +31,28 @@ pub struct RecordedRun {
     pub metrics: Vec<UpdateMetrics>,
     /// A record per evaluation.
     pub evaluations: Vec<EvaluationRecord>,
-    /// A record per completion.
+    /// A record per completion, without its tokens.
     pub completions: Vec<CompletionRecord>,
+    followers: Followers,
+}
+
+/// How far each file of records is read.
+#[derive(Debug)]
+struct Followers {
+    metrics: Follower,
+    evaluations: Follower,
+    completions: Follower,
+}
+
+impl Followers {
+    fn new(run: &Path) -> Self {
+        let of = |name| Follower::new(&run.join(name));
+        Self {
+            metrics: of("metrics.jsonl"),
+            evaluations: of("evaluations.jsonl"),
+            completions: of("completions.jsonl"),
+        }
+    }
 }
 
 /// Reads the folders of runs.
@@ -64,15 +84,32 @@ impl RecordedRun {
         let toml = path.join("config.toml").display().to_string();
         let file = ConfigFile::find(&toml, Path::new(""))?;
         let config = RunConfig::from_file(&file, &[])?;
-        Ok(Self {
+        let mut run = Self {
             label,
             path: path.to_owned(),
             settings: settings(&config)?,
             config,
-            metrics: json_lines::read(&path.join("metrics.jsonl"))?,
-            evaluations: json_lines::read(&path.join("evaluations.jsonl"))?,
-            completions: json_lines::read(&path.join("completions.jsonl"))?,
-        })
+            metrics: Vec::new(),
+            evaluations: Vec::new(),
+            completions: Vec::new(),
+            followers: Followers::new(path),
+        };
+        run.read_on()?;
+        Ok(run)
+    }
+
+    /// Reads what the run has recorded since; returns whether that is anything.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn read_on(&mut self) -> Result<bool, ReportError> {
+        let Followers { metrics, evaluations, completions } = &mut self.followers;
+        let drop_tokens = |record: &mut CompletionRecord| record.token_ids = None;
+        // In the order in which a run writes them.
+        let completions = completions.read(&mut self.completions, drop_tokens)?;
+        let metrics = metrics.read(&mut self.metrics, |_| ())?;
+        let evaluations = evaluations.read(&mut self.evaluations, |_| ())?;
+        Ok(completions || metrics || evaluations)
     }
 
     /// Updates recorded so far.
@@ -93,7 +130,7 @@ impl RecordedRun {
 }
 
 /// The configuration without its seed, as dotted names and values.
-fn settings(config: &RunConfig) -> Result<BTreeMap<String, String>, ReportError> {
+pub(super) fn settings(config: &RunConfig) -> Result<BTreeMap<String, String>, ReportError> {
     let mut settings = BTreeMap::new();
     let table = Table::try_from(config).map_err(ConfigError::from)?;
     flatten("", &table, &mut settings);
@@ -141,6 +178,7 @@ pub(super) fn test_run(label: &str, seed: u64, losses: &[f64]) -> RecordedRun {
         metrics: losses.iter().enumerate().map(line).collect(),
         evaluations: Vec::new(),
         completions: Vec::new(),
+        followers: Followers::new(Path::new("")),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::recorded_run::RecordedRun;
 use crate::eval::interval::mean95;
-use crate::eval::{Summary, accuracy_over_seeds};
 use crate::run_folder::records::EvaluationRecord;
 
 /// Runs whose resolved configurations differ in `train.seed` alone.
@@ -49,43 +48,72 @@ fn shared_label(labels: &[&str]) -> String {
     format!("{prefix}*{suffix} ({} seeds)", labels.len())
 }
 
-/// A mean and the 95% interval of what it estimates.
+/// Up to that many seeds are shown one by one: Student's interval of so few is wider than what it is about.
+pub const FEW_SEEDS: usize = 3;
+
+/// A mean and how far from it the values may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Student's 95% interval of the mean; none for a single value.
-    pub ci95: Option<[f64; 2]>,
+    /// What is around it.
+    pub spread: Spread,
+}
+
+/// What is known of the values around a mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Spread {
+    /// Nothing: it is a single figure.
+    None,
+    /// A 95% interval: Wilson's of one evaluation, Student's of a mean over more than [`FEW_SEEDS`].
+    Interval([f64; 2]),
+    /// The lowest and the highest of a few seeds, which is no interval.
+    Seeds([f64; 2]),
 }
 
 impl Estimate {
-    /// The same with the interval cut to the values that the figure can have.
+    /// The same with its interval cut to the values that the figure can have.
     #[must_use]
     pub fn within(self, [least, greatest]: [f64; 2]) -> Self {
-        let ci95 = self.ci95.map(|interval| interval.map(|end| end.clamp(least, greatest)));
-        Self { ci95, ..self }
+        let Spread::Interval(interval) = self.spread else { return self };
+        let cut = interval.map(|end| end.clamp(least, greatest));
+        Self { spread: Spread::Interval(cut), ..self }
+    }
+
+    /// The 95% interval, if there is one.
+    pub fn interval(self) -> Option<[f64; 2]> {
+        if let Spread::Interval(interval) = self.spread { Some(interval) } else { None }
     }
 }
 
 /// The mean over seeds; `values` holds at least one.
 pub fn estimate(values: &[f64]) -> Estimate {
     let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-    Estimate { mean, ci95: mean95(values) }
+    let spread = match (values.len(), mean95(values)) {
+        (2..=FEW_SEEDS, _) => {
+            let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+            Spread::Seeds([lowest, values.iter().copied().fold(f64::NEG_INFINITY, f64::max)])
+        }
+        (_, Some(interval)) => Spread::Interval(interval),
+        (_, None) => Spread::None,
+    };
+    Estimate { mean, spread }
 }
 
 /// The accuracy, 0 to 1, that runs of one configuration have at an update; `records` holds at least one.
 ///
 /// One evaluation has Wilson's interval over its questions, and so have the evaluations before training, which
-/// measure one model whatever the seed; several have Student's interval of their mean.
+/// measure one model whatever the seed; several have what [`estimate`] says.
 pub fn accuracy(records: &[&EvaluationRecord]) -> Estimate {
     match records {
-        [record, others @ ..] if others.is_empty() || record.update == 0 => {
-            Estimate { mean: record.summary.accuracy, ci95: Some(record.summary.ci95) }
-        }
+        [record, others @ ..] if others.is_empty() || record.update == 0 => Estimate {
+            mean: record.summary.accuracy,
+            spread: Spread::Interval(record.summary.ci95),
+        },
         several => {
-            let summaries: Vec<&Summary> = several.iter().map(|record| &record.summary).collect();
-            let (mean, ci95) = accuracy_over_seeds(&summaries);
-            Estimate { mean, ci95: Some(ci95) }
+            let accuracies: Vec<f64> =
+                several.iter().map(|record| record.summary.accuracy).collect();
+            estimate(&accuracies).within([0.0, 1.0])
         }
     }
 }
@@ -95,17 +123,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_seeds_have_students_interval() {
-        // Mean 2, standard deviation 1, half width 4.3027 / sqrt(3) = 2.4842.
-        let Estimate { mean, ci95 } = estimate(&[1.0, 2.0, 3.0]);
-        let [low, high] = ci95.unwrap();
-        assert!((mean - 2.0).abs() < 1e-12);
-        assert!((low + 0.4842).abs() < 1e-4 && (high - 4.4842).abs() < 1e-4, "{low} {high}");
+    fn four_seeds_have_students_interval() {
+        // Mean 2.5, standard deviation 1.2910, half width 3.1824 * 1.2910 / sqrt(4) = 2.0543.
+        let estimate = estimate(&[1.0, 2.0, 3.0, 4.0]);
+        let [low, high] = estimate.interval().unwrap();
+        assert!((estimate.mean - 2.5).abs() < 1e-12);
+        assert!((low - 0.4457).abs() < 1e-4 && (high - 4.5543).abs() < 1e-4, "{low} {high}");
+        let cut = estimate.within([1.0, 3.0]);
+        assert_eq!(cut.interval(), Some([1.0, 3.0]));
     }
 
     #[test]
-    fn one_seed_has_no_interval() {
-        assert_eq!(estimate(&[0.5]), Estimate { mean: 0.5, ci95: None });
+    fn few_seeds_have_a_lowest_and_a_highest_and_one_has_nothing_around_it() {
+        let few = estimate(&[3.0, 1.0, 2.0]);
+        assert_eq!((few.mean, few.spread, few.interval()), (2.0, Spread::Seeds([1.0, 3.0]), None));
+        assert_eq!(estimate(&[0.5]), Estimate { mean: 0.5, spread: Spread::None });
     }
 
     #[test]

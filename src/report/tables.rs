@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::recorded_run::RecordedRun;
-use super::seeds::{Estimate, SeedGroup, accuracy};
+use super::seeds::{Estimate, SeedGroup, Spread, accuracy};
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::EvaluationRecord;
 use crate::train::health::Health;
@@ -14,6 +14,9 @@ use crate::train::settings::thresholds;
 
 /// Settings that have columns of their own.
 const OWN_COLUMNS: [&str; 4] = ["method", "data.task", "data.train", "train.updates"];
+
+/// What follows the updates of a run that has not made all of them.
+pub(super) const UNFINISHED: &str = " (unfinished)";
 
 /// A table: the first cell of each row names it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,10 +86,10 @@ pub fn runs_table(runs: &[RecordedRun]) -> Table {
 }
 
 /// `30`, or `12 of 30` of a run that is not finished. The length of a run given in epochs depends on its data.
-fn progress(run: &RecordedRun) -> String {
+pub(super) fn progress(run: &RecordedRun) -> String {
     let done = run.n_updates();
     match run.config.train.updates {
-        Some(total) if done < total as u64 => format!("{done} of {total} (unfinished)"),
+        Some(total) if done < total as u64 => format!("{done} of {total}{UNFINISHED}"),
         Some(_) => done.to_string(),
         None => format!("{done} so far"),
     }
@@ -96,7 +99,8 @@ fn progress(run: &RecordedRun) -> String {
 pub fn results_table(groups: &[SeedGroup<'_>]) -> Table {
     let columns =
         ["configuration", "seeds", "first evaluation", "last evaluation", "relative change"];
-    let mut table = Table::new("Accuracy by the task's own rule, with its 95% interval", &columns);
+    let caption = "Accuracy by the task's own rule, with its 95% interval; of two or three seeds, the lowest and the highest";
+    let mut table = Table::new(caption, &columns);
     for group in groups {
         let first: Vec<_> = group.runs.iter().filter_map(|run| run.evaluations.first()).collect();
         let last: Vec<_> = group.runs.iter().filter_map(|run| run.evaluations.last()).collect();
@@ -116,10 +120,10 @@ pub fn results_table(groups: &[SeedGroup<'_>]) -> Table {
 }
 
 fn accuracy_cell(records: &[&EvaluationRecord]) -> String {
-    let Estimate { mean, ci95 } = accuracy(records);
+    let accuracy = with_spread(accuracy(records));
     let updates: BTreeSet<u64> = records.iter().map(|record| record.update).collect();
     let updates: Vec<String> = updates.iter().map(ToString::to_string).collect();
-    format!("{} at update {}", with_interval(mean, ci95), updates.join(", "))
+    format!("{accuracy} at update {}", updates.join(", "))
 }
 
 /// Every evaluation of every run.
@@ -148,8 +152,8 @@ pub fn evaluations_table(runs: &[RecordedRun]) -> Table {
                 summary.task.clone(),
                 summary.n.to_string(),
                 summary.rule.clone(),
-                with_interval(summary.accuracy, Some(summary.ci95)),
-                with_interval(by_tag.accuracy, Some(by_tag.ci95)),
+                with_interval(summary.accuracy, summary.ci95),
+                with_interval(by_tag.accuracy, by_tag.ci95),
                 percent(summary.format_rate),
                 summary.ungraded.to_string(),
                 percent(summary.truncated_fraction),
@@ -188,10 +192,8 @@ pub fn timing_table(runs: &[RecordedRun]) -> Table {
         let rest = (total - stages.iter().sum::<f64>()).max(0.0);
         let seconds = stages.iter().chain([&rest, &total]).map(|sum| format!("{:.3}", sum / n));
         let tokens = sum(&|line| line.tokens_per_s * line.s_total) / total.max(f64::MIN_POSITIVE);
-        let peak = run.metrics.iter().filter_map(|line| line.peak_bytes).max();
-        let peak =
-            peak.map_or(String::new(), |bytes| format!("{:.2} GiB", bytes as f64 / 2_f64.powi(30)));
-        let rest = [format!("{tokens:.0}"), peak, format!("{:.1} min", total / 60.0)];
+        let peak = peak_memory(&[run]).unwrap_or_default();
+        let rest = [format!("{tokens:.0}"), peak, minutes(total)];
         table.rows.push(std::iter::once(run.label.clone()).chain(seconds).chain(rest).collect());
     }
     table
@@ -213,14 +215,32 @@ pub fn health_notes(run: &RecordedRun) -> HealthNotes {
     HealthNotes { label: run.label.clone(), n_updates: run.n_updates(), notes }
 }
 
-fn percent(part: f64) -> String {
+/// The most memory that any of the runs held; none where it was not measured.
+pub(super) fn peak_memory(runs: &[&RecordedRun]) -> Option<String> {
+    let peaks = runs.iter().flat_map(|run| &run.metrics).filter_map(|line| line.peak_bytes);
+    peaks.max().map(|bytes| format!("{:.2} GiB", bytes as f64 / 2_f64.powi(30)))
+}
+
+pub(super) fn minutes(seconds: f64) -> String {
+    format!("{:.1} min", seconds / 60.0)
+}
+
+pub(super) fn percent(part: f64) -> String {
     format!("{:.1}%", 100.0 * part)
 }
 
-fn with_interval(part: f64, interval: Option<[f64; 2]>) -> String {
-    match interval {
-        Some([low, high]) => format!("{} ({} to {})", percent(part), percent(low), percent(high)),
-        None => percent(part),
+fn with_interval(part: f64, [low, high]: [f64; 2]) -> String {
+    format!("{} ({} to {})", percent(part), percent(low), percent(high))
+}
+
+/// A fraction with what is around it; of a few seeds, their lowest and highest.
+fn with_spread(Estimate { mean, spread }: Estimate) -> String {
+    match spread {
+        Spread::None => percent(mean),
+        Spread::Interval(interval) => with_interval(mean, interval),
+        Spread::Seeds([low, high]) => {
+            format!("{} (seeds: {} to {})", percent(mean), percent(low), percent(high))
+        }
     }
 }
 
@@ -262,7 +282,7 @@ mod tests {
                 "a* (3 seeds)",
                 "2",
                 "20.0% (5.7% to 51.0%) at update 0",
-                "60.0% (0.0% to 100.0%) at update 30",
+                "60.0% (seeds: 40.0% to 80.0%) at update 30",
                 "+200.0%"
             ]]
         );

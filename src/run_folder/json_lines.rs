@@ -1,12 +1,12 @@
 //! A file of records, one JSON object a line: appended to, cut back on resuming, read.
-//! Not here: what the records are (`metrics`, `records`).
+//! Not here: what the records are (`metrics`, `records`); reading on where a file has grown (`follow`).
 //!
 //! Lines are in the order of their `update`. That makes the state after any update a prefix of
 //! the file, so that cutting it is one truncation, which no interruption can leave half done. A file in which a line is out of
 //! place is left as it is, unless a repair is asked for: then what was there is kept beside it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Error, ErrorKind, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -181,7 +181,7 @@ impl Found {
         let mut found = Self::default();
         let mut n_lines = 0;
         let mut begin = 0;
-        each_line(path, |line, text, end| {
+        each_line(path, Place::default(), |Place { line, end }, text| {
             n_lines = line;
             let mut problem = |found_here: String| {
                 found.problems.push(Problem { line, found: found_here });
@@ -276,35 +276,52 @@ pub fn visit<T: DeserializeOwned>(
     path: &Path,
     mut see: impl FnMut(T) -> bool,
 ) -> Result<(), RunFolderError> {
-    each_line(path, |line, text, _| {
-        let record = serde_json::from_slice(text).map_err(|error| RunFolderError::Record {
-            path: path.to_owned(),
-            line,
-            found: no_record(&error),
-        })?;
-        Ok(see(record))
+    each_line(path, Place::default(), |place, text| Ok(see(record(path, place, text)?)))
+}
+
+/// The record of a finished line.
+pub(super) fn record<T: DeserializeOwned>(
+    path: &Path,
+    place: Place,
+    text: &[u8],
+) -> Result<T, RunFolderError> {
+    serde_json::from_slice(text).map_err(|error| RunFolderError::Record {
+        path: path.to_owned(),
+        line: place.line,
+        found: no_record(&error),
     })
 }
 
-/// Calls `see` with each finished line's number, text and the position of its end, until it returns false.
-fn each_line(
+/// A line of a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// Its number, from 1; 0 before the first.
+    pub(super) line: u64,
+    /// Bytes up to its end.
+    pub(super) end: u64,
+}
+
+/// Calls `see` with each finished line after a place, and its text, until it returns false.
+pub(super) fn each_line(
     path: &Path,
-    mut see: impl FnMut(u64, &[u8], u64) -> Result<bool, RunFolderError>,
+    after: Place,
+    mut see: impl FnMut(Place, &[u8]) -> Result<bool, RunFolderError>,
 ) -> Result<(), RunFolderError> {
-    let file = match File::open(path) {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed("read", path)(error)),
     };
+    file.seek(SeekFrom::Start(after.end)).map_err(failed("read", path))?;
     let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    let (mut number, mut end) = (0, 0);
+    let mut text = Vec::new();
+    let mut place = after;
     loop {
-        line.clear();
-        end += reader.read_until(b'\n', &mut line).map_err(failed("read", path))? as u64;
-        number += 1;
-        let Some((b'\n', text)) = line.split_last() else { return Ok(()) };
-        if !see(number, text, end)? {
+        text.clear();
+        place.end += reader.read_until(b'\n', &mut text).map_err(failed("read", path))? as u64;
+        place.line += 1;
+        let Some((b'\n', text)) = text.split_last() else { return Ok(()) };
+        if !see(place, text)? {
             return Ok(());
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! In reading order: the folder and its lock ([`folder`], [`free`]), which keys identify a run ([`identity`]), what it is computed
 //! from besides them ([`origin`]), what is written down
-//! as it goes ([`records`], [`metrics`], [`json_lines`], [`tensorboard`]), what it is resumed from ([`checkpoint`],
+//! as it goes ([`records`], [`metrics`], [`json_lines`], [`follow`], [`tensorboard`]), what it is resumed from ([`checkpoint`],
 //! [`manifest`], [`removal`]), what a failed update leaves ([`failed`]).
 //! Not here: what is computed (`train`), reading run files (`config`).
 
@@ -13,6 +13,7 @@ mod durable;
 mod error;
 pub mod failed;
 pub mod folder;
+pub mod follow;
 pub mod free;
 pub mod identity;
 pub mod json_lines;

@@ -76,6 +76,11 @@ impl Origin {
             .map_err(|error| RunFolderError::NoOrigin { path, found: error.to_string() })
     }
 
+    /// What it is computed from, by name.
+    pub fn contents(&self) -> &Map<String, Value> {
+        &self.contents
+    }
+
     /// Writes it into the run's folder.
     pub(super) fn write(&self, path: &Path) -> Result<(), RunFolderError> {
         let text = serde_json::to_string_pretty(self)

@@ -37,7 +37,8 @@ Commands:
   grade       Grade completions that are on disk: accuracy by a rule, and format
   replay      Compute an update of a run again, and show each stage's figures beside the recorded
               ones
-  report      Show runs as a page: curves, evaluations, timing, health, case studies
+  report      Show runs as a page: before and after, curves, every rollout, tables, health
+  watch       Show runs as the same page while they go on, to a browser on this machine
   doctor      Say what this program and this machine can do, and what to change
   gpu-check   Measure a device with a model's shape: what it can do, and how much of that training
               uses

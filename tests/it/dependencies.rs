@@ -1,11 +1,13 @@
 //! What the dependencies are, as `deny.toml` allows it: their licences, and where they come from. `cargo deny check` asks the same
-//! and more; this needs no other program.
+//! and more; this needs no other program. What is copied into the project (`assets/report/uplot`) is what its README says.
 //! Not here: advisories, which need a database of others.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 fn output(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output().unwrap();
@@ -104,4 +106,21 @@ fn an_expression_is_met_by_one_side_of_or_and_by_both_of_and() {
     for unmet in ["GPL-3.0", "MIT AND GPL-3.0", "(GPL-3.0 OR Zlib) AND GPL-2.0"] {
         assert!(!is_met(unmet, &allowed), "{unmet}");
     }
+}
+
+#[test]
+fn copied_library_is_the_one_that_its_readme_names() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/report/uplot");
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"));
+    let rows: Vec<_> = rows.map(|row| row.split_once("` | `").unwrap()).collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for (file, sum) in rows {
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        assert_eq!(format!("{:x}", Sha256::digest(&bytes)), sum, "{file}");
+        assert!(include_str!("../../src/report/page.rs").contains(&format!("uplot/{file}")));
+    }
+    let allowed = std::fs::read_to_string("deny.toml").unwrap();
+    let licence = std::fs::read_to_string(folder.join("LICENSE")).unwrap();
+    assert!(licence.starts_with("The MIT License") && allowed.contains("\"MIT\""));
 }

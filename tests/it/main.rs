@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 #![expect(clippy::needless_raw_string_hashes, reason = "snapbox writes its snapshots like this")]
 
+mod chromium;
 mod cli;
 mod components;
 mod datasets;
@@ -27,11 +28,15 @@ mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
 mod out_of_memory;
+mod page;
+mod page_access;
+mod page_size;
 mod parity;
 mod plan;
 mod plan_time;
 mod progress;
 mod ranks;
+mod recorded;
 mod records;
 mod replay;
 mod replayed_updates;
@@ -46,4 +51,5 @@ mod told;
 mod train;
 mod trainer_golden;
 mod training_parity;
+mod watch;
 mod wrong_input;

@@ -6,20 +6,13 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-/// A run's folder with `n_updates` updates.
+use crate::recorded::{self, SMALL, Size};
+
+/// The folder of a run of 9 updates that has made `n_updates` of them.
 fn run(folder: &Path, name: &str, seed: u64, n_updates: usize) -> PathBuf {
-    let path = folder.join(name);
-    std::fs::create_dir_all(&path).unwrap();
-    let config = format!("[data]\ntask = \"synth-vc\"\n[train]\nupdates = 9\nseed = {seed}\n");
-    std::fs::write(path.join("config.toml"), config).unwrap();
-    let line = |update| {
-        json!({
-            "update": update, "lr": 1e-6, "loss": 0.5, "reward": 1.0, "beta": 0.04, "kl": 0.1,
-            "completion_length": 20.0, "grad_norm": 1.0, "tokens_per_s": 9.0, "s_rollout": 1.0,
-            "s_reference": 1.0, "s_policy": 1.0, "s_optimizer": 1.0, "s_total": 4.0,
-        })
-    };
-    let lines: Vec<String> = (1..=n_updates).map(|update| format!("{}\n", line(update))).collect();
+    let (path, _) = recorded::run(&folder.join(name), seed, Size { updates: 9, ..SMALL });
+    let lines = std::fs::read_to_string(path.join("metrics.jsonl")).unwrap();
+    let lines: Vec<&str> = lines.split_inclusive('\n').take(n_updates).collect();
     std::fs::write(path.join("metrics.jsonl"), lines.concat()).unwrap();
     path
 }
@@ -59,7 +52,9 @@ fn page_and_plots_are_written_of_runs_that_are_not_finished() {
     }
     assert!(folder.path().join("new/plots/kl.png").is_file());
     let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
-    assert!(page.contains("quick-* (2 seeds)") && page.contains("3 of 9 (unfinished)"));
+    assert!(page.contains("<title>Training report: quick-* (2 seeds)</title>"));
+    let updates = &recorded::data_of(&page, "data-summary")["cards"][0]["figures"][1]["value"];
+    assert_eq!(updates, "3 of 9 (unfinished); 9");
 }
 
 #[test]
@@ -88,6 +83,11 @@ fn missing_or_damaged_runs_and_wrong_flags_are_refused_by_name() {
         ),
         (vec!["quick", "--out", "quick"], "error: --out quick: found a folder, expected a file"),
         (vec!["quick", "--plots", "quick/config.toml"], "expected a folder"),
+        (vec!["quick", "--answers", "no.jsonl"], "error: --answers no.jsonl: no such file"),
+        (
+            vec!["quick", "--answers", "quick/metrics.jsonl"],
+            "metrics.jsonl: line 1: missing field `id`",
+        ),
     ] {
         let message = refused(folder.path(), &words);
         assert!(message.contains(expected) && message.contains("hint: "), "{words:?}: {message}");

@@ -98,6 +98,23 @@ fn every_cuda_source_is_short_and_opens_by_saying_what_lives_in_it() {
 }
 
 #[test]
+fn every_script_and_style_sheet_is_short_and_opens_by_saying_what_lives_in_it() {
+    let files = texts(&["js", "css"]).into_iter().filter(|(name, _)| !name.contains("/uplot/"));
+    let files: Vec<_> = files.collect();
+    assert!(files.len() > 5, "the walk found next to nothing: it would prove nothing");
+    let offends = |text: &String| {
+        let has_header = text.starts_with("// ") || text.starts_with("/* ");
+        !has_header || !text.contains("Not here: ") || text.lines().count() > MAX_LINES
+    };
+    let offences: Vec<String> =
+        files.into_iter().filter(|(_, text)| offends(text)).map(|(name, _)| name).collect();
+    assert_none(
+        "a header that says what is not here, and at most as many lines as a Rust file",
+        &offences,
+    );
+}
+
+#[test]
 fn files_are_short_or_say_why_they_are_not() {
     let mut offences = Vec::new();
     for (name, text) in rust_files() {
@@ -186,7 +203,9 @@ fn nothing_is_left_to_be_done_later() {
     let words =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("HA", "CK:")];
     assert_none("finish it or leave it out", &lines_with(&rust_files(), &words));
-    let scripts = texts(&["py", "sh", "toml", "md", "cpp", "h", "cu", "cuh"]);
+    let scripts = texts(&["py", "sh", "toml", "md", "html", "css", "js", "cpp", "h", "cu", "cuh"]);
+    let scripts: Vec<_> =
+        scripts.into_iter().filter(|(name, _)| !name.ends_with(".min.js")).collect();
     assert_none("finish it or leave it out", &lines_with(&scripts, &words));
 }
 
@@ -204,7 +223,9 @@ fn nothing_panics_outside_tests() {
 
 #[test]
 fn no_path_of_one_machine_is_written_down() {
-    let files = texts(&["rs", "py", "sh", "toml", "md", "json", "txt", "html", "cpp", "h", "cu"]);
+    let files = texts(&[
+        "rs", "py", "sh", "toml", "md", "json", "txt", "html", "css", "js", "cpp", "h", "cu",
+    ]);
     let roots = [
         concat!("/wo", "rk/"),
         concat!("/ro", "ot/"),
