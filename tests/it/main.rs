@@ -27,6 +27,7 @@ mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
 mod out_of_memory;
+mod own_data;
 mod parity;
 mod plan;
 mod plan_time;
