@@ -19,12 +19,12 @@ const MOST_NAMED: usize = 10;
 #[derive(Debug, Serialize)]
 struct Report {
     would_stop: bool,
-    data: Vec<Rows>,
+    data: Vec<Shown>,
 }
 
 /// One set of rows.
 #[derive(Debug, Serialize)]
-struct Rows {
+struct Shown {
     purpose: &'static str,
     name: String,
     rows: usize,
@@ -99,12 +99,12 @@ pub(super) fn print_checked(
     printer: &mut Printer,
 ) -> anyhow::Result<ExitStatus> {
     let would_stop = checked.iter().any(|rows| rows.would_stop(config));
-    let data = checked.iter().map(|rows| Rows::of(rows, n_prompts)).collect::<Result<_, _>>()?;
+    let data = checked.iter().map(|rows| Shown::of(rows, n_prompts)).collect::<Result<_, _>>()?;
     let report = Report { would_stop, data };
     if json {
         printer.json(&report)?;
     } else {
-        let tables: Vec<String> = report.data.iter().map(Rows::table).collect();
+        let tables: Vec<String> = report.data.iter().map(Shown::table).collect();
         let verdict =
             if would_stop { "a run on this would stop" } else { "a run can be made on this" };
         printer.line(format!("{}\n{verdict}", tables.join("\n")))?;
@@ -112,7 +112,7 @@ pub(super) fn print_checked(
     Ok(if would_stop { ExitStatus::Usage } else { ExitStatus::Done })
 }
 
-impl Rows {
+impl Shown {
     fn of(checked: &CheckedRows, n_prompts: usize) -> anyhow::Result<Self> {
         let (survey, dataset) = (&checked.survey, &checked.questions.dataset);
         let fields = match dataset.as_ref() {

@@ -43,8 +43,8 @@ pub struct Args {
     /// How many whole prompts are shown of each kind of rows
     #[arg(long, value_name = "N", default_value_t = 3)]
     prompts: usize,
-    /// Write rows that hold conversations (LLaVA, messages) as rows of a question and its answer to
-    /// this file, and do nothing else
+    /// Write rows of `conversations` or `messages` as rows of a question and its answer to this file,
+    /// and do nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "overrides", "prompts"])]
     convert: Option<PathBuf>,
     /// Print one JSON object
@@ -88,15 +88,16 @@ fn written(source: &Path, out: &Path) -> anyhow::Result<Conversion> {
 
 fn told(conversion: &Conversion, out: &Path) -> String {
     let Conversion { rows, converted, longer, system } = conversion;
-    let mut told =
-        format!("{}: {rows} rows, {converted} of them from conversations", out.display());
+    let mut lines =
+        vec![format!("{}: {rows} rows, {converted} of them from conversations", out.display())];
     if *longer > 0 {
-        told += &format!("\n{longer} go on after their first answer; what comes later is left out");
+        lines
+            .push(format!("{longer} go on after their first answer; what comes later is left out"));
     }
     if *system > 0 {
-        told += &format!("\n{system} have a system message, which is left out");
+        lines.push(format!("{system} have a system message, which is left out"));
     }
-    told
+    lines.join("\n")
 }
 
 impl Args {

@@ -8,7 +8,6 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 
 use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, PAPERS_MODEL, RunConfig};
-use crate::data::configured::check_images;
 use crate::data::tasks::resolved;
 use crate::data::tasks::task;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
@@ -193,7 +192,7 @@ impl Asker {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let mut asked = evaluation_questions(&config)?;
-        check_images(&asked.questions.dataset)?;
+        asked.questions.dataset.check_images()?;
         let settings = &mut asked.settings;
         settings.rule = request.rule.unwrap_or(settings.rule);
         settings.samples = request.samples;

@@ -1,14 +1,13 @@
 //! `othink init`: a run file for data of one's own.
 //! Not here: what keys mean (`config`), looking at every row (`data`).
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
 
 use crate::config::{ConfigFile, RunConfig};
 use crate::data::Dataset;
-use crate::data::configured::{check_images, training_rows, warn_of_rows};
+use crate::data::configured::{training_rows, warn_of_rows};
 use crate::data::tasks::resolved;
 use crate::out_file;
 use crate::reward::{Golds, RewardSettings};
@@ -48,6 +47,9 @@ pub struct Args {
     fields: Vec<String>,
 }
 
+/// The run file, with places for what depends on the data.
+const TEMPLATE: &str = include_str!("own_data.toml");
+
 /// What is known of the data.
 struct Found {
     rows: usize,
@@ -61,7 +63,7 @@ struct Found {
 /// The file is there already, or the data cannot be used.
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let out = args.out.clone().unwrap_or_else(|| {
-        let stem = Path::new(&args.data).file_stem().unwrap_or_default();
+        let stem = Path::new(&args.data).file_stem().unwrap_or("run".as_ref());
         Path::new(stem).with_extension("toml")
     });
     check_out_file("--out", &out)?;
@@ -94,7 +96,7 @@ fn found(args: &Args) -> anyhow::Result<Found> {
     overrides.extend(args.fields.iter().map(|field| format!("data.fields.{field}")));
     let rows = training_rows(&resolved(&RunConfig::from_file(&file, &overrides)?)?)?;
     warn_of_rows(&rows);
-    check_images(&rows)?;
+    rows.check_images()?;
     if rows.len() < 2 {
         let (name, n_rows) = (rows.name().to_owned(), rows.len());
         return Err(crate::data::DataError::TooFewRows { name, n_rows }.into());
@@ -135,79 +137,56 @@ fn from_folder_of(out: &Path, path: &str) -> String {
 
 /// The run file.
 fn text(args: &Args, out: &Path, found: &Found) -> String {
-    let (name, data) = (out.display(), from_folder_of(out, &args.data));
+    let data = from_folder_of(out, &args.data);
     let is_tiny = args.model == TINY;
-    let (template, lr, n_new) = if is_tiny { ("short", "3e-4", 64) } else { ("r1v", "1e-6", 512) };
-    let model = if is_tiny { TINY.to_owned() } else { from_folder_of(out, &args.model) };
-    let mut of_data = match &args.image_root {
-        Some(root) => format!("image_root = {}\n", quoted(&from_folder_of(out, root))),
-        None => "# image_root = \"images\"    # where relative picture paths start, if not at the data's folder\n".to_owned(),
+    let (template, lr, n_new) =
+        if is_tiny { ("short", "3e-4", "64") } else { ("r1v", "1e-6", "512") };
+    let model = if is_tiny {
+        format!(
+            "\"{TINY}\"                # built in, for a first try; then for example Qwen/Qwen2-VL-2B-Instruct"
+        )
+    } else {
+        quoted(&from_folder_of(out, &args.model)).to_string()
+    };
+    let values = [
+        ("@name@", out.display().to_string()),
+        ("@rows@", found.rows.to_string()),
+        ("@template@", template.to_owned()),
+        ("@lr@", lr.to_owned()),
+        ("@tokens@", n_new.to_owned()),
+        ("@model@", model),
+        ("@more@", more(args, out, found)),
+        ("@train@", quoted(&data).to_string()),
+        ("@data@", data),
+    ];
+    values.iter().fold(TEMPLATE.to_owned(), |text, (place, value)| text.replace(place, value))
+}
+
+/// The lines on what is special about the data.
+fn more(args: &Args, out: &Path, found: &Found) -> String {
+    let mut lines = match &args.image_root {
+        Some(root) => vec![format!("image_root = {}", quoted(&from_folder_of(out, root)))],
+        None => vec![
+            "# image_root = \"images\"      # where relative picture paths start, if not at the data's folder".to_owned(),
+        ],
     };
     if let (n @ 1.., why) = &found.unreadable {
         let why = why.lines().next().unwrap_or_default();
-        // Writing into a text cannot fail.
-        writeln!(
-            of_data,
-            "allow_unparsable = true    # {n} solutions cannot be read, so that no answer is right:"
-        )
-        .ok();
-        writeln!(of_data, "                           # {why}").ok();
+        lines.push(format!("allow_unparsable = true      # solutions that cannot be read, so that no answer is right: {n},"));
+        lines.push(format!("                             # the first {why}"));
     }
-    let fields: Vec<String> = args
-        .fields
-        .iter()
-        .filter_map(|field| {
-            let (thing, name) = field.split_once('=')?;
-            Some(format!("{} = {}\n", thing.trim(), quoted(name.trim())))
-        })
-        .collect();
-    let fields = if fields.is_empty() {
-        "# [data.fields]              # where rows have other names for them:\n\
-         # problem = \"question_text\"\n"
-            .to_owned()
+    let fields = args.fields.iter().filter_map(|field| field.split_once('='));
+    let fields: Vec<String> =
+        fields.map(|(thing, name)| format!("{} = {}", thing.trim(), quoted(name.trim()))).collect();
+    lines.push(String::new());
+    if fields.is_empty() {
+        lines
+            .push("# [data.fields]              # where rows have other names for them".to_owned());
+        lines.push("# problem = \"question_text\"".to_owned());
     } else {
-        format!("[data.fields]\n{}", fields.concat())
-    };
-    format!(
-        "# A run on {data}: {rows} rows, every tenth of which is held out to measure the run on.\n\
-         #\n\
-         #     othink data --config {name}           # every row as the model gets it\n\
-         #     othink train --config {name}\n\
-         #\n\
-         # Relative paths start at this file's folder. A key that is left out has its default.\n\
-         method = \"grpo-d\"            # or \"grpo\"; \"sft\" teaches the answers instead\n\n\
-         [model]\n\
-         path = {model}{of_model}\n\n\
-         [data]\n\
-         train = {train}\n\
-         template = \"{template}\"         # the words around a question; or a text of your own with {{problem}} in it\n\
-         hold_out = 0.1             # the fraction of rows that is measured on and not trained on\n\
-         {of_data}\n\
-         {fields}\n\
-         [grpo]\n\
-         group_size = 8             # completions of a prompt, which are compared with each other\n\
-         prompts_per_update = 8\n\n\
-         [reward]\n\
-         rule = \"answer-tag\"        # the text in <answer> tags is compared with the row's solution\n\n\
-         [rollout]\n\
-         max_new_tokens = {n_new}\n\n\
-         [optim]\n\
-         lr = {lr}\n\n\
-         [train]\n\
-         updates = 100\n\
-         checkpoint_every = 50\n\n\
-         [eval]\n\
-         limit = 200                # questions of the rows held out, at most\n\
-         max_new_tokens = {n_new}\n\
-         before_training = true\n\
-         after_training = true\n",
-        rows = found.rows,
-        model = quoted(&model),
-        of_model = if is_tiny {
-            "              # built in, for a first try; then for example Qwen/Qwen2-VL-2B-Instruct"
-        } else {
-            ""
-        },
-        train = quoted(&data),
-    )
+        lines.push("[data.fields]".to_owned());
+        lines.extend(fields);
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }

@@ -59,10 +59,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME|TEXT")]
     template: Option<String>,
     /// Make every row into a prompt, say which cannot be used and how long the prompts are, and do nothing
-    #[arg(long, conflicts_with_all = ["dry_run", "resume", "force"])]
+    #[arg(long, group = "told", conflicts_with_all = ["resume", "force"])]
     check_data: bool,
     /// Say what the run would take, its memory and its time, and do nothing
-    #[arg(long)]
+    #[arg(long, group = "told")]
     dry_run: bool,
     /// Plan for that card, its memory and its speed, whether or not there is one: h100-80gb, rtx-4090;
     /// an unknown name lists them all
@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "GB", requires = "dry_run", value_parser = gpu_bytes)]
     gpu_memory: Option<u64>,
     /// Print what --dry-run or --check-data says as one JSON object
-    #[arg(long)]
+    #[arg(long, requires = "told")]
     json: bool,
     /// Start although the run will not fit into the GPU's memory, as far as it can be foreseen
     #[arg(long, conflicts_with = "dry_run")]

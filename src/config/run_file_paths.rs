@@ -85,7 +85,7 @@ impl RunConfig {
                 && let Some(absolute) =
                     std::path::absolute(path).ok().as_deref().and_then(Path::to_str)
             {
-                *text = absolute.to_owned();
+                absolute.clone_into(text);
             }
         }
         let paths = [data.image_root.as_mut(), config.rollout.replay.as_mut()];

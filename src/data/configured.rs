@@ -127,6 +127,9 @@ pub fn warn_of_rows(dataset: &Dataset) {
     for remark in dataset.remarks() {
         warn(dataset, remark);
     }
+    if let Some(remark) = dataset.shortened_paths() {
+        warn(dataset, &remark);
+    }
     if !dataset.may_have_pictures() {
         warn(
             dataset,
@@ -134,17 +137,6 @@ pub fn warn_of_rows(dataset: &Dataset) {
              file_name, or what data.fields.image says",
         );
     }
-}
-
-/// Checks that the pictures that rows name are there, and warns of those that were found only under other paths.
-///
-/// # Errors
-/// The first row whose picture is missing.
-pub fn check_images(dataset: &Dataset) -> Result<(), DataError> {
-    if let Some(remark) = dataset.check_images()? {
-        warn(dataset, &remark);
-    }
-    Ok(())
 }
 
 fn warn(dataset: &Dataset, remark: &str) {

@@ -1,4 +1,4 @@
-//! Rows that hold a conversation, as LLaVA (`conversations`) and chat formats (`messages`, or a list as `prompt`) have
+//! Rows that hold a conversation, as `LLaVA` (`conversations`) and chat formats (`messages`, or a list as `prompt`) have
 //! them: recognised, and turned into rows of a question and its answer.
 //!
 //! The first turn of a user becomes the question, without `<image>`, and the turn that answers it the solution; a row
@@ -87,7 +87,7 @@ fn conversation_in(fields: &Fields) -> Option<(&str, Vec<Turn>)> {
     })
 }
 
-/// LLaVA writes `from` and `value`, chats `role` and `content`.
+/// `LLaVA` writes `from` and `value`, chats `role` and `content`.
 fn turn(value: &Value) -> Option<Turn> {
     let speaker = value.get("role").or_else(|| value.get("from"))?.as_str()?;
     let speaker = match speaker {

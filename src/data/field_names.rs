@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn fields(value: Value) -> Fields {
+    fn fields(value: &Value) -> Fields {
         value.as_object().unwrap().clone()
     }
 
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn fields_for_the_same_thing_are_named_where_they_say_something_else() {
         let names = FieldNames::new(&DataFields::default());
-        let row = fields(json!({
+        let row = fields(&json!({
             "problem": "a?", "question": "b?", "prompt": null, "solution": 7, "answer": "7",
             "image": "a.png", "images": ["a.png"], "completion": "x", "thinking": "y"
         }));

@@ -68,7 +68,9 @@ fn chosen(mut families: Vec<Vec<usize>>, n_wanted: usize, seed: u64, n_rows: usi
             break;
         }
         n_held_out += members.len();
-        members.into_iter().for_each(|idx| is_held_out[idx] = true);
+        for idx in members {
+            is_held_out[idx] = true;
+        }
     }
     is_held_out
 }

@@ -169,28 +169,34 @@ impl ListedRows {
         self.rows.iter().map(|row| (row.sample.id.as_str(), row.sample.solution.as_str()))
     }
 
-    /// Pictures stored in shards are there whenever their row is. A warning, if paths were found only under shorter ones.
-    pub(super) fn check_images(&self) -> Result<Option<String>, DataError> {
+    /// Pictures stored in shards are there whenever their row is.
+    pub(super) fn check_images(&self) -> Result<(), DataError> {
+        let mut named =
+            self.rows.iter().filter(|row| matches!(row.pictures, Pictures::Named { .. }));
+        named.try_for_each(|row| row.images(&self.root).map(drop))
+    }
+
+    /// A warning, if pictures were found only under shorter paths than the rows name.
+    pub(super) fn shortened(&self) -> Option<String> {
         let mut first = None;
         let mut n_rows = 0;
         for row in &self.rows {
             let Pictures::Named { field, paths } = &row.pictures else { continue };
-            let mut is_shortened = false;
-            for path in paths {
-                if let Some(found) = self.root.find(path, field, &row.place)?.shortened {
-                    is_shortened = true;
-                    first.get_or_insert_with(|| (row.place.id(), path, found));
-                }
+            let mut shortened = paths.iter().filter_map(|path| {
+                let found = self.root.find(path, field, &row.place).ok()?;
+                Some((row.place.id(), path, found.shortened?))
+            });
+            if let Some(found) = shortened.next() {
+                first.get_or_insert(found);
+                n_rows += 1;
             }
-            n_rows += usize::from(is_shortened);
         }
-        Ok(first.map(|(id, path, found)| {
-            let rows = if n_rows == 1 { "1 row".to_owned() } else { format!("{n_rows} rows") };
-            format!(
-                "pictures of {rows} were found only without their first folders, the first {id}: resolved {path} as {}",
-                found.display()
-            )
-        }))
+        let (id, path, found) = first?;
+        let rows = if n_rows == 1 { "1 row".to_owned() } else { format!("{n_rows} rows") };
+        Some(format!(
+            "pictures of {rows} were found only without their first folders, the first {id}: resolved {path} as {}",
+            found.display()
+        ))
     }
 }
 

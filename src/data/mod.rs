@@ -253,15 +253,22 @@ impl Dataset {
         }
     }
 
-    /// Checks that every picture that is named by path exists, so that a run does not stop at one hours later; a warning,
-    /// if some were found only under other paths than the rows name.
+    /// Checks that every picture that is named by path exists, so that a run does not stop at one hours later.
     ///
     /// # Errors
     /// The first row whose picture is missing.
-    pub fn check_images(&self) -> Result<Option<String>, DataError> {
+    pub fn check_images(&self) -> Result<(), DataError> {
         match self {
             Self::Listed(rows) => rows.check_images(),
-            Self::Drawn(_) => Ok(None),
+            Self::Drawn(_) => Ok(()),
+        }
+    }
+
+    /// A warning, if pictures were found only under other paths than the rows name.
+    pub fn shortened_paths(&self) -> Option<String> {
+        match self {
+            Self::Listed(rows) => rows.shortened(),
+            Self::Drawn(_) => None,
         }
     }
 }

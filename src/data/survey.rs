@@ -160,7 +160,8 @@ mod tests {
                 0 => std::fs::write(path, "no picture").unwrap(),
                 side => image::RgbImage::new(side, 28).save(path).unwrap(),
             }
-            lines += &format!("{{\"problem\":\"?\",\"solution\":1,\"image\":\"{idx}.png\"}}\n");
+            let row = format!("{{\"problem\":\"?\",\"solution\":1,\"image\":\"{idx}.png\"}}\n");
+            lines.push_str(&row);
         }
         std::fs::write(folder.join("rows.jsonl"), lines).unwrap();
         open(&folder.join("rows.jsonl"), None, &OpenOptions::default()).unwrap()
@@ -172,7 +173,7 @@ mod tests {
         let dataset = rows(folder.path());
         let mut seen = Vec::new();
         let mut read = |n, within| read_headers(&dataset, n, within, &mut |n| seen.push(n));
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert_eq!(read(2, hour).unwrap(), 2);
         assert_eq!(read(4, Duration::ZERO).unwrap(), 0, "no time");
         let error = read(4, hour).unwrap_err().to_string();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::error::TrainError;
+use super::pictures::SoFar;
 use super::settings::reward_settings;
 use super::setup::training_processor;
 use crate::config::{Method, OnBadRow, RunConfig};
@@ -145,8 +146,9 @@ fn look(config: &RunConfig, rows: &mut CheckedRows, display: &ProgressDisplay) {
     let dataset = Arc::clone(&rows.questions.dataset);
     let is_drawn = matches!(dataset.as_ref(), Dataset::Drawn(_));
     let n = if is_drawn { rows.n_rows.min(DRAWN_ROWS) } else { rows.n_rows };
-    let stage = format!("rows for {}", rows.purpose.name());
-    let mut show = |looked: usize| display.between(&stage, format!("{looked} of {n}"));
+    let what = format!("{}: making rows into prompts", dataset.name());
+    let mut so_far = SoFar::new(display, what, n);
+    let mut show = |looked: usize| so_far.show(looked);
     rows.survey = survey(&rows.questions, &rows.processor, n, &mut show);
     rows.n_looked_at = n;
     if config.method != Method::Sft {

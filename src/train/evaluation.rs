@@ -7,8 +7,7 @@ use super::error::TrainError;
 use super::pictures::look_at_pictures;
 use super::setup::Setup;
 use crate::config::RunConfig;
-use crate::data::Dataset;
-use crate::data::configured::{check_images, held_out_rows, trained_on, warn_of_rows};
+use crate::data::configured::{held_out_rows, trained_on, warn_of_rows};
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
@@ -41,7 +40,7 @@ impl Evaluation {
         if config.held_out().is_none() {
             warn_of_rows(dataset);
         }
-        check_images(dataset)?;
+        dataset.check_images()?;
         look_at_pictures(dataset, asked.settings.n_questions(dataset), display)?;
         let processor = asked.processor(&setup.files)?;
         Ok(Some(Self { asked, processor }))
@@ -50,13 +49,11 @@ impl Evaluation {
 
 /// What a run trains on and what it measures itself on, in a phrase.
 ///
-/// - `trained`: the rows that it trains on
-///
 /// # Errors
 /// The rows cannot be read.
 pub(super) fn data_phrase(
     config: &RunConfig,
-    trained: &Dataset,
+    setup: &Setup,
     evaluation: Option<&Evaluation>,
 ) -> Result<String, TrainError> {
     let held_out = match evaluation {
@@ -66,9 +63,25 @@ pub(super) fn data_phrase(
         Some(_) => 0,
         None => held_out_rows(config)?.map_or(0, |rows| rows.len()),
     };
-    let trains = trained_on(config, trained, held_out);
+    let trains = trained_on(config, &setup.questions.all().dataset, held_out);
     let measures = evaluation.map_or("nothing".to_owned(), |of| of.asked.phrase());
     Ok(format!("trains on {trains}; measures itself on {measures}"))
+}
+
+/// Says so of a run on rows of its own.
+///
+/// # Errors
+/// As [`data_phrase`].
+pub(super) fn say_data(
+    config: &RunConfig,
+    setup: &Setup,
+    evaluation: Option<&Evaluation>,
+    display: &ProgressDisplay,
+) -> Result<(), TrainError> {
+    if config.data.train.is_some() {
+        display.note(&data_phrase(config, setup, evaluation)?);
+    }
+    Ok(())
 }
 
 /// The evaluation whose checkpoint is kept: the one with the highest accuracy of those after an update, of equal ones the

@@ -21,9 +21,7 @@ use super::supervised_update::SupervisedTrainer;
 use super::update::{GrpoTrainer, TrainedBatch};
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
-use crate::data::configured::{
-    check_images, markers, training_questions, training_rows, warn_of_rows,
-};
+use crate::data::configured::{markers, training_questions, training_rows, warn_of_rows};
 use crate::model::Model;
 use crate::model::files::ModelFiles;
 use crate::model::open::open;
@@ -171,7 +169,7 @@ fn questions(config: &RunConfig) -> Result<(Questions, usize), TrainError> {
     let dataset = training_rows(config)?;
     warn_of_rows(&dataset);
     if data.on_bad_row == OnBadRow::Fail {
-        check_images(&dataset)?;
+        dataset.check_images()?;
     }
     if config.method != Method::Sft {
         let listed = dataset.listed_solutions();

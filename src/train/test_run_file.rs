@@ -124,7 +124,7 @@ fn rows_are_read_as_the_datas_section_says() {
         shuffle,
         workers,
         prefetch,
-        hold_out,
+        hold_out: _, // as_many_rows_are_held_out_as_the_datas_section_says
         fields,
     } = config.data.clone();
     assert_eq!(task.as_deref(), Some("gr"), "which `tasks::resolved` is tested on");
@@ -140,11 +140,6 @@ fn rows_are_read_as_the_datas_section_says() {
     }
     let questions = training_questions(&config, training_rows(&config).unwrap()).unwrap();
     assert_eq!(questions.template, Template::new(&template.unwrap()).unwrap());
-    // With questions of its own a run holds out none; `data::held_out` and `tests/it/own_data` say which rows it does.
-    let n_rows = |config: &RunConfig| training_rows(config).unwrap().len();
-    let mut without_own = config.clone();
-    without_own.eval.data = None;
-    assert_eq!((hold_out, n_rows(&config), n_rows(&without_own)), (Some(0.4), 6, 4));
 
     let mut setup = Setup::open(&config).unwrap();
     let limited = processor().with_pixel_limits(Some(min_pixels), Some(max_pixels)).unwrap();
@@ -175,6 +170,16 @@ fn rows_are_read_as_the_datas_section_says() {
     assert!(allow_unparsable);
     // No solution of these rows can be read by every component in `[reward.weights]`.
     assert!(Setup::open(&every_key(&["data.allow_unparsable=false"])).is_err());
+}
+
+/// With questions of its own a run holds out none; `data::held_out` and `tests/it/own_data` say which rows it does.
+#[test]
+fn as_many_rows_are_held_out_as_the_datas_section_says() {
+    let mut config = every_key(&[]);
+    let n_rows = |config: &RunConfig| training_rows(config).unwrap().len();
+    assert_eq!((config.data.hold_out, n_rows(&config)), (Some(0.4), 6));
+    config.eval.data = None;
+    assert_eq!(n_rows(&config), 4);
 }
 
 #[test]

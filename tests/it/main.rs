@@ -28,6 +28,7 @@ mod optimizer_parity;
 mod out_files;
 mod out_of_memory;
 mod own_data;
+mod own_data_commands;
 mod parity;
 mod plan;
 mod plan_time;

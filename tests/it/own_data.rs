@@ -1,5 +1,6 @@
-//! Data of one's own: each mistake that a run would not stop at is told, rows are held out, `othink data` and `othink init`.
-//! Not here: what each reader refuses (unit tests of `data`), mistakes in the run file (`cli`, `wrong_input`).
+//! Data of one's own in a run: each mistake that it would not stop at is told, rows are held out, paths start where they should.
+//! Not here: what each reader refuses (unit tests of `data`), `othink data` and `othink init` (`own_data_commands`), mistakes
+//! in the run file (`cli`, `wrong_input`).
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::runs::lines;
 
 /// A folder with `n` pictures, `0.png` and so on.
-fn pictures(n: usize) -> tempfile::TempDir {
+pub(crate) fn pictures(n: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for idx in 0..n {
         std::fs::copy(
@@ -21,41 +22,44 @@ fn pictures(n: usize) -> tempfile::TempDir {
     folder
 }
 
-fn write_rows(folder: &Path, name: &str, rows: impl IntoIterator<Item = Value>) {
-    let rows: String = rows.into_iter().map(|row| format!("{row}\n")).collect();
-    std::fs::write(folder.join(name), rows).unwrap();
+pub(crate) fn write_rows(folder: &Path, name: &str, rows: impl IntoIterator<Item = Value>) {
+    let rows: Vec<String> = rows.into_iter().map(|row| row.to_string()).collect();
+    std::fs::write(folder.join(name), rows.join("\n")).unwrap();
 }
 
-fn row(idx: usize) -> Value {
+pub(crate) fn row(idx: usize) -> Value {
     json!({"image": format!("{idx}.png"), "problem": format!("How many at {idx}?"), "solution": idx})
 }
 
-fn with(mut row: Value, more: Value) -> Value {
-    row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+pub(crate) fn with(mut row: Value, more: Value) -> Value {
+    let (Some(row_fields), Value::Object(more)) = (row.as_object_mut(), more) else {
+        panic!("no object")
+    };
+    row_fields.extend(more);
     row
 }
 
-fn othink(folder: &Path, words: &[&str]) -> Output {
+pub(crate) fn othink(folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
     command.args(words).current_dir(folder).env_remove("OTHINK_LOG").output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// `othink data rows.jsonl` in a folder, with more words.
-fn looked_at(folder: &Path, more: &[&str]) -> Output {
+pub(crate) fn looked_at(folder: &Path, more: &[&str]) -> Output {
     othink(folder, &[&["data", "rows.jsonl", "--set", "data.template=short"], more].concat())
 }
 
 /// A run file of few and short updates on the micro checkpoint.
 fn run_file(folder: &Path, data: &str, more: &str) {
-    let model = crate::golden::folder().join("policy");
+    let model = crate::golden::folder().join("policy").display().to_string();
     let text = format!(
         "[model]\npath = {model:?}\n[data]\n{data}\ntemplate = \"plain\"\n\
          [grpo]\ngroup_size = 2\nprompts_per_update = 1\n[rollout]\nmax_new_tokens = 2\n\
@@ -193,7 +197,7 @@ fn check_data_makes_every_row_into_a_prompt_and_names_each_that_is_none() {
     assert_eq!((&found["data"][0]["rows"], &found["data"][0]["usable"]), (&json!(3), &json!(3)));
 }
 
-/// The rows that a run was trained on, and that it was measured on, by the words of its records.
+/// The rows that a run was trained on.
 fn trained_on(run: &Path) -> std::collections::BTreeSet<String> {
     let records = lines(&run.join("completions.jsonl"));
     records
@@ -207,7 +211,7 @@ fn rows_are_held_out_and_a_resumed_run_holds_out_the_same() {
     let folder = pictures(10);
     let root = folder.path();
     write_rows(root, "rows.jsonl", (0..10).map(row));
-    let measuring = "eval_every = 1\n[eval]\nmax_new_tokens = 2\n";
+    let measuring = "keep = 20\neval_every = 1\n[eval]\nmax_new_tokens = 2\n";
     run_file(root, "train = \"rows.jsonl\"\nhold_out = 0.3", measuring);
     let ten = ["--set", "train.updates=10"];
     let output = othink(root, &[&TRAIN[..], &ten].concat());
@@ -215,10 +219,10 @@ fn rows_are_held_out_and_a_resumed_run_holds_out_the_same() {
     assert!(output.status.success(), "{told}");
     let phrase = "trains on rows.jsonl, 7 rows, 3 more held out; measures itself on rows.jsonl, rows held out, 3 questions";
     assert_eq!(told.matches(phrase).count(), 1, "{told}");
-    assert!(trained_on(&root.join("run")).len() <= 7);
+    assert_eq!(trained_on(&root.join("run")).len(), 7, "ten updates are more than an epoch");
     let evaluations = lines(&root.join("run/evaluations.jsonl"));
     assert_eq!(
-        (&evaluations[0]["n"], &evaluations[0]["task"]),
+        (&evaluations[0]["summary"]["n"], &evaluations[0]["summary"]["task"]),
         (&json!(3), &json!("rows.jsonl, rows held out"))
     );
     // Stopped in the middle and resumed, it is the same run.
@@ -253,7 +257,10 @@ fn a_run_on_ones_own_rows_says_that_it_is_measured_on_a_tasks() {
         told.contains("evaluation after 2 updates: synth-vc's own test rows accuracy"),
         "{told}"
     );
-    assert_eq!(lines(&root.join("run/evaluations.jsonl"))[0]["task"], "synth-vc's own test rows");
+    assert_eq!(
+        lines(&root.join("run/evaluations.jsonl"))[0]["summary"]["task"],
+        "synth-vc's own test rows"
+    );
 }
 
 #[test]
@@ -331,99 +338,6 @@ fn a_run_is_resumed_where_its_data_has_moved_to() {
     assert_eq!(refused.status.code(), Some(2));
 }
 
-#[test]
-fn data_shows_fields_lengths_golds_and_whole_prompts() {
-    let folder = pictures(5);
-    write_rows(
-        folder.path(),
-        "rows.jsonl",
-        (0..5).map(|idx| with(row(idx), json!({"topic": "a"}))),
-    );
-    let table = stdout(&looked_at(folder.path(), &[]));
-    for part in [
-        "rows for training: rows.jsonl",
-        "rows           5",
-        "fields         image 5, problem 5, solution 5, topic 5",
-        "pictures       1 a row",
-        "golds          all can be read",
-        "prompt of rows.jsonl:1, solution 0",
-        "prompt of rows.jsonl:3, solution 2",
-        "prompt of rows.jsonl:5, solution 4",
-        "How many at 4?",
-        "0.png, ",
-        "|<|image_pad|> x ",
-        "a run can be made on this",
-    ] {
-        assert!(table.contains(part), "{part}: {table}");
-    }
-    let output = looked_at(folder.path(), &["--json", "--prompts", "1"]);
-    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let rows = &found["data"][0];
-    let [text, image] =
-        ["text_tokens", "image_tokens"].map(|name| rows[name]["most"].as_u64().unwrap());
-    assert_eq!(rows["prompt_tokens"]["most"].as_u64(), Some(text + image));
-    let prompt = &rows["prompts"][0];
-    let n: u64 =
-        prompt["tokens"].as_array().unwrap().iter().map(|t| t["times"].as_u64().unwrap()).sum();
-    assert_eq!(n, text + image);
-    assert_eq!(prompt["pictures"][0]["tokens"].as_u64(), Some(image));
-}
-
-#[test]
-fn data_counts_golds_that_cannot_be_read_and_shows_a_tasks_rows() {
-    let folder = pictures(2);
-    let rows = [row(0), with(row(1), json!({"solution": "\\frac{1}{"}))];
-    write_rows(folder.path(), "rows.jsonl", rows);
-    let output = looked_at(folder.path(), &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stdout(&output).contains("golds          1 cannot be read\n    rows.jsonl:2: "),
-        "{}",
-        stdout(&output)
-    );
-    let allowed = looked_at(folder.path(), &["--set", "data.allow_unparsable=true"]);
-    assert!(allowed.status.success());
-    let task = othink(folder.path(), &["data", "synth-vc", "--prompts", "1"]);
-    let table = stdout(&task);
-    assert!(task.status.success(), "{}", stderr(&task));
-    for part in [
-        "rows for training: synth-vc/train",
-        "256 of them looked at",
-        "rows for evaluation: synth-vc/test",
-    ] {
-        assert!(table.contains(part), "{part}: {table}");
-    }
-    let none = othink(folder.path(), &["data", "no-such.jsonl"]);
-    assert_eq!(none.status.code(), Some(2));
-    assert!(stderr(&none).contains("no-such.jsonl"), "{}", stderr(&none));
-}
-
-#[test]
-fn a_conversation_is_converted_by_the_command_that_its_error_names() {
-    let folder = pictures(1);
-    let root = folder.path();
-    let llava = json!([{"image": "0.png", "conversations": [
-        {"from": "human", "value": "<image>\nHow many?"}, {"from": "gpt", "value": "7"},
-        {"from": "human", "value": "Sure?"}, {"from": "gpt", "value": "Yes."}]}]);
-    std::fs::write(root.join("llava.json"), llava.to_string()).unwrap();
-    let refused = othink(root, &["data", "llava.json"]);
-    let message = stderr(&refused);
-    let command = message.split('`').find(|part| part.starts_with("othink data")).unwrap();
-    let words: Vec<&str> = command.split(' ').skip(1).collect();
-    let output = othink(root, &words);
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert!(
-        stdout(&output).contains("1 rows, 1 of them from conversations\n1 go on after"),
-        "{}",
-        stdout(&output)
-    );
-    let row = &lines(&root.join("rows.jsonl"))[0];
-    assert_eq!(row, &json!({"image": "0.png", "problem": "How many?", "solution": "7"}));
-    assert!(looked_at(root, &[]).status.success());
-    let again = othink(root, &words);
-    assert_eq!(again.status.code(), Some(2), "nothing is replaced");
-}
-
 #[cfg(unix)]
 #[test]
 fn a_reward_command_is_given_the_rows_columns_and_pictures() {
@@ -447,62 +361,4 @@ fn a_reward_command_is_given_the_rows_columns_and_pictures() {
     let refused = othink(root, &[&TRAIN[..], &["--resume"]].concat());
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("rows"), "{}", stderr(&refused));
-}
-
-#[test]
-fn init_writes_a_run_file_that_runs_and_replaces_none() {
-    let folder = pictures(10);
-    let root = folder.path();
-    write_rows(root, "my.jsonl", (0..10).map(row));
-    let output = othink(root, &["init", "my.jsonl"]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert!(
-        stdout(&output).starts_with("my.toml: 9 rows to train on, 1 held out"),
-        "{}",
-        stdout(&output)
-    );
-    let text = std::fs::read_to_string(root.join("my.toml")).unwrap();
-    let comments = text.lines().filter(|line| line.contains('#')).count();
-    assert!(comments > 10 && text.contains("\ntrain = \"my.jsonl\""), "{text}");
-    let short = ["--set", "train.updates=1", "--set", "grpo.prompts_per_update=1"];
-    let train = ["train", "--config", "my.toml", "--out", "run"];
-    let output = othink(root, &[&train[..], &short].concat());
-    assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(lines(&root.join("run/evaluations.jsonl")).len(), 2, "before and after");
-    let again = othink(root, &["init", "my.jsonl"]);
-    assert_eq!(again.status.code(), Some(2));
-    assert!(stderr(&again).contains("my.toml: found a file, expected none"), "{}", stderr(&again));
-    assert_eq!(std::fs::read_to_string(root.join("my.toml")).unwrap(), text);
-}
-
-#[test]
-fn init_reaches_data_from_the_run_files_folder_and_writes_what_is_special_about_it() {
-    let folder = pictures(4);
-    let root = folder.path();
-    let named = |idx: usize, gold: &str| json!({"image": format!("{idx}.png"), "asked": "?", "solution": gold});
-    write_rows(
-        root,
-        "my.jsonl",
-        [named(0, "1"), named(1, "2"), named(2, "\\frac{1}{"), named(3, "4")],
-    );
-    std::fs::create_dir(root.join("configs")).unwrap();
-    let init = ["init", "my.jsonl", "--out", "configs/own.toml"];
-    let refused = othink(root, &init);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("field `problem` or"), "{}", stderr(&refused));
-    let output = othink(root, &[&init[..], &["--field", "problem=asked"]].concat());
-    assert!(output.status.success(), "{}", stderr(&output));
-    let text = std::fs::read_to_string(root.join("configs/own.toml")).unwrap();
-    for line in [
-        "allow_unparsable = true    # 1 solutions cannot be read",
-        "[data.fields]\nproblem = \"asked\"",
-    ] {
-        assert!(text.contains(line), "{text}");
-    }
-    let elsewhere = pictures(0);
-    let config = root.join("configs/own.toml").display().to_string();
-    let output = othink(elsewhere.path(), &["data", "--config", &config, "--prompts", "0"]);
-    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-    let none = othink(root, &["init", "none.jsonl"]);
-    assert_eq!(none.status.code(), Some(2));
 }
