@@ -30,6 +30,8 @@ pub enum Purpose {
     Inference = 6,
     /// Rounding weights in bf16 after an update.
     Rounding = 7,
+    /// Which rows of one's own are measured on instead of trained on.
+    HoldingOut = 8,
 }
 
 /// A named stream of random numbers; copying it copies the name, not a position.

@@ -45,6 +45,14 @@ WHOLE = [
 
 
 # ------------------------------------------------------------------------------------------------ rows to tokens
+def from_folder(config, folder):
+    """The run file with its relative paths starting at its folder."""
+    for section, key in [("model", "path"), ("data", "train"), ("data", "image_root"), ("rollout", "replay")]:
+        if key in config.get(section, {}):
+            config[section][key] = str(folder / config[section][key])
+    return config
+
+
 def read_rows(path):
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) | {"id": f"{Path(path).name}:{i + 1}"} for i, line in enumerate(lines)]
@@ -331,7 +339,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     runs, whole, recorded = {}, {}, None
     for name, lengths in RUNS:
-        config = tomllib.loads((args.data / f"{name}.toml").read_text(encoding="utf-8"))
+        config = from_folder(tomllib.loads((args.data / f"{name}.toml").read_text(encoding="utf-8")), args.data)
         data = config["data"]
         rows, processor = read_rows(data["train"]), rc.load_pil_processor(config["model"]["path"])
         processor.image_processor.size = {"shortest_edge": data["min_pixels"], "longest_edge": data["max_pixels"]}

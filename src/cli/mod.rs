@@ -5,8 +5,10 @@
 
 mod against;
 mod chart_file;
+mod checked_rows;
 mod count;
 pub mod cross_eval;
+pub mod data;
 pub mod doctor;
 mod dump;
 pub mod eval;
@@ -16,6 +18,7 @@ pub mod gpu_check;
 pub mod grade;
 mod in_file;
 pub mod infer;
+pub mod init;
 mod logging;
 mod out_file;
 mod plan_table;
@@ -55,6 +58,10 @@ pub struct Cli {
 pub enum Command {
     /// Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
     Train(train::Args),
+    /// Write a run file for data of your own
+    Init(init::Args),
+    /// Show rows as a model gets them: fields, pictures, lengths, golds, some whole prompts
+    Data(data::Args),
     /// Measure a model on a task: accuracy and format rate with a 95% interval
     Eval(eval::Args),
     /// Train each method on one task and test it on another: the paper's Figure 7, and its Table 1
@@ -104,6 +111,8 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     logging::install()?;
     match cli.command {
         Command::Train(args) => train::run(args, printer),
+        Command::Init(args) => init::run(&args, printer),
+        Command::Data(args) => data::run(&args, printer),
         Command::Eval(args) => eval::run(args, printer),
         Command::CrossEval(args) => cross_eval::run(&args, printer),
         Command::Sweep(args) => sweep::run(&args, printer),

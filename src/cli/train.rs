@@ -10,11 +10,13 @@ use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::run_folder::RunFolderError;
 use crate::run_folder::folder::has_run;
 use crate::run_folder::free::require_free;
+use crate::train::data_check::check_data;
 use crate::train::plan::cards::Card;
 use crate::train::plan::fit::GIB;
 use crate::train::plan::{PlannedGpu, plan};
 use crate::train::run::{Ended, ResumeOptions, TrainOptions, train};
 
+use super::checked_rows::print_checked;
 use super::failure::UsageError;
 use super::in_file::require_data;
 use super::plan_table::plan_table;
@@ -57,8 +59,11 @@ pub struct Args {
     /// The words around a question, as data.template: a template's name, or a text with {problem}
     #[arg(long, value_name = "NAME|TEXT")]
     template: Option<String>,
+    /// Make every row into a prompt, say which cannot be used and how long the prompts are, and do nothing
+    #[arg(long, group = "told", conflicts_with_all = ["resume", "force"])]
+    check_data: bool,
     /// Say what the run would take, its memory and its time, and do nothing
-    #[arg(long)]
+    #[arg(long, group = "told")]
     dry_run: bool,
     /// Plan for that card, its memory and its speed, whether or not there is one: h100-80gb, rtx-4090;
     /// an unknown name lists them all
@@ -69,8 +74,8 @@ pub struct Args {
     /// there is one, and say what to change where it is too little; without times, which --gpu gives
     #[arg(long, value_name = "GB", requires = "dry_run", value_parser = gpu_bytes)]
     gpu_memory: Option<u64>,
-    /// Print the plan of --dry-run as one JSON object
-    #[arg(long, requires = "dry_run")]
+    /// Print what --dry-run or --check-data says as one JSON object
+    #[arg(long, requires = "told")]
     json: bool,
     /// Start although the run will not fit into the GPU's memory, as far as it can be foreseen
     #[arg(long, conflicts_with = "dry_run")]
@@ -104,6 +109,13 @@ pub struct TrainRequest {
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let mode = if args.quiet { ProgressMode::Quiet } else { ProgressMode::of_stderr() };
     let mut display = ProgressDisplay::new(mode);
+    if args.check_data {
+        let (file, overrides) = args.file_and_overrides()?;
+        let config = resolved(&RunConfig::from_file(&file, &overrides)?)?;
+        let checked = check_data(&config, &display)?;
+        display.finish();
+        return print_checked(&config, &checked, 0, args.json, printer);
+    }
     if args.dry_run {
         let (file, overrides) = args.file_and_overrides()?;
         warn_of_unread(&RunConfig::unread_keys(&file, &overrides)?, &display);

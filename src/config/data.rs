@@ -16,7 +16,7 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// A file of samples, or a folder that holds one; beside `task`, in place of that task's own
-    /// rows. Relative paths start at the working folder.
+    /// rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
     /// Where relative image paths of `train` start; without it, at the file's own folder.
@@ -50,7 +50,69 @@ pub struct DataConfig {
     pub workers: usize,
     /// Prompts that are made ahead; bounds the decoded pictures held in memory. Changes speed and memory alone.
     pub prefetch: usize,
+    /// The fraction of `train`'s rows that are not trained on and that the run measures itself on; `drawing_seed` says
+    /// which. Without it 0.1 where the run evaluates itself and names no other questions, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_out: Option<f64>,
+    /// What rows call their fields, where it is none of the known names.
+    #[serde(skip_serializing_if = "DataFields::is_empty")]
+    pub fields: DataFields,
 }
+
+/// `[data.fields]`: the name of the field that holds each thing, in the place of the known names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataFields {
+    /// The pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The right answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solution: Option<String>,
+    /// What supervised training teaches, as it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// What supervised training teaches before the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+}
+
+impl DataFields {
+    /// Each thing's key and the name that was given for it.
+    fn named(&self) -> [(&'static str, Option<&str>); 5] {
+        let Self { image, problem, solution, completion, reasoning } = self;
+        [
+            ("data.fields.image", image.as_deref()),
+            ("data.fields.problem", problem.as_deref()),
+            ("data.fields.solution", solution.as_deref()),
+            ("data.fields.completion", completion.as_deref()),
+            ("data.fields.reasoning", reasoning.as_deref()),
+        ]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.named().iter().all(|(_, name)| name.is_none())
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        let named = self.named();
+        for (idx, (key, name)) in named.iter().enumerate() {
+            let Some(name) = name else { continue };
+            let example = "for example data.fields.problem = \"question_text\"";
+            require(!name.is_empty(), *key, "empty", "the name of a field", example)?;
+            let is_taken = named[..idx].iter().any(|(_, other)| *other == Some(name));
+            let expected = "a field that holds nothing else";
+            require(!is_taken, *key, format!("{name:?}, as another key is"), expected, example)?;
+        }
+        Ok(())
+    }
+}
+
+/// The fraction of one's own rows that a run holds out by default to measure itself on.
+pub(super) const DEFAULT_HOLD_OUT: f64 = 0.1; // ours
 
 /// What happens at a row that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -81,6 +143,8 @@ impl Default for DataConfig {
             shuffle: true, // transformers' Trainer draws a random order
             workers: 2,    // ours: a picture takes milliseconds, an update seconds
             prefetch: 16,  // ours: at 401408 pixels 10 MB each
+            hold_out: None,
+            fields: DataFields::default(),
         }
     }
 }
@@ -123,6 +187,16 @@ impl DataConfig {
         )?;
         count("data.workers", self.workers, limits::WORKERS, "2 is the default")?;
         count("data.prefetch", self.prefetch, limits::BATCH, "16 is the default")?;
+        self.fields.check()?;
+        if let Some(fraction) = self.hold_out {
+            require(
+                (0.0..1.0).contains(&fraction),
+                "data.hold_out",
+                fraction,
+                "a number from 0.0 to below 1.0",
+                "0.1 holds out every tenth row, 0.0 none",
+            )?;
+        }
         self.max_samples.map_or(Ok(()), |max_samples| {
             count(
                 "data.max_samples",

@@ -2,7 +2,7 @@
 //! Not here: what stands in it (`document`, `run_config`).
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::builtin::{builtin_names, builtin_text};
 use super::error::ConfigError;
@@ -15,12 +15,22 @@ use crate::limits::RUN_FILE_BYTES;
 pub struct ConfigFile {
     name: String,
     text: Cow<'static, str>,
+    /// Where relative paths in it start; none where they start at the working folder.
+    folder: Option<PathBuf>,
 }
 
 impl ConfigFile {
-    /// A run file from memory.
+    /// A run file from memory; its relative paths start at the working folder.
     pub fn from_text(name: impl Into<String>, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), text: text.into() }
+        Self { name: name.into(), text: text.into(), folder: None }
+    }
+
+    /// The run file that a run has written down of itself, with the paths as they were then.
+    ///
+    /// # Errors
+    /// It cannot be read as UTF-8 text.
+    pub fn of_run(path: &Path) -> Result<Self, ConfigError> {
+        Ok(Self { folder: None, ..Self::read(path)? })
     }
 
     /// Finds a run file: the path itself, then (for a name without a folder) `configs/NAME`, both
@@ -51,6 +61,11 @@ impl ConfigFile {
         &self.name
     }
 
+    /// Where relative paths in it start; none where they start at the working folder.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
     /// The whole text.
     pub fn text(&self) -> &str {
         &self.text
@@ -63,7 +78,10 @@ impl ConfigFile {
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
         match input_file::read_text(path, RUN_FILE_BYTES) {
-            Ok(text) => Ok(Self::from_text(path.display().to_string(), text)),
+            Ok(text) => {
+                let folder = path.parent().map(Path::to_owned);
+                Ok(Self { folder, ..Self::from_text(path.display().to_string(), text) })
+            }
             Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }

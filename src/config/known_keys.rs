@@ -8,12 +8,12 @@ use serde::forward_to_deserialize_any;
 
 use super::nearest::nearest;
 use super::{
-    DataConfig, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig, RewardCommand,
-    RewardConfig, RewardWeights, RolloutConfig, RunConfig, SftConfig, TrainConfig,
+    DataConfig, DataFields, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig,
+    RewardCommand, RewardConfig, RewardWeights, RolloutConfig, RunConfig, SftConfig, TrainConfig,
 };
 
 /// Sections within a section.
-const SUBSECTIONS: [&str; 2] = ["reward.weights", "reward.command"];
+const SUBSECTIONS: [&str; 3] = ["data.fields", "reward.weights", "reward.command"];
 
 /// Names that stand outside any section, and the sections.
 pub(super) fn top_level() -> &'static [&'static str] {
@@ -25,6 +25,7 @@ pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
     match section {
         "model" => Some(field_names::<ModelConfig>()),
         "data" => Some(field_names::<DataConfig>()),
+        "data.fields" => Some(field_names::<DataFields>()),
         "grpo" => Some(field_names::<GrpoConfig>()),
         "kl" => Some(field_names::<KlConfig>()),
         "sft" => Some(field_names::<SftConfig>()),

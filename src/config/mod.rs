@@ -24,6 +24,7 @@ mod reward;
 mod rollout;
 mod rule;
 mod run_config;
+mod run_file_paths;
 mod sft;
 mod train;
 mod unread;
@@ -32,7 +33,7 @@ mod violation;
 
 pub use builtin::builtin_names;
 pub use choice::{CheckpointingChoice, DTypeChoice, DeviceChoice, UnknownChoice};
-pub use data::{DataConfig, OnBadRow};
+pub use data::{DataConfig, DataFields, OnBadRow};
 pub use error::ConfigError;
 pub use eval::EvalConfig;
 pub use file::ConfigFile;

@@ -6,10 +6,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::data::DEFAULT_HOLD_OUT;
 use super::document::{Document, wrong_type};
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::overrides::{Override, contains, insert};
+use super::run_file_paths::start_at;
 use super::train::DEFAULT_EPOCHS;
 use super::update_span::UpdateSpan;
 use super::violation::{Violation, require};
@@ -89,7 +91,17 @@ impl RunConfig {
         let document = Document::parse(file)?;
         let overrides: Vec<Override> =
             overrides.iter().map(|text| Override::parse(text)).collect::<Result<_, _>>()?;
+        let out_of_range = |violation: Violation| {
+            let Violation { key, found, expected, hint } = violation;
+            let place =
+                Override::place_of(&overrides, &key).unwrap_or_else(|| document.place_of(&key));
+            ConfigError::OutOfRange { place, key: key.into_owned(), found, expected, hint }
+        };
         let mut table = document.table.clone();
+        if let Some(folder) = file.folder() {
+            let is_overridden = |key: &str| Override::place_of(&overrides, key).is_some();
+            start_at(folder, &mut table, is_overridden).map_err(&out_of_range)?;
+        }
         for change in &overrides {
             change.apply(&mut table);
         }
@@ -97,12 +109,7 @@ impl RunConfig {
         let config: Self = table.try_into().map_err(|error: toml::de::Error| {
             wrong_type(file.name().to_owned(), "run file", error.message())
         })?;
-        config.check().map_err(|violation| {
-            let Violation { key, found, expected, hint } = violation;
-            let place =
-                Override::place_of(&overrides, &key).unwrap_or_else(|| document.place_of(&key));
-            ConfigError::OutOfRange { place, key: key.into_owned(), found, expected, hint }
-        })?;
+        config.check().map_err(out_of_range)?;
         Ok(config)
     }
 
@@ -112,6 +119,13 @@ impl RunConfig {
     /// A path is not valid UTF-8.
     pub fn resolved_toml(&self) -> Result<String, ConfigError> {
         Ok(toml::to_string(self)?)
+    }
+
+    /// The fraction of the rows of `data.train` that the run is measured on instead of trained on; `None` where it is
+    /// measured on other questions, trains on a task's own rows, or on all rows.
+    pub fn held_out(&self) -> Option<f64> {
+        let has_own_alone = self.data.train.is_some() && self.eval.data.is_none();
+        self.data.hold_out.filter(|fraction| has_own_alone && *fraction > 0.0)
     }
 
     fn check(&self) -> Result<(), Violation> {
@@ -173,13 +187,15 @@ impl RunConfig {
         )?;
         let evaluates =
             self.train.eval_every > 0 || self.eval.before_training || self.eval.after_training;
-        let has_questions =
-            self.eval.task.is_some() || self.eval.data.is_some() || self.data.task.is_some();
+        let has_questions = self.eval.task.is_some()
+            || self.eval.data.is_some()
+            || self.data.task.is_some()
+            || self.held_out().is_some();
         require(
             !evaluates || has_questions,
             "eval.task",
             "not set",
-            "a task or a file (eval.data), as the run evaluates itself and trains on a file",
+            "a task, a file (eval.data) or data.hold_out above 0.0, as the run evaluates itself and trains on a file",
             "or set train.eval_every = 0, eval.before_training and eval.after_training = false",
         )
     }
@@ -194,6 +210,20 @@ fn fill_dependent_defaults(table: &mut Table) {
     if !contains(table, "train.updates") && !contains(table, "train.epochs") {
         insert(table, "train.epochs", Value::from(DEFAULT_EPOCHS));
     }
+    let names_questions = ["data.task", "eval.task", "eval.data", "data.hold_out"]
+        .iter()
+        .any(|key| contains(table, key));
+    if evaluates(table) && contains(table, "data.train") && !names_questions {
+        insert(table, "data.hold_out", Value::from(DEFAULT_HOLD_OUT));
+    }
+}
+
+/// Whether the run measures itself: these keys are off by default.
+fn evaluates(table: &Table) -> bool {
+    let value = |section: &str, key: &str| table.get(section).and_then(|of| of.get(key));
+    let is_on = |key: &str| value("eval", key).and_then(Value::as_bool) == Some(true);
+    let is_repeated = value("train", "eval_every").and_then(Value::as_integer) > Some(0);
+    is_on("before_training") || is_on("after_training") || is_repeated
 }
 
 #[cfg(test)]
@@ -314,6 +344,9 @@ mod tests {
             "data.image_size=8",
             "data.train=",
             "data.template=",
+            "data.hold_out=1.0",
+            "data.fields.problem=",
+            "data.fields={problem=\"a\", solution=\"a\"}",
             "model.path=",
             "eval.limit=0",
             "eval.max_new_tokens=0",
@@ -346,8 +379,28 @@ mod tests {
     #[test]
     fn run_that_evaluates_itself_needs_questions() {
         let text = "[data]\ntrain = \"a.jsonl\"\n[eval]\nafter_training = true\n";
-        assert!(message(text, &[]).starts_with("run.toml: eval.task is not set"));
+        let without = message(text, &["data.hold_out=0.0"]);
+        assert!(without.starts_with("run.toml: eval.task is not set"), "{without}");
         assert!(load(text, &["eval.data=b.jsonl"]).is_ok());
+    }
+
+    #[test]
+    fn rows_are_held_out_by_default_where_a_run_on_ones_own_measures_itself_on_nothing_else() {
+        let own = "[data]\ntrain = \"a.jsonl\"\n";
+        let measuring = "eval.after_training=true";
+        let held_out = |changes: &[&str]| load(own, changes).unwrap().held_out();
+        for measures in [measuring, "eval.before_training=true", "train.eval_every=5"] {
+            assert_eq!(held_out(&[measures]), Some(0.1), "{measures}");
+        }
+        assert_eq!(held_out(&[]), None, "nothing is measured");
+        for others in ["eval.data=b.jsonl", "eval.task=synth-vc", "data.task=synth-vc"] {
+            assert_eq!(held_out(&[measuring, others]), None, "{others}");
+        }
+        assert_eq!(held_out(&["data.hold_out=0.2"]), Some(0.2));
+        assert_eq!(held_out(&["data.hold_out=0.2", "data.task=synth-vc"]), Some(0.2));
+        assert_eq!(held_out(&["data.hold_out=0.2", "eval.data=b.jsonl"]), None);
+        let resolved = load(own, &[measuring]).unwrap().resolved_toml().unwrap();
+        assert!(resolved.contains("hold_out = 0.1"), "a run is identified by it: {resolved}");
     }
 
     #[test]

@@ -28,6 +28,8 @@ enum Condition {
     LimitsCompletions,
     /// The reward has the component of this name.
     HasComponent(&'static str),
+    /// The run trains on rows of its own and names no other questions.
+    MayHoldOut,
     /// The run evaluates its policy while it goes on.
     EvaluatesOften,
     /// The model may be in bf16: what `auto` is, the machine decides.
@@ -38,12 +40,13 @@ enum Condition {
 
 use Condition::{
     ConstantWeight, Decays, DynamicWeight, EvaluatesOften, HasComponent, LimitsCompletions,
-    MayBeInBf16, MayBeOnGpu, ReusesRollouts, Samples, Teaches,
+    MayBeInBf16, MayBeOnGpu, MayHoldOut, ReusesRollouts, Samples, Teaches,
 };
 
 /// Keys, or whole sections, and all that must hold for them to be read; the first entry that matches a key decides, and
 /// a key that no entry matches is always read.
 const READ_WHERE: &[(&str, &[Condition])] = &[
+    ("data.hold_out", &[MayHoldOut]),
     ("grpo.clip_high", &[Samples, ReusesRollouts]),
     ("grpo.clip_low", &[Samples, ReusesRollouts]),
     ("grpo.prompts_per_update", &[]), // supervised training's batch as well
@@ -90,6 +93,7 @@ impl Condition {
             HasComponent(name) => {
                 config.reward.weights.named().iter().any(|(known, _)| known.name == name)
             }
+            MayHoldOut => config.data.train.is_some() && config.eval.data.is_none(),
             EvaluatesOften => config.train.eval_every > 0,
             MayBeInBf16 => match config.model.dtype {
                 DTypeChoice::Bf16 => true,
@@ -133,6 +137,10 @@ impl Condition {
             HasComponent(name) => (
                 format!("reward.weights.{name} is not set"),
                 format!("set reward.weights.{name} as well"),
+            ),
+            MayHoldOut => (
+                "the run trains on a task's own rows, or measures itself on eval.data".to_owned(),
+                "rows of data.train are held out where eval.data is not set".to_owned(),
             ),
             EvaluatesOften => {
                 ("train.eval_every is 0".to_owned(), "set train.eval_every as well".to_owned())
@@ -255,7 +263,7 @@ mod tests {
     }
 
     /// Settings, keys that are read under them, and keys that are not.
-    const CASES: [[&str; 3]; 12] = [
+    const CASES: [[&str; 3]; 15] = [
         [
             "method=grpo-d",
             "kl.schedule kl.beta_min kl.beta_max kl.explore grpo.group_size rollout.top_p reward.alpha reward.weights",
@@ -301,6 +309,9 @@ mod tests {
         ["model.device=cpu model.dtype=bf16", "optim.masters", "optim.offload"],
         ["model.device=cpu model.dtype=auto", "optim.lr", "optim.masters optim.offload"],
         ["model.device=cuda model.dtype=f16", "optim.lr", "optim.masters"],
+        ["data.train=a.jsonl", "data.hold_out", "kl.beta"],
+        ["data.train=a.jsonl eval.data=b.jsonl", "data.fields.problem", "data.hold_out"],
+        ["method=grpo-d", "data.train", "data.hold_out"],
     ];
 
     #[test]

@@ -11,10 +11,13 @@
 
 use super::DataError;
 use super::json_lines::JsonLines;
-use super::listed::solution;
+use super::listed::solution_among;
 use super::row::{Fields, Place, Row, kind};
 use serde_json::Value;
 use std::path::Path;
+
+/// The names of the field that holds the right answer: `answer` is not among them, as it is what a model said.
+const SOLUTION: [&str; 2] = ["solution", "ground_truth"];
 
 /// A completion and the right answer that it is compared with.
 #[derive(Clone, Debug)]
@@ -39,7 +42,7 @@ pub fn open_completions(
     let listed = |row: Result<Row, DataError>| {
         let Row { place, fields } = row?;
         let completion = completion(&fields, &place)?;
-        let solution = solution(&fields, &place)?;
+        let solution = solution_among(&SOLUTION, &fields, &place)?;
         Ok(ListedCompletion { row: place.row, fields, completion, solution })
     };
     Ok(JsonLines::open(path)?.map(listed))

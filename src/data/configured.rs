@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::held_out::parted;
 use super::tasks::{TaskOptions, task};
 use super::template::{DEFAULT_TEMPLATE, Questions, Template};
 use super::{DataError, Dataset, OpenOptions, Split, open_anywhere};
@@ -32,7 +33,35 @@ pub fn rows_at_hand(config: &RunConfig) -> Result<Option<Dataset>, DataError> {
     }
 }
 
+/// The rows of `data.train` that a run does not train on and measures itself on; none where it holds out none.
+///
+/// # Errors
+/// As [`training_rows`].
+pub fn held_out_rows(config: &RunConfig) -> Result<Option<Dataset>, DataError> {
+    let Some(fraction) = config.held_out() else { return Ok(None) };
+    let rows = all_rows(config, Hub::from_env)?;
+    let held_out =
+        |rows| parted(rows, fraction, config.data.drawing_seed).map(|parts| parts.held_out);
+    match &rows {
+        Dataset::Listed(rows) => held_out(rows).map(Dataset::Listed).map(Some),
+        Dataset::Drawn(_) => Ok(None),
+    }
+}
+
+/// The rows that are trained on.
 fn rows_from(config: &RunConfig, hub: impl FnOnce() -> Hub) -> Result<Dataset, DataError> {
+    let rows = all_rows(config, hub)?;
+    match (config.held_out(), &rows) {
+        (Some(fraction), Dataset::Listed(listed)) => {
+            let parts = parted(listed, fraction, config.data.drawing_seed)?;
+            Ok(Dataset::Listed(parts.trained_on))
+        }
+        _ => Ok(rows),
+    }
+}
+
+/// Those that are trained on and those that are held out.
+fn all_rows(config: &RunConfig, hub: impl FnOnce() -> Hub) -> Result<Dataset, DataError> {
     if let Some(name) = &config.data.task {
         return task(name)?.open_with(Split::Train, &task_options(config), hub);
     }
@@ -71,6 +100,8 @@ pub fn open_options(config: &RunConfig) -> OpenOptions {
         image_root: data.image_root.clone(),
         on_bad_row: data.on_bad_row,
         markers: markers(config),
+        names: data.fields.clone(),
+        keeps_columns: config.reward.command.is_some(),
     }
 }
 
@@ -94,6 +125,32 @@ pub fn warn_of_rows(dataset: &Dataset) {
         }
     }
     for remark in dataset.remarks() {
-        tracing::warn!("{}", printable::line(&format!("{}: {remark}", dataset.name())));
+        warn(dataset, remark);
     }
+    if let Some(remark) = dataset.shortened_paths() {
+        warn(dataset, &remark);
+    }
+    if !dataset.may_have_pictures() {
+        warn(
+            dataset,
+            "no row has a picture: the model is asked in text alone; pictures stand under image_path, image, images or \
+             file_name, or what data.fields.image says",
+        );
+    }
+}
+
+fn warn(dataset: &Dataset, remark: &str) {
+    tracing::warn!("{}", printable::line(&format!("{}: {remark}", dataset.name())));
+}
+
+/// What is trained on, in a phrase: `my.jsonl, 36 rows, 4 more held out`.
+///
+/// - `dataset`: as [`training_rows`] gives it
+/// - `held_out`: as [`held_out_rows`] gives it
+pub fn trained_on(config: &RunConfig, dataset: &Dataset, held_out: usize) -> String {
+    let n = config.data.max_samples.map_or(dataset.len(), |most| most.min(dataset.len()));
+    let of = if n < dataset.len() { format!(" of {}", dataset.len()) } else { String::new() };
+    let rows = if n == 1 { "row" } else { "rows" };
+    let held_out = if held_out > 0 { format!(", {held_out} more held out") } else { String::new() };
+    format!("{}, {n}{of} {rows}{held_out}", dataset.name())
 }

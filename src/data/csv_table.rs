@@ -7,6 +7,7 @@ use crate::input_file;
 use crate::limits::LIST_FILE_BYTES;
 use csv::{ErrorKind, Reader, StringRecord};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +37,16 @@ impl CsvTable {
             Ok(names) => names.iter().map(|name| name.trim_start_matches('\u{feff}')).collect(),
             Err(error) => return Err(table.wrong(error)),
         };
-        Ok(table)
+        let mut seen = BTreeSet::new();
+        match table.names.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
+            None => Ok(table),
+            Some(name) => Err(DataError::BadColumn {
+                path: path.to_owned(),
+                column: name.to_owned(),
+                found: "it more than once".to_owned(),
+                expected: "each column once".into(),
+            }),
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, DataError> {
@@ -99,6 +109,15 @@ mod tests {
         assert_eq!(rows[0].fields["problem"], "How many,\nin all?");
         assert_eq!(rows[1].fields["problem"], Value::Null);
         assert_eq!(rows.iter().map(|row| row.place.row).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_column_that_is_there_twice_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metadata.csv");
+        std::fs::write(&path, "a,b,a\n1,2,3\n").unwrap();
+        let error = CsvTable::open(&path).err().unwrap().to_string();
+        assert!(error.contains("column `a`: found it more than once"), "{error}");
     }
 
     #[test]

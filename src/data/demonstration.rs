@@ -47,6 +47,7 @@ mod tests {
             problem: String::new(),
             solution: solution.to_owned(),
             demonstration,
+            columns: std::sync::Arc::default(),
         })
     }
 

@@ -5,6 +5,7 @@
 use super::row::Place;
 use crate::hub::HubError;
 use crate::processor::ProcessorError;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Why a sample, a data set or a task is not there.
@@ -71,9 +72,9 @@ pub enum DataError {
         /// What is there.
         found: String,
         /// What should be.
-        expected: &'static str,
+        expected: Cow<'static, str>,
         /// What to do.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// A row names a picture that does not exist.
     #[error("{place}: field `{field}`: found no file {looked_for}, expected a picture below {}\nhint: relative paths start there; name another folder, or a zip archive, as the image root if they should not", root.display())]
@@ -107,7 +108,7 @@ pub enum DataError {
         /// Its type.
         found: String,
         /// What it should be.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// A file that should be in the parquet format is not, or is damaged.
     #[error("{}: found {found}, expected a whole parquet file\nhint: the file may have been cut short; get it again", path.display())]
@@ -156,6 +157,16 @@ pub enum DataError {
         found: String,
         /// What to do.
         hint: &'static str,
+    },
+    /// A file has too few rows for some of them to be held out.
+    #[error(
+        "{name}: found {n_rows} rows, expected at least 2, as some are held out to measure the run on\nhint: name other questions as eval.data, or set data.hold_out = 0.0"
+    )]
+    TooFewRows {
+        /// The data set.
+        name: String,
+        /// How many it has.
+        n_rows: usize,
     },
     /// A file has no row.
     #[error("{}: found no row, expected at least one\nhint: check that this is the right data file", path.display())]

@@ -2,7 +2,8 @@
 //!
 //! A path is looked for under the root as it stands, then with its leading folders dropped one after
 //! another, so that `./Geo170K/images/test/0.png` is found in an unpacked `images` folder, beside it, and in
-//! the archive of it. The first that exists is taken. No path may contain `..`.
+//! the archive of it. The first that exists is taken, and [`FoundImage`] says whether folders were dropped for it. No
+//! path may contain `..`.
 //!
 //! Not here: which field names a picture (`listed`); what an archive may hold (`zip`).
 
@@ -18,6 +19,13 @@ use std::sync::Arc;
 pub(super) enum ImageRoot {
     Folder(PathBuf),
     Archive(Arc<PictureArchive>),
+}
+
+/// A picture, and how its path was read.
+pub(super) struct FoundImage {
+    pub(super) image: ImageSource,
+    /// The path that it was found under, where leading folders had to be dropped.
+    pub(super) shortened: Option<PathBuf>,
 }
 
 impl ImageRoot {
@@ -41,12 +49,21 @@ impl ImageRoot {
         image: &str,
         field: &str,
         place: &Place,
-    ) -> Result<ImageSource, DataError> {
+    ) -> Result<FoundImage, DataError> {
         let candidates = candidates(image);
-        for candidate in &candidates {
-            if let Some(found) = self.at(candidate)? {
-                return Ok(found);
+        for (n_dropped, candidate) in candidates.iter().enumerate() {
+            if let Some(image) = self.at(candidate)? {
+                let shortened = (n_dropped > 0).then(|| candidate.clone());
+                return Ok(FoundImage { image, shortened });
             }
+        }
+        if image.contains('\\') && !cfg!(windows) {
+            return Err(place.bad_field(
+                field,
+                format!("no file {image}, a path with the separators of Windows"),
+                format!("a path with `/`, below {}", self.path().display()),
+                "write / for \\ in the paths of pictures, without a drive's letter",
+            ));
         }
         let looked_for: Vec<String> =
             candidates.iter().map(|candidate| candidate.display().to_string()).collect();
@@ -116,7 +133,7 @@ mod tests {
 
     fn found(root: &ImageRoot, image: &str) -> Result<String, DataError> {
         let place = Place { path: Path::new("rows.jsonl").into(), row: 3, unit: Unit::Line };
-        root.find(image, "image_path", &place).map(|image| image.to_string())
+        root.find(image, "image_path", &place).map(|found| found.image.to_string())
     }
 
     fn archive(path: &Path, names: &[&str]) {
@@ -160,6 +177,25 @@ mod tests {
             assert!(message.contains("rows.jsonl: line 3: field `image_path`"), "{message}");
             assert!(message.contains("no file a/b/9.png, b/9.png, 9.png,"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_path_that_was_shortened_is_told_from_one_that_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        std::fs::write(folder.path().join("images/0.png"), "").unwrap();
+        let root = ImageRoot::open(folder.path()).unwrap();
+        let place = Place { path: Path::new("rows.jsonl").into(), row: 3, unit: Unit::Line };
+        let shortened = |image: &str| root.find(image, "image", &place).unwrap().shortened;
+        let whole = folder.path().join("images/0.png").display().to_string();
+        for right in ["images/0.png", "./images/0.png", whole.as_str()] {
+            assert_eq!(shortened(right), None, "{right}");
+        }
+        for other in ["Geo170K/images/0.png", "/elsewhere/images/0.png"] {
+            assert_eq!(shortened(other), Some("images/0.png".into()), "{other}");
+        }
+        let error = root.find("images\\0.png", "image", &place).err().unwrap().to_string();
+        assert!(cfg!(windows) || error.contains("the separators of Windows"), "{error}");
     }
 
     #[test]

@@ -3,17 +3,20 @@
 //! | holds | field, the first that is there | may be |
 //! |---|---|---|
 //! | the pictures | `image_path`, `image`, `images`, `file_name` | a path, a list of paths, or absent; in parquet also bytes |
-//! | the question | `problem`, `question` | text |
-//! | the answer | `solution`, `ground_truth` | text or a number |
+//! | the question | `problem`, `question`, `prompt` | text |
+//! | the answer | `solution`, `ground_truth`, `answer` | text or a number |
 //! | what SFT teaches | `completion` (as it stands), `thinking`, `reasoning` (before the answer) | text, or absent |
 //!
-//! Other fields are not read, and a warning says so (`remarks`); a row without pictures in which one of them seems to hold
-//! some is refused (`picture_like`). R1-V's lists load as they are. Text is held in memory; pictures are looked for when a row
-//! is fetched.
+//! The names are those of `field_names`, or what a run file gives. Other fields are read for a reward command alone, and
+//! a warning says so where there is none (`remarks`); a row without pictures in which one of them seems to hold some is
+//! refused (`picture_like`), and so is a conversation (`conversation`). R1-V's lists load as they are. Text is held in
+//! memory; pictures are looked for when a row is fetched.
 //!
 //! Not here: the files' form (`json_lines`, `csv_table`, `parquet`); which files a path means (`source`);
 //! finding pictures (`image_root`) and decoding them (`processor`).
 
+use super::conversation;
+use super::field_names::FieldNames;
 use super::image_root::{ImageRoot, climbs};
 use super::parquet::Shard;
 use super::picture_like;
@@ -26,11 +29,6 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) const IMAGE_FIELDS: [&str; 4] = ["image_path", "image", "images", "file_name"];
-pub(super) const PROBLEM_FIELDS: [&str; 2] = ["problem", "question"];
-pub(super) const SOLUTION_FIELDS: [&str; 2] = ["solution", "ground_truth"];
-pub(super) const DEMONSTRATION_FIELDS: [&str; 3] = ["completion", "thinking", "reasoning"];
-
 /// The rows of one or more files.
 #[derive(Clone, Debug)]
 pub struct ListedRows {
@@ -39,6 +37,7 @@ pub struct ListedRows {
     rows: Vec<ListedRow>,
     left_out: Arc<[DataError]>,
     remarks: Arc<[String]>,
+    fields: Arc<[(String, usize)]>,
 }
 
 /// A row as its file has it.
@@ -61,7 +60,7 @@ struct ListedRow {
 #[derive(Clone, Debug)]
 enum Pictures {
     /// Under the image root.
-    Named { field: &'static str, paths: Vec<String> },
+    Named { field: Arc<str>, paths: Vec<String> },
     /// In the shard that the row comes from.
     Stored(Arc<Shard>),
 }
@@ -78,9 +77,10 @@ impl ListedRows {
         found: impl Iterator<Item = Result<FoundRow, DataError>>,
     ) -> Result<Self, DataError> {
         let (mut rows, mut left_out) = (Vec::new(), Vec::new());
-        let mut remarks = Remarks::new(options.markers);
+        let names = FieldNames::new(&options.names);
+        let mut remarks = Remarks::new(options.markers, options.keeps_columns);
         for row in found {
-            match row.and_then(|row| ListedRow::new(row, options.markers, &mut remarks)) {
+            match row.and_then(|row| ListedRow::new(row, &names, options, &mut remarks)) {
                 Ok(row) => rows.push(row),
                 Err(error) if options.on_bad_row == OnBadRow::Skip && error.bad_row().is_some() => {
                     left_out.push(error);
@@ -92,8 +92,35 @@ impl ListedRows {
             let no_rows = DataError::NoRows { path: path.to_owned() };
             return Err(left_out.into_iter().next().unwrap_or(no_rows));
         }
-        let remarks = remarks.lines().into();
-        Ok(Self { name, root, rows, left_out: left_out.into(), remarks })
+        let (fields, remarks) = (remarks.counts().into(), remarks.lines(&names).into());
+        Ok(Self { name, root, rows, left_out: left_out.into(), remarks, fields })
+    }
+
+    /// Some of the rows, in the order of their indices, under another name. What is said of all rows stays with them.
+    pub(super) fn some(&self, name: String, indices: &[usize]) -> Self {
+        let rows = indices.iter().filter_map(|idx| self.rows.get(*idx).cloned()).collect();
+        Self { name, rows, ..self.clone() }
+    }
+
+    /// What rows that must not be parted have in common: pictures of the same paths, or the same question. Pictures that
+    /// stand in the data file itself are not compared.
+    pub(super) fn kinship(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().map(|row| match &row.pictures {
+            Pictures::Named { paths, .. } if !paths.is_empty() => paths.join("\n"),
+            Pictures::Named { .. } => row.sample.problem.clone(),
+            Pictures::Stored(_) => row.sample.id.clone(),
+        })
+    }
+
+    /// The fields that rows have, and in how many of them each holds something.
+    pub fn fields(&self) -> &[(String, usize)] {
+        &self.fields
+    }
+
+    /// Whether any row has a picture, or may have one in its file.
+    pub fn may_have_pictures(&self) -> bool {
+        let named = |row: &ListedRow| matches!(&row.pictures, Pictures::Named { paths, .. } if paths.is_empty());
+        !self.rows.iter().all(named)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -148,18 +175,49 @@ impl ListedRows {
             self.rows.iter().filter(|row| matches!(row.pictures, Pictures::Named { .. }));
         named.try_for_each(|row| row.images(&self.root).map(drop))
     }
+
+    /// A warning, if pictures were found only under shorter paths than the rows name.
+    pub(super) fn shortened(&self) -> Option<String> {
+        let mut first = None;
+        let mut n_rows = 0;
+        for row in &self.rows {
+            let Pictures::Named { field, paths } = &row.pictures else { continue };
+            let mut shortened = paths.iter().filter_map(|path| {
+                let found = self.root.find(path, field, &row.place).ok()?;
+                Some((row.place.id(), path, found.shortened?))
+            });
+            if let Some(found) = shortened.next() {
+                first.get_or_insert(found);
+                n_rows += 1;
+            }
+        }
+        let (id, path, found) = first?;
+        let rows = if n_rows == 1 { "1 row".to_owned() } else { format!("{n_rows} rows") };
+        Some(format!(
+            "pictures of {rows} were found only without their first folders, the first {id}: resolved {path} as {}",
+            found.display()
+        ))
+    }
 }
 
 impl ListedRow {
-    fn new(found: FoundRow, markers: Markers, remarks: &mut Remarks) -> Result<Self, DataError> {
+    fn new(
+        found: FoundRow,
+        names: &FieldNames,
+        options: &OpenOptions,
+        remarks: &mut Remarks,
+    ) -> Result<Self, DataError> {
         let FoundRow { row: Row { place, fields }, shard } = found;
-        let columns = shard.as_ref().map_or(&[][..], |shard| shard.unread_columns());
+        let is_text = |value: &Value| !value.is_array();
+        if !first_of(&fields, &names.problem).is_some_and(|(_, value)| is_text(value)) {
+            conversation::refuse_in(&fields, &place)?;
+        }
         let pictures = match &shard {
             Some(shard) if shard.has_pictures() => Pictures::Stored(shard.clone()),
             _ => {
-                let (field, paths) = image_paths(&fields, &place)?;
+                let (field, paths) = image_paths(&fields, &place, names)?;
                 if paths.is_empty() {
-                    picture_like::refuse_in(&fields, &place)?;
+                    picture_like::refuse_in(&fields, &place, names)?;
                 }
                 Pictures::Named { field, paths }
             }
@@ -167,11 +225,16 @@ impl ListedRow {
         let sample = Sample {
             id: place.id(),
             images: Vec::new(),
-            problem: problem(&fields, &place, markers)?,
-            solution: solution(&fields, &place)?,
-            demonstration: demonstration(&fields, &place)?,
+            problem: problem(&fields, &place, (names, options.markers))?,
+            solution: solution_among(&names.solution, &fields, &place)?,
+            demonstration: demonstration(&fields, &place, names)?,
+            columns: Arc::new(if options.keeps_columns {
+                others(&fields, names)
+            } else {
+                Fields::new()
+            }),
         };
-        remarks.fields(&place, &fields, columns);
+        remarks.fields(&place, &fields, names, shard.as_deref());
         remarks.texts(&place, &sample);
         Ok(Self { place, sample, pictures })
     }
@@ -179,16 +242,28 @@ impl ListedRow {
     fn images(&self, root: &ImageRoot) -> Result<Vec<ImageSource>, DataError> {
         match &self.pictures {
             Pictures::Named { field, paths } => {
-                paths.iter().map(|path| root.find(path, field, &self.place)).collect()
+                let find = |path: &String| Ok(root.find(path, field, &self.place)?.image);
+                paths.iter().map(find).collect()
             }
             Pictures::Stored(shard) => shard.pictures(&self.place, root),
         }
     }
 }
 
-fn image_paths(fields: &Fields, place: &Place) -> Result<(&'static str, Vec<String>), DataError> {
-    let Some((field, value)) = first_of(fields, &IMAGE_FIELDS) else {
-        return Ok((IMAGE_FIELDS[0], Vec::new()));
+/// The fields of a row that are not read, as a reward command is given them.
+fn others(fields: &Fields, names: &FieldNames) -> Fields {
+    let is_read = |name: &str| names.all().any(|known| known == name);
+    let others = fields.iter().filter(|(name, value)| !is_read(name) && !value.is_null());
+    others.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn image_paths(
+    fields: &Fields,
+    place: &Place,
+    names: &FieldNames,
+) -> Result<(Arc<str>, Vec<String>), DataError> {
+    let Some((field, value)) = first_of(fields, &names.image) else {
+        return Ok(("".into(), Vec::new()));
     };
     let paths = match value {
         Value::Array(paths) => paths.iter().collect(),
@@ -196,7 +271,12 @@ fn image_paths(fields: &Fields, place: &Place) -> Result<(&'static str, Vec<Stri
     };
     let path = |path: &Value| match path {
         Value::String(path) if climbs(path) => Err(climbing(place, field, path)),
-        Value::String(path) if !path.is_empty() => Ok(path.clone()),
+        Value::String(path) if !path.is_empty() => match picture_like::no_path(path) {
+            None => Ok(path.clone()),
+            Some((found, hint)) => {
+                Err(place.bad_field(field, found, "the path of a picture file", hint))
+            }
+        },
         other => Err(place.bad_field(
             field,
             kind(other),
@@ -204,7 +284,7 @@ fn image_paths(fields: &Fields, place: &Place) -> Result<(&'static str, Vec<Stri
             "pictures stand in files of their own; a row of text alone has no such field",
         )),
     };
-    Ok((field, paths.into_iter().map(path).collect::<Result<_, _>>()?))
+    Ok((field.into(), paths.into_iter().map(path).collect::<Result<_, _>>()?))
 }
 
 /// A row names a picture outside of the image root.
@@ -217,10 +297,14 @@ pub(super) fn climbing(place: &Place, field: &str, path: &str) -> DataError {
     )
 }
 
-fn problem(fields: &Fields, place: &Place, markers: Markers) -> Result<String, DataError> {
+fn problem(
+    fields: &Fields,
+    place: &Place,
+    (names, markers): (&FieldNames, Markers),
+) -> Result<String, DataError> {
     const EXPECTED: &str = "the question as text";
     const HINT: &str = "each row asks something: `\"problem\": \"How many items are there?\"`";
-    match first_of(fields, &PROBLEM_FIELDS) {
+    match first_of(fields, &names.problem) {
         Some((field, Value::String(text))) if !text.trim().is_empty() => {
             let pad = PADS.into_iter().find(|pad| markers.are_tokens() && text.contains(pad));
             pad.map_or_else(
@@ -229,7 +313,7 @@ fn problem(fields: &Fields, place: &Place, markers: Markers) -> Result<String, D
             )
         }
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
-        None => Err(place.missing(fields, &PROBLEM_FIELDS, EXPECTED, HINT)),
+        None => Err(place.missing(fields, &names.problem, EXPECTED, HINT)),
     }
 }
 
@@ -244,27 +328,37 @@ fn padded(place: &Place, field: &str, pad: &str) -> DataError {
     )
 }
 
-pub(super) fn solution(fields: &Fields, place: &Place) -> Result<String, DataError> {
+/// The right answer, in the first of the named fields that holds something.
+pub(super) fn solution_among(
+    names: &[impl AsRef<str>],
+    fields: &Fields,
+    place: &Place,
+) -> Result<String, DataError> {
     const EXPECTED: &str = "the right answer as text or a number";
     const HINT: &str = "rewards compare with it: `\"solution\": \"<answer> 7 </answer>\"` or `7`";
-    match first_of(fields, &SOLUTION_FIELDS) {
+    match first_of(fields, names) {
         Some((field, Value::String(text))) if !super::gold_answer(text).is_empty() => {
             place.text_within_limit(field, text)
         }
         Some((_, Value::Number(number))) => Ok(number.to_string()),
         Some((field, other)) => Err(place.bad_field(field, kind(other), EXPECTED, HINT)),
-        None => Err(place.missing(fields, &SOLUTION_FIELDS, EXPECTED, HINT)),
+        None => Err(place.missing(fields, names, EXPECTED, HINT)),
     }
 }
 
-fn demonstration(fields: &Fields, place: &Place) -> Result<Option<Demonstration>, DataError> {
-    match first_of(fields, &DEMONSTRATION_FIELDS) {
+fn demonstration(
+    fields: &Fields,
+    place: &Place,
+    names: &FieldNames,
+) -> Result<Option<Demonstration>, DataError> {
+    let completion = first_of(fields, &names.completion);
+    match completion.or_else(|| first_of(fields, &names.reasoning)) {
         None => Ok(None),
         Some((field, Value::String(text))) => {
             let text = place.text_within_limit(field, text)?;
-            Ok(Some(match field {
-                "completion" => Demonstration::Completion(text),
-                _ => Demonstration::Reasoning(text),
+            Ok(Some(match completion {
+                Some(_) => Demonstration::Completion(text),
+                None => Demonstration::Reasoning(text),
             }))
         }
         Some((field, other)) => Err(place.bad_field(
@@ -280,6 +374,7 @@ fn demonstration(fields: &Fields, place: &Place) -> Result<Option<Demonstration>
 mod tests {
     use super::super::{Dataset, OpenOptions, open};
     use super::*;
+    use crate::config::DataFields;
     use proptest::prelude::*;
     use std::path::PathBuf;
     use tempfile::TempDir;
@@ -353,6 +448,87 @@ mod tests {
         let second = dataset.get(1).unwrap().demonstration;
         assert_eq!(second, Some(Demonstration::Completion("whole".to_owned())));
         assert!(first.images.is_empty());
+        let told = "fields that say the same thing in the row rows.jsonl:2: `completion` is read, `thinking` is not";
+        assert_eq!(dataset.remarks(), [told]);
+    }
+
+    #[test]
+    fn fields_have_the_names_that_the_run_file_gives() {
+        let (_folder, path) = written(
+            "{\"asked\":\"?\",\"gold\":1,\"why\":\"so\",\"shot\":\"a.png\",\"problem\":\"other\"}",
+        );
+        let name = |name: &str| Some(name.to_owned());
+        let names = DataFields {
+            image: name("shot"),
+            problem: name("asked"),
+            solution: name("gold"),
+            completion: None,
+            reasoning: name("why"),
+        };
+        std::fs::write(path.with_file_name("a.png"), "").unwrap();
+        let named = OpenOptions { names, ..OpenOptions::default() };
+        let dataset = open(&path, None, &named).unwrap();
+        let sample = dataset.get(0).unwrap();
+        assert_eq!((sample.problem.as_str(), sample.solution.as_str()), ("?", "1"));
+        assert_eq!(sample.demonstration, Some(Demonstration::Reasoning("so".to_owned())));
+        assert_eq!(sample.images.len(), 1);
+        assert!(dataset.remarks()[0].starts_with("fields `problem` in the row"));
+        // A name that no row has is not replaced by a known one that is there.
+        let mut misspelt = named;
+        misspelt.names.problem = name("askt");
+        let message = open(&path, None, &misspelt).unwrap_err().to_string();
+        assert!(
+            message.contains("field `askt`: found nothing among the fields [asked"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_path_is_called_what_it_is() {
+        for (image, found) in [
+            ("https://x.org/a.png", "found a URL, expected the path"),
+            ("data:image/png;base64,AAAA", "found a data URI"),
+        ] {
+            let message =
+                message(&format!("{{\"problem\":\"?\",\"solution\":1,\"image\":[\"{image}\"]}}"));
+            assert!(
+                message.contains("line 1: field `image`: ") && message.contains(found),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_refused_with_what_converts_it() {
+        for (field, turns) in [
+            ("conversations", "[{\"from\":\"human\",\"value\":\"<image>?\"}]"),
+            ("messages", "[{\"role\":\"user\",\"content\":\"?\"}]"),
+            ("prompt", "[{\"role\":\"user\",\"content\":\"?\"}]"),
+        ] {
+            let message = message(&format!("{{\"{field}\":{turns},\"solution\":1}}"));
+            let found =
+                format!("line 1: field `{field}`: found a conversation, expected a question");
+            assert!(message.contains(&found), "{message}");
+            assert!(message.contains("rows.jsonl --convert rows.jsonl`"), "{message}");
+        }
+        let kept = "{\"problem\":\"?\",\"solution\":1,\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}";
+        assert_eq!(opened(kept).unwrap().len(), 1, "a row with its own question is read");
+    }
+
+    #[test]
+    fn columns_are_kept_for_those_who_read_them_and_then_not_warned_of() {
+        let (_folder, path) =
+            written("{\"problem\":\"?\",\"solution\":1,\"id\":7,\"size\":{\"w\":3},\"none\":null}");
+        let keeping = OpenOptions { keeps_columns: true, ..OpenOptions::default() };
+        let dataset = open(&path, None, &keeping).unwrap();
+        let columns = dataset.get(0).unwrap().columns;
+        assert_eq!(
+            Value::Object(columns.as_ref().clone()).to_string(),
+            "{\"id\":7,\"size\":{\"w\":3}}"
+        );
+        assert!(dataset.remarks().is_empty());
+        let others = open(&path, None, &OpenOptions::default()).unwrap();
+        assert!(others.get(0).unwrap().columns.is_empty() && others.remarks().len() == 1);
     }
 
     #[test]
@@ -360,8 +536,8 @@ mod tests {
         let good = "{\"problem\":\"?\",\"solution\":1}\n\n";
         let cases = [
             (
-                "{\"problem\":\"?\",\"answer\":1}",
-                ["`solution` or `ground_truth`", "[problem, answer]"],
+                "{\"problem\":\"?\",\"result\":1}",
+                ["`solution` or `ground_truth` or `answer`", "[problem, result]"],
             ),
             ("{\"problem\":\"?\",\"solution\":[1]}", ["`solution`", "found a list"]),
             (
@@ -369,7 +545,7 @@ mod tests {
                 ["`solution`", "empty text"],
             ),
             ("{\"problem\":\"?\",\"ground_truth\":true}", ["`ground_truth`", "found true"]),
-            ("{\"solution\":1}", ["`problem` or `question`", "expected the question"]),
+            ("{\"solution\":1}", ["`problem` or `question` or `prompt`", "expected the question"]),
             ("{\"question\":3,\"solution\":1}", ["`question`", "the number 3"]),
             ("{\"problem\":\"?\",\"solution\":1,\"image\":{}}", ["`image`", "an object"]),
             (
@@ -400,7 +576,7 @@ mod tests {
         for part in [
             "rows.jsonl: line 2: field `img`: found the picture file a.png",
             "`image_path`, `image`, `images` or `file_name`",
-            "\nhint: rename the field to `image`",
+            "\nhint: rename the field to `image`, or say data.fields.image",
         ] {
             assert!(message.contains(part), "{message}");
         }
@@ -417,8 +593,8 @@ mod tests {
         let dataset = opened(&loud).unwrap();
         let [remark] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
         let expected = "fields `level`, `source` in 2 rows, the first rows.jsonl:2: nothing reads them; the fields \
-                        that are read are image_path, image, images, file_name, problem, question, solution, ground_truth, \
-                        completion, thinking, reasoning";
+                        that are read are image_path, image, images, file_name, problem, question, prompt, solution, ground_truth, \
+                        answer, completion, thinking, reasoning; data.fields gives them other names";
         assert_eq!(remark, expected);
         let many: Vec<String> = (0..10).map(|i| format!(",\"field{i}\":1")).collect();
         let many = opened(&row(&many.concat())).unwrap();

@@ -1,10 +1,11 @@
 //! Samples and where they come from: files, and the procedurally drawn tasks.
 //!
 //! In reading order: [`open`] (`source`) tells what a path is; `json_lines`, `csv_table` and `parquet`
-//! read rows; `listed` says what a row's fields mean, `answers` what a completion's do; `picture_like` and `remarks` check
-//! the other fields; `image_root` and `zip` find its pictures; `synth_vc` and `synth_gr` draw; [`tasks`] collects
-//! everything about a task under one name; [`template`] turns a sample into messages and a prompt; [`configured`] applies
-//! what a run file says about all this.
+//! read rows; `field_names` and `listed` say what a row's fields mean, `answers` what a completion's do; `picture_like`,
+//! `conversation` and `remarks` check the other fields; `image_root` and `zip` find its pictures; `held_out` parts rows that
+//! are measured on from those that are trained on; `synth_vc` and `synth_gr` draw; [`tasks`] collects everything about a
+//! task under one name; [`template`] turns a sample into messages and a prompt; [`survey`] looks at every row;
+//! [`configured`] applies what a run file says about all this.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
@@ -12,10 +13,13 @@
 mod answers;
 mod canvas;
 pub mod configured;
+mod conversation;
 mod csv_table;
 mod demonstration;
 mod drawn;
 mod error;
+mod field_names;
+mod held_out;
 mod image_root;
 mod json_lines;
 mod lettering;
@@ -27,6 +31,7 @@ mod remarks;
 mod row;
 mod shards;
 mod source;
+pub mod survey;
 mod synth_gr;
 mod synth_vc;
 pub mod tasks;
@@ -35,6 +40,7 @@ mod zip;
 
 pub use self::zip::{MAX_ENTRY_BYTES, MAX_RATIO, PictureArchive};
 pub use answers::{ListedCompletion, open_completions};
+pub use conversation::{Conversion, convert};
 pub use demonstration::{Demonstration, bare_answer, supervised_completion};
 pub use drawn::{DrawnRows, DrawnTask, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE};
 pub use error::DataError;
@@ -45,10 +51,11 @@ pub use template::{Questions, Template};
 
 use crate::input_file;
 use crate::limits::PICTURE_BYTES;
-use crate::processor::decode_image;
+use crate::processor::{decode_image, picture_size};
 use image::RgbImage;
+use serde_json::{Map, Value};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One row: pictures, a question, the answer.
@@ -65,6 +72,8 @@ pub struct Sample {
     pub solution: String,
     /// What supervised training teaches, if the data has it.
     pub demonstration: Option<Demonstration>,
+    /// The row's other fields, where a reward command is given them; else none.
+    pub columns: Arc<Map<String, Value>>,
 }
 
 /// A picture that has not been decoded yet, or that was drawn.
@@ -96,14 +105,46 @@ impl ImageSource {
     /// # Errors
     /// The file cannot be read, or is no picture that `processor` accepts.
     pub fn load(&self) -> Result<RgbImage, DataError> {
-        let read = match self {
-            Self::Drawn(picture) => return Ok(picture.as_ref().clone()),
-            Self::Encoded { bytes, name } => return Ok(decode_image(bytes, name)?),
+        match self {
+            Self::Drawn(picture) => Ok(picture.as_ref().clone()),
+            Self::Encoded { bytes, name } => Ok(decode_image(bytes, name)?),
+            Self::File(_) | Self::Archived { .. } => {
+                Ok(decode_image(&self.read()?, &self.to_string())?)
+            }
+        }
+    }
+
+    /// The picture's width and height in pixels, from its header; its pixels are not decoded.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its header is of no picture that `processor` accepts.
+    pub fn size(&self) -> Result<[u32; 2], DataError> {
+        match self {
+            Self::Drawn(picture) => Ok(picture.dimensions().into()),
+            Self::Encoded { bytes, name } => Ok(picture_size(bytes, name)?),
+            Self::File(_) | Self::Archived { .. } => {
+                Ok(picture_size(&self.read()?, &self.to_string())?)
+            }
+        }
+    }
+
+    /// The file that the picture is in by itself; none where it is part of another, or drawn.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Encoded { .. } | Self::Archived { .. } | Self::Drawn(_) => None,
+        }
+    }
+
+    /// The bytes of a picture's file; none for a drawn one.
+    fn read(&self) -> Result<Vec<u8>, DataError> {
+        match self {
             Self::File(path) => input_file::read(path, PICTURE_BYTES)
                 .map_err(|source| DataError::Unreadable { path: path.clone(), source }),
             Self::Archived { archive, entry_idx } => archive.read(*entry_idx),
-        };
-        Ok(decode_image(&read?, &self.to_string())?)
+            Self::Encoded { bytes, .. } => Ok(bytes.to_vec()),
+            Self::Drawn(_) => Ok(Vec::new()),
+        }
     }
 }
 
@@ -204,6 +245,14 @@ impl Dataset {
         }
     }
 
+    /// Whether any row may have a picture.
+    pub fn may_have_pictures(&self) -> bool {
+        match self {
+            Self::Listed(rows) => rows.may_have_pictures(),
+            Self::Drawn(_) => true,
+        }
+    }
+
     /// Checks that every picture that is named by path exists, so that a run does not stop at one hours later.
     ///
     /// # Errors
@@ -212,6 +261,14 @@ impl Dataset {
         match self {
             Self::Listed(rows) => rows.check_images(),
             Self::Drawn(_) => Ok(()),
+        }
+    }
+
+    /// A warning, if pictures were found only under other paths than the rows name.
+    pub fn shortened_paths(&self) -> Option<String> {
+        match self {
+            Self::Listed(rows) => rows.shortened(),
+            Self::Drawn(_) => None,
         }
     }
 }

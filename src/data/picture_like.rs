@@ -1,15 +1,18 @@
 //! Whether a field that nothing reads holds a row's pictures: without this check a run would silently train without them.
 //! Not here: the fields that are read (`listed`), warnings about the others (`remarks`).
 
+use super::field_names::{FieldNames, spelled};
 use super::row::{Fields, Place};
 use super::{DataError, remarks::unread};
 use serde_json::Value;
 
-/// The fields that hold pictures, as messages list them.
-pub(super) const EXPECTED: &str =
-    "pictures to stand under `image_path`, `image`, `images` or `file_name`";
-const HINT: &str = "rename the field to `image` and let it name picture files; where the row has no picture, take the field \
-                    out or give it another name";
+const HINT: &str = "rename the field to `image`, or say data.fields.image = \"NAME\", and let it name picture files; where the \
+                    row has no picture, take the field out or give it another name";
+
+/// Where pictures should stand, for a message.
+pub(super) fn expected(names: &FieldNames) -> String {
+    format!("pictures to stand under {}", spelled(&names.image))
+}
 
 /// Endings of fields that describe a picture rather than hold it, as `image_id`; an `s` may follow.
 const ABOUT: [&str; 18] = [
@@ -40,9 +43,14 @@ const BASE64_STARTS: [&str; 4] = ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD"];
 const LONGEST_PATH: usize = 300;
 
 /// Refuses a row without pictures in which a field that nothing reads seems to hold them.
-pub(super) fn refuse_in(fields: &Fields, place: &Place) -> Result<(), DataError> {
-    let found = unread(fields).find_map(|(name, value)| Some((name, picture_in(name, value)?)));
-    found.map_or(Ok(()), |(name, found)| Err(place.bad_field(name, found, EXPECTED, HINT)))
+pub(super) fn refuse_in(
+    fields: &Fields,
+    place: &Place,
+    names: &FieldNames,
+) -> Result<(), DataError> {
+    let mut unread = unread(fields, names);
+    let found = unread.find_map(|(name, value)| Some((name, picture_in(name, value)?)));
+    found.map_or(Ok(()), |(name, found)| Err(place.bad_field(name, found, expected(names), HINT)))
 }
 
 /// What in a field seems to be a picture, by its value or by its name; none where nothing does.
@@ -64,15 +72,36 @@ fn picture_in_value(value: &Value) -> Option<String> {
 }
 
 fn picture_in_text(text: &str) -> Option<String> {
-    if text.starts_with("data:image/")
-        || BASE64_STARTS.iter().any(|start| text.starts_with(start)) && !text.contains(' ')
-    {
+    if is_written_out(text) {
         return Some("a picture as base64".to_owned());
     }
     let is_path = text.len() <= LONGEST_PATH && !text.contains(char::is_whitespace);
     let (_, extension) = text.rsplit_once('.').filter(|_| is_path)?;
     let is_picture = EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension));
     is_picture.then(|| format!("the picture file {text}"))
+}
+
+/// Whether a text is a picture's bytes as base64, in a data URI or bare.
+fn is_written_out(text: &str) -> bool {
+    text.starts_with("data:image/")
+        || BASE64_STARTS.iter().any(|start| text.starts_with(start)) && !text.contains(' ')
+}
+
+/// What stands where a picture's path should, if that is no path: what to call it, and what to do.
+pub(super) fn no_path(text: &str) -> Option<(&'static str, &'static str)> {
+    const IN_FILES: &str = "write each picture into a file of its own and name that, or keep rows and pictures in parquet";
+    if text.starts_with("data:") {
+        return Some(("a data URI", IN_FILES));
+    }
+    if is_written_out(text) && text.len() > LONGEST_PATH {
+        return Some(("a picture as base64", IN_FILES));
+    }
+    let (scheme, _) = text.split_once("://")?;
+    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+    is_scheme.then_some((
+        "a URL",
+        "nothing is fetched in a run: download the pictures and name the files",
+    ))
 }
 
 /// Text, or a list that begins with text; numbers and truth values written as text, as in CSV, do not count.
@@ -101,13 +130,19 @@ fn is_picture_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::listed::IMAGE_FIELDS;
     use serde_json::json;
 
     #[test]
-    fn every_field_of_pictures_is_listed() {
-        assert!(IMAGE_FIELDS.iter().all(|field| EXPECTED.contains(&format!("`{field}`"))));
-        assert_eq!(EXPECTED.matches('`').count(), 2 * IMAGE_FIELDS.len());
+    fn what_is_no_path_is_called_what_it_is() {
+        let called = |text: &str| no_path(text).map(|(name, _)| name);
+        assert_eq!(called("data:image/png;base64,iVBO"), Some("a data URI"));
+        for url in ["https://x.org/a.png", "s3://bucket/a.png", "file:///a.png"] {
+            assert_eq!(called(url), Some("a URL"), "{url}");
+        }
+        assert_eq!(called(&format!("/9j/{}", "A".repeat(400))), Some("a picture as base64"));
+        for path in ["a/b.png", "/9j/a.jpg", "C:\\a.png", "://a.png", "a b://c.png"] {
+            assert_eq!(called(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! Warnings about rows that can be used: fields that nothing reads, and markers that are written out in texts.
-//! Each is given once for a data set.
+//! Warnings about rows that can be used: fields that nothing reads, several for the same thing, and markers that are
+//! written out in texts. Each is given once for a data set.
 //! Not here: rows that cannot be used (`listed`), pictures under a wrong name (`picture_like`).
 
-use super::listed::{DEMONSTRATION_FIELDS, IMAGE_FIELDS, PROBLEM_FIELDS, SOLUTION_FIELDS};
+use super::field_names::FieldNames;
+use super::parquet::Shard;
 use super::row::{Fields, Place};
 use super::{Demonstration, Sample};
 use crate::processor::{MARKERS, Markers, PADS};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where other programs mark a picture's place in the text; to the model it is text like any other.
 const PLACEHOLDER: &str = "<image>";
@@ -34,7 +35,10 @@ const MOST_NAMED: usize = 8;
 #[derive(Debug)]
 pub(super) struct Remarks {
     meaning: Markers,
+    keeps_columns: bool,
+    counts: BTreeMap<String, usize>,
     unread: Seen,
+    doubled: Seen,
     placeholders: Seen,
     markers: Seen,
 }
@@ -47,36 +51,58 @@ struct Seen {
     n_rows: usize,
 }
 
-/// The fields that something reads.
-fn read() -> impl Iterator<Item = &'static str> {
-    let of_questions = IMAGE_FIELDS.into_iter().chain(PROBLEM_FIELDS);
-    of_questions.chain(SOLUTION_FIELDS).chain(DEMONSTRATION_FIELDS)
-}
-
 /// Whether nothing reads a field of this name, and it does not identify rows.
-pub(super) fn is_unread(name: &str) -> bool {
-    !NAMES_OF_ROWS.contains(&name) && !read().any(|known| known == name)
+pub(super) fn is_unread(name: &str, names: &FieldNames) -> bool {
+    !NAMES_OF_ROWS.contains(&name) && !names.all().any(|known| known == name)
 }
 
 /// The fields that hold something and are not read, except those that identify the row.
-pub(super) fn unread(fields: &Fields) -> impl Iterator<Item = (&str, &Value)> {
+pub(super) fn unread<'row>(
+    fields: &'row Fields,
+    names: &FieldNames,
+) -> impl Iterator<Item = (&'row str, &'row Value)> {
     let named = fields.iter().map(|(name, value)| (name.as_str(), value));
-    named.filter(|(name, value)| is_unread(name) && !value.is_null())
+    named.filter(|(name, value)| is_unread(name, names) && !value.is_null())
 }
 
 impl Remarks {
-    /// Nothing yet, for rows whose markers will have this meaning.
-    pub(super) fn new(meaning: Markers) -> Self {
-        let [unread, placeholders, markers] = std::array::from_fn(|_| Seen::default());
-        Self { meaning, unread, placeholders, markers }
+    /// Nothing yet.
+    ///
+    /// - `meaning`: that of markers in the rows
+    /// - `keeps_columns`: whether a reward reads the fields that nothing else does
+    pub(super) fn new(meaning: Markers, keeps_columns: bool) -> Self {
+        let [unread, doubled, placeholders, markers] = std::array::from_fn(|_| Seen::default());
+        let counts = BTreeMap::new();
+        Self { meaning, keeps_columns, counts, unread, doubled, placeholders, markers }
     }
 
-    /// Looks at a row.
-    ///
-    /// - `columns`: those of its table that nothing reads, which are not among `fields`
-    pub(super) fn fields(&mut self, place: &Place, fields: &Fields, columns: &[String]) {
-        let names = unread(fields).map(|(name, _)| name);
-        self.unread.add(place, names.chain(columns.iter().map(String::as_str)));
+    /// Looks at a row; a table's columns that are not read when it is opened are not among `fields`.
+    pub(super) fn fields(
+        &mut self,
+        place: &Place,
+        fields: &Fields,
+        names: &FieldNames,
+        shard: Option<&Shard>,
+    ) {
+        let columns = shard.map_or(&[][..], Shard::unread_columns);
+        let held = fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name);
+        for name in held.chain(columns).chain(shard.and_then(Shard::picture_column)) {
+            match self.counts.get_mut(name) {
+                Some(count) => *count += 1,
+                None => drop(self.counts.insert(name.clone(), 1)),
+            }
+        }
+        let unread = unread(fields, names).map(|(name, _)| name).filter(|_| !self.keeps_columns);
+        self.unread.add(place, unread.chain(columns.iter().map(String::as_str)));
+        let doubled = names.doubled(fields);
+        let doubled: Vec<String> =
+            doubled.iter().map(|(read, not)| format!("`{read}` is read, `{not}` is not")).collect();
+        self.doubled.add(place, doubled.iter().map(String::as_str));
+    }
+
+    /// The fields that hold something, and in how many rows each does.
+    pub(super) fn counts(&self) -> Vec<(String, usize)> {
+        self.counts.iter().map(|(name, count)| (name.clone(), *count)).collect()
     }
 
     /// Looks at a row's question, its solution and what it teaches.
@@ -95,10 +121,12 @@ impl Remarks {
     }
 
     /// A line for each thing that was seen.
-    pub(super) fn lines(&self) -> Vec<String> {
-        let read: Vec<&str> = read().collect();
-        let unread =
-            format!("nothing reads them; the fields that are read are {}", read.join(", "));
+    pub(super) fn lines(&self, names: &FieldNames) -> Vec<String> {
+        let read: Vec<&str> = names.all().collect();
+        let unread = format!(
+            "nothing reads them; the fields that are read are {}; data.fields gives them other names",
+            read.join(", ")
+        );
         let markers = match self.meaning {
             Markers::AreText => {
                 "the model reads them as plain text; data.allow_markers = true would make each its own token"
@@ -117,7 +145,12 @@ impl Remarks {
             (&self.markers, "texts with", markers),
         ];
         let told = kinds.into_iter().filter(|(seen, ..)| seen.n_rows > 0);
-        told.map(|(seen, what, why)| format!("{what} {seen}: {why}")).collect()
+        let told =
+            told.map(|(seen, what, why)| format!("{what} {}{}: {why}", seen.names(), seen.rows()));
+        let doubled = self.doubled.words.iter().cloned().collect::<Vec<_>>().join(", ");
+        let doubled = (self.doubled.n_rows > 0)
+            .then(|| format!("fields that say the same thing{}: {doubled}", self.doubled.rows()));
+        told.chain(doubled).collect()
     }
 }
 
@@ -137,20 +170,22 @@ impl Seen {
             self.n_rows += 1;
         }
     }
-}
 
-/// `` `a`, `b` in 7 rows, the first a.jsonl:3``
-impl std::fmt::Display for Seen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// `` `a`, `b` and 2 more``
+    fn names(&self) -> String {
         let named = self.words.iter().take(MOST_NAMED).map(|word| format!("`{word}`"));
-        f.write_str(&named.collect::<Vec<_>>().join(", "))?;
+        let named = named.collect::<Vec<_>>().join(", ");
         match self.words.len().saturating_sub(MOST_NAMED) {
-            0 => {}
-            n_more => write!(f, " and {n_more} more")?,
+            0 => named,
+            n_more => format!("{named} and {n_more} more"),
         }
+    }
+
+    /// ` in 7 rows, the first a.jsonl:3`
+    fn rows(&self) -> String {
         match self.n_rows {
-            1 => write!(f, " in the row {}", self.first),
-            n_rows => write!(f, " in {n_rows} rows, the first {}", self.first),
+            1 => format!(" in the row {}", self.first),
+            n_rows => format!(" in {n_rows} rows, the first {}", self.first),
         }
     }
 }

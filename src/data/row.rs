@@ -5,6 +5,7 @@
 use super::DataError;
 use crate::limits::QUESTION_BYTES;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,11 +60,11 @@ impl Place {
         &self,
         field: &str,
         found: impl Into<String>,
-        expected: &'static str,
-        hint: &'static str,
+        expected: impl Into<Cow<'static, str>>,
+        hint: impl Into<Cow<'static, str>>,
     ) -> DataError {
-        let (place, field) = (self.clone(), field.to_owned());
-        DataError::BadField { place, field, found: found.into(), expected, hint }
+        let (place, field, found) = (self.clone(), field.to_owned(), found.into());
+        DataError::BadField { place, field, found, expected: expected.into(), hint: hint.into() }
     }
 
     /// The text, if it is not longer than any model reads.
@@ -82,10 +83,11 @@ impl Place {
     pub(super) fn missing(
         &self,
         fields: &Fields,
-        names: &[&str],
+        names: &[impl AsRef<str>],
         expected: &'static str,
         hint: &'static str,
     ) -> DataError {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let found = if names.iter().any(|name| fields.contains_key(*name)) {
             "null".to_owned()
         } else {
@@ -102,13 +104,13 @@ pub(super) fn file_name(path: &Path) -> String {
 }
 
 /// The first of the named fields that is there and not null.
-pub(super) fn first_of<'row>(
+pub(super) fn first_of<'row, Name: AsRef<str>>(
     fields: &'row Fields,
-    names: &[&'static str],
-) -> Option<(&'static str, &'row Value)> {
+    names: &[Name],
+) -> Option<(&'row str, &'row Value)> {
     names.iter().find_map(|name| {
-        let value = fields.get(*name).filter(|value| !value.is_null())?;
-        Some((*name, value))
+        let (name, value) = fields.get_key_value(name.as_ref())?;
+        (!value.is_null()).then_some((name.as_str(), value))
     })
 }
 

@@ -10,6 +10,7 @@
 //! has (`tasks`).
 
 use super::csv_table::CsvTable;
+use super::field_names::FieldNames;
 use super::image_root::ImageRoot;
 use super::json_lines::JsonLines;
 use super::listed::{FoundRow, ListedRows};
@@ -17,7 +18,7 @@ use super::parquet::{KeptGroups, Shard};
 use super::row::{Row, file_name};
 use super::shards::{Shards, files_below, is_other_split};
 use super::{DataError, Dataset};
-use crate::config::OnBadRow;
+use crate::config::{DataFields, OnBadRow};
 use crate::hub::{Hub, Repository};
 use crate::input_file;
 use crate::processor::Markers;
@@ -37,6 +38,10 @@ pub struct OpenOptions {
     pub on_bad_row: OnBadRow,
     /// What markers in the rows' texts will be; decides what is refused and what the warnings say.
     pub markers: Markers,
+    /// The fields' names, where they are none of the known ones.
+    pub names: DataFields,
+    /// Keeps the other fields of a row with its sample.
+    pub keeps_columns: bool,
 }
 
 /// Opens a file of rows (JSON lines, CSV, parquet) or a folder that holds a split.
@@ -94,24 +99,25 @@ fn open_files(
 ) -> Result<Dataset, DataError> {
     let own_folder = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
     let root = ImageRoot::open(options.image_root.as_deref().unwrap_or(own_folder))?;
-    let rows = rows_of(files)?;
+    let rows = rows_of(files, options)?;
     ListedRows::collect((name, path), root, options, rows).map(Dataset::Listed)
 }
 
 type Rows = Box<dyn Iterator<Item = Result<FoundRow, DataError>>>;
 
 /// The rows of files of the same form, in order.
-fn rows_of(files: &[PathBuf]) -> Result<Rows, DataError> {
+fn rows_of(files: &[PathBuf], options: &OpenOptions) -> Result<Rows, DataError> {
     match files {
         [file] if has_extension(file, "csv") => {
             Ok(Box::new(CsvTable::open(file)?.map(without_shard)))
         }
         [file] if !is_parquet(file)? => Ok(Box::new(JsonLines::open(file)?.map(without_shard))),
         files => {
-            let kept = Arc::new(KeptGroups::default());
+            let (kept, names) = (Arc::new(KeptGroups::default()), FieldNames::new(&options.names));
             let mut rows: Vec<Result<FoundRow, DataError>> = Vec::new();
             for file in files {
-                let shard = Shard::open(file, kept.clone())?;
+                let columns = (&names, options.keeps_columns);
+                let shard = Shard::open(file, kept.clone(), columns)?;
                 let found = |row| FoundRow { row, shard: Some(shard.clone()) };
                 rows.extend(shard.rows()?.into_iter().map(|row| row.map(found)));
             }

@@ -138,6 +138,7 @@ mod tests {
             problem: "How many?".to_owned(),
             solution: "1".to_owned(),
             demonstration: None,
+            columns: Arc::default(),
         };
         let messages = messages(&sample, &Template::new("short").unwrap());
         let [message] = messages.as_slice() else { panic!("{} messages", messages.len()) };

@@ -118,6 +118,7 @@ mod tests {
             problem: "Where is the cat?".to_owned(),
             solution: "[0, 0, 10, 10]".to_owned(),
             demonstration: None,
+            columns: std::sync::Arc::default(),
         };
         let completion =
             Completion { token_ids: vec![1, 2, 3], logps: Vec::new(), is_finished: true };

@@ -237,6 +237,7 @@ mod tests {
             problem: "?".to_owned(),
             solution: "1".to_owned(),
             demonstration: None,
+            columns: Arc::default(),
         };
         let mut asked = Asked::default();
         asked.begin(7, sample("a"), 2);

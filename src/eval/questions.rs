@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{EvalError, EvalSettings};
 use crate::config::RunConfig;
-use crate::data::configured::{markers, open_options, task_options};
+use crate::data::configured::{held_out_rows, markers, open_options, task_options};
 use crate::data::tasks::{TaskOptions, task};
 use crate::data::template::DEFAULT_TEMPLATE;
 use crate::data::{Questions, Split, Template, open_anywhere};
@@ -19,7 +19,7 @@ use crate::rollout::sampler::Sampler;
 
 /// What a run measures itself on.
 pub struct EvaluationQuestions {
-    /// The task's name, or the file's.
+    /// The task's name, or the file's; where the run trains on other rows than the task's, that says so.
     pub label: String,
     /// The task's version; none for a file.
     pub task_version: Option<u32>,
@@ -46,10 +46,19 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     let split: Split = eval.split.parse()?;
     let own = eval.data.clone().map(PathBuf::from);
     let task = eval.task.as_deref().map(task).transpose()?;
-    let (label, dataset) = if let Some(task) = task {
+    let (label, dataset) = if let Some(rows) = held_out_rows(config)? {
+        (rows.name().to_owned(), rows)
+    } else if let Some(task) = task {
         // `data.train` must not replace the task's held-out rows.
+        let trains_on_others = config.data.train.is_some() && own.is_none();
         let options = TaskOptions { data: own, ..task_options(config) };
-        (task.name.to_owned(), task.open(split, &options)?)
+        let (name, split_name) = (task.name, split.name());
+        let label = if trains_on_others {
+            format!("{name}'s own {split_name} rows")
+        } else {
+            name.to_owned()
+        };
+        (label, task.open(split, &options)?)
     } else {
         let path = own.unwrap_or_default();
         let rows = open_anywhere(&path, Some(split.name()), &open_options(config), Hub::from_env)?;
@@ -94,6 +103,14 @@ fn wanted(gold: GoldKind, settings: &EvalSettings) -> RewardSettings {
 }
 
 impl EvaluationQuestions {
+    /// What is measured on, in a phrase: `synth-vc, 100 of 500 questions`.
+    pub fn phrase(&self) -> String {
+        let (n, all) =
+            (self.settings.n_questions(&self.questions.dataset), self.questions.dataset.len());
+        let of = if n < all { format!(" of {all}") } else { String::new() };
+        format!("{}, {n}{of} question{}", self.label, if n == 1 { "" } else { "s" })
+    }
+
     /// A model's processor with the pixel limits of these questions and their meaning of markers.
     ///
     /// # Errors
@@ -108,8 +125,29 @@ impl EvaluationQuestions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::tasks::resolved;
     use crate::reward::Golds;
     use crate::reward::box_iou::BOX_IOU;
+
+    #[test]
+    fn a_run_on_rows_of_its_own_says_what_it_is_measured_on() {
+        let phrase = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+            let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+            evaluation_questions(&resolved(&config).unwrap()).unwrap().phrase()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my.jsonl");
+        let rows: Vec<String> =
+            (0..20).map(|n| format!("{{\"problem\":\"{n}?\",\"solution\":{n}}}")).collect();
+        std::fs::write(&path, rows.join("\n")).unwrap();
+        let train = format!("data.train={}", path.display());
+        let data = format!("eval.data={}", path.display());
+        assert_eq!(phrase(&["eval.limit=7"]), "synth-vc, 7 of 500 questions");
+        assert_eq!(phrase(&[&train]), "synth-vc's own test rows, 500 questions");
+        assert_eq!(phrase(&[&train, "data.hold_out=0.1"]), "my.jsonl, rows held out, 2 questions");
+        assert_eq!(phrase(&[&train, &data, "data.hold_out=0.1"]), "synth-vc, 20 questions");
+    }
 
     #[test]
     fn rows_of_boxes_must_be_boxes_and_nothing_that_answer_tag_reads() {

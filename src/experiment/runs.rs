@@ -126,7 +126,8 @@ impl RunStore {
     ) -> Result<(), ExperimentError> {
         let config = resolved(config)?;
         let runs_on = runs_on(&config)?;
-        let folder = RunFolder::reopen(path, &config.resolved_toml()?, runs_on)?;
+        let written = config.with_absolute_paths().resolved_toml()?;
+        let folder = RunFolder::reopen(path, &written, runs_on)?;
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
                 let warning =

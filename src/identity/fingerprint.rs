@@ -116,7 +116,7 @@ fn stop_tokens(files: &ModelFiles) -> Result<Value, ModelError> {
 /// The fingerprints of rows, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowsFingerprint {
-    /// Their identifiers, questions and solutions.
+    /// Their identifiers, questions and solutions, and the other fields where a reward command is given them.
     pub texts: String,
     /// Their pictures.
     pub pictures: String,
@@ -150,6 +150,11 @@ pub fn of_rows(
     let (mut texts, mut demonstrations) = (Sha256::new(), Sha256::new());
     for row in rows.texts().take(n) {
         texts.update(of_fields(&[&row.id, &row.problem, &row.solution]));
+        // There are none unless a reward reads them.
+        if !row.columns.is_empty() {
+            let columns = serde_json::to_string(row.columns.as_ref()).unwrap_or_default();
+            texts.update(of_fields(&["columns", &columns]));
+        }
         demonstrations.update(of_demonstration(row.demonstration.as_ref()));
     }
     let places = PicturePlaces::of(rows, n, on_bad_row);

@@ -31,36 +31,72 @@ const DECODER_BYTES_PER_PIXEL: u64 = 10;
 /// the other, or
 /// samples without an agreed 8-bit meaning (16-bit grey, floating point).
 pub fn decode_image(bytes: &[u8], name: &str) -> Result<RgbImage, ProcessorError> {
-    let unknown = || ProcessorError::UnknownImage { name: name.to_owned() };
-    let format = image::guess_format(bytes).map_err(|_| unknown())?;
-    let bad = |reason: String| {
-        let format = format!("{format:?}").to_uppercase();
-        ProcessorError::BadImage { name: name.to_owned(), format, reason }
-    };
-    let decoder_within = |most: u64| {
-        decoder(bytes, format, most).map_err(|error| match error {
-            ImageError::Unsupported(_) => unknown(),
-            error => bad(error.to_string()),
-        })
-    };
-    // A decoder unpacks colour profiles and texts before anyone knows how large the picture is, so that is asked of one
-    // that has room for them alone.
-    let (width, height) = decoder_within(PICTURE_METADATA_BYTES)?.dimensions();
+    let Header { format, size: [width, height], .. } = header(bytes, name)?;
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > PICTURE_PIXELS {
-        return Err(ProcessorError::TooManyPixels { name: name.to_owned(), width, height });
-    }
-    let mut decoder = decoder_within(DECODER_BYTES_PER_PIXEL * pixels + PICTURE_METADATA_BYTES)?;
-    // The JPEG decoder fills missing data with grey and reports no error; Pillow requires the end
-    // marker.
-    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
-        return Err(bad("it ends before its end marker".to_owned()));
-    }
-    let orientation = decoder.orientation().map_err(|error| bad(error.to_string()))?;
-    let image = DynamicImage::from_decoder(decoder).map_err(|error| bad(error.to_string()))?;
+    let bad = |error: ImageError| bad(name, format, error.to_string());
+    let most = DECODER_BYTES_PER_PIXEL * pixels + PICTURE_METADATA_BYTES;
+    let mut decoder = decoder(bytes, format, most).map_err(bad)?;
+    let orientation = decoder.orientation().map_err(bad)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(bad)?;
     let image = turn(to_rgb(image, name)?, orientation);
     require_aspect_ratio(name, image.height() as usize, image.width() as usize)?;
     Ok(image)
+}
+
+/// The width and the height of an image file's `bytes` once it is turned as it says, in pixels; nothing is decoded.
+///
+/// # Errors
+/// As [`decode_image`], as far as the header tells.
+pub fn picture_size(bytes: &[u8], name: &str) -> Result<[u32; 2], ProcessorError> {
+    let Header { size: [width, height], is_turned, .. } = header(bytes, name)?;
+    let size = if is_turned { [height, width] } else { [width, height] };
+    require_aspect_ratio(name, size[1] as usize, size[0] as usize)?;
+    Ok(size)
+}
+
+/// What is known of an image file before its pixels are.
+struct Header {
+    format: ImageFormat,
+    /// Width and height as stored.
+    size: [u32; 2],
+    /// Whether turning it as it says exchanges the two.
+    is_turned: bool,
+}
+
+fn header(bytes: &[u8], name: &str) -> Result<Header, ProcessorError> {
+    let unknown = || ProcessorError::UnknownImage { name: name.to_owned() };
+    let format = image::guess_format(bytes).map_err(|_| unknown())?;
+    // A decoder unpacks colour profiles and texts before anyone knows how large the picture is, so that is asked of one
+    // that has room for them alone.
+    let mut decoder =
+        decoder(bytes, format, PICTURE_METADATA_BYTES).map_err(|error| match error {
+            ImageError::Unsupported(_) => unknown(),
+            error => bad(name, format, error.to_string()),
+        })?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > PICTURE_PIXELS {
+        return Err(ProcessorError::TooManyPixels { name: name.to_owned(), width, height });
+    }
+    // The JPEG decoder fills missing data with grey and reports no error; Pillow requires the end
+    // marker.
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
+        return Err(bad(name, format, "it ends before its end marker".to_owned()));
+    }
+    let orientation = decoder.orientation();
+    let orientation = orientation.map_err(|error| bad(name, format, error.to_string()))?;
+    let is_turned = matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    Ok(Header { format, size: [width, height], is_turned })
+}
+
+fn bad(name: &str, format: ImageFormat, reason: String) -> ProcessorError {
+    let format = format!("{format:?}").to_uppercase();
+    ProcessorError::BadImage { name: name.to_owned(), format, reason }
 }
 
 /// A decoder of `bytes` that allocates at most so many bytes; a colour profile that needs more is passed over.

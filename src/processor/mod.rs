@@ -24,7 +24,7 @@ use ::image::RgbImage;
 use self::chat::ChatTemplate;
 pub use self::chat::{Content, Message, parse_chat};
 pub use self::error::ProcessorError;
-pub use self::image::decode_image;
+pub use self::image::{decode_image, picture_size};
 pub use self::markers::Markers;
 use self::markers::{Guarded, Piece, pieces};
 pub use self::patches::ImagePatches;

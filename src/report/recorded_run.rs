@@ -81,8 +81,7 @@ impl RecordedRun {
                 return Err(ReportError::NotARun { path: path.to_owned(), file });
             }
         }
-        let toml = path.join("config.toml").display().to_string();
-        let file = ConfigFile::find(&toml, Path::new(""))?;
+        let file = ConfigFile::of_run(&path.join("config.toml"))?;
         let config = RunConfig::from_file(&file, &[])?;
         let mut run = Self {
             label,

@@ -7,6 +7,7 @@ use super::external::{ExternalError, ExternalRequest, ExternalReward};
 use super::gold::Golds;
 use super::settings::RewardSettings;
 use super::total::score_group;
+use serde_json::{Map, Value};
 
 /// Settings with the command of a custom reward, if there is one, running.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ pub struct ScoredGroup<'a> {
     pub prompt_id: &'a str,
     /// The sample's question.
     pub problem: &'a str,
+    /// The paths of the sample's pictures, as a custom reward is given them.
+    pub images: &'a [Option<String>],
+    /// The row's other fields, likewise.
+    pub columns: &'a Map<String, Value>,
     /// The sample's solution.
     pub gold: &'a Golds,
     /// Its completions.
@@ -68,12 +73,14 @@ impl Scorer {
 }
 
 fn requests_of<'a>(group: &ScoredGroup<'a>) -> impl Iterator<Item = ExternalRequest<'a>> {
-    let ScoredGroup { prompt_id, problem, gold, completions } = *group;
+    let ScoredGroup { prompt_id, problem, images, columns, gold, completions } = *group;
     completions.iter().map(move |completion| ExternalRequest {
         completion: completion.text,
         solution: gold.solution(),
         problem,
         prompt_id,
+        images,
+        columns,
     })
 }
 
@@ -96,8 +103,15 @@ mod tests {
         let mut scorer = Scorer::new(settings).unwrap();
         let gold = Golds::parse(scorer.settings(), "B").unwrap();
         let completions = [text("<answer>B</answer>"), text("<answer>A</answer>")];
-        let group =
-            ScoredGroup { prompt_id: "1", problem: "?", gold: &gold, completions: &completions };
+        let columns = Map::new();
+        let group = ScoredGroup {
+            prompt_id: "1",
+            problem: "?",
+            images: &[],
+            columns: &columns,
+            gold: &gold,
+            completions: &completions,
+        };
         let rewards = scorer.score(&[group]).unwrap();
         assert_eq!(rewards, [score_group(scorer.settings(), &gold, &completions)]);
         assert_eq!((rewards[0][0].total, rewards[0][1].total), (1.5, 0.0));
@@ -123,8 +137,15 @@ mod tests {
         let gold = Golds::parse(scorer.settings(), "7").unwrap();
         let (first, second) =
             ([text("<answer>7</answer>")], [text(""), text("<answer>7</answer>")]);
-        let group =
-            |completions| ScoredGroup { prompt_id: "1", problem: "?", gold: &gold, completions };
+        let columns = Map::new();
+        let group = |completions| ScoredGroup {
+            prompt_id: "1",
+            problem: "?",
+            images: &[],
+            columns: &columns,
+            gold: &gold,
+            completions,
+        };
         let rewards = scorer.score(&[group(&first), group(&second)]).unwrap();
         let totals: Vec<f64> = rewards.iter().flatten().map(|reward| reward.total).collect();
         // accuracy + 0.5 * id

@@ -33,6 +33,10 @@ const CHANGE_NEIGHBOURS: [&str; 2] = ["eval.max_batch", "rollout.max_batch"];
 /// all the same, because lowering it lets a run continue that has run out of memory; so it may with those above.
 const CHANGE_LAST_BITS: [&str; 1] = ["train.tokens_per_micro_batch"];
 
+/// Keys that say where a run finds what its origin has fingerprints of: a run may be resumed with the same contents
+/// elsewhere.
+const SAY_WHERE: [&str; 4] = ["data.image_root", "data.train", "model.path", "rollout.replay"];
+
 /// What another value of a key changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -123,6 +127,7 @@ pub(super) fn require_same(
     let mut last_bits = Vec::new();
     for difference in differences("", &stored, &given) {
         match Change::of(&difference.key, runs_on) {
+            _ if SAY_WHERE.contains(&difference.key.as_str()) => {}
             Change::NoNumber => {}
             Change::LastBits => last_bits.push(difference),
             Change::Numbers => {
@@ -223,6 +228,15 @@ mod tests {
             assert!(is_decisive(key, runs_on));
             assert_eq!(resumed(key, runs_on), Ok(vec![key.to_owned()]));
         }
+    }
+
+    #[test]
+    fn the_same_contents_may_be_elsewhere_when_a_run_is_resumed() {
+        for key in SAY_WHERE {
+            assert!(is_decisive(key, ops::Path::Cpu), "{key}");
+            assert_eq!(resumed(key, ops::Path::Cpu), Ok(Vec::new()), "{key}");
+        }
+        assert_eq!(resumed("eval.data", ops::Path::Cpu), Err("eval.data".to_owned()));
     }
 
     #[test]

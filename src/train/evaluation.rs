@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use super::error::TrainError;
+use super::pictures::look_at_pictures;
 use super::setup::Setup;
 use crate::config::RunConfig;
-use crate::data::configured::warn_of_rows;
+use crate::data::configured::{held_out_rows, trained_on, warn_of_rows};
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
 use crate::processor::Processor;
+use crate::progress::ProgressDisplay;
 use crate::run_folder::records::EvaluationRecord;
 use crate::run_folder::{RunFolder, checkpoint, json_lines};
 
@@ -23,16 +25,63 @@ impl Evaluation {
     ///
     /// # Errors
     /// The questions or the processor's files cannot be read.
-    pub(super) fn open(config: &RunConfig, setup: &Setup) -> Result<Option<Self>, TrainError> {
+    pub(super) fn open(
+        config: &RunConfig,
+        setup: &Setup,
+        display: &ProgressDisplay,
+    ) -> Result<Option<Self>, TrainError> {
         let eval = &config.eval;
         if !eval.before_training && !eval.after_training && config.train.eval_every == 0 {
             return Ok(None);
         }
         let asked = evaluation_questions(config)?;
-        warn_of_rows(&asked.questions.dataset);
+        let dataset = &asked.questions.dataset;
+        // Those that are held out were warned of with the others of their file.
+        if config.held_out().is_none() {
+            warn_of_rows(dataset);
+        }
+        dataset.check_images()?;
+        look_at_pictures(dataset, asked.settings.n_questions(dataset), display)?;
         let processor = asked.processor(&setup.files)?;
         Ok(Some(Self { asked, processor }))
     }
+}
+
+/// What a run trains on and what it measures itself on, in a phrase.
+///
+/// # Errors
+/// The rows cannot be read.
+pub(super) fn data_phrase(
+    config: &RunConfig,
+    setup: &Setup,
+    evaluation: Option<&Evaluation>,
+) -> Result<String, TrainError> {
+    let held_out = match evaluation {
+        Some(Evaluation { asked, .. }) if config.held_out().is_some() => {
+            asked.questions.dataset.len()
+        }
+        Some(_) => 0,
+        None => held_out_rows(config)?.map_or(0, |rows| rows.len()),
+    };
+    let trains = trained_on(config, &setup.questions.all().dataset, held_out);
+    let measures = evaluation.map_or("nothing".to_owned(), |of| of.asked.phrase());
+    Ok(format!("trains on {trains}; measures itself on {measures}"))
+}
+
+/// Says so of a run on rows of its own.
+///
+/// # Errors
+/// As [`data_phrase`].
+pub(super) fn say_data(
+    config: &RunConfig,
+    setup: &Setup,
+    evaluation: Option<&Evaluation>,
+    display: &ProgressDisplay,
+) -> Result<(), TrainError> {
+    if config.data.train.is_some() {
+        display.note(&data_phrase(config, setup, evaluation)?);
+    }
+    Ok(())
 }
 
 /// The evaluation whose checkpoint is kept: the one with the highest accuracy of those after an update, of equal ones the

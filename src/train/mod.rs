@@ -1,6 +1,6 @@
 //! The trainer: updates of a run, from the prompts to the step.
 //!
-//! Reading order: a run from its first write to its end ([`run`], `resumed`, `evaluation`), what it needs ([`setup`], [`settings`]), its plan
+//! Reading order: a run from its first write to its end ([`run`], `resumed`, `evaluation`, `pictures` and [`data_check`], which look at rows before it), what it needs ([`setup`], [`settings`]), its plan
 //! ([`plan`]), what training changes (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in order:
 //! [`draw`] over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over
 //! [`micro_batch`]es, [`step`], `record`; the same for supervised training ([`supervised_update`], [`supervised`]);
@@ -19,6 +19,10 @@ pub mod run;
 mod resumed;
 
 mod evaluation;
+
+pub mod data_check;
+
+mod pictures;
 
 mod failed;
 

@@ -19,7 +19,7 @@ use super::settings::recording_limits;
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
 use super::update::TrainedBatch;
-use crate::config::RunConfig;
+use crate::config::{ConfigFile, RunConfig};
 use crate::data::tasks::resolved;
 use crate::identity::IdentityError;
 use crate::progress::ProgressDisplay;
@@ -255,9 +255,9 @@ fn config_of(options: &ReplayOptions) -> Result<RunConfig, TrainError> {
     if !has_run(run)? {
         return Err(RunFolderError::NoRun { path: run.clone() }.into());
     }
-    let name = run.join(CONFIG).display().to_string();
-    let config = RunConfig::load(&name, &options.overrides).map_err(IdentityError::from)?;
-    Ok(resolved(&config)?)
+    let config = ConfigFile::of_run(&run.join(CONFIG))
+        .and_then(|file| RunConfig::from_file(&file, &options.overrides));
+    Ok(resolved(&config.map_err(IdentityError::from)?)?)
 }
 
 /// The newest whole checkpoint before the update; `None` where the base model has to do.

@@ -18,7 +18,7 @@ use crate::run_folder::checkpoint::{self, Loaded};
 use crate::run_folder::origin::Origin;
 use crate::run_folder::records::RunRecords;
 
-/// What a run's folder is of: the resolved run file, and the contents that the run is computed from.
+/// What a run's folder is of: the resolved run file with absolute paths, and the contents that the run is computed from.
 pub(super) struct Began {
     pub(super) toml: String,
     /// As [`origin_of_run`] says it.
@@ -29,7 +29,8 @@ impl Began {
     /// # Errors
     /// The rows, their pictures or the base model cannot be read.
     pub(super) fn of(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
-        let toml = config.resolved_toml().map_err(|source| TrainError::Resolve { source })?;
+        let toml = config.with_absolute_paths().resolved_toml();
+        let toml = toml.map_err(|source| TrainError::Resolve { source })?;
         let contents = origin_of_run(config, &setup.questions.all().dataset, &setup.files)?;
         Ok(Self { toml, contents })
     }

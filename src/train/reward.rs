@@ -4,6 +4,7 @@
 use super::draw::Question;
 use super::error::TrainError;
 use super::prompt_sampler::Outcome;
+use crate::data::ImageSource;
 use crate::grpo::advantage::Estimator;
 use crate::processor::Processor;
 use crate::reward::{ExternalError, Golds, Reward, ScoredGroup, ScoredText, Scorer};
@@ -97,13 +98,19 @@ fn rewards(
             texts.map(|(text, n_tokens)| ScoredText { text, n_tokens }).collect()
         })
         .collect();
+    let path = |image: &ImageSource| image.file().map(|path| path.display().to_string());
+    let images = |q: &Question| q.sample.images.iter().map(path).collect();
+    let images: Vec<Vec<Option<String>>> = questions.iter().map(images).collect();
     let groups: Vec<ScoredGroup> = questions
         .iter()
+        .zip(&images)
         .zip(&golds)
         .zip(&texts)
-        .map(|((question, gold), completions)| ScoredGroup {
+        .map(|(((question, images), gold), completions)| ScoredGroup {
             prompt_id: &question.sample.id,
             problem: &question.sample.problem,
+            images,
+            columns: &question.sample.columns,
             gold,
             completions,
         })

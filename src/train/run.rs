@@ -8,10 +8,11 @@ use candle_core::DType;
 
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::evaluation::{Best, Evaluation};
+use super::evaluation::{Best, Evaluation, say_data};
 use super::failed::leave;
 use super::health::{Health, off_policy};
 use super::out_of_memory::{Circumstances, Remains};
+use super::pictures::look_at_training_rows;
 use super::plan::{Needs, plan_opened};
 use super::policy::Policy;
 use super::ranks::Solo;
@@ -118,6 +119,7 @@ impl<'a> Run<'a> {
         if let Some(off_policy) = off_policy(&config) {
             display.warn(&off_policy);
         }
+        look_at_training_rows(&config, &setup, display)?;
         let needs = Needs::of(&config, &setup)?;
         let plan = plan_opened(&config, &needs, &setup.device, &options.out);
         for warning in plan.admit(options.is_forced)? {
@@ -130,7 +132,8 @@ impl<'a> Run<'a> {
         let reopen = |resume| Resumed::open(&options.out, resume, &began, runs_on, display);
         let resumed = options.resume.map(reopen).transpose()?;
         let checkpoint = resumed.as_ref().and_then(Resumed::checkpoint);
-        let evaluation = Evaluation::open(&config, &setup)?;
+        let evaluation = Evaluation::open(&config, &setup, display)?;
+        say_data(&config, &setup, evaluation.as_ref(), display)?;
         let loaded = setup.load(&config, checkpoint, Box::new(Solo));
         let (policy, trainer) = loaded.map_err(|error| {
             let saved = checkpoint.map(|checkpoint| checkpoint.path.as_path());

@@ -124,14 +124,18 @@ fn rows_are_read_as_the_datas_section_says() {
         shuffle,
         workers,
         prefetch,
+        hold_out: _, // as_many_rows_are_held_out_as_the_datas_section_says
+        fields,
     } = config.data.clone();
     assert_eq!(task.as_deref(), Some("gr"), "which `tasks::resolved` is tested on");
     let options = task_options(&config);
     let TaskOptions { data, open, drawing_seed: of_task, image_size: side } = options;
     assert_eq!((data, of_task, side), (train.map(PathBuf::from), drawing_seed, image_size));
     for options in [open, open_options(&config)] {
-        let OpenOptions { image_root: root, on_bad_row: on_bad, markers } = options;
+        let OpenOptions { image_root: root, on_bad_row: on_bad, markers, names, keeps_columns } =
+            options;
         assert_eq!((root, on_bad), (image_root.clone(), on_bad_row));
+        assert_eq!((&names, keeps_columns), (&fields, true), "there is a `[reward.command]`");
         assert_eq!(markers, Markers::AreTokens);
     }
     let questions = training_questions(&config, training_rows(&config).unwrap()).unwrap();
@@ -166,6 +170,16 @@ fn rows_are_read_as_the_datas_section_says() {
     assert!(allow_unparsable);
     // No solution of these rows can be read by every component in `[reward.weights]`.
     assert!(Setup::open(&every_key(&["data.allow_unparsable=false"])).is_err());
+}
+
+/// With questions of its own a run holds out none; `data::held_out` and `tests/it/own_data` say which rows it does.
+#[test]
+fn as_many_rows_are_held_out_as_the_datas_section_says() {
+    let mut config = every_key(&[]);
+    let n_rows = |config: &RunConfig| training_rows(config).unwrap().len();
+    assert_eq!((config.data.hold_out, n_rows(&config)), (Some(0.4), 6));
+    config.eval.data = None;
+    assert_eq!(n_rows(&config), 4);
 }
 
 #[test]
@@ -423,7 +437,7 @@ fn a_run_is_as_long_as_train_says_and_warns_from_where_it_says() {
 fn a_run_measures_itself_on_what_eval_says() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("questions.jsonl");
-    std::fs::write(&path, "{\"problem\": \"How many?\", \"solution\": \"3\"}\n").unwrap();
+    std::fs::write(&path, "{\"asked\": \"How many?\", \"gold\": \"3\"}\n").unwrap();
     let config = every_key(&[&format!("eval.data='{}'", path.display())]);
     let EvalConfig {
         task,

@@ -28,6 +28,8 @@ Usage: othink <COMMAND>
 
 Commands:
   train       Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+  init        Write a run file for data of your own
+  data        Show rows as a model gets them: fields, pictures, lengths, golds, some whole prompts
   eval        Measure a model on a task: accuracy and format rate with a 95% interval
   cross-eval  Train each method on one task and test it on another: the paper's Figure 7, and its
               Table 1
@@ -77,6 +79,8 @@ Options:
                                  data, or where the image paths of data.train start
       --template <NAME|TEXT>     The words around a question, as data.template: a template's name,
                                  or a text with {problem}
+      --check-data               Make every row into a prompt, say which cannot be used and how long
+                                 the prompts are, and do nothing
       --dry-run                  Say what the run would take, its memory and its time, and do
                                  nothing
       --gpu <NAME>               Plan for that card, its memory and its speed, whether or not there
@@ -84,7 +88,7 @@ Options:
       --gpu-memory <GB>          Plan for a GPU of that much memory, 24, 40 or 80 as cards are named
                                  (in GiB), whether or not there is one, and say what to change where
                                  it is too little; without times, which --gpu gives
-      --json                     Print the plan of --dry-run as one JSON object
+      --json                     Print what --dry-run or --check-data says as one JSON object
       --force                    Start although the run will not fit into the GPU's memory, as far
                                  as it can be foreseen
       --allow-changed-data       Resume although rows, pictures or the tokenizer are not those that

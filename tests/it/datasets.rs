@@ -106,7 +106,7 @@ fn bad_rows_are_named_by_file_and_row() {
     let left_out: Vec<String> = dataset.left_out().iter().map(ToString::to_string).collect();
     for (message, part) in left_out.iter().zip([
         "row 4: field `solution`: found empty text",
-        "row 5: field `solution` or `ground_truth`: found null",
+        "row 5: field `solution` or `ground_truth` or `answer`: found null",
         "row 6: field `problem`: found bytes that are not UTF-8",
     ]) {
         assert!(message.contains(part), "{message}");

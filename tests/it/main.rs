@@ -28,6 +28,8 @@ mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
 mod out_of_memory;
+mod own_data;
+mod own_data_commands;
 mod page;
 mod page_access;
 mod page_size;

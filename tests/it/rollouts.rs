@@ -256,7 +256,7 @@ fn tokens_are_drawn_from_the_models_logits_by_the_numbers_named_after_them() {
     }
 }
 
-/// Rewards are equal and there is no KL term, so that the policy does not change and both batches can be drawn again.
+/// With paths from the package's root. Rewards are equal and there is no KL term, so that the policy does not change and both batches can be drawn again.
 const UNMOVED: &str = r#"
 method = "grpo-d"
 [model]
@@ -285,7 +285,8 @@ seed = 77
 fn a_runs_completions_are_drawn_from_the_streams_of_their_names() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("run.toml");
-    std::fs::write(&config, UNMOVED).unwrap();
+    let golden = std::path::absolute("tests/golden").unwrap().display().to_string();
+    std::fs::write(&config, UNMOVED.replace("tests/golden", &golden)).unwrap();
     let out = folder.path().join("run");
     succeed(train(&config, &out, &[]));
     let recorded = lines(&out.join("completions.jsonl"));

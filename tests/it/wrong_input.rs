@@ -341,12 +341,12 @@ fn row_without_a_solution_is_named_by_file_line_and_field() {
     );
     folder.write("run.toml", RUN_FILE.replace("task = \"synth-vc\"", "train = \"rows.jsonl\""));
     folder.refuses(&format!("{MEASURE} --data rows.jsonl"), str![[r#"
-error: rows.jsonl: line 2: field `solution` or `ground_truth`: found nothing among the fields [image, problem], expected the right answer as text or a number
+error: rows.jsonl: line 2: field `solution` or `ground_truth` or `answer`: found nothing among the fields [image, problem], expected the right answer as text or a number
 hint: rewards compare with it: `"solution": "<answer> 7 </answer>"` or `7`
 
 "#]]);
     folder.refuses(TRAIN, str![[r#"
-error: rows.jsonl: line 2: field `solution` or `ground_truth`: found nothing among the fields [image, problem], expected the right answer as text or a number
+error: rows.jsonl: line 2: field `solution` or `ground_truth` or `answer`: found nothing among the fields [image, problem], expected the right answer as text or a number
 hint: rewards compare with it: `"solution": "<answer> 7 </answer>"` or `7`
 
 "#]]);

@@ -2,12 +2,13 @@
 //! Not here: reading them (`slots`, `stored`); the names themselves (`listed`).
 
 use crate::data::DataError;
-use crate::data::listed::{DEMONSTRATION_FIELDS, IMAGE_FIELDS, PROBLEM_FIELDS, SOLUTION_FIELDS};
+use crate::data::field_names::FieldNames;
 use crate::data::remarks::is_unread;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The columns that are read.
 pub(super) struct Columns {
@@ -15,6 +16,8 @@ pub(super) struct Columns {
     pub(super) text: Vec<TextColumn>,
     /// Read when a row is fetched.
     pub(super) pictures: Option<PictureColumn>,
+    /// Whether a column of pictures or of their paths is among those that are read.
+    pub(super) has_pictures: bool,
     /// The names of the other columns, except those that identify rows.
     pub(super) unread: Vec<String>,
 }
@@ -39,34 +42,44 @@ pub(super) struct PictureColumn {
 impl Columns {
     /// # Errors
     /// A column that every row needs is missing, or a column has a type or a compression that is not read.
-    pub(super) fn find(path: &Path, metadata: &ParquetMetaData) -> Result<Self, DataError> {
+    pub(super) fn find(
+        path: &Path,
+        metadata: &ParquetMetaData,
+        (names, keeps_columns): (&FieldNames, bool),
+    ) -> Result<Self, DataError> {
         let found = Finder { path, metadata, schema: metadata.file_metadata().schema_descr() };
-        found.require(&PROBLEM_FIELDS)?;
-        found.require(&SOLUTION_FIELDS)?;
-        let mut text = Vec::new();
-        for name in PROBLEM_FIELDS.into_iter().chain(DEMONSTRATION_FIELDS) {
+        let columns = found.schema.root_schema().get_fields();
+        let all = || columns.iter().map(|column| column.name().to_owned());
+        found.require(&names.problem)?;
+        found.require(&names.solution)?;
+        let mut unread: Vec<String> = all().filter(|name| is_unread(name, names)).collect();
+        let is_solution = |column: &ColumnDescriptor| is_text(column) || is_number(column);
+        let mut text = found.first_usable(&names.problem, "text", is_text, &mut unread)?;
+        let expected = "text or a number";
+        text.extend(found.first_usable(&names.solution, expected, is_solution, &mut unread)?);
+        for name in names.completion.iter().chain(&names.reasoning) {
             text.extend(found.text(name, "text", is_text)?);
         }
-        for name in SOLUTION_FIELDS {
-            let expected = "text or a number";
-            text.extend(found.text(name, expected, |column| is_text(column) || is_number(column))?);
-        }
-        let mut pictures = None;
-        for name in IMAGE_FIELDS {
-            match found.pictures(name)? {
-                Some(found) => pictures = pictures.or(Some(found)),
-                None => text.extend(found.paths(name)?),
+        let (mut pictures, mut has_pictures) = (None, false);
+        for name in &names.image {
+            match (found.pictures(name)?, &pictures) {
+                (Some(found), None) => pictures = Some(found),
+                (Some(second), Some(_)) => unread.push(second.name),
+                (None, _) => {
+                    let paths = found.paths(name)?;
+                    has_pictures |= paths.is_some();
+                    text.extend(paths);
+                }
             }
         }
-        let all = found.schema.root_schema().get_fields().iter().map(|column| column.name());
-        let unread = all.filter(|name| is_unread(name)).map(str::to_owned).collect();
-        Ok(Self { text, pictures, unread })
-    }
-
-    /// Whether a column of pictures or of their paths is among those that are read.
-    pub(super) fn has_pictures(&self) -> bool {
-        let is_of_pictures = |column: &TextColumn| IMAGE_FIELDS.contains(&column.name.as_str());
-        self.pictures.is_some() || self.text.iter().any(is_of_pictures)
+        if keeps_columns {
+            let others = all().filter(|name| !names.all().any(|known| known == name));
+            let kept: Vec<TextColumn> = others.filter_map(|name| found.kept(name)).collect();
+            unread.retain(|name| kept.iter().all(|column| column.name != *name));
+            text.extend(kept);
+        }
+        has_pictures |= pictures.is_some();
+        Ok(Self { text, pictures, has_pictures, unread })
     }
 }
 
@@ -87,7 +100,7 @@ impl Finder<'_> {
         leaves(self.schema, name)
     }
 
-    fn require(&self, names: &[&str]) -> Result<(), DataError> {
+    fn require(&self, names: &[Arc<str>]) -> Result<(), DataError> {
         if names.iter().any(|name| !self.leaves(name).is_empty()) {
             return Ok(());
         }
@@ -98,6 +111,26 @@ impl Finder<'_> {
             found: found.join(", "),
             expected: names.join("` or `"),
         })
+    }
+
+    /// The columns of these names. One that cannot be used is an error unless another before it can be, since `prompt` and
+    /// `answer` mean other things elsewhere.
+    fn first_usable(
+        &self,
+        names: &[Arc<str>],
+        expected: &'static str,
+        is_usable: impl Fn(&ColumnDescriptor) -> bool,
+        unread: &mut Vec<String>,
+    ) -> Result<Vec<TextColumn>, DataError> {
+        let mut usable = Vec::new();
+        for name in names {
+            match self.text(name, expected, &is_usable) {
+                Ok(column) => usable.extend(column),
+                Err(error) if usable.is_empty() => return Err(error),
+                Err(_) => unread.push(name.to_string()),
+            }
+        }
+        Ok(usable)
     }
 
     fn text(
@@ -119,6 +152,17 @@ impl Finder<'_> {
         }
         self.check_compression(name, *leaf)?;
         Ok(Some(TextColumn { name: name.to_owned(), leaf: *leaf }))
+    }
+
+    /// A column that a reward command is given: plain text or numbers, compressed as can be read.
+    fn kept(&self, name: String) -> Option<TextColumn> {
+        let leaves = self.leaves(&name);
+        let [leaf] = leaves.as_slice() else { return None };
+        let column = self.schema.column(*leaf);
+        let is_plain = is_marked_text(&column) || is_number(&column);
+        let is_read =
+            is_plain && column.max_rep_level() == 0 && self.check_compression(&name, *leaf).is_ok();
+        is_read.then_some(TextColumn { name, leaf: *leaf })
     }
 
     /// A column of pictures; `None` if it holds their paths alone, or does not exist.
@@ -180,7 +224,7 @@ impl Finder<'_> {
 
     fn bad(&self, column: &str, found: impl Into<String>, expected: &'static str) -> DataError {
         let (path, column) = (self.path.to_owned(), column.to_owned());
-        DataError::BadColumn { path, column, found: found.into(), expected }
+        DataError::BadColumn { path, column, found: found.into(), expected: expected.into() }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) use kept_groups::KeptGroups;
 use self::caught::caught;
 use self::columns::{Columns, TextColumn};
 use super::DataError;
+use super::field_names::FieldNames;
 use super::row::{Fields, Place, Row, Unit};
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::errors::ParquetError;
@@ -45,18 +46,25 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Reads the footer; `kept` is shared by the shards of a data set.
+    /// Reads the footer.
+    ///
+    /// - `kept`: shared by the shards of a data set
+    /// - `keeps_columns`: whether columns of text and numbers that nothing else reads are read as well
     ///
     /// # Errors
     /// The file cannot be read, is not whole, or lacks a column that every row needs.
-    pub(super) fn open(path: &Path, kept: Arc<KeptGroups>) -> Result<Arc<Self>, DataError> {
+    pub(super) fn open(
+        path: &Path,
+        kept: Arc<KeptGroups>,
+        (names, keeps_columns): (&FieldNames, bool),
+    ) -> Result<Arc<Self>, DataError> {
         let file = open_file(path)?;
         let metadata = ParquetMetaDataReader::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata =
             caught(|| metadata.parse_and_finish(&file)).map_err(|error| bad(path, &error))?;
-        let columns = Columns::find(path, &metadata)?;
+        let columns = Columns::find(path, &metadata, (names, keeps_columns))?;
         let (mut first_rows, mut n_rows) = (Vec::new(), 0_usize);
         for group in metadata.row_groups() {
             first_rows.push(n_rows);
@@ -69,13 +77,18 @@ impl Shard {
                 })?;
         }
         let shard = Self { path: path.into(), metadata, columns, first_rows, n_rows, kept };
-        shard.refuse_hidden_pictures()?;
+        shard.refuse_hidden_pictures(names)?;
         Ok(Arc::new(shard))
     }
 
     /// The file.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The column that holds the rows' pictures.
+    pub(super) fn picture_column(&self) -> Option<&String> {
+        self.columns.pictures.as_ref().map(|column| &column.name)
     }
 
     /// Whether the rows' pictures are in this file, rather than named by it.

@@ -53,7 +53,7 @@ impl Shard {
                     if climbs(&path) {
                         return Err(climbing(place, &column.name, &path));
                     }
-                    images.push(root.find(&path, &column.name, place)?);
+                    images.push(root.find(&path, &column.name, place)?.image);
                 }
                 (None, None) if column.is_list => return Err(null_in_list(place, &column.name)),
                 (None, None) => {}

@@ -2,6 +2,8 @@
 //! Not here: files that Python's `datasets` wrote (`tests/it/datasets.rs`).
 
 use super::*;
+use crate::config::DataFields;
+use crate::data::field_names::FieldNames;
 use crate::data::image_root::ImageRoot;
 use crate::data::{ImageSource, OpenOptions, open};
 use ::parquet::basic::Compression;
@@ -84,7 +86,8 @@ fn fetching_among_37_000_rows_in_shuffled_order_keeps_little_in_memory() {
         let (_folder, path) = written(N_ROWS, 2048, &layout);
         assert!(std::fs::metadata(&path).unwrap().len() > 3_000_000);
         let kept = Arc::new(KeptGroups::default());
-        let shard = Shard::open(&path, kept.clone()).unwrap();
+        let names = FieldNames::new(&DataFields::default());
+        let shard = Shard::open(&path, kept.clone(), (&names, false)).unwrap();
         let root = ImageRoot::Folder(PathBuf::new());
         assert_eq!(shard.rows().unwrap().len(), N_ROWS);
         for row in crate::rng::permutation(7, 0, N_ROWS).into_iter().take(fetched) {
@@ -153,8 +156,11 @@ fn a_column_that_no_row_can_use_is_refused_even_where_bad_rows_are_skipped() {
     const SOLUTION: &str = "optional double ground_truth;";
     let both = format!("{PROBLEM} {SOLUTION}");
     for (columns, parts) in [
-        (PROBLEM.to_owned(), ["the columns [problem]", "expected `solution` or `ground_truth`"]),
-        (SOLUTION.to_owned(), ["the columns [ground_truth]", "expected `problem` or `question`"]),
+        (PROBLEM.to_owned(), ["the columns [problem]", "expected `solution` or `ground_truth` or"]),
+        (
+            SOLUTION.to_owned(),
+            ["the columns [ground_truth]", "expected `problem` or `question` or"],
+        ),
         (format!("{PROBLEM} required int32 solution (DATE);"), ["column `solution`", "found DATE"]),
         (
             format!("{SOLUTION} required int64 question;"),
@@ -222,4 +228,24 @@ fn a_column_that_nothing_reads_is_told_or_refused_where_it_holds_the_pictures() 
     let [remark] = dataset.remarks() else { panic!("{:?}", dataset.remarks()) };
     let start = "fields `img`, `level` in the row train.parquet:1: ";
     assert!(remark.starts_with(start), "{remark}");
+}
+
+#[test]
+fn a_column_that_means_something_else_is_passed_over_where_the_question_stands_elsewhere() {
+    let nested = "optional group prompt { required int32 a; required int32 b; }";
+    let message = refusal(&format!("{nested} optional double ground_truth;"));
+    assert!(message.contains("column `prompt`: found several values in one"), "{message}");
+    let problem = "optional binary problem (UTF8);";
+    let message = refusal(&format!("{problem} {nested} optional double ground_truth;"));
+    assert!(message.contains("found no row"), "{message}");
+}
+
+#[test]
+fn columns_of_text_are_kept_for_a_reward_that_reads_them() {
+    let (_folder, path) = one_row(&[("level (UTF8)", b"hard"), ("image", b"\xff")]);
+    let keeping = OpenOptions { keeps_columns: true, ..OpenOptions::default() };
+    let dataset = open(&path, None, &keeping).unwrap();
+    assert_eq!(dataset.get(0).unwrap().columns["level"], "hard");
+    assert_eq!(dataset.get(0).unwrap().columns.len(), 1, "neither pictures nor what is read");
+    assert!(dataset.remarks().is_empty());
 }

@@ -4,7 +4,8 @@
 use super::columns::leaves;
 use super::{Shard, slots};
 use crate::data::DataError;
-use crate::data::picture_like::{EXPECTED, picture_in};
+use crate::data::field_names::FieldNames;
+use crate::data::picture_like::{expected, picture_in};
 use crate::data::row::Fields;
 use parquet::basic::Type as PhysicalType;
 use serde_json::Value;
@@ -24,8 +25,8 @@ impl Shard {
     ///
     /// # Errors
     /// There is such a column, or the file cannot be opened.
-    pub(super) fn refuse_hidden_pictures(&self) -> Result<(), DataError> {
-        if self.columns.has_pictures() || self.n_rows == 0 {
+    pub(super) fn refuse_hidden_pictures(&self, names: &FieldNames) -> Result<(), DataError> {
+        if self.columns.has_pictures || self.n_rows == 0 {
             return Ok(());
         }
         let file = self.open_file()?;
@@ -33,7 +34,8 @@ impl Shard {
             let values = self.first_values(&file, column);
             if let Some(found) = values.iter().find_map(|value| picture_in(column, value)) {
                 let (path, column) = (self.path.to_path_buf(), column.clone());
-                return Err(DataError::BadColumn { path, column, found, expected: EXPECTED });
+                let expected = expected(names).into();
+                return Err(DataError::BadColumn { path, column, found, expected });
             }
         }
         Ok(())

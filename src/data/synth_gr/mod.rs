@@ -120,6 +120,7 @@ pub(super) fn sample(
         problem: exercise.problem(presentation),
         solution: exercise.answer.to_string(),
         demonstration: Some(Demonstration::Reasoning(exercise.reasoning)),
+        columns: Arc::default(),
     })
 }
 

@@ -44,6 +44,7 @@ pub(super) fn sample(
         problem: row.question.to_string(),
         solution: row.answer.to_string(),
         demonstration: Some(Demonstration::Reasoning(row.reasoning())),
+        columns: Arc::default(),
     })
 }
 

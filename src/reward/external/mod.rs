@@ -6,8 +6,8 @@
 //! command line. A batch goes to its stdin from a thread of its own, while the answers are read by another, so that a
 //! command which reads little and writes much, or the reverse, cannot cause a deadlock.
 //!
-//! A request is `{"id": 7, "completion": "...", "solution": "...", "problem": "...", "prompt_id": "..."}`, an answer
-//! `{"id": 7, "score": 0.5}`, in any order within a batch. An id is never used twice. The command ends when its stdin
+//! A request is `{"id": 7, "completion": "...", "solution": "...", "problem": "...", "prompt_id": "...", "images": ["a.png"],
+//! "columns": {"level": 3}}`, an answer `{"id": 7, "score": 0.5}`, in any order within a batch. An id is never used twice. The command ends when its stdin
 //! does. Any failure stops it and is named. A wrapper script should `exec` its program: only the command itself is
 //! killed.
 
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use error::ExternalError;
 
@@ -65,6 +65,10 @@ pub struct ExternalRequest<'a> {
     pub problem: &'a str,
     /// What the completions of one prompt share.
     pub prompt_id: &'a str,
+    /// The paths of the sample's pictures; `None` for one that is in no file of its own.
+    pub images: &'a [Option<String>],
+    /// The row's other fields.
+    pub columns: &'a Map<String, Value>,
 }
 
 /// A command that is running. When the value is dropped, the command has half a second to end by itself; then it is
@@ -315,13 +319,15 @@ fn read_line(stream: &mut impl BufRead) -> Option<Vec<u8>> {
 fn encode(first_id: u64, requests: &[ExternalRequest]) -> Vec<u8> {
     let mut batch = Vec::new();
     for (id, request) in (first_id..).zip(requests) {
-        let ExternalRequest { completion, solution, problem, prompt_id } = request;
+        let ExternalRequest { completion, solution, problem, prompt_id, images, columns } = request;
         let line = json!({
             "id": id,
             "completion": completion,
             "solution": solution,
             "problem": problem,
             "prompt_id": prompt_id,
+            "images": images,
+            "columns": columns,
         });
         batch.extend_from_slice(line.to_string().as_bytes());
         batch.push(b'\n');
@@ -357,6 +363,8 @@ fn shortened(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     /// Answers each request with 0.5. Shell built-ins only, so that every Unix runs it.
@@ -386,8 +394,27 @@ mod tests {
         }
     }
 
+    static NO_COLUMNS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
     fn request(completion: &str) -> ExternalRequest<'_> {
-        ExternalRequest { completion, solution: "7", problem: "3 + 4?", prompt_id: "sums-1" }
+        ExternalRequest {
+            completion,
+            solution: "7",
+            problem: "3 + 4?",
+            prompt_id: "sums-1",
+            images: &[],
+            columns: &NO_COLUMNS,
+        }
+    }
+
+    #[test]
+    fn a_request_has_the_rows_other_columns_and_its_pictures_paths() {
+        let columns = json!({"level": 3, "tags": ["a"]}).as_object().unwrap().clone();
+        let images = [Some("a.png".to_owned()), None];
+        let request = ExternalRequest { images: &images, columns: &columns, ..request("b") };
+        let sent: Value = serde_json::from_slice(&encode(7, &[request])).unwrap();
+        assert_eq!(sent["columns"], json!({"level": 3, "tags": ["a"]}));
+        assert_eq!(sent["images"], json!(["a.png", null]));
     }
 
     fn error_of(script: &str, timeout_ms: u64) -> Option<ExternalError> {
@@ -417,7 +444,8 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0]["completion"], nasty);
         let sample = json!({
-            "id": 8, "completion": "b", "solution": "7", "problem": "3 + 4?", "prompt_id": "sums-1"
+            "id": 8, "completion": "b", "solution": "7", "problem": "3 + 4?", "prompt_id": "sums-1",
+            "images": [], "columns": {}
         });
         assert_eq!(rows[1], sample);
     }
