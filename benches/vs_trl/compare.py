@@ -125,7 +125,7 @@ def run_trl(args, data):
 def run_othink(args, data):
     run_file = data.parent / "run.toml"
     run_file.write_text(RUN_FILE.format(
-        model=json.dumps(str(Path(args.model).resolve())), data=json.dumps(str(data)),
+        model=json.dumps(str(Path(args.model).resolve())), data=json.dumps(str(Path(data).resolve())),
         group_size=args.group_size, completion_length=args.completion_length,
         updates=args.updates + 1,
     ), encoding="utf-8")

@@ -8,7 +8,7 @@ use toml::Value;
 use crate::config::{ConfigFile, RunConfig};
 use crate::data::Dataset;
 use crate::data::configured::{training_rows, warn_of_rows};
-use crate::data::tasks::resolved;
+use crate::data::tasks::{resolved, task};
 use crate::out_file;
 use crate::reward::{Golds, RewardSettings};
 
@@ -43,7 +43,7 @@ pub struct Args {
     image_root: Option<String>,
     /// The name of a field of the rows for problem, solution, image, completion or reasoning; may be
     /// repeated
-    #[arg(long = "field", value_name = "THING=NAME")]
+    #[arg(long = "field", value_name = "THING=NAME", value_parser = field)]
     fields: Vec<String>,
 }
 
@@ -57,6 +57,15 @@ struct Found {
     unreadable: (usize, String),
 }
 
+/// What `--field` may say.
+fn field(text: &str) -> Result<String, String> {
+    const THINGS: [&str; 5] = ["problem", "solution", "image", "completion", "reasoning"];
+    match text.split_once('=') {
+        Some((thing, name)) if THINGS.contains(&thing) && !name.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("expected one of {}, = and a field's name", THINGS.join(", "))),
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -66,6 +75,11 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         let stem = Path::new(&args.data).file_stem().unwrap_or("run".as_ref());
         Path::new(stem).with_extension("toml")
     });
+    if let (Ok(task), false) = (task(&args.data), Path::new(&args.data).exists()) {
+        let problem = format!("{}: found a task, expected data of your own", args.data);
+        let hint = format!("a task has run files: othink train --config {}", task.run_files.grpo_d);
+        return Err(UsageError::new(problem, hint).into());
+    }
     check_out_file("--out", &out)?;
     if out.exists() {
         let problem = format!("{}: found a file, expected none", out.display());
@@ -177,7 +191,7 @@ fn more(args: &Args, out: &Path, found: &Found) -> String {
     }
     let fields = args.fields.iter().filter_map(|field| field.split_once('='));
     let fields: Vec<String> =
-        fields.map(|(thing, name)| format!("{} = {}", thing.trim(), quoted(name.trim()))).collect();
+        fields.map(|(thing, name)| format!("{thing} = {}", quoted(name))).collect();
     lines.push(String::new());
     if fields.is_empty() {
         lines

@@ -448,7 +448,7 @@ mod tests {
         let second = dataset.get(1).unwrap().demonstration;
         assert_eq!(second, Some(Demonstration::Completion("whole".to_owned())));
         assert!(first.images.is_empty());
-        let told = "fields that say the same thing in the row rows.jsonl:2: `completion` is read, `thinking` is not";
+        let told = "fields for the same thing in the row rows.jsonl:2: `completion` is read, `thinking` is not";
         assert_eq!(dataset.remarks(), [told]);
     }
 

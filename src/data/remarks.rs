@@ -149,7 +149,7 @@ impl Remarks {
             told.map(|(seen, what, why)| format!("{what} {}{}: {why}", seen.names(), seen.rows()));
         let doubled = self.doubled.words.iter().cloned().collect::<Vec<_>>().join(", ");
         let doubled = (self.doubled.n_rows > 0)
-            .then(|| format!("fields that say the same thing{}: {doubled}", self.doubled.rows()));
+            .then(|| format!("fields for the same thing{}: {doubled}", self.doubled.rows()));
         told.chain(doubled).collect()
     }
 }

@@ -228,6 +228,8 @@ mod tests {
             let image = decoded.unwrap();
             let size = [&entry["width"], &entry["height"]].map(|side| side.as_u64().unwrap());
             assert_eq!([image.width(), image.height()].map(u64::from), size, "{file}");
+            let told = picture_size(&golden::bytes(&file), &file).unwrap();
+            assert_eq!(told.map(u64::from), size, "{file}: by its header alone");
             let expected = golden::bytes(&format!("processor/{}", entry["rgb"].as_str().unwrap()));
             let (largest, mean) = differences(image.as_raw(), &expected);
             if u64::from(largest) > levels || mean > 0.5 {

@@ -91,7 +91,7 @@ fn every_silent_mistake_is_told_once_with_its_first_row() {
     assert!(output.status.success(), "{told}");
     for line in [
         "rows.jsonl: fields `img`, `level`, `topic` in 2 rows, the first rows.jsonl:2: nothing reads them",
-        "rows.jsonl: fields that say the same thing in the row rows.jsonl:3: `solution` is read, `answer` is not",
+        "rows.jsonl: fields for the same thing in the row rows.jsonl:3: `solution` is read, `answer` is not",
         "rows.jsonl: questions with `<image>` in the row rows.jsonl:4: ",
         "rows.jsonl: pictures of 2 rows were found only without their first folders, the first rows.jsonl:5: resolved \
          Geo170K/images/7.png as images/7.png",

@@ -153,6 +153,16 @@ fn init_reaches_data_from_the_run_files_folder_and_writes_what_is_special_about_
     let config = root.join("configs/own.toml").display().to_string();
     let output = othink(elsewhere.path(), &["data", "--config", &config, "--prompts", "0"]);
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-    let none = othink(root, &["init", "none.jsonl"]);
-    assert_eq!(none.status.code(), Some(2));
+    for (words, message) in [
+        (vec!["init", "none.jsonl"], "none.jsonl: cannot be read"),
+        (
+            vec!["init", "synth-vc"],
+            "hint: a task has run files: othink train --config quickstart.toml",
+        ),
+        (vec!["init", "my.jsonl", "--field", "problme=asked"], "expected one of problem, solution"),
+    ] {
+        let refused = othink(root, &words);
+        assert_eq!(refused.status.code(), Some(2), "{words:?}");
+        assert!(stderr(&refused).contains(message), "{}", stderr(&refused));
+    }
 }
