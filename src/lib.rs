@@ -7,6 +7,10 @@ pub mod limits;
 pub mod input_file;
 pub mod printable;
 
+pub mod host;
+pub mod program;
+pub mod utc;
+
 pub mod config;
 
 pub mod hub;

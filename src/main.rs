@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(handle) => handle.join().unwrap_or(ExitStatus::Failed),
         Err(problem) => {
             let problem = anyhow::Error::new(problem);
-            cli::report_error(&problem.context("cannot start a thread with a 256 MiB stack"));
+            cli::report_error(&problem.context("cannot start a thread with a stack of 268 MB"));
             ExitStatus::Failed
         }
     };

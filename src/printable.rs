@@ -1,8 +1,11 @@
-//! Text from data, models and servers as a terminal may be shown it.
+//! Text as a terminal may be shown it: that of data, models and servers without what steers it; counts with their nouns, bytes and durations.
 //! Not here: where it is printed (`cli`, `progress`, each warning).
 //!
 //! A control character can move the cursor, change colours or answer for the user; a bidirectional override makes a text
 //! read as another. Each becomes U+FFFD. Line ends and tabs are kept where several lines are meant.
+
+use std::fmt::Display;
+use std::time::Duration;
 
 use crate::limits::SHOWN_LETTERS;
 
@@ -35,6 +38,27 @@ pub fn json(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Bytes of memory or of a disk, in units of 10^9 as everywhere: `24.0 GB`.
+pub fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+/// A duration in two units: `2h 05m`, `3m 20s`, `45s`.
+pub fn spell(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m {seconds:02}s"),
+        _ => format!("{hours}h {minutes:02}m"),
+    }
+}
+
+/// A count with its noun: `1 update`, `2 updates`.
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(n: N, noun: &str) -> String {
+    if n == N::from(1) { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 fn replaced(text: &str, is_kept: impl Fn(char) -> bool) -> String {
@@ -73,6 +97,20 @@ mod tests {
         let long = "ä".repeat(SHOWN_LETTERS);
         assert_eq!(line(&long), long);
         assert_eq!(lines(&format!("{long}ä\nb")), format!("{long}…\nb"));
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(
+            [0_u64, 1, 2].map(|n| count(n, "update")),
+            ["0 updates", "1 update", "2 updates"]
+        );
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let spelt = [45, 200, 7500].map(|seconds| spell(Duration::from_secs(seconds)));
+        assert_eq!(spelt, ["45s", "3m 20s", "2h 05m"]);
     }
 
     #[test]

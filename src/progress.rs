@@ -1,5 +1,8 @@
-//! The display of a run in progress: a bar on a terminal, a line per update elsewhere, and after a long silence a line
-//! that says what is being done.
+//! The display of work in progress: one line that is drawn over and over on a terminal, a line per update elsewhere, and
+//! after a long silence a line that says what is being done.
+//!
+//! The line on a terminal is cut to its width, so that it has first what matters: how far the run is, how long it takes, the
+//! reward; then the stage under way, then other figures.
 //! Not here: the figures and their files (`run_folder`), warnings about them (`train::health`).
 //!
 //! Everything goes to standard error; standard output is for results.
@@ -7,24 +10,25 @@
 use std::env;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::printable;
+use crate::printable::{self, spell};
 use crate::run_folder::metrics::UpdateMetrics;
 
-/// The interval at which the bar is redrawn during a long stage, to show that the run is alive.
+/// The interval at which a terminal's line is redrawn during a long stage, to show that the work goes on.
 const TICK: Duration = Duration::from_millis(250);
-/// Without a bar, the longest time in which nothing is shown.
+/// Without a terminal, the longest time in which nothing is shown.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// How a run shows its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressMode {
-    /// A bar that is drawn over and over.
+    /// One line that is drawn over and over.
     Bar,
     /// A line per update, and at least one every half minute.
     Lines,
@@ -33,12 +37,11 @@ pub enum ProgressMode {
 }
 
 impl ProgressMode {
-    /// A bar where standard error is a terminal that can move its cursor and `NO_COLOR` does not
-    /// forbid it to, lines elsewhere.
+    /// A line that is drawn over and over where standard error is a terminal that can move its cursor, lines elsewhere. It has no
+    /// colours, so that `NO_COLOR` does not matter.
     pub fn of_stderr() -> Self {
-        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_plain = is_set("NO_COLOR") || env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if std::io::stderr().is_terminal() && !is_plain { Self::Bar } else { Self::Lines }
+        let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        if std::io::stderr().is_terminal() && !is_dumb { Self::Bar } else { Self::Lines }
     }
 }
 
@@ -52,6 +55,17 @@ pub struct ProgressDisplay {
     /// Updates made so far, and of the whole run; 0 before it has started.
     done: u64,
     total: u64,
+    /// Of the last update.
+    figures: Figures,
+    /// Whether the line of a terminal is redrawn by itself.
+    is_ticking: AtomicBool,
+}
+
+/// An update's figures in words: what matters most, and the others.
+#[derive(Debug, Default)]
+struct Figures {
+    first: String,
+    others: String,
 }
 
 /// Shows lines between the progress, from any thread.
@@ -98,7 +112,7 @@ impl ProgressDisplay {
     pub fn new(mode: ProgressMode) -> Self {
         let lines = || Arc::new(Lines::new(std::io::stderr(), SILENCE));
         Self::with_view(match mode {
-            ProgressMode::Bar => View::Bar(bar(ProgressDrawTarget::stderr())),
+            ProgressMode::Bar => View::Bar(status_line(ProgressDrawTarget::stderr())),
             ProgressMode::Lines => View::Lines(lines()),
             ProgressMode::Quiet => View::Quiet(lines()),
         })
@@ -112,7 +126,9 @@ impl ProgressDisplay {
     }
 
     fn with_view(view: View) -> Self {
-        Self { view, started: Instant::now(), first_done: 0, done: 0, total: 0 }
+        let figures = Figures::default();
+        let (started, is_ticking) = (Instant::now(), AtomicBool::new(false));
+        Self { view, started, first_done: 0, done: 0, total: 0, figures, is_ticking }
     }
 
     /// Begins to count.
@@ -122,11 +138,7 @@ impl ProgressDisplay {
     pub fn start(&mut self, done: u64, total: u64) {
         (self.started, self.first_done) = (Instant::now(), done);
         (self.done, self.total) = (done, total);
-        if let View::Bar(bar) = &self.view {
-            bar.set_length(total);
-            bar.set_position(done);
-            bar.enable_steady_tick(TICK);
-        }
+        self.draw("");
     }
 
     /// Shows an update that has been made.
@@ -134,19 +146,43 @@ impl ProgressDisplay {
         let done = metrics.update.saturating_sub(self.first_done);
         let left = self.total.saturating_sub(metrics.update);
         let time_left = spell(time_left(self.started.elapsed(), done, left));
-        let figures = figures(metrics);
+        self.figures = Figures::of(metrics, &time_left);
         self.done = metrics.update;
         match &self.view {
-            View::Bar(bar) => {
-                bar.set_message(format!("{figures}  left {time_left}"));
-                bar.set_position(metrics.update);
+            View::Bar(_) => self.draw(""),
+            View::Lines(_) => {
+                let Figures { first, others } = &self.figures;
+                let (update, total, seconds) = (metrics.update, self.total, metrics.s_total);
+                self.view
+                    .line(&format!("update {update}/{total}  {first}  {others}  {seconds:.1} s"));
             }
-            View::Lines(_) => self.view.line(&format!(
-                "update {}/{}  {figures}  {:.1} s  left {time_left}",
-                metrics.update, self.total, metrics.s_total
-            )),
             View::Quiet(_) => {}
         }
+    }
+
+    /// Draws the line of a terminal anew.
+    fn draw(&self, stage: &str) {
+        let View::Bar(line) = &self.view else { return };
+        if line.is_finished() {
+            line.reset();
+        }
+        line.set_message(self.status(stage));
+        // Enabling it again would begin another thread.
+        if !self.is_ticking.swap(true, Ordering::Relaxed) {
+            line.enable_steady_tick(TICK);
+        }
+    }
+
+    /// What the line of a terminal says.
+    fn status(&self, stage: &str) -> String {
+        let progress = match self.total {
+            0 => String::new(),
+            total => format!("{}/{total}", self.done),
+        };
+        let Figures { first, others } = &self.figures;
+        let parts = [progress.as_str(), first, stage, others];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        printable::line(&parts.join("  "))
     }
 
     /// Sets the stage of the update under way, and its progress.
@@ -165,15 +201,22 @@ impl ProgressDisplay {
 
     fn show_stage(&self, place: &str, name: &str, so_far: impl Display) {
         match &self.view {
-            View::Bar(bar) if self.total > 0 => bar.set_prefix(joined(name, &so_far.to_string())),
+            View::Bar(_) => self.draw(&joined(name, &so_far.to_string())),
             View::Lines(lines) => Lines::stage(lines, format!("{place}{name}"), so_far.to_string()),
-            View::Bar(_) | View::Quiet(_) => {}
+            View::Quiet(_) => {}
         }
     }
 
-    /// Shows a line that stays, above the bar.
+    /// Shows a line that stays, above the one of a terminal.
     pub fn note(&self, text: &str) {
         self.view.line(text);
+    }
+
+    /// Shows how far the work is in a line that stays, where no line of a terminal shows it.
+    pub fn milestone(&self, text: &str) {
+        if let View::Lines(_) = &self.view {
+            self.view.line(text);
+        }
     }
 
     /// Shows a warning: a line that stays, quiet or not.
@@ -186,13 +229,15 @@ impl ProgressDisplay {
         Notes { view: self.view.clone() }
     }
 
-    /// Leaves the display as it is; what is printed next appears below it.
+    /// Leaves a run's line as it is after its last update, and takes any other line away; what is printed next appears below.
     pub fn finish(&self) {
+        self.is_ticking.store(false, Ordering::Relaxed);
         match &self.view {
-            View::Bar(bar) => {
-                bar.set_prefix("");
-                bar.abandon();
+            View::Bar(line) if self.total > 0 => {
+                line.set_message(self.status(""));
+                line.abandon();
             }
+            View::Bar(line) => line.finish_and_clear(),
             View::Lines(lines) => lines.lock().stage = None,
             View::Quiet(_) => {}
         }
@@ -201,15 +246,19 @@ impl ProgressDisplay {
 
 impl Drop for ProgressDisplay {
     fn drop(&mut self) {
-        if let View::Lines(lines) = &self.view {
-            lines.lock().is_over = true;
-            lines.over.notify_all();
+        match &self.view {
+            View::Lines(lines) => {
+                lines.lock().is_over = true;
+                lines.over.notify_all();
+            }
+            View::Bar(line) if self.total == 0 => line.finish_and_clear(),
+            View::Bar(_) | View::Quiet(_) => {}
         }
     }
 }
 
 impl Notes {
-    /// Shows a line that stays, above the bar.
+    /// Shows a line that stays, above the one of a terminal.
     pub fn note(&self, text: &str) {
         self.view.line(text);
     }
@@ -219,7 +268,7 @@ impl View {
     fn line(&self, text: &str) {
         let text = &printable::lines(text);
         match self {
-            Self::Bar(bar) => bar.println(text),
+            Self::Bar(line) => line.println(text),
             Self::Lines(lines) => lines.lock().line(text),
             Self::Quiet(_) => {}
         }
@@ -312,29 +361,28 @@ impl std::fmt::Debug for View {
     }
 }
 
-fn bar(target: ProgressDrawTarget) -> ProgressBar {
-    let template = "{spinner} {pos}/{len} [{bar:20}] {prefix:9} {wide_msg}";
+fn status_line(target: ProgressDrawTarget) -> ProgressBar {
     // The template is a constant that a test draws; the default style stands in for an error.
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
-    // Without this, dropping the bar would draw a run that stopped early as complete.
-    ProgressBar::with_draw_target(Some(0), target)
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    // Without this, dropping the line would draw it once more.
+    ProgressBar::with_draw_target(None, target)
         .with_style(style)
         .with_finish(ProgressFinish::Abandon)
 }
 
-/// An update's figures in one short line.
-fn figures(metrics: &UpdateMetrics) -> String {
-    let mut parts = Vec::new();
-    match metrics.reward {
-        Some(reward) => parts.push(format!("reward {reward:.3}")),
-        None => parts.push(format!("loss {:.4}", metrics.loss)),
+impl Figures {
+    fn of(metrics: &UpdateMetrics, time_left: &str) -> Self {
+        let goal = match metrics.reward {
+            Some(reward) => format!("reward {reward:.3}"),
+            None => format!("loss {:.4}", metrics.loss),
+        };
+        let mut others = Vec::new();
+        others.extend(metrics.kl.map(|kl| format!("kl {kl:.4}")));
+        others.extend(metrics.beta.map(|beta| format!("beta {beta:.4}")));
+        others.push(format!("{:.0} tokens/s", metrics.tokens_per_s));
+        Self { first: format!("left {time_left}  {goal}"), others: others.join("  ") }
     }
-    parts.extend(metrics.kl.map(|kl| format!("kl {kl:.4}")));
-    parts.extend(metrics.beta.map(|beta| format!("beta {beta:.4}")));
-    parts.push(format!("{:.0} tokens/s", metrics.tokens_per_s));
-    parts.join("  ")
 }
 
 /// How long the updates that are left will take at the mean pace since the run was started or
@@ -344,19 +392,10 @@ fn time_left(elapsed: Duration, done: u64, left: u64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-/// A duration in two units: `2h 05m`, `3m 20s`, `45s`.
-pub fn spell(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}s"),
-        (0, _) => format!("{minutes}m {seconds:02}s"),
-        _ => format!("{hours}h {minutes:02}m"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use indicatif::TermLike;
+
     use super::*;
 
     /// What a display has written so far, for a test to read.
@@ -449,9 +488,79 @@ mod tests {
         assert_eq!(written.text(), "a note\n".repeat(n));
     }
 
+    /// A terminal of a width that remembers what was written on it.
+    #[derive(Debug, Clone)]
+    struct Narrow(u16, Arc<Mutex<String>>);
+
+    impl TermLike for Narrow {
+        fn width(&self) -> u16 {
+            self.0
+        }
+        fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> std::io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            self.1.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            self.1.lock().unwrap().clear();
+            Ok(())
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the line of a terminal says in the midst of an evaluation of a long run.
+    fn drawn(columns: u16) -> String {
+        let terminal = Narrow(columns, Arc::default());
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut display = ProgressDisplay::with_view(View::Bar(status_line(target)));
+        display.start(0, 1500);
+        let metrics = UpdateMetrics {
+            update: 1200,
+            reward: Some(0.8125),
+            kl: Some(0.0123),
+            beta: Some(0.04),
+            tokens_per_s: 812.0,
+            ..UpdateMetrics::default()
+        };
+        display.update(&metrics);
+        display.between("evaluation", "40 of 200 answers");
+        let View::Bar(line) = &display.view else { panic!("a line") };
+        line.force_draw();
+        let text = terminal.1.lock().unwrap().clone();
+        text.split_once(' ').unwrap().1.trim_end().to_owned()
+    }
+
     #[test]
-    fn durations_have_two_units() {
-        let spelt = [45, 200, 7500].map(|seconds| spell(Duration::from_secs(seconds)));
-        assert_eq!(spelt, ["45s", "3m 20s", "2h 05m"]);
+    fn a_narrow_terminal_shows_update_time_left_and_reward_first() {
+        let whole = "1200/1500  left 0s  reward 0.812  evaluation, 40 of 200 answers  kl 0.0123  beta 0.0400  812 tokens/s";
+        assert_eq!(drawn(160), whole);
+        for columns in [80, 60] {
+            let shown = drawn(columns);
+            assert!(whole.starts_with(&shown), "{shown}");
+            assert!(
+                shown.contains("1200/1500  left 0s  reward 0.812  evaluation, 40 of"),
+                "{shown}"
+            );
+            assert!(
+                (usize::from(columns) - 3..=usize::from(columns)).contains(&(shown.len() + 2)),
+                "{shown}"
+            );
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::data::tasks::task;
 use crate::experiment::cross::{Cell, Contender, CrossSettings, cross_evaluate};
 use crate::experiment::runs::Outcome;
 use crate::limits;
+use crate::printable::count;
 use crate::report::chart::{Bars, Chart, Marks};
 
 use super::chart_file::write_chart;
@@ -175,7 +176,7 @@ fn row(cell: &Cell) -> [String; 6] {
     let gain = |gain: Option<f64>| gain.map_or("-".to_owned(), |g| format!("{:+.1}%", 100.0 * g));
     let [low, high] = cell.found.ci95;
     let over = match cell.found.seeds.len() {
-        0 | 1 => format!("{} questions", cell.found.n),
+        0 | 1 => count(cell.found.n, "question"),
         n => format!("{n} seeds"),
     };
     let is_base = cell.method == Contender::Base.name();

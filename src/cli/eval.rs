@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::model::{device, source};
 use crate::out_file::Destination;
+use crate::printable::count;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::reward::{Component, Rule, component};
 use crate::rollout::sampler::Sampler;
@@ -199,7 +200,7 @@ impl Asker {
         settings.samples = request.samples;
         settings.sampler = request.sampler.clone();
         settings.seed = request.seed;
-        let display = ProgressDisplay::new(ProgressMode::Lines);
+        let display = ProgressDisplay::new(ProgressMode::of_stderr());
         let notes = display.notes();
         let notice = "stopping after this answer; press again to stop at once";
         let interrupt = Interrupt::on_signals(notice, move |text| notes.note(text))?;
@@ -219,7 +220,9 @@ impl Asker {
         let computes = (self.dtype, &self.device);
         let identity = out.map(|_| of_evaluation(&files, computes, &self.asked)).transpose()?;
         let file = out.zip(identity.as_ref());
-        match measure(measured, &self.asked, file, &self.interrupt, &self.display)? {
+        let measured = measure(measured, &self.asked, file, &self.interrupt, &self.display);
+        self.display.finish();
+        match measured? {
             Measured::Whole { answers, summary } => Ok(Some((answers, *summary))),
             Measured::Interrupted => {
                 let is_kept =
@@ -276,7 +279,7 @@ impl Report<'_> {
         if let Some(Against { model, paired }) = &self.against {
             let [low, high] = paired.ci95.map(|bound| format!("{:+.1}", 100.0 * bound));
             let difference = 100.0 * paired.difference;
-            rows.push(("against".to_owned(), format!("{model}, {} questions", paired.n)));
+            rows.push(("against".to_owned(), format!("{model}, {}", count(paired.n, "question"))));
             let range = format!("{difference:+.1} points (95%: {low} to {high})");
             rows.push(("difference".to_owned(), range));
             let (first, second) = (paired.only_first, paired.only_second);

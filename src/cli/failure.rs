@@ -10,7 +10,7 @@
 //! | data | rows, tasks, splits, templates, paths | a read that fails for other reasons |
 //! | model | checkpoint, device or number type, paths | tensors, writes, other failed reads |
 //! | processor | tokenizer, chat, images, settings, paths | the tokenizer library, image tokens, other failed reads |
-//! | training | folder in use, nothing to resume, other configuration, unusable rows, recorded completions, f16, too small a GPU | damaged checkpoints and records, files, tensors, a GPU's memory in mid-run, a loss that is not finite |
+//! | training | folder in use, other configuration or less length to resume with, unusable rows, recorded completions, f16, too small a GPU | damaged checkpoints and records, files, tensors, a GPU's memory in mid-run, a loss that is not finite |
 //! | evaluation, grading, single answer | rows, prompts, solutions | tensors, a GPU's memory, writes |
 //! | report | folders and records of runs | drawing |
 //! | anything else | | all |
@@ -150,6 +150,8 @@ fn train_blames_input(error: &TrainError) -> bool {
         TrainError::Replay(ReplayError::Read { source, .. }) => is_wrong_path(source),
         TrainError::Underflow
         | TrainError::DoesNotFit { .. }
+        | TrainError::Shorter { .. }
+        | TrainError::CutShort { .. }
         | TrainError::NoRows { .. }
         | TrainError::NotOnRecord { .. }
         | TrainError::NoUsableRow { .. }

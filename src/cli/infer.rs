@@ -26,7 +26,7 @@ use super::count::up_to;
 use super::dump::dump;
 use super::failure::UsageError;
 use super::out_file::check_out_file;
-use super::{ExitStatus, Printer};
+use super::{ExitStatus, PrintError, Printer};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -180,8 +180,11 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let model = open(&files, dtype, &device, Trained::Nothing)
         .map_err(|error| explained(error.into(), &device, ("loading weights", None)))?;
 
-    let completion = single::answer(&model, &processor, &prompt, &request.settings())
-        .map_err(|error| explained(error.into(), &device, ("answering", Some(&model))))?;
+    let mut shown = Shown::new(&processor, (!request.json).then_some(&mut *printer));
+    let completion =
+        single::answer(&model, &processor, &prompt, &request.settings(), &mut |id| shown.push(id))
+            .map_err(|error| explained(error.into(), &device, ("answering", Some(&model))))?;
+    let shown = shown.end()?;
     if let Some(path) = &request.dump {
         dump(&model, &prompt, &completion, path)?;
     }
@@ -194,9 +197,41 @@ pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
             finished: completion.is_finished,
         })?;
     } else {
-        printer.line(&text)?;
+        // All of it but what an unfinished character may be, which no later token completes.
+        printer.line(text.strip_prefix(shown.as_str()).unwrap_or_default())?;
     }
     Ok(ExitStatus::Done)
+}
+
+/// An answer's text as it is printed while its tokens come.
+struct Shown<'a> {
+    decode: Box<dyn FnMut(u32) -> Option<String> + 'a>,
+    printer: Option<&'a mut Printer>,
+    text: String,
+    failure: Option<PrintError>,
+}
+
+impl<'a> Shown<'a> {
+    /// - `printer`: `None` prints nothing
+    fn new(processor: &'a Processor, printer: Option<&'a mut Printer>) -> Self {
+        let decode = Box::new(processor.decode_as_it_comes());
+        Self { decode, printer, text: String::new(), failure: None }
+    }
+
+    fn push(&mut self, token_id: u32) {
+        let Some(printer) = self.printer.as_mut().filter(|_| self.failure.is_none()) else {
+            return;
+        };
+        if let Some(piece) = (self.decode)(token_id) {
+            self.failure = printer.piece(&piece).err();
+            self.text.push_str(&piece);
+        }
+    }
+
+    /// What was printed.
+    fn end(self) -> Result<String, PrintError> {
+        self.failure.map_or(Ok(self.text), Err)
+    }
 }
 
 /// The error, under what there is to say if it is that a GPU had no room.

@@ -6,11 +6,13 @@
 mod against;
 mod chart_file;
 mod checked_rows;
+pub mod completions;
 mod count;
 pub mod cross_eval;
 pub mod data;
 pub mod doctor;
 mod dump;
+pub mod env;
 pub mod eval;
 mod exit_status;
 mod failure;
@@ -20,18 +22,22 @@ mod in_file;
 pub mod infer;
 pub mod init;
 mod logging;
+pub mod man;
 mod out_file;
 mod plan_table;
 mod printer;
 pub mod replay;
 pub mod report;
 mod run_store;
+pub mod schema;
 pub mod sweep;
 mod time_lines;
 pub mod train;
 pub mod watch;
 
 use clap::{Parser, Subcommand};
+
+use crate::program;
 
 pub use exit_status::ExitStatus;
 pub use failure::{UsageError, exit_status_of, report_error};
@@ -45,7 +51,7 @@ Examples:
 
 /// Post-trains vision-language models with GRPO-D: verifiable rewards and a dynamic KL weight.
 #[derive(Debug, Parser)]
-#[command(name = "othink", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "othink", version = program::VERSION, long_version = program::long_version(), max_term_width = 100, after_help = EXAMPLES)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
@@ -82,6 +88,14 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Measure a device with a model's shape: what it can do, and how much of that training uses
     GpuCheck(gpu_check::Args),
+    /// Say what this program and this machine are, to paste into a bug report
+    Env(env::Args),
+    /// Print the JSON schema of run files, with which editors check and complete them
+    Schema(schema::Args),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Args),
+    /// Write the manual pages into a folder
+    Man(man::Args),
 }
 
 /// Parses the process's arguments, runs the command, reports its error if it has one.
@@ -123,6 +137,10 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Watch(args) => watch::run(&args, printer),
         Command::Doctor(args) => doctor::run(&args, printer),
         Command::GpuCheck(args) => gpu_check::run(&args, printer),
+        Command::Env(args) => env::run(&args, printer),
+        Command::Schema(args) => schema::run(&args, printer),
+        Command::Completions(args) => completions::run(&args, printer),
+        Command::Man(args) => man::run(&args, printer),
     }
 }
 

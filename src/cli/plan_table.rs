@@ -3,6 +3,7 @@
 
 use super::time_lines::time_lines;
 use crate::config::RunConfig;
+use crate::printable::count;
 use crate::train::plan::Plan;
 use crate::train::plan::memory::Memory;
 use crate::train::plan::sparkline::sparkline;
@@ -48,8 +49,10 @@ fn run_rows(config: &RunConfig, plan: &Plan) -> Vec<Row> {
         (
             "updates",
             format!(
-                "{} of {} prompts x {} completions",
-                plan.updates, work.prompts, work.group_size
+                "{} of {} x {}",
+                plan.updates,
+                count(work.prompts, "prompt"),
+                count(work.group_size, "completion")
             ),
         ),
         (

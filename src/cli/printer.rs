@@ -62,6 +62,15 @@ impl Printer {
         self.write(&printable::whole(&text.to_string()))
     }
 
+    /// Prints a piece of a text that goes on, at once.
+    ///
+    /// # Errors
+    /// As [`Printer::line`].
+    pub fn piece(&mut self, text: &str) -> Result<(), PrintError> {
+        write!(self.out, "{}", printable::whole(text))?;
+        Ok(self.out.flush()?)
+    }
+
     /// Prints one JSON object on one line.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::config::DeviceChoice;
+use crate::printable::count;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::train::replay::{Outcome, ReplayOptions, Replayed, replay};
 use crate::train::replayed::{CompletionCounts, Figure};
@@ -55,10 +56,11 @@ fn tolerance(text: &str) -> Result<f64, String> {
 pub fn run(args: Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let overrides = args.device.iter().map(|device| format!("model.device={device}")).collect();
     let Args { run, update, sample: samples, tolerance, json, .. } = args;
-    let mut display = ProgressDisplay::new(ProgressMode::Lines);
+    let mut display = ProgressDisplay::new(ProgressMode::of_stderr());
     let options = ReplayOptions { run, update, samples, overrides };
-    let replayed = replay(&options, &mut display)?;
+    let replayed = replay(&options, &mut display);
     display.finish();
+    let replayed = replayed?;
     if json {
         printer.json(&replayed)?;
     } else {
@@ -152,9 +154,11 @@ fn counts_line(counts: CompletionCounts) -> String {
     let CompletionCounts { completions, other_tokens, other_rewards, other_advantages } = counts;
     if counts.differ() {
         format!(
-            "of {completions} completions {other_tokens} have other tokens, {other_rewards} other rewards, {other_advantages} another advantage"
+            "of {} {other_tokens} have other tokens, {other_rewards} other rewards, {other_advantages} another advantage",
+            count(completions, "completion")
         )
     } else {
-        format!("{completions} completions: the same tokens, rewards and advantages")
+        let completions = count(completions, "completion");
+        format!("{completions}: the same tokens, rewards and advantages")
     }
 }

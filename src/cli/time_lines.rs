@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::progress::spell;
+use crate::printable::spell;
 use crate::train::plan::time::{Bound, Estimate, StageTime, Time};
 
 /// The lines.

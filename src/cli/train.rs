@@ -43,7 +43,8 @@ pub struct Args {
     /// The run's folder [default: runs/NAME, after the run file]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in its folder from the last whole checkpoint
+    /// Continue the run in its folder from the last whole checkpoint; begin it where there is none yet. It may be
+    /// given a greater train.updates
     #[arg(long)]
     resume: bool,
     /// With --resume: leave out of the files of records what is out of place there, keep a copy of each, and go on
@@ -70,8 +71,9 @@ pub struct Args {
     #[arg(long, value_name = "NAME", requires = "dry_run", conflicts_with = "gpu_memory")]
     #[arg(value_parser = Card::named)]
     gpu: Option<&'static Card>,
-    /// Plan for a GPU of that much memory, 24, 40 or 80 as cards are named (in GiB), whether or not
-    /// there is one, and say what to change where it is too little; without times, which --gpu gives
+    /// Plan for a card sold with that much memory, 24, 40 or 80 (of 2^30 bytes, while all else here is in
+    /// units of 10^9), whether or not there is one, and say what to change where it is too little; without
+    /// times, which --gpu gives
     #[arg(long, value_name = "GB", requires = "dry_run", value_parser = gpu_bytes)]
     gpu_memory: Option<u64>,
     /// Print what --dry-run or --check-data says as one JSON object
@@ -96,7 +98,7 @@ pub struct TrainRequest {
     pub config: RunConfig,
     /// The run's folder: new or empty, or with `resume` one that exists.
     pub out: PathBuf,
-    /// Continues the run in the folder.
+    /// Continues the run in the folder, if there is one.
     pub resume: bool,
     /// Keys that the run file or the flags set although they have no effect.
     pub unread: Vec<ConfigError>,
@@ -256,7 +258,11 @@ fn check_out_folder(out: &Path, resume: bool) -> Result<(), RunFolderError> {
     match (resume, has_run(out)?) {
         (false, _) => require_free(out),
         (true, true) => Ok(()),
-        (true, false) => Err(RunFolderError::NoRun { path: out.to_owned() }),
+        // A run that has not begun yet begins, so that one command serves to start and to continue.
+        (true, false) => require_free(out).map_err(|error| match error {
+            RunFolderError::HoldsRun { path, .. } => RunFolderError::NoRun { path },
+            other => other,
+        }),
     }
 }
 
@@ -314,11 +320,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_str().unwrap();
         assert!(request(&["--out", root]).is_ok(), "an empty folder is free");
-        assert!(request(&["--out", root, "--resume"]).is_err());
+        assert!(
+            request(&["--out", root, "--resume"]).is_ok(),
+            "and a run that is resumed begins there"
+        );
         let file = folder.path().join("metrics.jsonl");
         std::fs::write(&file, "{}\n").unwrap();
         assert!(request(&["--out", root]).unwrap_err().to_string().contains("holds a run"));
-        assert!(request(&["--out", root, "--resume"]).is_err(), "no config.toml");
+        let no_run = request(&["--out", root, "--resume"]).unwrap_err().to_string();
+        assert!(no_run.contains("holds no config.toml, expected a run to resume"), "{no_run}");
         std::fs::write(folder.path().join("config.toml"), "").unwrap();
         assert!(request(&["--out", root, "--resume"]).is_ok());
         assert!(request(&["--out", file.to_str().unwrap()]).is_err());

@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, count, require};
 use crate::limits;
 
 /// `[data]`. At least one of `task` and `train` is set.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// A task by name, such as `synth-vc`: its data, template and evaluation together.
@@ -115,7 +116,7 @@ impl DataFields {
 pub(super) const DEFAULT_HOLD_OUT: f64 = 0.1; // ours
 
 /// What happens at a row that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadRow {
     /// Ends the run, naming file and row.

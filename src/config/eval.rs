@@ -1,6 +1,7 @@
 //! `[eval]`: what a training run measures itself on.
 //! Not here: the evaluation (`eval`); the flags of `othink eval`, which mirror these keys (`cli`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::DEFAULT_MAX_BATCH;
@@ -9,7 +10,7 @@ use crate::limits;
 use crate::reward::{Component, Rule};
 
 /// `[eval]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
     /// A task by name; without it, the task that is trained on.
@@ -25,9 +26,11 @@ pub struct EvalConfig {
     pub template: Option<String>,
     /// The rule that decides accuracy; without it, the task's own. `answer-tag` is reported beside it.
     #[serde(with = "super::rule", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::of_rule")]
     pub rule: Option<Rule>,
     /// Reward components whose means are reported beside accuracy; without any, the task's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub components: Vec<&'static Component>,
     /// At most that many questions; without it, all.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,14 @@
 //! `[grpo]`: groups, batches and the clip range of the objective.
 //! Not here: the equations (`grpo`), the KL weight (`kl`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, count, positive, require};
 use crate::limits;
 
 /// `[grpo]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrpoConfig {
     /// Completions drawn for each prompt, G.

@@ -1,13 +1,14 @@
 //! `[kl]`: the weight of the KL term over the run.
 //! Not here: the schedules themselves (`grpo::kl_schedule`), the estimate (`grpo::kl`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::update_span::UpdateSpan;
 use super::violation::{Violation, not_negative, require};
 
 /// `[kl]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KlConfig {
     /// How the weight moves; `method = "grpo"` makes `constant` the default.
@@ -23,7 +24,7 @@ pub struct KlConfig {
 }
 
 /// How the KL weight moves over the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KlScheduleKind {
     /// GRPO-D, Eq. (3): falls from the middle to `beta_min`, then rises to `beta_max`.

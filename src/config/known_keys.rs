@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::nearest::nearest;
+use super::other_trainers::named_here;
 use super::{
     DataConfig, DataFields, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig,
     RewardCommand, RewardConfig, RewardWeights, RolloutConfig, RunConfig, SftConfig, TrainConfig,
@@ -68,12 +69,16 @@ pub(super) fn meant_by(key: &str) -> Option<String> {
     })
 }
 
-/// The hint beside an unknown key: the nearest one, else all that may stand there.
+/// The hint beside an unknown key: what another trainer's name is here, else the nearest key, else all that may stand there.
 pub(super) fn hint_for(key: &str) -> String {
+    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let in_section = nearest(name, of_section(section).unwrap_or_default().iter().copied());
+    if let Some(here) = named_here(name).filter(|_| in_section.is_none()) {
+        return format!("here: {here}");
+    }
     if let Some(near) = meant_by(key) {
         return format!("did you mean `{near}`?");
     }
-    let section = key.rsplit_once('.').map_or("", |(section, _)| section);
     match of_section(section) {
         Some(names) => format!("[{section}] has the keys {}", names.join(", ")),
         None => format!("the run file has `method` and the sections {}", sections().join(", ")),
@@ -206,6 +211,22 @@ mod tests {
         assert!(is_known("reward.weights") && is_known("reward.weights.choice"));
         assert!(!is_known("reward.choice") && !is_known("reward.weights.choice.x"));
         assert!(!is_known("grpo.lr") && !is_known("group_size") && !is_known("grpo.group_size.x"));
+    }
+
+    #[test]
+    fn names_of_other_trainers_are_translated_wherever_they_stand() {
+        for key in ["num_generations", "grpo.num_generations", "training.num_generations"] {
+            assert_eq!(hint_for(key), "here: `grpo.group_size`");
+        }
+        assert_eq!(hint_for("learning_rate"), "here: `optim.lr`");
+        assert_eq!(hint_for("train.learning_rate"), "here: `optim.lr`");
+        assert!(hint_for("beta").starts_with("here: `kl.beta`, which"));
+        // What is near in its own section comes first, and what no trainer has is mistyped.
+        assert_eq!(hint_for("optim.beta"), "did you mean `optim.betas`?");
+        assert_eq!(
+            hint_for("num_generation"),
+            "the run file has `method` and the sections model, data, grpo, kl, reward, sft, rollout, optim, train, eval"
+        );
     }
 
     #[test]

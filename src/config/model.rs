@@ -1,6 +1,7 @@
 //! `[model]`: which model is trained, where and in which number format.
 //! Not here: reading the model's files (`model`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::choice::{CheckpointingChoice, DTypeChoice, DeviceChoice};
@@ -10,7 +11,7 @@ use super::violation::{Violation, require};
 pub const PAPERS_MODEL: &str = "Qwen/Qwen2-VL-2B-Instruct";
 
 /// `[model]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
     /// `tiny` (built in), a folder in the Hugging Face layout, or a hub id such as

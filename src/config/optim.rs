@@ -1,13 +1,14 @@
 //! `[optim]`: AdamW, the learning rate over the run, gradient clipping.
 //! Not here: the optimiser (`optim`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::update_span::UpdateSpan;
 use super::violation::{Violation, not_negative, positive, require};
 
 /// `[optim]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {
     /// The highest learning rate, reached after the warm-up.
@@ -35,7 +36,7 @@ pub struct OptimConfig {
 }
 
 /// How the learning rate moves after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LrScheduleKind {
     /// Stays.
@@ -47,7 +48,7 @@ pub enum LrScheduleKind {
 }
 
 /// What the weights of a model in bf16 are moved through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MasterWeights {
     /// Copies of them in f32.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -19,13 +20,14 @@ const BUFFER_PART: usize = 5;
 const MAX_TIMEOUT_S: f64 = 86_400.0;
 
 /// `[reward]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardConfig {
     /// Weight of the format reward: `r = R_acc + alpha * R_format`.
     pub alpha: f64,
     /// The rule that decides accuracy; without it, the task's: `answer-tag`, or R1-V's for its tasks.
     #[serde(with = "super::rule", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::of_rule")]
     pub rule: Option<Rule>,
     /// Tolerance of the component `relative_error`, a ratio.
     pub relative_error: f64,
@@ -59,7 +61,7 @@ fn weighable() -> impl Iterator<Item = &'static Component> {
 }
 
 /// `[reward.command]`: a program that reads completions and writes scores, started without a shell.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardCommand {
     /// A path, or a name on the search path.

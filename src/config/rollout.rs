@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, count, fraction, positive, require};
@@ -13,7 +14,7 @@ use crate::limits;
 pub(super) const DEFAULT_MAX_BATCH: usize = 64;
 
 /// `[rollout]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RolloutConfig {
     /// Logits are divided by it.

@@ -12,6 +12,11 @@ use crate::reward::grading::rule::RULES;
 static NAMES: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| RULES.into_iter().map(Rule::name).collect());
 
+/// The rules' names.
+pub(super) fn names() -> &'static [&'static str] {
+    &NAMES
+}
+
 #[expect(
     clippy::ref_option,
     clippy::trivially_copy_pass_by_ref,

@@ -1,10 +1,11 @@
 //! `[sft]`: what supervised fine-tuning teaches.
 //! Not here: the loss (`train::supervised`), where data holds reasoning (`data`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `[sft]`; without effect beside another method.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SftConfig {
     /// Which fields of a row are taught.
@@ -15,7 +16,7 @@ pub struct SftConfig {
 }
 
 /// Which fields of a row supervised fine-tuning teaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SftTarget {
     /// The reasoning with the solution where the row has one, else the solution alone.

@@ -1,6 +1,7 @@
 //! `[train]`: the run's length and seed, micro-batches, checkpoints, warnings.
 //! Not here: the loop (`train`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::violation::{Violation, count, fraction, require};
@@ -10,7 +11,7 @@ use crate::limits;
 pub(super) const DEFAULT_EPOCHS: u8 = 2;
 
 /// `[train]`. Exactly one of `updates` and `epochs` is set once a file is loaded.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// The run's length in optimiser steps.

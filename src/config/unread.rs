@@ -197,6 +197,24 @@ impl RunConfig {
         Ok(told.collect())
     }
 
+    /// Keys without effect in any of several runs that overrides set, an error for each, with the first run's reason.
+    ///
+    /// # Errors
+    /// An override that is none.
+    pub fn unread_by_all(
+        runs: &[Self],
+        overrides: &[String],
+    ) -> Result<Vec<ConfigError>, ConfigError> {
+        let mut named = Table::new();
+        for text in overrides {
+            Override::parse(text)?.apply(&mut named);
+        }
+        let is_unread = |key: &String| runs.iter().all(|run| run.unmet(key).is_some());
+        let unread = leaf_keys("", &named).into_iter().filter(is_unread);
+        let explained = unread.filter_map(|key| runs.first()?.require_read(&key).err());
+        Ok(explained.collect())
+    }
+
     /// Keys of the optimiser's memory that are set and have no effect, where `auto` left it to the machine to decide: the
     /// others are among [`RunConfig::unread_keys`].
     ///
@@ -375,6 +393,20 @@ mod tests {
         // Told from the run file alone already.
         let on_cpu = loaded(&[&both[..], &["model.device=cpu"]].concat());
         assert!(keys(on_cpu, false, false).is_empty());
+    }
+
+    #[test]
+    fn what_one_of_several_runs_reads_has_an_effect() {
+        let runs = ["method=grpo", "method=grpo-d", "method=sft"].map(|method| loaded(&[method]));
+        let overrides = ["kl.beta=0.1", "sft.target=solution", "optim.lr=1e-4"].map(str::to_owned);
+        let keys = |runs: &[RunConfig]| -> Vec<String> {
+            let unread = RunConfig::unread_by_all(runs, &overrides).unwrap();
+            unread.iter().map(|e| e.to_string().split(':').next().unwrap().to_owned()).collect()
+        };
+        assert!(keys(&runs).is_empty());
+        assert_eq!(keys(&runs[..2]), ["sft.target"]);
+        assert_eq!(keys(&runs[1..]), ["kl.beta"]);
+        assert_eq!(keys(&runs[1..2]), ["kl.beta", "sft.target"]);
     }
 
     #[test]

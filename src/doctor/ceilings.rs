@@ -2,7 +2,6 @@
 //! Not here: the measurement (`gpu_check::ceilings`), the file it is kept in and what a plan makes of it (`train::plan`).
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use candle_core::{DType, Device, Result};
 
@@ -11,6 +10,7 @@ use crate::gpu_check::ceilings;
 use crate::model::device;
 use crate::model::identity::Identity;
 use crate::train::plan::ceilings::{Ceilings, Measured};
+use crate::utc;
 
 /// Bytes that are copied, and rows and columns of the product: as `othink gpu-check` measures a GPU, and on the CPU what takes
 /// a few seconds.
@@ -26,9 +26,8 @@ pub(super) fn measure(device: &Device) -> Result<Measured> {
         if device.is_cpu() { (DType::F32, ON_CPU) } else { (DType::BF16, ON_GPU) };
     let Identity { name, driver } = Identity::of(device)?;
     let ceilings = ceilings::measure(device, dtype, bytes, side)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let dtype = dtype.as_str().to_owned();
-    Ok(Measured { device: name, driver, dtype, date: date(now.as_secs() / 86_400), ceilings })
+    Ok(Measured { device: name, driver, dtype, date: utc::today(), ceilings })
 }
 
 /// What was measured, and whether it could be kept.
@@ -54,40 +53,9 @@ pub(super) fn finding(device: &Device, measured: &Result<Measured>, folder: &Pat
     }
 }
 
-/// The day that is so many days after 1970-01-01 (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn date(days: u64) -> String {
-    let shifted = days + 719_468; // days since 0000-03-01
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// From `date --utc --date @SECONDS +%F`.
-    #[test]
-    fn days_are_dates() {
-        for (days, expected) in [
-            (0, "1970-01-01"),
-            (58, "1970-02-28"),
-            (59, "1970-03-01"),
-            (11_016, "2000-02-29"),
-            (19_782, "2024-02-29"),
-            (20_784, "2026-11-27"),
-            (47_540, "2100-02-28"),
-            (47_541, "2100-03-01"),
-        ] {
-            assert_eq!(date(days), expected);
-        }
-    }
 
     #[test]
     fn what_was_measured_and_cannot_be_kept_is_shown_and_fatal() {
@@ -97,7 +65,7 @@ mod tests {
             device: "a".to_owned(),
             driver: "b".to_owned(),
             dtype: "f32".to_owned(),
-            date: date(0),
+            date: utc::today(),
             ceilings,
         };
         let told = finding(&Device::Cpu, &Ok(measured.clone()), folder.path());

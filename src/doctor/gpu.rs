@@ -4,9 +4,9 @@
 use candle_core::Device;
 
 use super::Finding;
-use super::machine::gigabytes;
 use crate::model::device;
 use crate::model::gpu::describe;
+use crate::printable::gigabytes;
 
 /// The device to test, and what was found: the one asked for, else the first GPU where there is one, else the CPU.
 pub(super) fn examine(asked: Option<&str>) -> (Option<Device>, Vec<Finding>) {

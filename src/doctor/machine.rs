@@ -7,14 +7,15 @@ use candle_core::Device;
 
 use super::Finding;
 use crate::model::identity;
+use crate::printable::gigabytes;
+use crate::program;
 use crate::train::plan::{available_bytes, existing_ancestor, free_disk_bytes};
 
 /// Name, version and how it was built.
 pub(super) fn program() -> Finding {
     let profile = if cfg!(debug_assertions) { "development build" } else { "release build" };
     let gpu = if cfg!(feature = "cuda") { "with CUDA" } else { "for the CPU alone" };
-    let (version, os, arch) =
-        (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+    let (version, os, arch) = (program::VERSION, std::env::consts::OS, std::env::consts::ARCH);
     let found = format!("othink {version}, {profile} {gpu}, {os} {arch}");
     if cfg!(debug_assertions) {
         let hint = "cargo build --release makes a program that is several times faster";
@@ -36,7 +37,7 @@ pub(super) fn processor() -> Finding {
 
 /// What the kernels choose, and whether they are written for it.
 #[cfg(target_arch = "x86_64")]
-fn vector_instructions() -> (&'static str, bool) {
+pub(super) fn vector_instructions() -> (&'static str, bool) {
     match pulp::Arch::new() {
         pulp::Arch::V4(_) => ("AVX-512", true),
         pulp::Arch::V3(_) => ("AVX2", true),
@@ -45,7 +46,7 @@ fn vector_instructions() -> (&'static str, bool) {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn vector_instructions() -> (&'static str, bool) {
+pub(super) fn vector_instructions() -> (&'static str, bool) {
     ("no choice of vector instructions at run time", cfg!(target_arch = "aarch64"))
 }
 
@@ -81,10 +82,6 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!(".othink-doctor-{}", std::process::id()));
     std::fs::File::create_new(&path)?;
     std::fs::remove_file(&path)
-}
-
-pub(super) fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 #[cfg(test)]

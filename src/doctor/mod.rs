@@ -1,7 +1,8 @@
 //! What this program and this machine can do: build, processor, memory, GPU, arithmetic, speed where it is asked for, cache, hub.
-//! Not here: how it is printed (`cli::doctor`).
+//! What of it a bug report says is `environment`. Not here: how it is printed (`cli::doctor`, `cli::env`).
 
 mod ceilings;
+mod environment;
 mod gpu;
 mod machine;
 mod self_test;
@@ -10,6 +11,8 @@ use std::fmt::Display;
 
 use candle_core::{DType, Device};
 use serde::Serialize;
+
+pub use self::environment::environment;
 
 use crate::hub::Hub;
 use crate::model::device;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ExperimentError;
 use super::runs::{Measurement, Outcome, RunStore};
 use super::seeds::{OverSeeds, relative_gain};
-use crate::config::{ConfigFile, Method, RunConfig};
+use crate::config::{ConfigError, ConfigFile, Method, RunConfig};
 use crate::data::configured::training_rows;
 use crate::data::tasks::resolved;
 use crate::data::tasks::task;
@@ -122,6 +122,7 @@ pub fn cross_evaluate(
 ) -> Result<Outcome<Vec<Cell>>, ExperimentError> {
     let opened = settings.train.iter().map(|train| settings.open(train));
     let opened: Vec<Vec<EvaluationQuestions>> = opened.collect::<Result<_, _>>()?;
+    store.warn_of(&settings.unread()?);
     let mut cells = Vec::new();
     for (train, tests) in settings.train.iter().zip(&opened) {
         // [contender][test]
@@ -212,6 +213,16 @@ impl CrossSettings {
         }
         overrides.push(format!("train.seed={seed}"));
         Ok(RunConfig::from_file(&file, &overrides)?)
+    }
+
+    /// Overrides that no run of the comparison reads.
+    fn unread(&self) -> Result<Vec<ConfigError>, ExperimentError> {
+        let contenders = || self.contenders.iter();
+        let runs = self.train.iter().flat_map(|train| {
+            contenders().map(|contender| self.config(train, contender.method(), 0))
+        });
+        let runs = runs.collect::<Result<Vec<_>, _>>()?;
+        Ok(RunConfig::unread_by_all(&runs, &self.overrides)?)
     }
 
     /// Checks the run files and the rows of a training task; returns the questions of every test.

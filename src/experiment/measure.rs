@@ -87,7 +87,7 @@ pub fn measure(
     let show = |answered: usize, right: usize| {
         let so_far = format!("{answered} of {n} answers, {right} right");
         if answered.is_multiple_of(PROGRESS_EVERY) && answered > 0 {
-            display.note(&format!("{label}: {so_far}"));
+            display.milestone(&format!("{label}: {so_far}"));
         }
         display.between(label, so_far);
     };

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::ExperimentError;
 use super::measure::{Measured, MeasuredModel, measure};
-use crate::config::RunConfig;
+use crate::config::{ConfigError, RunConfig};
 use crate::data::tasks::resolved;
 use crate::eval::answers_file::read_answers;
 use crate::eval::questions::EvaluationQuestions;
@@ -88,7 +88,7 @@ impl RunStore {
     /// # Errors
     /// The run's own.
     pub fn train(&self, config: &RunConfig) -> Result<Outcome<FinishedRun>, ExperimentError> {
-        let display = self.lines();
+        let display = self.display();
         display.between("reading the training rows and the base model", "");
         let folder = self.folder_of(config)?;
         if has_run(&folder)? {
@@ -127,12 +127,12 @@ impl RunStore {
         let config = resolved(config)?;
         let runs_on = runs_on(&config)?;
         let written = config.with_absolute_paths().resolved_toml()?;
-        let folder = RunFolder::reopen(path, &written, runs_on)?;
+        let folder = RunFolder::reopen(path, &written, runs_on)?.folder;
         match checkpoint::latest(&folder) {
             Err(RunFolderError::NoWholeCheckpoint { .. } | RunFolderError::ModelOnly { .. }) => {
                 let warning =
                     format!("{damage}; no checkpoint is left to resume from, so it starts over");
-                self.lines().warn(&warning);
+                self.display().warn(&warning);
                 Ok(checkpoint::remove_all(&folder)?)
             }
             // Training resumes from the checkpoint, or reports this error, when it opens the folder.
@@ -155,7 +155,7 @@ impl RunStore {
         let device = device::device(&config.model.device.to_string())?;
         let dtype = device::dtype(&config.model.dtype.to_string(), &device)?;
         let model = MeasuredModel { files, dtype, device: &device };
-        let display = self.lines();
+        let display = self.display();
         display.between("reading the questions and the model", "");
         let identity = of_evaluation(files, (dtype, &device), asked)?;
         let path = self.answers_path(&identity, asked)?;
@@ -186,16 +186,21 @@ impl RunStore {
         Ok(folder.join(format!("{task}-{}-{n}-{fingerprint}.jsonl", asked.split.name())))
     }
 
-    fn note(&self, text: &str) {
-        self.lines().note(text);
+    /// Warns of keys that have no effect.
+    pub(super) fn warn_of(&self, unread: &[ConfigError]) {
+        let display = self.display();
+        for keys in unread {
+            display.warn(&keys.to_string());
+        }
     }
 
-    /// The display for lines that belong to no run's progress bar.
-    fn lines(&self) -> ProgressDisplay {
-        ProgressDisplay::new(match self.mode {
-            ProgressMode::Quiet => ProgressMode::Quiet,
-            ProgressMode::Bar | ProgressMode::Lines => ProgressMode::Lines,
-        })
+    fn note(&self, text: &str) {
+        self.display().note(text);
+    }
+
+    /// A display of what is no run.
+    fn display(&self) -> ProgressDisplay {
+        ProgressDisplay::new(self.mode)
     }
 }
 

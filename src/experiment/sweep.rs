@@ -57,11 +57,14 @@ pub fn sweep(
     settings: &SweepSettings,
     store: &RunStore,
 ) -> Result<Outcome<Vec<SweepPoint>>, ExperimentError> {
+    let mut runs = Vec::new();
     for value in &settings.values {
         let config = settings.config(value, 0)?;
         config.require_read(&settings.key)?;
         evaluation_questions(&resolved(&config)?)?;
+        runs.push(config);
     }
+    store.warn_of(&RunConfig::unread_by_all(&runs, &settings.overrides)?);
     let mut points = Vec::new();
     for value in &settings.values {
         let mut measured = Vec::new();

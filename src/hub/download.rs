@@ -167,7 +167,8 @@ fn first_byte(response: &Response<Body>) -> Option<u64> {
 
 /// A bar that is drawn where standard error is a terminal, and leaves nothing behind.
 fn bar(name: &str, bytes: u64) -> ProgressBar {
-    let template = "{wide_msg} [{bar:20}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let template =
+        "{wide_msg} [{bar:20}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
     // The template is a constant that a test draws; the default style is as good as an error here.
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -223,13 +224,13 @@ mod tests {
     #[test]
     fn bar_shows_name_bytes_and_speed() {
         let paper = Paper::default();
-        let bar = bar("model.safetensors", 4 << 20);
+        let bar = bar("model.safetensors", 4_000_000);
         bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(paper.clone())));
-        bar.set_position(1 << 20);
+        bar.set_position(1_000_000);
         bar.force_draw();
         let drawn = paper.0.lock().unwrap().clone();
         assert!(drawn.contains("model.safetensors"), "{drawn}");
         assert!(drawn.contains("[=====>              ]"), "a quarter of 20 columns: {drawn}");
-        assert!(drawn.contains("1.00 MiB/4.00 MiB") && drawn.contains("/s"), "{drawn}");
+        assert!(drawn.contains("1.00 MB/4.00 MB") && drawn.contains("/s"), "{drawn}");
     }
 }

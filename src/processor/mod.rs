@@ -184,6 +184,12 @@ impl Processor {
         self.text.decode(ids, skip_special_tokens)
     }
 
+    /// A decoder of ids that come one by one, without special tokens: what an id adds to the text, as soon as its characters are
+    /// whole. Where the ids end in the midst of a character, the last of [`Processor::decode`]'s text never comes.
+    pub fn decode_as_it_comes(&self) -> impl FnMut(u32) -> Option<String> + '_ {
+        self.text.decode_as_it_comes()
+    }
+
     /// Ids of the special tokens.
     pub fn special(&self) -> &SpecialTokens {
         self.text.special()

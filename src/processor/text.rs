@@ -141,6 +141,12 @@ impl TextCodec {
         })
     }
 
+    /// See [`super::Processor::decode_as_it_comes`].
+    pub(super) fn decode_as_it_comes(&self) -> impl FnMut(u32) -> Option<String> + '_ {
+        let mut stream = self.tokenizer.decode_stream(true);
+        move |id| stream.step(id).ok().flatten()
+    }
+
     pub(super) fn special(&self) -> &SpecialTokens {
         &self.special
     }

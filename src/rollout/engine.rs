@@ -56,8 +56,8 @@ pub struct Completion {
 /// An event while completions are sampled.
 #[derive(Debug)]
 pub enum Event {
-    /// This many tokens have been made.
-    Tokens(usize),
+    /// Tokens that have been made, each completion's in order.
+    Tokens(Vec<NewToken>),
     /// A completion has ended.
     Ended {
         /// Index of the request, in the order of arrival.
@@ -67,6 +67,17 @@ pub enum Event {
         /// What was sampled.
         sampled: Completion,
     },
+}
+
+/// A token of a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewToken {
+    /// Index of the request, in the order of arrival.
+    pub request: usize,
+    /// Index of the completion among the request's streams.
+    pub completion: usize,
+    /// The token.
+    pub token_id: u32,
 }
 
 /// Samples the completions of all requests: `[request][completion]`. `on_tokens` receives the number of new tokens as
@@ -87,7 +98,7 @@ pub fn generate(
         GenerationSettings { max_batch: settings.max_batch.min(total.max(1)), ..settings.clone() };
     generate_each(model, &mut requests.into_iter(), &settings, &mut |event| {
         match event {
-            Event::Tokens(n) => on_tokens(n),
+            Event::Tokens(tokens) => on_tokens(tokens.len()),
             Event::Ended { request, completion, sampled } => {
                 done[request][completion] = Some(sampled);
             }
@@ -157,8 +168,13 @@ fn generate_with(
 }
 
 fn tell(on_event: &mut dyn FnMut(Event) -> ControlFlow<()>, arrived: Arrived) -> ControlFlow<()> {
-    if arrived.n_tokens > 0 {
-        on_event(Event::Tokens(arrived.n_tokens))?;
+    if !arrived.tokens.is_empty() {
+        let named = |(CompletionId { request, completion }, token_id)| NewToken {
+            request,
+            completion,
+            token_id,
+        };
+        on_event(Event::Tokens(arrived.tokens.into_iter().map(named).collect()))?;
     }
     arrived.ended.into_iter().try_for_each(|(CompletionId { request, completion }, sampled)| {
         on_event(Event::Ended { request, completion, sampled })
@@ -342,12 +358,14 @@ mod tests {
             max_new_tokens in 1usize..9,
             late in 0usize..5,
         ) {
-            let (mut found, mut n_tokens) = (BTreeMap::new(), 0);
+            let (mut found, mut told) = (BTreeMap::new(), BTreeMap::<_, Vec<u32>>::new());
             let mut on_event = |event| {
                 match event {
-                    Event::Tokens(n) => {
-                        assert!(n > 0, "no event where no token arrived");
-                        n_tokens += n;
+                    Event::Tokens(tokens) => {
+                        assert!(!tokens.is_empty(), "no event where no token arrived");
+                        for NewToken { request, completion, token_id } in tokens {
+                            told.entry(CompletionId { request, completion }).or_default().push(token_id);
+                        }
                     }
                     Event::Ended { request, completion, sampled } => {
                         let id = CompletionId { request, completion };
@@ -365,7 +383,8 @@ mod tests {
             let all: BTreeMap<CompletionId, Completion> =
                 named.map(|(id, length)| (id, expected(id, length, max_new_tokens))).collect();
             prop_assert_eq!(&found, &all);
-            prop_assert_eq!(n_tokens, all.values().map(|c| c.token_ids.len()).sum::<usize>());
+            let token_ids: BTreeMap<_, _> = all.iter().map(|(id, c)| (*id, c.token_ids.clone())).collect();
+            prop_assert_eq!(told, token_ids);
             // At most `late` tokens are made after a completion's end.
             for (id, completion) in &all {
                 prop_assert!(decoder.n_made[id] - completion.token_ids.len() <= late);

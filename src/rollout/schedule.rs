@@ -28,8 +28,8 @@ pub(super) enum Next {
 /// The effect of tokens that have arrived.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Arrived {
-    /// Tokens that belong to a completion.
-    pub(super) n_tokens: usize,
+    /// Tokens that belong to a completion, each completion's in order.
+    pub(super) tokens: Vec<(CompletionId, u32)>,
     /// The completions that have ended with them.
     pub(super) ended: Vec<(CompletionId, Completion)>,
 }
@@ -112,7 +112,7 @@ impl Schedule {
             let Some(growing) = self.growing.get_mut(&id) else { continue };
             growing.token_ids.push(sampled.id);
             growing.logps.push(sampled.logp);
-            arrived.n_tokens += 1;
+            arrived.tokens.push((id, sampled.id));
             let is_finished = self.stop_ids.contains(&sampled.id);
             if (is_finished || growing.token_ids.len() == self.max_new_tokens)
                 && let Some(Growing { token_ids, logps }) = self.growing.remove(&id)
@@ -210,7 +210,7 @@ mod tests {
         // No slot is left for the last one, and none for a further request.
         assert_eq!(schedule.next(), Next::Step(vec![first, second, row(1, 0, 2)]));
         let arrived = schedule.arrive(vec![token(0, 5), token(1, STOP)]);
-        assert_eq!(arrived.n_tokens, 2);
+        assert_eq!(arrived.tokens.len(), 2);
         let ended = Completion { token_ids: vec![STOP], logps: vec![-1.0], is_finished: true };
         assert_eq!(arrived.ended, [(id(0, 1), ended)]);
         assert_eq!(admitted(&mut schedule), row(1, 1, 1));
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(schedule.next(), Next::Step(vec![first]));
         }
         let arrived = schedule.arrive(vec![token(0, 5), token(0, STOP), token(0, 6)]);
-        assert_eq!(arrived.n_tokens, 2);
+        assert_eq!(arrived.tokens.len(), 2);
         assert_eq!(arrived.ended[0].1.token_ids, [5, STOP]);
         assert_eq!(admitted(&mut schedule), row(0, 1, 0));
         assert_eq!(schedule.arrive(vec![token(0, 7)]), Arrived::default());

@@ -2,8 +2,9 @@
 //! Not here: many completions at once (`engine`), what is asked (`cli`, `eval`).
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
-use super::engine::{Completion, GenerationSettings, Request, generate, has_room};
+use super::engine::{Completion, Event, GenerationSettings, Request, generate_each, has_room};
 use super::sampler::{Sampler, Suppressed};
 use crate::model::Model;
 use crate::processor::{Processor, Prompt};
@@ -42,7 +43,7 @@ pub struct SingleSettings {
     pub max_new_tokens: usize,
 }
 
-/// Decodes one answer. Greedy decoding suppresses no token and gives the same answer as transformers'
+/// Decodes one answer; `on_token` receives its tokens as they come. Greedy decoding suppresses no token and gives the same answer as transformers'
 /// `generate`. Sampling never draws the ids that rollouts never draw.
 ///
 /// # Errors
@@ -52,6 +53,7 @@ pub fn answer(
     processor: &Processor,
     prompt: &Prompt,
     settings: &SingleSettings,
+    on_token: &mut dyn FnMut(u32),
 ) -> Result<Completion, SingleError> {
     let (n_prompt, n_new) = (prompt.input_ids.len(), settings.max_new_tokens);
     let limit = model.max_positions();
@@ -72,8 +74,15 @@ pub fn answer(
     };
     let stream = Stream::new(settings.seed, Purpose::Inference, 0, 0, 0);
     let request = Request { prompt: Cow::Borrowed(prompt), streams: vec![stream] };
-    let completions = generate(model, vec![request], &generation, &mut |_| {})?;
-    match completions.into_iter().flatten().next() {
+    let mut answer = None;
+    generate_each(model, &mut [request].into_iter(), &generation, &mut |event| {
+        match event {
+            Event::Tokens(tokens) => tokens.iter().for_each(|token| on_token(token.token_id)),
+            Event::Ended { sampled, .. } => answer = Some(sampled),
+        }
+        ControlFlow::Continue(())
+    })?;
+    match answer {
         Some(completion) => Ok(completion),
         None => Err(candle_core::Error::Msg("no completion was decoded".to_owned()).into()),
     }

@@ -5,6 +5,7 @@
 //! ```text
 //! checkpoints/step-000100/
 //!   config.json, model.safetensors, tokenizer.json, ...
+//!   README.md                            the model card
 //!   trainer/optimizer.safetensors        Adam's moments and steps, f32
 //!   trainer/master_weights.safetensors   f32 parameters, where the run's are of fewer bits
 //!   trainer/progress.json                how far the run had come
@@ -37,6 +38,7 @@ use super::manifest::Manifest;
 use super::removal::{Kept, prune, remove_remains, remove_temporary, report_failure, set_aside};
 
 const TRAINER: &str = "trainer";
+const CARD: &str = "README.md";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const MASTER_WEIGHTS: &str = "master_weights.safetensors";
 const PROGRESS: &str = "progress.json";
@@ -72,6 +74,8 @@ pub struct Contents<'a> {
     pub source: &'a ModelFiles,
     /// What the run's files of records are.
     pub records: &'a Manifest,
+    /// The text of the model card.
+    pub card: &'a str,
     /// What only a resumed run needs; `None` makes a model folder alone.
     pub state: Option<State<'a>>,
 }
@@ -278,6 +282,7 @@ fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError>
     let trainer = folder.join(TRAINER);
     std::fs::create_dir_all(&trainer).map_err(failed("create", &trainer))?;
     model_save::save(folder, contents.tensors, contents.dtype, contents.source, MAX_SHARD_BYTES)?;
+    durable::write(&folder.join(CARD), contents.card.as_bytes())?;
     if let Some(state) = contents.state {
         write_state(&trainer.join(OPTIMIZER), state.optimizer)?;
         if !state.master_weights.is_empty() {

@@ -66,7 +66,7 @@ pub enum RunFolderError {
     /// A run was to be resumed where there is none.
     #[error(
         "{} holds no config.toml, expected a run to resume\n\
-         hint: without --resume a new run is started there",
+         hint: give the folder of a run, or an empty one",
         path.display()
     )]
     NoRun {
@@ -126,9 +126,10 @@ pub enum RunFolderError {
         /// What is wrong with it.
         found: String,
     },
-    /// A run that went on over changed data was to be taken for one that did not.
+    /// A run that went on over changed data, or to a greater length, was to be taken for one that did not.
     #[error(
-        "{}: the run went on over changed data after update {after_update}, expected one that was trained on the same throughout\n\
+        "{}: the run went on over changed data or to a greater length after update {after_update}, expected one that was trained on \
+         the same throughout\n\
          hint: move it elsewhere to have it trained anew, or name another folder of runs",
         path.display()
     )]
@@ -140,8 +141,8 @@ pub enum RunFolderError {
     },
     /// Updates were to be computed again over what the run no longer began with.
     #[error(
-        "{}: the run went on over changed data after update {after_update}, expected none of what follows update {update} to be \
-         computed from what it was before\n\
+        "{}: the run went on over changed data or to a greater length after update {after_update}, expected none of what follows \
+         update {update} to be computed from what it was before\n\
          hint: updates after a checkpoint that is younger than the change can be computed again",
         path.display()
     )]

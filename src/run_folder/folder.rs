@@ -6,6 +6,7 @@
 //! runs/NAME/
 //!   config.toml           the resolved configuration
 //!   origin.json           what rows, pictures and the base model held when the run began
+//!   starts.jsonl          a line per start: when, by which program and command, and how it ended
 //!   finished              the name of the last checkpoint, once all updates are done
 //!   best                  the name of the checkpoint of the best evaluation, where that is kept
 //!   metrics.jsonl         a line per update
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::durable::{failed, replace};
+use super::durable::{failed, replace, sync_folder};
 use super::error::RunFolderError;
 use super::free::require_free;
 use super::identity::require_same;
@@ -87,10 +88,10 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), place, _lock: lock })
     }
 
-    /// Opens the folder of a run that is to be continued.
+    /// Opens the folder of a run that is to be continued; nothing is written yet.
     ///
-    /// Where the given configuration differs only in keys that change no number, it replaces the stored
-    /// one; also, with a warning, where it differs in keys that change the last bits.
+    /// The given configuration may differ in keys that change no number, with a warning in keys that change the last bits, and
+    /// in the run's length.
     ///
     /// - `resolved_config`: as of [`RunFolder::create`]; [`stored_config`] is what the run began with
     /// - `runs_on`: the path of the run's device and number format
@@ -102,21 +103,20 @@ impl RunFolder {
         path: &Path,
         resolved_config: &str,
         runs_on: ops::Path,
-    ) -> Result<Self, RunFolderError> {
+    ) -> Result<Reopened, RunFolderError> {
         let stored = stored_config(path)?;
         let lock = lock(path)?;
         let configs = [stored.as_str(), resolved_config];
-        for Difference { key, stored, given } in require_same(&path.join(CONFIG), configs, runs_on)?
-        {
+        let differences = require_same(&path.join(CONFIG), configs, runs_on)?;
+        for Difference { key, stored, given } in &differences.last_bits {
             tracing::warn!(
                 "{key} was {stored} and is now {given}: from here on numbers may differ in their last bits from those with {stored}"
             );
         }
-        if stored != resolved_config {
-            replace(path, CONFIG, resolved_config.as_bytes())?;
-        }
         let place = Place::of(path).map_err(failed("read", path))?;
-        Ok(Self { path: path.to_owned(), place, _lock: lock })
+        let folder = Self { path: path.to_owned(), place, _lock: lock };
+        let config = resolved_config.to_owned();
+        Ok(Reopened { folder, stored, config, length: differences.length })
     }
 
     /// To be called before records are written: files that are open would take them wherever the folder is by now.
@@ -127,22 +127,6 @@ impl RunFolder {
         let found = Place::of(&self.path).map_err(failed("read", &self.path))?;
         let is_there = found.is_some() && found == self.place;
         is_there.then_some(()).ok_or_else(|| RunFolderError::Moved { path: self.path.clone() })
-    }
-
-    /// Writes down that the run goes on over other contents from here on.
-    ///
-    /// - `after_update`: updates made before
-    ///
-    /// # Errors
-    /// The file cannot be read or written.
-    pub fn change_origin(
-        &self,
-        after_update: u64,
-        contents: Map<String, Value>,
-    ) -> Result<(), RunFolderError> {
-        let mut origin = Origin::of(&self.path)?;
-        origin.change(after_update, contents);
-        origin.write(&self.path)
     }
 
     /// The folder itself.
@@ -185,6 +169,25 @@ impl RunFolder {
         self.name_checkpoint(BEST, checkpoint)
     }
 
+    /// Whether it is written down that all updates are done, with this last checkpoint.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_finished_with(&self, checkpoint: &Path) -> Result<bool, RunFolderError> {
+        Ok(finished_checkpoint(&self.path)?.is_some_and(|last| last == checkpoint))
+    }
+
+    /// Takes back that all updates are done, for a run that goes on.
+    fn unfinish(&self) -> Result<(), RunFolderError> {
+        let path = self.path.join(FINISHED);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            Ok(()) | Err(_) => sync_folder(&self.path),
+        }
+    }
+
     fn name_checkpoint(&self, file: &str, checkpoint: &Path) -> Result<(), RunFolderError> {
         let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
         replace(&self.path, file, format!("{name}\n").as_bytes())
@@ -193,6 +196,60 @@ impl RunFolder {
     /// The folder of checkpoints, which may not exist yet.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join(CHECKPOINTS)
+    }
+}
+
+/// The folder of a run that is to be continued, before anything in it is changed.
+#[derive(Debug)]
+pub struct Reopened {
+    /// The folder.
+    pub folder: RunFolder,
+    /// The configuration in it, as TOML.
+    pub stored: String,
+    /// Keys of the run's length whose values are other than there.
+    pub length: Vec<Difference>,
+    config: String,
+}
+
+impl Reopened {
+    /// Whether the configuration is to be another one than before in any key.
+    pub fn has_changed(&self) -> bool {
+        self.stored != self.config
+    }
+
+    /// Writes down with what the run goes on: changes of what it is computed from, then its configuration.
+    ///
+    /// - `after_update`: updates made before
+    /// - `changed`: what it goes on over, where that is other than before
+    /// - `longer`: whether a greater length leaves the updates that were made what they would have been; `None` where the
+    ///   length is the same
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn go_on(
+        self,
+        after_update: u64,
+        changed: Option<Map<String, Value>>,
+        longer: Option<bool>,
+    ) -> Result<RunFolder, RunFolderError> {
+        let Self { folder, stored, length, config } = self;
+        if longer.is_some() {
+            folder.unfinish()?;
+        }
+        if changed.is_some() || longer.is_some() {
+            let mut origin = Origin::of(&folder.path)?;
+            if let Some(contents) = changed {
+                origin.change(after_update, contents);
+            }
+            if let Some(is_as_before) = longer {
+                origin.lengthen(after_update, length, is_as_before);
+            }
+            origin.write(&folder.path)?;
+        }
+        if stored != config {
+            replace(&folder.path, CONFIG, config.as_bytes())?;
+        }
+        Ok(folder)
     }
 }
 

@@ -11,6 +11,7 @@ use super::error::RunFolderError;
 use super::failed::FAILED;
 use super::folder::{CHECKPOINTS, COMPLETIONS, CONFIG, EVALUATIONS, LOCK, METRICS};
 use super::origin::ORIGIN;
+use super::starts::STARTS;
 use super::tensorboard::EVENTS;
 use crate::out_file::with_ending;
 
@@ -69,8 +70,8 @@ fn occupant(folder: &Path) -> std::io::Result<Option<Occupant>> {
 
 /// Whether a run writes a file of that name before it has any result.
 fn is_first_write(name: &str) -> bool {
-    let replaced = [CONFIG, ORIGIN].map(|name| with_ending(Path::new(name), ".tmp"));
-    [CONFIG, ORIGIN, LOCK, FAILED, "lost+found"].contains(&name)
+    let replaced = [CONFIG, ORIGIN, STARTS].map(|name| with_ending(Path::new(name), ".tmp"));
+    [CONFIG, ORIGIN, STARTS, LOCK, FAILED, "lost+found"].contains(&name)
         || name.starts_with(EVENTS)
         || replaced.iter().any(|temporary| temporary == Path::new(name))
 }
@@ -84,7 +85,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         assert_eq!(occupant(path).unwrap(), None);
-        for name in [".lock", "config.toml", "config.toml.tmp", "origin.json", "origin.json.tmp"] {
+        for name in [
+            ".lock",
+            "config.toml",
+            "config.toml.tmp",
+            "origin.json",
+            "origin.json.tmp",
+            "starts.jsonl",
+            "starts.jsonl.tmp",
+        ] {
             std::fs::write(path.join(name), "x").unwrap();
         }
         for name in ["metrics.jsonl", "completions.jsonl", "evaluations.jsonl"] {

@@ -36,12 +36,16 @@ const CHANGE_LAST_BITS: [&str; 1] = ["train.tokens_per_micro_batch"];
 /// Keys that say where a run finds what its origin has fingerprints of: a run may be resumed with the same contents
 /// elsewhere.
 const SAY_WHERE: [&str; 4] = ["data.image_root", "data.train", "model.path", "rollout.replay"];
+/// Keys that say how long a run is. It may be resumed at a greater length; whether earlier updates would then have been others
+/// hangs on its schedules (`train::longer`).
+const LENGTH: [&str; 2] = ["train.epochs", "train.updates"];
 
 /// What another value of a key changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     NoNumber,
     LastBits,
+    Length,
     Numbers,
 }
 
@@ -58,15 +62,17 @@ impl Change {
             Self::NoNumber
         } else if changes_neighbours || is_among(&CHANGE_LAST_BITS) {
             Self::LastBits
+        } else if is_among(&LENGTH) {
+            Self::Length
         } else {
             Self::Numbers
         }
     }
 }
 
-/// Whether a run may be resumed with another value of a key, on the path of its device and number format.
+/// Whether a run may be resumed with any other value of a key, on the path of its device and number format.
 pub fn may_change(key: &str, runs_on: ops::Path) -> bool {
-    Change::of(key, runs_on) != Change::Numbers
+    matches!(Change::of(key, runs_on), Change::NoNumber | Change::LastBits)
 }
 
 /// A resolved configuration without the keys that change no number: two runs with the same one compute the same, to the
@@ -102,8 +108,16 @@ fn decisive_keys(prefix: &str, table: Table, runs_on: ops::Path) -> Table {
     kept.collect()
 }
 
-/// Refuses a configuration that would change the numbers of the run stored at `path`; returns the differences that change
-/// only their last bits.
+/// What a run that is resumed has other than before.
+#[derive(Debug, Default)]
+pub(super) struct Differences {
+    /// What changes the last bits of its numbers.
+    pub(super) last_bits: Vec<Difference>,
+    /// What changes its length.
+    pub(super) length: Vec<Difference>,
+}
+
+/// Refuses a configuration that would change the numbers of the run stored at `path`, and returns what may differ.
 ///
 /// - `runs_on`: the path of the runs' device and number format
 ///
@@ -113,7 +127,7 @@ pub(super) fn require_same(
     path: &Path,
     [stored, given]: [&str; 2],
     runs_on: ops::Path,
-) -> Result<Vec<Difference>, RunFolderError> {
+) -> Result<Differences, RunFolderError> {
     let parse = |text: &str, place: String, hint| {
         text.parse::<Table>().map_err(|error| RunFolderError::Config {
             place,
@@ -124,12 +138,13 @@ pub(super) fn require_same(
     let hint = "restore the file from a copy, or start again with another --out";
     let stored = parse(stored, path.display().to_string(), hint)?;
     let given = parse(given, "the given configuration".to_owned(), "give a resolved run file")?;
-    let mut last_bits = Vec::new();
+    let mut found = Differences::default();
     for difference in differences("", &stored, &given) {
         match Change::of(&difference.key, runs_on) {
             _ if SAY_WHERE.contains(&difference.key.as_str()) => {}
             Change::NoNumber => {}
-            Change::LastBits => last_bits.push(difference),
+            Change::LastBits => found.last_bits.push(difference),
+            Change::Length => found.length.push(difference),
             Change::Numbers => {
                 let Difference { key, stored, given } = difference;
                 let path = path.to_owned();
@@ -137,7 +152,7 @@ pub(super) fn require_same(
             }
         }
     }
-    Ok(last_bits)
+    Ok(found)
 }
 
 /// The keys whose values differ, in the stored table's order and then in the given one's.
@@ -182,7 +197,10 @@ mod tests {
         let configs = [config(key, 1), config(key, 2)];
         let configs = configs.each_ref().map(String::as_str);
         match require_same(Path::new("config.toml"), configs, runs_on) {
-            Ok(differences) => Ok(differences.into_iter().map(|d| d.key).collect()),
+            Ok(found) => {
+                assert!(found.length.is_empty(), "{found:?}");
+                Ok(found.last_bits.into_iter().map(|d| d.key).collect())
+            }
             Err(RunFolderError::ConfigDiffers { key, stored, given, .. }) => {
                 assert_eq!([stored, given], ["1", "2"]);
                 Err(key)
@@ -245,6 +263,20 @@ mod tests {
             assert!(is_decisive(key, ops::Path::Cpu), "{key}");
             assert_eq!(resumed(key, ops::Path::Cpu), Err(key.to_owned()));
             assert!(!may_change(key, ops::Path::Cpu));
+        }
+    }
+
+    #[test]
+    fn another_length_makes_another_run_and_is_told_apart_on_resuming() {
+        for key in LENGTH {
+            assert!(is_decisive(key, ops::Path::Cpu) && !may_change(key, ops::Path::Cpu));
+            let configs = [config(key, 1), config(key, 2)];
+            let configs = configs.each_ref().map(String::as_str);
+            let found = require_same(Path::new("config.toml"), configs, ops::Path::Cpu).unwrap();
+            let [Difference { key: found, stored, given }] = found.length.as_slice() else {
+                panic!("{found:?}")
+            };
+            assert_eq!([found.as_str(), stored, given], [key, "1", "2"]);
         }
     }
 

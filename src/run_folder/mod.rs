@@ -1,7 +1,7 @@
 //! A run on disk: its folder, its records, its checkpoints.
 //!
 //! In reading order: the folder and its lock ([`folder`], [`free`]), which keys identify a run ([`identity`]), what it is computed
-//! from besides them ([`origin`]), what is written down
+//! from besides them ([`origin`]), when it was started ([`starts`]), what is written down
 //! as it goes ([`records`], [`metrics`], [`json_lines`], [`follow`], [`tensorboard`]), what it is resumed from ([`checkpoint`],
 //! [`manifest`], [`removal`]), what a failed update leaves ([`failed`]).
 //! Not here: what is computed (`train`), reading run files (`config`).
@@ -23,6 +23,7 @@ mod number;
 pub mod origin;
 pub mod records;
 pub mod removal;
+pub mod starts;
 pub mod tensorboard;
 
 pub use error::RunFolderError;

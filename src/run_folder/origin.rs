@@ -4,7 +4,7 @@
 //! ```text
 //! runs/NAME/origin.json
 //!   contents   a fingerprint for each thing: rows, pictures, each of the base model's files, ...
-//!   changes    what was other than before when the run was resumed all the same, and after how many updates
+//!   changes    what was other than before when the run was resumed all the same, its length included, and after how many updates
 //! ```
 
 use std::fmt;
@@ -33,6 +33,9 @@ pub struct Origin {
 struct Change {
     after_update: u64,
     changed: Vec<Difference>,
+    /// Whether the updates before are what they would have been had it been so from the beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_as_before: bool,
 }
 
 /// A key with its two values, as they are written down.
@@ -139,11 +142,24 @@ impl Origin {
     /// Takes what the run goes on with, and remembers what it was before.
     pub(super) fn change(&mut self, after_update: u64, contents: Map<String, Value>) {
         let changed = self.differences(&contents);
-        self.changes.push(Change { after_update, changed });
+        self.changes.push(Change { after_update, changed, is_as_before: false });
         self.contents = contents;
     }
 
-    /// Whether the run in `path` was computed from the same throughout.
+    /// Takes it that the run goes on to a greater length, once: a resumption that failed may have said so already.
+    pub(super) fn lengthen(
+        &mut self,
+        after_update: u64,
+        changed: Vec<Difference>,
+        is_as_before: bool,
+    ) {
+        let change = Change { after_update, changed, is_as_before };
+        if self.changes.last() != Some(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Whether the run in `path` was computed from the same throughout, and at one length.
     ///
     /// # Errors
     /// It was not.
@@ -164,7 +180,8 @@ impl Origin {
     /// # Errors
     /// It was not.
     pub fn require_unchanged_since(&self, path: &Path, update: u64) -> Result<(), RunFolderError> {
-        match self.changes.iter().find(|change| change.after_update > update) {
+        let matters = |change: &&Change| change.after_update > update && !change.is_as_before;
+        match self.changes.iter().find(matters) {
             None => Ok(()),
             Some(Change { after_update, .. }) => {
                 let after_update = *after_update;

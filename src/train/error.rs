@@ -99,6 +99,33 @@ pub enum TrainError {
         /// The refused allocation.
         source: Box<TrainError>,
     },
+    /// A run was to be resumed at a length below its own.
+    #[error(
+        "{}: the run has {before} updates, expected at most as many as it is resumed with: {now}\n\
+         hint: a run may become longer, not shorter; each of its checkpoints is a model", path.display()
+    )]
+    Shorter {
+        /// The run's configuration.
+        path: PathBuf,
+        /// Updates of the run.
+        before: u64,
+        /// Updates that it was to have.
+        now: u64,
+    },
+    /// A run was to become longer whose last batch of rollouts was not learned from as often as others.
+    #[error(
+        "{}: the run ended after update {update} in the midst of a batch of rollouts, expected a multiple of {of_batch} to go on \
+         to a greater length\n\
+         hint: start a new run with another --out, whose model.path may be a checkpoint of this one", path.display()
+    )]
+    CutShort {
+        /// The run's configuration.
+        path: PathBuf,
+        /// Updates made.
+        update: u64,
+        /// Updates that learn from a batch.
+        of_batch: u64,
+    },
     /// An update was to be computed again that the run knows nothing of.
     #[error(
         "update {update} is not on record in {}, expected 1 to {last}, or one that failed",

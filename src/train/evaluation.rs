@@ -47,11 +47,11 @@ impl Evaluation {
     }
 }
 
-/// What a run trains on and what it measures itself on, in a phrase.
+/// What a run trains on, in a phrase.
 ///
 /// # Errors
 /// The rows cannot be read.
-pub(super) fn data_phrase(
+pub(super) fn trains_on(
     config: &RunConfig,
     setup: &Setup,
     evaluation: Option<&Evaluation>,
@@ -63,25 +63,7 @@ pub(super) fn data_phrase(
         Some(_) => 0,
         None => held_out_rows(config)?.map_or(0, |rows| rows.len()),
     };
-    let trains = trained_on(config, &setup.questions.all().dataset, held_out);
-    let measures = evaluation.map_or("nothing".to_owned(), |of| of.asked.phrase());
-    Ok(format!("trains on {trains}; measures itself on {measures}"))
-}
-
-/// Says so of a run on rows of its own.
-///
-/// # Errors
-/// As [`data_phrase`].
-pub(super) fn say_data(
-    config: &RunConfig,
-    setup: &Setup,
-    evaluation: Option<&Evaluation>,
-    display: &ProgressDisplay,
-) -> Result<(), TrainError> {
-    if config.data.train.is_some() {
-        display.note(&data_phrase(config, setup, evaluation)?);
-    }
-    Ok(())
+    Ok(trained_on(config, &setup.questions.all().dataset, held_out))
 }
 
 /// The evaluation whose checkpoint is kept: the one with the highest accuracy of those after an update, of equal ones the

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::config::{Method, RunConfig};
+use crate::printable::count;
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::CompletionRecord;
 
@@ -96,7 +97,8 @@ impl fmt::Display for Warning {
             Self::Silent { updates, reward } => {
                 write!(
                     f,
-                    "for {updates} updates in a row, all completions of each group had the same reward"
+                    "for {} in a row, all completions of each group had the same reward",
+                    count(updates, "update")
                 )?;
                 if let Some(reward) = reward {
                     write!(f, " (mean {reward:.2})")?;

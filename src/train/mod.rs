@@ -1,6 +1,8 @@
 //! The trainer: updates of a run, from the prompts to the step.
 //!
-//! Reading order: a run from its first write to its end ([`run`], `resumed`, `evaluation`, `pictures` and [`data_check`], which look at rows before it), what it needs ([`setup`], [`settings`]), its plan
+//! Reading order: a run from its first write to its end ([`run`], `opened`, `resumed`, `longer`, `evaluation`), the looks at its rows
+//! before it (`pictures`, [`data_check`]), what it says of itself (`banner`, `closing`, `card`), what it keeps of itself (`saving`), what it needs
+//! ([`setup`], [`settings`]), its plan
 //! ([`plan`]), what training changes (`policy`, over [`ranks`]), the updates ([`update`]) with their stages in order:
 //! [`draw`] over a [`prompt_sampler`], [`sample`], [`mod@reward`], `anchor` with the [`mod@reference`], [`accumulate`] over
 //! [`micro_batch`]es, [`step`], `record`; the same for supervised training ([`supervised_update`], [`supervised`]);
@@ -16,7 +18,19 @@ pub mod out_of_memory;
 
 pub mod run;
 
+mod opened;
+
 mod resumed;
+
+mod longer;
+
+mod banner;
+
+mod closing;
+
+mod card;
+
+mod saving;
 
 mod evaluation;
 

@@ -234,7 +234,7 @@ mod tests {
         let told = told(Stage::Evaluation, &[], Remains::Folder("run".into())).to_string();
         assert!(told.starts_with("out of the GPU's memory: stage evaluation, after update 11\n"));
         let expected = "\nhint: there is no checkpoint yet; --resume begins the run in run again, but no setting is enough: \
-                        at least 83.0 GB, a card of 80 GiB";
+                        at least 83.0 GB, a card sold as 80 GB";
         assert!(told.ends_with(expected), "{told}");
     }
 

@@ -22,6 +22,7 @@ use super::update::TrainedBatch;
 use crate::config::{ConfigFile, RunConfig};
 use crate::data::tasks::resolved;
 use crate::identity::IdentityError;
+use crate::printable::count;
 use crate::progress::ProgressDisplay;
 use crate::rollout::replay::{Recording, RecordingLimits};
 use crate::run_folder::checkpoint::{self, Loaded};
@@ -277,7 +278,8 @@ fn start(run: &Path, update: u64, display: &ProgressDisplay) -> Result<Option<Lo
     }
     if found.is_none() && update > 1 {
         display.note(&format!(
-            "no checkpoint before update {update} to begin from: the base model, and {update} updates"
+            "no checkpoint before update {update} to begin from: the base model, and {}",
+            count(update, "update")
         ));
     }
     Ok(found)

@@ -6,15 +6,18 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::error::TrainError;
-use super::run::ResumeOptions;
+use super::longer::Longer;
+use super::run::{ResumeOptions, TrainOptions};
 use super::settings::batches;
 use super::setup::Setup;
 use crate::config::RunConfig;
 use crate::identity::run::origin_of_run;
 use crate::ops;
+use crate::printable::count;
 use crate::progress::ProgressDisplay;
 use crate::run_folder::RunFolder;
 use crate::run_folder::checkpoint::{self, Loaded};
+use crate::run_folder::folder::{Reopened, has_run};
 use crate::run_folder::origin::Origin;
 use crate::run_folder::records::RunRecords;
 
@@ -38,45 +41,97 @@ impl Began {
 
 /// The folder of a run that is continued.
 pub(super) struct Resumed {
-    folder: RunFolder,
+    reopened: Reopened,
     checkpoint: Option<Loaded>,
     has_changed: bool,
+    longer: Option<Longer>,
 }
 
 impl Resumed {
-    /// Opens the folder; nothing about what has changed is written yet.
+    /// Opens the folder of the run that is to be continued and says where it goes on; nothing about what has changed is written
+    /// yet. `None` for a run that begins, as one does that is to be resumed and has no folder.
     ///
     /// - `runs_on`: the path of the run's device and number format
     ///
     /// # Errors
     /// The folder is not of this run, or holds no whole checkpoint.
     pub(super) fn open(
-        path: &Path,
-        options: ResumeOptions,
+        options: &TrainOptions,
+        (config, setup): (&RunConfig, &Setup),
         began: &Began,
         runs_on: ops::Path,
         display: &ProgressDisplay,
-    ) -> Result<Self, TrainError> {
-        let folder = RunFolder::reopen(path, &began.toml, runs_on)?;
-        let origin = Origin::of(folder.path())?;
-        let changed =
-            origin.compare(folder.path(), &began.contents, options.allows_changed_data)?;
-        for difference in &changed {
-            display.warn(&format!("going on over changed data: {difference}"));
+    ) -> Result<Option<Self>, TrainError> {
+        let Some(allowed) = options.resume else { return Ok(None) };
+        let path = options.out.as_path();
+        if !has_run(path)? {
+            display.note(&format!("no run to resume in {}: a new one begins", path.display()));
+            return Ok(None);
         }
-        let checkpoint = checkpoint::latest(&folder)?;
+        let reopened = RunFolder::reopen(path, &began.toml, runs_on)?;
+        let changed = changed(&reopened.folder, &began.contents, allowed, display)?;
+        let checkpoint = checkpoint::latest(&reopened.folder)?;
         for damage in checkpoint.iter().flat_map(|checkpoint| &checkpoint.skipped) {
             display.warn(&format!("{damage}; using the one before it"));
         }
-        Ok(Self { folder, checkpoint, has_changed: !changed.is_empty() })
+        let update = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.update);
+        let longer = Longer::of(&reopened, config, setup.questions.n_rows(), update)?;
+        match &longer {
+            Some(Longer { is_as_before: false, told }) => display.warn(told),
+            Some(Longer { is_as_before: true, told }) => display.note(told),
+            None => {}
+        }
+        let from = checkpoint.as_ref().map(|checkpoint| checkpoint.path.as_path());
+        display.note(&where_it_goes_on(path, from, update, setup.total_updates));
+        Ok(Some(Self { reopened, checkpoint, has_changed: changed, longer }))
+    }
+
+    /// The last checkpoint, if there is nothing left to do and nothing to be written down.
+    ///
+    /// # Errors
+    /// The run's folder cannot be read.
+    pub(super) fn finished(&self) -> Result<Option<&Path>, TrainError> {
+        let Some(Loaded { path, .. }) = &self.checkpoint else { return Ok(None) };
+        let is_same = !self.has_changed && !self.reopened.has_changed();
+        let is_finished = is_same && self.reopened.folder.is_finished_with(path)?;
+        Ok(is_finished.then_some(path.as_path()))
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.folder.path()
+        self.reopened.folder.path()
     }
 
     pub(super) fn checkpoint(&self) -> Option<&Loaded> {
         self.checkpoint.as_ref()
+    }
+}
+
+/// Whether the run goes on over other contents than before, which is warned of.
+///
+/// # Errors
+/// They are not those of the run, and may not be others.
+fn changed(
+    folder: &RunFolder,
+    contents: &Map<String, Value>,
+    allowed: ResumeOptions,
+    display: &ProgressDisplay,
+) -> Result<bool, TrainError> {
+    let origin = Origin::of(folder.path())?;
+    let changed = origin.compare(folder.path(), contents, allowed.allows_changed_data)?;
+    for difference in &changed {
+        display.warn(&format!("going on over changed data: {difference}"));
+    }
+    Ok(!changed.is_empty())
+}
+
+/// - `from`: the checkpoint after `update` of `total` updates
+fn where_it_goes_on(run: &Path, from: Option<&Path>, update: u64, total: u64) -> String {
+    match from.map(Path::display) {
+        None => format!("no checkpoint in {} yet: the run starts over", run.display()),
+        Some(from) if update == total => {
+            format!("the run is finished, after {}: {from}", count(total, "update"))
+        }
+        Some(from) => format!("going on after update {update} of {total}, from {from}"),
     }
 }
 
@@ -92,12 +147,11 @@ pub(super) fn folder_of(
     began: Began,
     update: u64,
 ) -> Result<(RunFolder, Option<Loaded>), TrainError> {
-    let Some(Resumed { folder, checkpoint, has_changed }) = resumed else {
+    let Some(Resumed { reopened, checkpoint, has_changed, longer }) = resumed else {
         return Ok((RunFolder::create(out, &began.toml, &Origin::new(began.contents))?, None));
     };
-    if has_changed {
-        folder.change_origin(update, began.contents)?;
-    }
+    let contents = has_changed.then_some(began.contents);
+    let folder = reopened.go_on(update, contents, longer.map(|longer| longer.is_as_before))?;
     Ok((folder, checkpoint))
 }
 
@@ -120,4 +174,20 @@ pub(super) fn records(
         display.note(&note);
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_says_where_it_goes_on() {
+        let told = |from: Option<&str>, update, total| {
+            where_it_goes_on(Path::new("r"), from.map(Path::new), update, total)
+        };
+        assert_eq!(told(None, 0, 9), "no checkpoint in r yet: the run starts over");
+        assert_eq!(told(Some("c"), 4, 9), "going on after update 4 of 9, from c");
+        assert_eq!(told(Some("c"), 9, 9), "the run is finished, after 9 updates: c");
+        assert_eq!(told(Some("c"), 1, 1), "the run is finished, after 1 update: c");
+    }
 }

@@ -4,20 +4,21 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use candle_core::DType;
-
+use super::banner::banner;
+use super::closing::Closing;
 use super::draw::DrawnQuestions;
 use super::error::TrainError;
-use super::evaluation::{Best, Evaluation, say_data};
+use super::evaluation::{Best, Evaluation};
 use super::failed::leave;
-use super::health::{Health, off_policy};
+use super::health::Health;
+use super::opened::Opened;
 use super::out_of_memory::{Circumstances, Remains};
-use super::pictures::look_at_training_rows;
-use super::plan::{Needs, plan_opened};
+use super::plan::Needs;
 use super::policy::Policy;
 use super::ranks::Solo;
 use super::record::completion_records;
-use super::resumed::{Began, Resumed, folder_of, records};
+use super::resumed::{Resumed, folder_of, records};
+use super::saving::{Saving, Unsaved};
 use super::settings::thresholds;
 use super::setup::{Setup, Trainer};
 use super::stage::Stage;
@@ -27,12 +28,11 @@ use crate::data::tasks::resolved;
 use crate::eval::questions::EvaluationQuestions;
 use crate::eval::{Answer, evaluate, summarize};
 use crate::interrupt::Interrupt;
-use crate::model::files::ModelFiles;
 use crate::ops;
+use crate::printable::count;
 use crate::progress::ProgressDisplay;
-use crate::run_folder::checkpoint::{self, Contents, Loaded, Progress, State};
+use crate::run_folder::checkpoint::{Loaded, Progress};
 use crate::run_folder::records::{CompletionRecord, EvaluationRecord, RunRecords};
-use crate::run_folder::removal::Kept;
 use crate::run_folder::{RunFolder, json_lines, metrics};
 
 /// Where a run is written, and whether it is resumed.
@@ -74,20 +74,25 @@ pub fn train(
     interrupt: &Interrupt,
     display: &mut ProgressDisplay,
 ) -> Result<Ended, TrainError> {
-    Run::open(config, options, display)?.go(interrupt)
+    let opened = Opened::open(resolved(config)?, options, display)?;
+    if let Some(resumed) = &opened.resumed
+        && let Some(checkpoint) = resumed.finished()?
+    {
+        return Ok(Ended::Finished(checkpoint.to_owned()));
+    }
+    Run::begin(opened, options, display)?.go(interrupt)
 }
 
 struct Run<'a> {
     config: RunConfig,
     folder: RunFolder,
     records: RunRecords,
+    closing: Closing,
     policy: Policy,
     questions: DrawnQuestions,
     trainer: Trainer,
     /// Updates of the whole run.
     total_updates: u64,
-    /// The files of the model that the run started from.
-    base: ModelFiles,
     health: Health,
     /// What its memory hangs on besides the configuration.
     needs: Needs,
@@ -98,42 +103,20 @@ struct Run<'a> {
     best: Best,
     /// The last state between two batches: what a checkpoint can hold.
     between_batches: Progress,
-    /// The last checkpoint, with its update.
-    saved: Option<(u64, PathBuf)>,
+    saving: Saving,
     display: &'a mut ProgressDisplay,
 }
 
 impl<'a> Run<'a> {
-    /// Opens everything the run needs; its folder is opened last, once all else has been checked.
-    fn open(
-        config: &RunConfig,
+    /// Loads what the run needs; its folder is made or changed last, once all else has been checked.
+    fn begin(
+        opened: Opened,
         options: &TrainOptions,
         display: &'a mut ProgressDisplay,
     ) -> Result<Self, TrainError> {
-        display.between("opening the model and the data", "");
-        let config = resolved(config)?;
-        let mut setup = Setup::open(&config)?;
-        for unread in config.unread_here(setup.dtype == DType::BF16, setup.device.is_cuda()) {
-            display.warn(&unread.to_string());
-        }
-        if let Some(off_policy) = off_policy(&config) {
-            display.warn(&off_policy);
-        }
-        look_at_training_rows(&config, &setup, display)?;
-        let needs = Needs::of(&config, &setup)?;
-        let plan = plan_opened(&config, &needs, &setup.device, &options.out);
-        for warning in plan.admit(options.is_forced)? {
-            display.warn(&warning);
-        }
-        display.between("reading the rows and the base model", "");
-        let began = Began::of(&config, &setup)?;
-        display.between("opening the model and the data", "");
-        let runs_on = ops::Path::resolve(&setup.device, setup.dtype);
-        let reopen = |resume| Resumed::open(&options.out, resume, &began, runs_on, display);
-        let resumed = options.resume.map(reopen).transpose()?;
+        let Opened { config, mut setup, needs, plan, began, runs_on, resumed } = opened;
         let checkpoint = resumed.as_ref().and_then(Resumed::checkpoint);
         let evaluation = Evaluation::open(&config, &setup, display)?;
-        say_data(&config, &setup, evaluation.as_ref(), display)?;
         let loaded = setup.load(&config, checkpoint, Box::new(Solo));
         let (policy, trainer) = loaded.map_err(|error| {
             let saved = checkpoint.map(|checkpoint| checkpoint.path.as_path());
@@ -149,6 +132,8 @@ impl<'a> Run<'a> {
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let best = Best::on_record(&config, &folder)?;
+        let closing = Closing::begin(&folder, policy.update)?;
+        display.note(&banner(&config, &setup, &plan, evaluation.as_ref(), folder.path())?);
         let Setup { questions, total_updates, files: base, .. } = setup;
         display.start(policy.update, total_updates);
         let between_batches = Progress { update: policy.update, draws: questions.state() };
@@ -156,18 +141,18 @@ impl<'a> Run<'a> {
             config,
             folder,
             records,
+            closing,
             policy,
             questions,
             trainer,
             total_updates,
-            base,
             health,
             needs,
             stage: Stage::Loading,
             evaluation,
             best,
             between_batches,
-            saved,
+            saving: Saving { base, last: saved },
             display,
         })
     }
@@ -176,12 +161,15 @@ impl<'a> Run<'a> {
     fn go(mut self, interrupt: &Interrupt) -> Result<Ended, TrainError> {
         let ended = self.train(interrupt);
         self.display.finish();
-        ended.map_err(|error| {
+        let ended = ended.map_err(|error| {
             let place = (self.stage, self.policy.update);
             self.leave_failed(&error, place);
             self.save_after_failure();
             self.explain(error, place)
-        })
+        });
+        let (folder, update) = (&self.folder, self.policy.update);
+        self.closing.close(&ended, (&self.config, folder, update), self.display);
+        ended
     }
 
     /// The error, explained if it is that the GPU had no room.
@@ -189,7 +177,7 @@ impl<'a> Run<'a> {
         let model = &self.policy.model;
         let runs_on = ops::Path::resolve(model.device(), model.dtype());
         let (config, needs, device) = (&self.config, &self.needs, model.device());
-        let saved = self.saved.as_ref().map(|(_, path)| path.as_path());
+        let saved = self.saving.last.as_ref().map(|(_, path)| path.as_path());
         let remains = Remains::of(Some(self.folder.path()), saved);
         Circumstances { config, needs, device, runs_on }.explain(error, place, remains)
     }
@@ -267,9 +255,10 @@ impl<'a> Run<'a> {
         let (accuracy, format) = (100.0 * summary.accuracy, 100.0 * summary.format_rate);
         let [low, high] = summary.ci95.map(|bound| 100.0 * bound);
         self.display.note(&format!(
-            "evaluation after {update} updates: {} accuracy {accuracy:.1}% ({low:.1} to {high:.1}), \
-             format {format:.1}%, {} questions",
-            summary.task, summary.n,
+            "evaluation after {}: {} accuracy {accuracy:.1}% ({low:.1} to {high:.1}), format {format:.1}%, {}",
+            count(update, "update"),
+            summary.task,
+            count(summary.n, "question"),
         ));
         let record = EvaluationRecord { update, summary };
         self.folder.require_in_place()?;
@@ -325,39 +314,22 @@ impl<'a> Run<'a> {
 
     /// Saves the run as it stands between two batches; the checkpoint's folder.
     fn save(&mut self) -> Result<PathBuf, TrainError> {
-        if let Some((update, path)) = &self.saved
-            && *update == self.policy.update
-        {
-            return Ok(path.clone());
+        if let Some(path) = self.saving.saved_after(self.policy.update) {
+            return Ok(path);
         }
         self.stage = Stage::Checkpoint;
         self.display.between(self.stage.name(), "");
-        self.folder.require_in_place()?;
-        self.records.sync()?;
-        let failed = TrainError::during("collecting the optimiser's state");
-        let (model, optimizer) = (&self.policy.model, &self.policy.optimizer);
-        let parameters = model.parameters().in_hub_order();
-        let tensors: Vec<_> =
-            parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
-        let state = optimizer.state().map_err(&failed)?;
-        let masters = optimizer.masters().map_err(&failed)?;
-        let state = State { optimizer: &state, master_weights: &masters };
-        let train = &self.config.train;
-        let contents = Contents {
+        let state = Unsaved {
+            config: &self.config,
+            folder: &self.folder,
+            records: &self.records,
+            policy: &self.policy,
             progress: &self.between_batches,
-            tensors: &tensors,
-            dtype: model.dtype(),
-            source: &self.base,
-            records: &self.records.manifest()?,
-            state: train.save_optimizer.then_some(state),
+            best: self.best.update(),
+            n_rows: self.questions.n_rows(),
+            total_updates: self.total_updates,
         };
-        let kept = Kept { newest: train.keep, best: self.best.update() };
-        let path = checkpoint::save(&self.folder, &contents, kept)?;
-        self.saved = Some((self.policy.update, path.clone()));
-        if let Some(update) = self.best.update() {
-            self.folder.set_best(&checkpoint::path_of(&self.folder, update))?;
-        }
-        Ok(path)
+        self.saving.save(&state)
     }
 
     /// Writes down what an update that failed is computed again from.

@@ -27,24 +27,7 @@ Post-trains vision-language models with GRPO-D: verifiable rewards and a dynamic
 Usage: othink <COMMAND>
 
 Commands:
-  train       Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
-  init        Write a run file for data of your own
-  data        Show rows as a model gets them: fields, pictures, lengths, golds, some whole prompts
-  eval        Measure a model on a task: accuracy and format rate with a 95% interval
-  cross-eval  Train each method on one task and test it on another: the paper's Figure 7, and its
-              Table 1
-  sweep       Train and measure a run file with one key at several values: the paper's Figures 4 and
-              6
-  infer       Answer one question, greedily unless a temperature is given
-  grade       Grade completions that are on disk: accuracy by a rule, and format
-  replay      Compute an update of a run again, and show each stage's figures beside the recorded
-              ones
-  report      Show runs as a page: before and after, curves, every rollout, tables, health
-  watch       Show runs as the same page while they go on, to a browser on this machine
-  doctor      Say what this program and this machine can do, and what to change
-  gpu-check   Measure a device with a model's shape: what it can do, and how much of that training
-              uses
-  help        Print this message or the help of the given subcommand(s)
+  train        Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
 
 Options:
   -h, --help     Print help
@@ -71,7 +54,9 @@ Options:
       --set <SECTION.KEY=VALUE>  Replace a value of the run file, such as `grpo.group_size=4`; may
                                  be repeated
       --out <DIR>                The run's folder [default: runs/NAME, after the run file]
-      --resume                   Continue the run in its folder from the last whole checkpoint
+      --resume                   Continue the run in its folder from the last whole checkpoint;
+                                 begin it where there is none yet. It may be given a greater
+                                 train.updates
       --repair                   With --resume: leave out of the files of records what is out of
                                  place there, keep a copy of each, and go on
       --device <DEVICE>          Where to compute: auto, cpu, cuda or cuda:N, as model.device
@@ -227,6 +212,29 @@ hint: did you mean `grpo.group_size`?
 "#]],
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing may be written");
+}
+
+#[test]
+fn name_of_another_trainer_is_code_2_with_the_key_that_it_is_here() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("run.toml"), "method = \"grpo\"\nnum_generations = 8\n")
+        .unwrap();
+    run_in(folder.path(), &["train", "--config", "run.toml"]).code(2).stdout_eq("").stderr_eq(
+        str![[r#"
+error: run.toml:2: unknown key `num_generations`
+hint: here: `grpo.group_size`
+
+"#]],
+    );
+    let set = "grpo.max_completion_length=512";
+    othink(&["train", "--config", "quickstart.toml", "--set", set])
+        .code(2)
+        .stdout_eq("")
+        .stderr_eq(str![[r#"
+error: --set grpo.max_completion_length=512: unknown key `grpo.max_completion_length`
+hint: here: `rollout.max_new_tokens`
+
+"#]]);
 }
 
 #[test]

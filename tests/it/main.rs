@@ -24,6 +24,7 @@ mod grade;
 mod hostile_input;
 mod hub;
 mod identities;
+mod installed;
 mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
@@ -43,6 +44,7 @@ mod records;
 mod replay;
 mod replayed_updates;
 mod report;
+mod resumed;
 mod rollouts;
 #[path = "../runs/mod.rs"]
 mod runs;

@@ -217,8 +217,12 @@ fn rows_are_held_out_and_a_resumed_run_holds_out_the_same() {
     let output = othink(root, &[&TRAIN[..], &ten].concat());
     let told = stderr(&output);
     assert!(output.status.success(), "{told}");
-    let phrase = "trains on rows.jsonl, 7 rows, 3 more held out; measures itself on rows.jsonl, rows held out, 3 questions";
-    assert_eq!(told.matches(phrase).count(), 1, "{told}");
+    for phrase in [
+        "data      rows.jsonl, 7 rows, 3 more held out\n",
+        "measured  rows.jsonl, rows held out, 3 questions: ",
+    ] {
+        assert_eq!(told.matches(phrase).count(), 1, "{told}");
+    }
     assert_eq!(trained_on(&root.join("run")).len(), 7, "ten updates are more than an epoch");
     let evaluations = lines(&root.join("run/evaluations.jsonl"));
     assert_eq!(
@@ -251,8 +255,12 @@ fn a_run_on_ones_own_rows_says_that_it_is_measured_on_a_tasks() {
     let measuring = "[eval]\nlimit = 2\nmax_new_tokens = 2\nafter_training = true\n";
     run_file(root, "task = \"synth-vc\"\ntrain = \"rows.jsonl\"", measuring);
     let told = stderr(&othink(root, &TRAIN));
-    let phrase = "trains on rows.jsonl, 2 rows; measures itself on synth-vc's own test rows, 2 of 500 questions";
-    assert!(told.contains(phrase), "{told}");
+    for phrase in [
+        "data      rows.jsonl, 2 rows\n",
+        "measured  synth-vc's own test rows, 2 of 500 questions: after",
+    ] {
+        assert!(told.contains(phrase), "{told}");
+    }
     assert!(
         told.contains("evaluation after 2 updates: synth-vc's own test rows accuracy"),
         "{told}"

@@ -261,13 +261,13 @@ fn the_table_says_what_to_change_where_a_gpu_is_too_small() {
     };
     let small = table("12");
     for line in [
-        " in bf16 on a GPU of 12 GiB\n",
+        " in bf16 on a card sold as 12 GB\n",
         " at the peak of 12.88 GB that are available\n",
         "\nIt does not fit. What needs less, each on top of those above it:\n  model.activation_checkpointing=mlp   ",
         "MLPs are computed twice: about 15% more time in the policy stage\n",
         "\n  optim.offload=true  ",
         "\nNothing of this is enough: at least ",
-        ", a card of 16 GiB.\n",
+        ", a card sold as 16 GB.\n",
     ] {
         assert!(small.contains(line), "{line:?} in {small}");
     }

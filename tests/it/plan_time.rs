@@ -10,7 +10,7 @@ use crate::plan::{othink, planned};
 fn a_card_of_the_table_is_planned_for_with_its_memory_and_its_times() {
     let on = |words: &[&str]| planned(&[&["geoqa.toml", "--gpu"], words].concat());
     let plan = on(&["h100-80gb"]);
-    assert_eq!(plan["device"], "NVIDIA H100 80GB HBM3 (80 GiB)");
+    assert_eq!(plan["device"], "NVIDIA H100 80GB HBM3 (85.9 GB)");
     assert_eq!((&plan["is_here"], &plan["dtype"]), (&false.into(), &"bf16".into()));
     assert_eq!(plan["available_bytes"], 80_u64 << 30);
     let time = &plan["time"];

@@ -83,8 +83,8 @@ fn a_run_names_its_stages_and_how_far_they_are() {
         let percent = |value: &Value| format!("{:.1}", 100.0 * value.as_f64().unwrap());
         let [low, high] = [0, 1].map(|end| percent(&record["summary"]["ci95"][end]));
         let note = format!(
-            "evaluation after {} updates: synth-vc accuracy {}% ({low} to {high}), format {}%, 20 questions",
-            record["update"],
+            "evaluation after {}: synth-vc accuracy {}% ({low} to {high}), format {}%, 20 questions",
+            if record["update"] == 1 { "1 update" } else { "0 updates" },
             percent(&record["summary"]["accuracy"]),
             percent(&record["summary"]["format_rate"]),
         );

@@ -53,6 +53,28 @@ fn what_has_no_effect_is_told_once() {
     warns(eval, &of_asked);
 }
 
+#[test]
+fn a_sweep_refuses_a_key_without_effect_and_warns_of_others_that_no_run_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let sweep = |vary: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+        command.current_dir(folder.path()).args(["sweep", "--config"]).arg(&config);
+        command.args(["--vary", vary]);
+        for change in ["kl.beta=0.1", "train.updates=2", "eval.limit=1", "eval.max_new_tokens=2"] {
+            command.args(["--set", change]);
+        }
+        command
+    };
+    let refused = sweep("kl.beta=0,0.02").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.starts_with("error: kl.beta: no effect, because kl.schedule"), "{told}");
+    assert!(!folder.path().join("runs").exists(), "nothing was trained");
+    warns(sweep("kl.beta_max=0.08"), &["warning: kl.beta: no effect, because kl.schedule"]);
+    warns(sweep("kl.schedule=dynamic,constant"), &[]);
+}
+
 /// `auto` is the CPU in a program without CUDA, and f32 there.
 #[cfg(not(feature = "cuda"))]
 #[test]

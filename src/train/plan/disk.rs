@@ -7,9 +7,9 @@ use candle_core::DType;
 use serde::Serialize;
 
 use super::available::free_disk_bytes;
-use super::gigabytes;
 use super::memory::optimizer_bytes;
 use crate::config::RunConfig;
+use crate::printable::gigabytes;
 use crate::run_folder::folder::bytes_of_checkpoints;
 
 /// The disk under a run's folder, bytes.

@@ -6,15 +6,15 @@ use std::mem::discriminant;
 
 use serde::Serialize;
 
-use super::gigabytes;
 use crate::config::{CheckpointingChoice, MasterWeights, RunConfig};
+use crate::printable::gigabytes;
 
 /// Memory of the cards that there are, GiB; the H200's 141 GB are 139.
 const CARDS_GIB: [u64; 10] = [8, 12, 16, 24, 32, 40, 48, 80, 96, 139];
 /// Streams are cut to multiples of it, so that a budget is a round number.
 const ROUND_TOKENS: usize = 128;
 
-/// Bytes in a GiB, the unit that cards are named by.
+/// Bytes in a GiB, which cards are named by: one that is sold as 24 GB has 24 GiB. Everything shown is in units of 10^9.
 pub const GIB: u64 = 1 << 30;
 
 /// A setting that needs less memory, on top of those before it.
@@ -70,7 +70,7 @@ impl Shortfall {
     pub fn words(&self) -> String {
         let needed = format!("at least {}", gigabytes(self.least_bytes));
         match self.card_gib {
-            Some(gib) => format!("{needed}, a card of {gib} GiB"),
+            Some(gib) => format!("{needed}, a card sold as {gib} GB"),
             None => format!("{needed}, more than one card has"),
         }
     }

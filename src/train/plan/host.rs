@@ -5,11 +5,11 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 
 use super::available::available_bytes;
-use super::gigabytes;
 use super::memory::{optimizer_bytes, pictures_ahead, trained_parameters};
 use super::workload::Workload;
 use crate::config::RunConfig;
 use crate::model::config::ModelConfig;
+use crate::printable::gigabytes;
 use crate::run_folder::metrics::resident_bytes;
 
 const F32: u64 = 4;

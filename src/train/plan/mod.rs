@@ -55,6 +55,7 @@ use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
 use crate::model::files::{BuiltinFile, ModelFiles};
 use crate::model::source;
+use crate::printable::gigabytes;
 
 /// The configuration of the model that the published run files train, so that they can be planned anywhere.
 static PAPERS_CONFIG: &[BuiltinFile] = &[BuiltinFile {
@@ -194,11 +195,6 @@ impl Plan {
     }
 }
 
-/// Bytes as people read them.
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
-}
-
 /// Plans a run from files on this machine; nothing is fetched that can be done without. A GPU that the configuration names
 /// need not be here.
 ///
@@ -312,7 +308,7 @@ mod tests {
         assert!(told.contains("GB of the GPU's memory and") && told.contains(expected), "{told}");
         assert_eq!(plan.admit(true).unwrap(), [told]);
         let told = planned(Some(1000)).admit(false).unwrap_err().to_string();
-        let expected = "\nhint: no setting is enough: at least 0.7 GB, a card of 8 GiB; ";
+        let expected = "\nhint: no setting is enough: at least 0.7 GB, a card sold as 8 GB; ";
         assert!(told.contains(expected), "{told}");
     }
 }

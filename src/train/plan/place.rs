@@ -9,6 +9,7 @@ use super::fit::GIB;
 use crate::config::{DeviceChoice, RunConfig};
 use crate::model::device::{self, DeviceKind};
 use crate::model::error::ModelError;
+use crate::printable::gigabytes;
 
 /// A GPU that a plan is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +41,7 @@ impl Place {
         match gpu {
             Some(PlannedGpu::Card(card)) => return Ok(Self::Card(card)),
             Some(PlannedGpu::Memory(bytes)) => {
-                let name = format!("a GPU of {} GiB", bytes as f64 / GIB as f64);
+                let name = format!("a card sold as {} GB", bytes as f64 / GIB as f64);
                 return Ok(Self::Elsewhere { name, bytes: Some(bytes) });
             }
             None => {}
@@ -76,7 +77,7 @@ impl Place {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Here(device) => device::name(device),
-            Self::Card(card) => format!("{} ({} GiB)", card.name(), card.gib),
+            Self::Card(card) => format!("{} ({})", card.name(), gigabytes(card.gib * GIB)),
             Self::Elsewhere { name, .. } => name.clone(),
         }
     }
