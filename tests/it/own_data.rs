@@ -151,16 +151,22 @@ fn what_would_lose_a_rows_meaning_is_refused() {
     }
 }
 
+/// The plan makes some rows into prompts, of which the damaged one is none.
 #[test]
 fn a_picture_whose_header_is_damaged_stops_a_run_before_it_begins() {
-    let folder = pictures(3);
-    std::fs::write(folder.path().join("2.png"), "no picture").unwrap();
-    write_rows(folder.path(), "rows.jsonl", (0..3).map(row));
-    run_file(folder.path(), "train = \"rows.jsonl\"", "");
+    let folder = pictures(1);
+    std::fs::write(folder.path().join("bad.png"), "no picture").unwrap();
+    let mut rows: Vec<Value> =
+        (0..59).map(|idx| with(row(idx), json!({"image": "0.png"}))).collect();
+    rows.push(with(row(59), json!({"image": "bad.png"})));
+    write_rows(folder.path(), "rows.jsonl", rows);
+    run_file(folder.path(), "train = \"rows.jsonl\"\nshuffle = false", "");
     let output = othink(folder.path(), &TRAIN);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("sample rows.jsonl:3: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("sample rows.jsonl:60: bad.png: "), "{}", stderr(&output));
     assert!(!folder.path().join("run").exists(), "nothing is written");
+    let skipping = [&TRAIN[..], &["--set", "data.on_bad_row=skip"]].concat();
+    assert!(othink(folder.path(), &skipping).status.success(), "the row is left out when it comes");
 }
 
 #[test]
