@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::recorded_run::RecordedRun;
 use super::seeds::{Estimate, SeedGroup, Spread, accuracy};
+use crate::printable::gigabytes;
 use crate::run_folder::metrics::UpdateMetrics;
 use crate::run_folder::records::EvaluationRecord;
 use crate::train::health::Health;
@@ -218,7 +219,7 @@ pub fn health_notes(run: &RecordedRun) -> HealthNotes {
 /// The most memory that any of the runs held; none where it was not measured.
 pub(super) fn peak_memory(runs: &[&RecordedRun]) -> Option<String> {
     let peaks = runs.iter().flat_map(|run| &run.metrics).filter_map(|line| line.peak_bytes);
-    peaks.max().map(|bytes| format!("{:.2} GiB", bytes as f64 / 2_f64.powi(30)))
+    peaks.max().map(gigabytes)
 }
 
 pub(super) fn minutes(seconds: f64) -> String {

@@ -124,6 +124,24 @@ mod tests {
         several: BTreeMap<String, f64>,
     }
 
+    /// The default of `serde_json` is off by one in the last bit now and then.
+    #[test]
+    fn numbers_are_read_back_to_the_bit() {
+        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..10_000 {
+            bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let number = f64::from_bits(bits);
+            if number.is_finite() {
+                let record = Record { one: number, ..Record::default() };
+                let json = serde_json::to_string(&record).unwrap();
+                assert_eq!(
+                    serde_json::from_str::<Record>(&json).unwrap().one.to_bits(),
+                    number.to_bits()
+                );
+            }
+        }
+    }
+
     #[test]
     fn what_json_has_no_numbers_for_is_written_in_words_and_read_back() {
         for (number, text) in [

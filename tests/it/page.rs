@@ -83,7 +83,7 @@ fn page_shows_before_and_after_curves_and_rollouts_and_asks_for_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let Some((mut browser, rollouts)) = opened(folder.path()) else { return };
     let card = browser.text("document.querySelector('.card').innerText");
-    for text in ["22.0% → 47.0%", "12", "0.8 min", "0.50 GiB", "grpo-d on synth-vc, seed 1"] {
+    for text in ["22.0% → 47.0%", "12", "0.8 min", "0.5 GB", "grpo-d on synth-vc, seed 1"] {
         assert!(card.contains(text), "{text} is not in {card}");
     }
     // Every chart has ink on its canvas.
