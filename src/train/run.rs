@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
             n_tokens += n_new;
             match n_new {
                 0 => display.stage(stage.name(), ""),
-                _ => display.stage(stage.name(), format!("{n_tokens} tokens")),
+                _ => display.stage(stage.name(), count(n_tokens, "token")),
             }
         };
         on_stage(Stage::Prompts, 0);
