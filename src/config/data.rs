@@ -61,7 +61,7 @@ pub struct DataConfig {
 }
 
 /// `[data.fields]`: the name of the field that holds each thing, in the place of the known names.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataFields {
     /// The pictures.

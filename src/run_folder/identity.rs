@@ -34,11 +34,14 @@ const CHANGE_NEIGHBOURS: [&str; 2] = ["eval.max_batch", "rollout.max_batch"];
 const CHANGE_LAST_BITS: [&str; 1] = ["train.tokens_per_micro_batch"];
 
 /// Keys that say where a run finds what its origin has fingerprints of: a run may be resumed with the same contents
-/// elsewhere.
+/// elsewhere, but not without them.
 const SAY_WHERE: [&str; 4] = ["data.image_root", "data.train", "model.path", "rollout.replay"];
 /// Keys that say how long a run is. It may be resumed at a greater length; whether earlier updates would then have been others
 /// hangs on its schedules (`train::longer`).
 const LENGTH: [&str; 2] = ["train.epochs", "train.updates"];
+
+/// The value of a key that is not there; one that is a text has quotation marks.
+const NOT_SET: &str = "not set";
 
 /// What another value of a key changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,14 @@ pub(super) struct Differences {
     pub(super) length: Vec<Difference>,
 }
 
+impl Difference {
+    /// Whether it is about where the same contents are.
+    fn is_elsewhere(&self) -> bool {
+        let Self { key, stored, given } = self;
+        SAY_WHERE.contains(&key.as_str()) && [stored, given].iter().all(|value| *value != NOT_SET)
+    }
+}
+
 /// Refuses a configuration that would change the numbers of the run stored at `path`, and returns what may differ.
 ///
 /// - `runs_on`: the path of the runs' device and number format
@@ -141,7 +152,7 @@ pub(super) fn require_same(
     let mut found = Differences::default();
     for difference in differences("", &stored, &given) {
         match Change::of(&difference.key, runs_on) {
-            _ if SAY_WHERE.contains(&difference.key.as_str()) => {}
+            _ if difference.is_elsewhere() => {}
             Change::NoNumber => {}
             Change::LastBits => found.last_bits.push(difference),
             Change::Length => found.length.push(difference),
@@ -158,7 +169,7 @@ pub(super) fn require_same(
 /// The keys whose values differ, in the stored table's order and then in the given one's.
 fn differences(prefix: &str, stored: &Table, given: &Table) -> Vec<Difference> {
     let only_given = given.keys().filter(|key| !stored.contains_key(*key));
-    let spell = |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+    let spell = |value: Option<&Value>| value.map_or(NOT_SET.to_owned(), Value::to_string);
     let mut found = Vec::new();
     for name in stored.keys().chain(only_given) {
         let key = format!("{prefix}{name}");

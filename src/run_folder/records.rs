@@ -95,6 +95,9 @@ pub struct RunRecords {
     pub events: EventFile,
 }
 
+/// Those that are JSON lines: metrics, completions, evaluations.
+type Lines = [JsonLines; 3];
+
 impl RunRecords {
     /// Opens the files as they were after an update; `None` starts over.
     ///
@@ -112,26 +115,48 @@ impl RunRecords {
         saved: Option<&Manifest>,
         repairs: bool,
     ) -> Result<(Self, Vec<String>), RunFolderError> {
-        let mut all_notes = Vec::new();
+        let (lines, notes) = Self::lines(folder, last_update, batches, saved, repairs)?;
+        let [metrics, completions, evaluations] = lines;
+        let next_step = last_update.map_or(0, |update| update + 1);
+        let events = EventFile::start(folder.path(), next_step)?;
+        Ok((Self { metrics, completions, evaluations, events }, notes))
+    }
+
+    /// The same of a run in which nothing is left to do: its records are checked, or repaired.
+    ///
+    /// # Errors
+    /// As [`RunRecords::resume`].
+    pub fn check(
+        folder: &RunFolder,
+        last_update: u64,
+        batches: Batches,
+        saved: Option<&Manifest>,
+        repairs: bool,
+    ) -> Result<Vec<String>, RunFolderError> {
+        Ok(Self::lines(folder, Some(last_update), batches, saved, repairs)?.1)
+    }
+
+    fn lines(
+        folder: &RunFolder,
+        last_update: Option<u64>,
+        batches: Batches,
+        saved: Option<&Manifest>,
+        repairs: bool,
+    ) -> Result<(Lines, Vec<String>), RunFolderError> {
+        let mut notes = Vec::new();
         let mut open = |path: PathBuf, expected: Expected| {
-            let (lines, notes) = JsonLines::resume(&path, last_update, expected, saved, repairs)?;
-            all_notes.extend(notes);
+            let (lines, found) = JsonLines::resume(&path, last_update, expected, saved, repairs)?;
+            notes.extend(found);
             Ok::<_, RunFolderError>(lines)
         };
-        let records = Self {
-            metrics: open(folder.metrics(), &|update| {
-                let n = usize::from(update > 0);
-                n..=n
-            })?,
-            completions: open(folder.completions(), &|update| {
-                let n = batches.completions_of(update);
-                n..=n
-            })?,
+        let exactly = |n: usize| n..=n;
+        let lines = [
+            open(folder.metrics(), &|update| exactly(usize::from(update > 0)))?,
+            open(folder.completions(), &|update| exactly(batches.completions_of(update)))?,
             // When evaluations are due may change while a run is interrupted.
-            evaluations: open(folder.evaluations(), &|_| 0..=1)?,
-            events: EventFile::start(folder.path(), last_update.map_or(0, |update| update + 1))?,
-        };
-        Ok((records, all_notes))
+            open(folder.evaluations(), &|_| 0..=1)?,
+        ];
+        Ok((lines, notes))
     }
 
     /// What the files hold now, to be saved with a checkpoint; TensorBoard's events are not part of it.

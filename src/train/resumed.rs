@@ -86,15 +86,29 @@ impl Resumed {
         Ok(Some(Self { reopened, checkpoint, has_changed: changed, longer }))
     }
 
-    /// The last checkpoint, if there is nothing left to do and nothing to be written down.
+    /// The last checkpoint, if there is nothing left to do and nothing to be written down. Its records are looked at all the same.
     ///
     /// # Errors
-    /// The run's folder cannot be read.
-    pub(super) fn finished(&self) -> Result<Option<&Path>, TrainError> {
-        let Some(Loaded { path, .. }) = &self.checkpoint else { return Ok(None) };
+    /// The run's folder cannot be read, or its records are not whole and are not to be repaired.
+    pub(super) fn finished(
+        &self,
+        config: &RunConfig,
+        repairs: bool,
+        display: &ProgressDisplay,
+    ) -> Result<Option<&Path>, TrainError> {
+        let Some(Loaded { path, progress, records, .. }) = &self.checkpoint else {
+            return Ok(None);
+        };
+        let folder = &self.reopened.folder;
         let is_same = !self.has_changed && !self.reopened.has_changed();
-        let is_finished = is_same && self.reopened.folder.is_finished_with(path)?;
-        Ok(is_finished.then_some(path.as_path()))
+        if !is_same || !folder.is_finished_with(path)? {
+            return Ok(None);
+        }
+        let (update, saved) = (progress.update, records.as_ref());
+        for note in RunRecords::check(folder, update, batches(config), saved, repairs)? {
+            display.note(&note);
+        }
+        Ok(Some(path.as_path()))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -76,11 +76,16 @@ pub fn train(
 ) -> Result<Ended, TrainError> {
     let opened = Opened::open(resolved(config)?, options, display)?;
     if let Some(resumed) = &opened.resumed
-        && let Some(checkpoint) = resumed.finished()?
+        && let Some(checkpoint) = resumed.finished(&opened.config, repairs(options), display)?
     {
         return Ok(Ended::Finished(checkpoint.to_owned()));
     }
     Run::begin(opened, options, display)?.go(interrupt)
+}
+
+/// Whether records of a run that is continued are to be repaired.
+fn repairs(options: &TrainOptions) -> bool {
+    options.resume.is_some_and(|resume| resume.repairs)
 }
 
 struct Run<'a> {
@@ -126,8 +131,7 @@ impl<'a> Run<'a> {
             circumstances.explain(error, (Stage::Loading, 0), remains)
         })?;
         let (folder, checkpoint) = folder_of(resumed, &options.out, began, policy.update)?;
-        let repairs = options.resume.is_some_and(|resume| resume.repairs);
-        let records = records(&folder, checkpoint.as_ref(), &config, repairs, display)?;
+        let records = records(&folder, checkpoint.as_ref(), &config, repairs(options), display)?;
         let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);

@@ -158,7 +158,7 @@ fn evaluated(checkpoint: &Path, folder: &Path) -> (Outcome, Option<Vec<u8>>) {
 }
 
 #[test]
-fn an_evaluation_of_a_damaged_checkpoint_gives_the_same_answers_or_names_the_file() {
+fn an_evaluation_of_a_damaged_checkpoint_names_the_file() {
     let mut area = Area::new("evaluation, a file of the checkpoint is damaged");
     let kind = Kind::first(1, area.folder()).remove(0);
     let checkpoint = kind.whole.join("checkpoints/step-000006");
@@ -175,10 +175,11 @@ fn an_evaluation_of_a_damaged_checkpoint_gives_the_same_answers_or_names_the_fil
             if !outcome.status.success() {
                 return names_it(&outcome, &file);
             }
-            if answers == whole {
+            // A checkpoint's list covers its model. What only a resumed run needs is not read here.
+            if file.starts_with("trainer") && answers == whole {
                 Ok(())
             } else {
-                Err("other answers, and nothing said".to_owned())
+                Err("measured, and nothing said of the damage".to_owned())
             }
         });
     }

@@ -28,6 +28,27 @@ Usage: othink <COMMAND>
 
 Commands:
   train        Train a model by GRPO-D, GRPO or supervised fine-tuning, as the run file says
+  init         Write a run file for data of your own
+  data         Show rows as a model gets them: fields, pictures, lengths, golds, some whole prompts
+  eval         Measure a model on a task: accuracy and format rate with a 95% interval
+  cross-eval   Train each method on one task and test it on another: the paper's Figure 7, and its
+               Table 1
+  sweep        Train and measure a run file with one key at several values: the paper's Figures 4
+               and 6
+  infer        Answer one question, greedily unless a temperature is given
+  grade        Grade completions that are on disk: accuracy by a rule, and format
+  replay       Compute an update of a run again, and show each stage's figures beside the recorded
+               ones
+  report       Show runs as a page: before and after, curves, every rollout, tables, health
+  watch        Show runs as the same page while they go on, to a browser on this machine
+  doctor       Say what this program and this machine can do, and what to change
+  gpu-check    Measure a device with a model's shape: what it can do, and how much of that training
+               uses
+  env          Say what this program and this machine are, to paste into a bug report
+  schema       Print the JSON schema of run files, with which editors check and complete them
+  completions  Print a script that completes commands and flags in a shell
+  man          Write the manual pages into a folder
+  help         Print this message or the help of the given subcommand(s)
 
 Options:
   -h, --help     Print help
@@ -70,9 +91,10 @@ Options:
                                  nothing
       --gpu <NAME>               Plan for that card, its memory and its speed, whether or not there
                                  is one: h100-80gb, rtx-4090; an unknown name lists them all
-      --gpu-memory <GB>          Plan for a GPU of that much memory, 24, 40 or 80 as cards are named
-                                 (in GiB), whether or not there is one, and say what to change where
-                                 it is too little; without times, which --gpu gives
+      --gpu-memory <GB>          Plan for a card sold with that much memory, 24, 40 or 80 (of 2^30
+                                 bytes, while all else here is in units of 10^9), whether or not
+                                 there is one, and say what to change where it is too little;
+                                 without times, which --gpu gives
       --json                     Print what --dry-run or --check-data says as one JSON object
       --force                    Start although the run will not fit into the GPU's memory, as far
                                  as it can be foreseen

@@ -60,8 +60,10 @@ fn what_a_bug_report_says_has_no_secret() {
     assert!(expected.iter().all(|name| object[name].is_string()), "{object}");
 }
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "train",
+    "init",
+    "data",
     "eval",
     "cross-eval",
     "sweep",
@@ -69,6 +71,7 @@ const COMMANDS: [&str; 14] = [
     "grade",
     "replay",
     "report",
+    "watch",
     "doctor",
     "gpu-check",
     "env",
