@@ -7,6 +7,7 @@ use crate::config::{ConfigFile, RunConfig};
 use crate::data::tasks::{resolved, task};
 use crate::data::{Conversion, convert};
 use crate::out_file;
+use crate::printable::count;
 use crate::progress::{ProgressDisplay, ProgressMode};
 use crate::train::data_check::check_data;
 
@@ -88,8 +89,11 @@ fn written(source: &Path, out: &Path) -> anyhow::Result<Conversion> {
 
 fn told(conversion: &Conversion, out: &Path) -> String {
     let Conversion { rows, converted, longer, system } = conversion;
-    let mut lines =
-        vec![format!("{}: {rows} rows, {converted} of them from conversations", out.display())];
+    let mut lines = vec![format!(
+        "{}: {}, {converted} of them from conversations",
+        out.display(),
+        count(*rows, "row")
+    )];
     if *longer > 0 {
         lines
             .push(format!("{longer} go on after their first answer; what comes later is left out"));

@@ -10,6 +10,7 @@ use crate::data::Dataset;
 use crate::data::configured::{training_rows, warn_of_rows};
 use crate::data::tasks::{resolved, task};
 use crate::out_file;
+use crate::printable::count;
 use crate::reward::{Golds, RewardSettings};
 
 use super::failure::UsageError;
@@ -94,8 +95,8 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     // What was written is read as `train` will read it.
     let rows = training_rows(&resolved(&RunConfig::load(&name, &[])?)?)?;
     printer.line(format!(
-        "{name}: {} rows to train on, {} held out\nnext: othink data --config {name}\n      othink train --config {name}",
-        rows.len(),
+        "{name}: {} to train on, {} held out\nnext: othink data --config {name}\n      othink train --config {name}",
+        count(rows.len(), "row"),
         found.rows - rows.len()
     ))?;
     Ok(ExitStatus::Done)

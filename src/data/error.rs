@@ -4,6 +4,7 @@
 
 use super::row::Place;
 use crate::hub::HubError;
+use crate::printable::count;
 use crate::processor::ProcessorError;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -160,7 +161,8 @@ pub enum DataError {
     },
     /// A file has too few rows for some of them to be held out.
     #[error(
-        "{name}: found {n_rows} rows, expected at least 2, as some are held out to measure the run on\nhint: name other questions as eval.data, or set data.hold_out = 0.0"
+        "{name}: found {}, expected at least 2 rows, as some are held out to measure the run on\nhint: name other questions as eval.data, or set data.hold_out = 0.0",
+        count(*n_rows, "row")
     )]
     TooFewRows {
         /// The data set.

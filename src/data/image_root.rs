@@ -70,7 +70,7 @@ impl ImageRoot {
         Err(DataError::MissingImage {
             place: place.clone(),
             field: field.to_owned(),
-            root: self.path().to_owned(),
+            root: if self.path() == Path::new("") { ".".into() } else { self.path().to_owned() },
             looked_for: looked_for.join(", "),
         })
     }

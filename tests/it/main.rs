@@ -17,6 +17,8 @@ mod doctor;
 mod early_end;
 mod examples;
 mod experiments;
+#[cfg(unix)]
+mod first_use;
 mod fuzz;
 mod golden;
 mod gpu_check;

@@ -88,7 +88,7 @@ fn a_conversation_is_converted_by_the_command_that_its_error_names() {
     let output = othink(root, &words);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(
-        stdout(&output).contains("1 rows, 1 of them from conversations\n1 go on after"),
+        stdout(&output).contains("1 row, 1 of them from conversations\n1 go on after"),
         "{}",
         stdout(&output)
     );
