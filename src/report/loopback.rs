@@ -107,6 +107,15 @@ pub fn listen(port: u16) -> Result<(TcpListener, SocketAddr), ReportError> {
     Ok((listener, address))
 }
 
+/// A connection that is counted until it is dropped, however its thread ends.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Answers requests until `goes_on` says no more.
 ///
 /// # Errors
@@ -130,14 +139,14 @@ pub fn serve(
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
-        let (reply, n_open) = (Arc::clone(&reply), Arc::clone(&n_open));
+        let (reply, open) = (Arc::clone(&reply), Open(Arc::clone(&n_open)));
         let is_crowded = n_open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS;
         let connection = std::thread::Builder::new().name("page".to_owned());
         connection.spawn(move || {
+            let _open = open;
             if let Err(error) = converse(stream, port, is_crowded, reply.as_ref()) {
                 tracing::debug!("a reader of the page went away: {error}");
             }
-            n_open.fetch_sub(1, Ordering::SeqCst);
         })?;
     }
     Ok(())
@@ -261,6 +270,43 @@ mod tests {
             assert!(text.contains(header), "{header}");
         }
         assert!(!text.contains("Access-Control"));
+    }
+
+    #[test]
+    fn one_connection_too_many_is_told_so_and_the_place_of_one_that_ends_is_free() {
+        let (listener, address) = listen(0).unwrap();
+        let over = Arc::new(AtomicUsize::new(0));
+        let is_over = Arc::clone(&over);
+        let server = std::thread::spawn(move || {
+            let goes_on = || is_over.load(Ordering::SeqCst) == 0;
+            // A reply that cannot be made ends its thread alone.
+            serve(&listener, goes_on, |request| match request.path {
+                "/" => Reply::html(String::new()),
+                path => panic!("{path}"),
+            })
+        });
+        let asked = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).unwrap();
+            reply.split(' ').nth(1).unwrap_or_default().to_owned()
+        };
+        for _ in 0..2 * MAX_CONNECTIONS {
+            assert_eq!(asked("/broken"), "");
+        }
+        let silent: Vec<_> =
+            (0..MAX_CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        assert_eq!(asked("/"), "503");
+        drop(silent);
+        // Its threads see that within a moment.
+        let is_answered = (0..200).any(|_| {
+            std::thread::sleep(TICK);
+            asked("/") == "200"
+        });
+        assert!(is_answered);
+        over.store(1, Ordering::SeqCst);
+        server.join().unwrap().unwrap();
     }
 
     #[test]
