@@ -90,24 +90,9 @@ impl<'a> SoFar<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
     use crate::data::{OpenOptions, open};
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::progress::tests::Written;
 
     #[test]
     fn what_the_time_was_not_enough_for_is_told() {
@@ -120,7 +105,7 @@ mod tests {
             let written = Written::default();
             let display = ProgressDisplay::lines(written.clone(), Duration::from_hours(1));
             look_within(most, &dataset, 1, &display).unwrap();
-            String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+            written.text()
         };
         let expected =
             "warning: rows.jsonl: after 0 s the pictures of 0 of 1 rows have been looked at";
@@ -137,7 +122,7 @@ mod tests {
         so_far.said -= SAID_EVERY;
         so_far.show(2);
         so_far.show(3);
-        let told = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let told = written.text();
         assert_eq!(told, "a.jsonl: looking at pictures, 2 of 9 rows so far\n");
     }
 }
