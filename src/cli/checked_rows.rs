@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::config::RunConfig;
+use crate::data::Dataset;
 use crate::data::survey::Range;
-use crate::data::{Dataset, ImageSource};
 use crate::train::data_check::CheckedRows;
 
 use super::{ExitStatus, Printer};
@@ -40,6 +40,7 @@ struct Shown {
     new_tokens: Option<usize>,
     positions: usize,
     has_room: bool,
+    reads_golds: bool,
     unusable: Vec<String>,
     unreadable: Vec<Unreadable>,
     prompts: Vec<ShownPrompt>,
@@ -139,6 +140,7 @@ impl Shown {
             new_tokens: checked.n_new,
             positions: checked.positions,
             has_room: checked.has_room(),
+            reads_golds: checked.golds.is_some(),
             unusable: checked.unusable().map(ToString::to_string).collect(),
             unreadable: unreadable.collect(),
             prompts: prompts(checked, n_prompts)?,
@@ -175,6 +177,7 @@ impl Shown {
         line(
             "golds",
             match self.unreadable.len() {
+                _ if !self.reads_golds => "not read: completions are taught".to_owned(),
                 0 => "all can be read".to_owned(),
                 n => format!("{n} cannot be read"),
             },
@@ -219,7 +222,7 @@ fn prompts(checked: &CheckedRows, n: usize) -> anyhow::Result<Vec<ShownPrompt>> 
         };
         let pictures = sample.images.iter().zip(&prompt.images).map(|(image, patches)| {
             let [width, height] = image.size()?;
-            let (name, tokens) = (named(image), patches.n_tokens());
+            let (name, tokens) = (image.to_string(), patches.n_tokens());
             Ok(ShownPicture { name, width, height, tokens })
         });
         let mut tokens: Vec<ShownToken> = Vec::new();
@@ -241,10 +244,6 @@ fn prompts(checked: &CheckedRows, n: usize) -> anyhow::Result<Vec<ShownPrompt>> 
         });
     }
     Ok(shown)
-}
-
-fn named(image: &ImageSource) -> String {
-    image.to_string()
 }
 
 impl ShownPrompt {

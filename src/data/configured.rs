@@ -149,8 +149,8 @@ fn warn(dataset: &Dataset, remark: &str) {
 /// - `held_out`: as [`held_out_rows`] gives it
 pub fn trained_on(config: &RunConfig, dataset: &Dataset, held_out: usize) -> String {
     let n = config.data.max_samples.map_or(dataset.len(), |most| most.min(dataset.len()));
-    let of = if n < dataset.len() { format!(" of {}", dataset.len()) } else { String::new() };
-    let rows = if n == 1 { "row" } else { "rows" };
+    let of_all = if n < dataset.len() { format!("{n} of ") } else { String::new() };
+    let rows = printable::count(dataset.len(), "row");
     let held_out = if held_out > 0 { format!(", {held_out} more held out") } else { String::new() };
-    format!("{}, {n}{of} {rows}{held_out}", dataset.name())
+    format!("{}, {of_all}{rows}{held_out}", dataset.name())
 }

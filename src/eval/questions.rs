@@ -12,6 +12,7 @@ use crate::data::template::DEFAULT_TEMPLATE;
 use crate::data::{Questions, Split, Template, open_anywhere};
 use crate::hub::Hub;
 use crate::model::files::ModelFiles;
+use crate::printable::count;
 use crate::processor::{Markers, Processor};
 use crate::reward::accuracy::ACCURACY;
 use crate::reward::{GoldKind, RewardSettings, Rule, check_solutions};
@@ -29,6 +30,8 @@ pub struct EvaluationQuestions {
     pub questions: Questions,
     /// How answers are decoded and judged.
     pub settings: EvalSettings,
+    /// What every solution must be readable for.
+    pub golds: RewardSettings,
     /// The least and the most pixels of a picture; without them, the checkpoint's.
     pub pixel_limits: (Option<usize>, Option<usize>),
     /// What markers in the questions are.
@@ -87,6 +90,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
         split,
         questions,
         settings,
+        golds: wanted,
         pixel_limits,
         markers,
     })
@@ -107,8 +111,8 @@ impl EvaluationQuestions {
     pub fn phrase(&self) -> String {
         let (n, all) =
             (self.settings.n_questions(&self.questions.dataset), self.questions.dataset.len());
-        let of = if n < all { format!(" of {all}") } else { String::new() };
-        format!("{}, {n}{of} question{}", self.label, if n == 1 { "" } else { "s" })
+        let of_all = if n < all { format!("{n} of ") } else { String::new() };
+        format!("{}, {of_all}{}", self.label, count(all, "question"))
     }
 
     /// A model's processor with the pixel limits of these questions and their meaning of markers.
@@ -144,6 +148,7 @@ mod tests {
         let train = format!("data.train={}", path.display());
         let data = format!("eval.data={}", path.display());
         assert_eq!(phrase(&["eval.limit=7"]), "synth-vc, 7 of 500 questions");
+        assert_eq!(phrase(&["eval.limit=1"]), "synth-vc, 1 of 500 questions");
         assert_eq!(phrase(&[&train]), "synth-vc's own test rows, 500 questions");
         assert_eq!(phrase(&[&train, "data.hold_out=0.1"]), "my.jsonl, rows held out, 2 questions");
         assert_eq!(phrase(&[&train, &data, "data.hold_out=0.1"]), "synth-vc, 20 questions");

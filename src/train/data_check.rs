@@ -16,7 +16,7 @@ use crate::model::config::ModelConfig;
 use crate::model::source;
 use crate::processor::Processor;
 use crate::progress::ProgressDisplay;
-use crate::reward::Golds;
+use crate::reward::{Golds, RewardSettings};
 use crate::rollout::engine::has_room;
 
 /// Drawn rows are right by construction, so that some of them are enough.
@@ -29,14 +29,16 @@ pub struct CheckedRows {
     /// The rows, with their template.
     pub questions: Questions,
     /// What makes them into prompts.
-    pub processor: Processor,
+    pub processor: Arc<Processor>,
     /// Rows that the run takes.
     pub n_rows: usize,
     /// Rows of those that were looked at: fewer where they are drawn.
     pub n_looked_at: usize,
     /// What they are as prompts.
     pub survey: Survey,
-    /// Identifiers of rows whose gold the reward cannot read, with why.
+    /// What golds must be readable for; `None` where completions are taught.
+    pub golds: Option<RewardSettings>,
+    /// Identifiers of rows whose gold cannot be read for it, with why.
     pub unreadable: Vec<(String, String)>,
     /// How many new tokens are asked for; `None` where completions are taught.
     pub n_new: Option<usize>,
@@ -108,10 +110,11 @@ pub fn check_data(
     let mut rows = vec![CheckedRows {
         purpose: Purpose::Training,
         questions: training_questions(config, dataset)?,
-        processor: training_processor(config, &files)?,
+        processor: Arc::new(training_processor(config, &files)?),
         n_rows,
         n_looked_at: 0,
         survey: Survey::default(),
+        golds: (config.method != Method::Sft).then(|| reward_settings(config)),
         unreadable: Vec::new(),
         n_new: (config.method != Method::Sft).then_some(config.rollout.max_new_tokens),
         positions,
@@ -122,8 +125,6 @@ pub fn check_data(
         if config.held_out().is_none() {
             warn_of_rows(&asked.questions.dataset);
         }
-        let (min, max) = asked.pixel_limits;
-        let processor = Processor::load(&files)?.with_pixel_limits(min, max)?;
         rows.push(CheckedRows {
             purpose: Purpose::Evaluation,
             n_rows: asked.settings.n_questions(&asked.questions.dataset),
@@ -132,17 +133,18 @@ pub fn check_data(
             unreadable: Vec::new(),
             n_new: Some(asked.settings.max_new_tokens),
             positions,
-            processor: processor.with_markers(asked.markers),
+            processor: asked.processor(&files)?,
+            golds: Some(asked.golds),
             questions: asked.questions,
         });
     }
     for rows in &mut rows {
-        look(config, rows, display);
+        look(rows, display);
     }
     Ok(rows)
 }
 
-fn look(config: &RunConfig, rows: &mut CheckedRows, display: &ProgressDisplay) {
+fn look(rows: &mut CheckedRows, display: &ProgressDisplay) {
     let dataset = Arc::clone(&rows.questions.dataset);
     let is_drawn = matches!(dataset.as_ref(), Dataset::Drawn(_));
     let n = if is_drawn { rows.n_rows.min(DRAWN_ROWS) } else { rows.n_rows };
@@ -151,10 +153,9 @@ fn look(config: &RunConfig, rows: &mut CheckedRows, display: &ProgressDisplay) {
     let mut show = |looked: usize| so_far.show(looked);
     rows.survey = survey(&rows.questions, &rows.processor, n, &mut show);
     rows.n_looked_at = n;
-    if config.method != Method::Sft {
-        let settings = reward_settings(config);
+    if let Some(settings) = &rows.golds {
         let read = |(id, solution): (&str, &str)| {
-            let why = Golds::parse(&settings, solution).err()?;
+            let why = Golds::parse(settings, solution).err()?;
             Some((id.to_owned(), why.to_string()))
         };
         rows.unreadable = dataset.listed_solutions().take(n).filter_map(read).collect();

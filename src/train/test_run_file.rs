@@ -464,6 +464,7 @@ fn a_run_measures_itself_on_what_eval_says() {
         split: of_rows,
         questions,
         settings,
+        golds,
         pixel_limits,
         markers,
     } = asked;
@@ -483,6 +484,7 @@ fn a_run_measures_itself_on_what_eval_says() {
         seed: config.train.seed,
     };
     assert_eq!(settings, expected);
+    assert_eq!(golds.rule, crate::reward::Rule::AnswerTag, "whatever the task's rule is");
     assert_eq!(pixel_limits, (min_pixels, max_pixels));
     assert_eq!(markers, Markers::AreTokens);
     // What they do: `tests/it/train`, a_run_saves_and_measures_itself_when_its_file_says.

@@ -58,6 +58,9 @@ fn data_counts_golds_that_cannot_be_read_and_shows_a_tasks_rows() {
     );
     let allowed = looked_at(folder.path(), &["--set", "data.allow_unparsable=true"]);
     assert!(allowed.status.success());
+    let taught = looked_at(folder.path(), &["--set", "method=sft"]);
+    let unread = "golds          not read: completions are taught";
+    assert!(stdout(&taught).contains(unread), "{}", stdout(&taught));
     let task = othink(folder.path(), &["data", "synth-vc", "--prompts", "1"]);
     let table = stdout(&task);
     assert!(task.status.success(), "{}", stderr(&task));
