@@ -132,8 +132,7 @@ pub fn save(
     contents: &Contents,
     kept: Kept,
 ) -> Result<PathBuf, RunFolderError> {
-    let parent = folder.checkpoints();
-    std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
+    let parent = folder.subfolder(CHECKPOINTS)?;
     let update = contents.progress.update;
     let path = path_of(folder, update);
     let temporary = with_ending(&path, TEMPORARY);

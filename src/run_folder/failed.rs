@@ -64,8 +64,7 @@ impl FailedUpdate {
         folder: &RunFolder,
         completions: &[FailedCompletion],
     ) -> Result<PathBuf, RunFolderError> {
-        let parent = folder.path().join(FAILED);
-        std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
+        let parent = folder.subfolder(FAILED)?;
         let [own, listed] = names(self.update);
         let mut lines = Vec::new();
         for completion in completions {

@@ -29,6 +29,7 @@ use super::error::RunFolderError;
 use super::free::require_free;
 use super::identity::require_same;
 use super::origin::{Difference, Origin};
+use super::removal::report_failure;
 use crate::input_file::{self, is_absent};
 use crate::ops;
 
@@ -127,6 +128,25 @@ impl RunFolder {
         let found = Place::of(&self.path).map_err(failed("read", &self.path))?;
         let is_there = found.is_some() && found == self.place;
         is_there.then_some(()).ok_or_else(|| RunFolderError::Moved { path: self.path.clone() })
+    }
+
+    /// A folder within it, made where there is none yet, but never in what has taken the run's place.
+    pub(super) fn subfolder(&self, name: &str) -> Result<PathBuf, RunFolderError> {
+        let path = self.path.join(name);
+        match std::fs::create_dir(&path) {
+            Ok(()) => {
+                if let Err(error) = self.require_in_place() {
+                    report_failure(std::fs::remove_dir(&path).map_err(failed("remove", &path)));
+                    return Err(error);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                self.require_in_place()?;
+                return Err(failed("create", &path)(error));
+            }
+        }
+        Ok(path)
     }
 
     /// The folder itself.
@@ -353,5 +373,27 @@ fn lock(path: &Path) -> Result<Option<File>, RunFolderError> {
             Ok(None)
         }
         Err(TryLockError::Error(source)) => Err(failed("lock", &file)(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_folder_is_made_where_the_run_no_longer_is() {
+        let outer = tempfile::tempdir().unwrap();
+        let [path, aside] = ["run", "aside"].map(|name| outer.path().join(name));
+        std::fs::create_dir(&path).unwrap();
+        let place = Place::of(&path).unwrap();
+        let folder = RunFolder { path: path.clone(), place, _lock: None };
+        for _ in 0..2 {
+            assert!(folder.subfolder("one").unwrap().is_dir());
+        }
+        let is_refused = || matches!(folder.subfolder("two"), Err(RunFolderError::Moved { .. }));
+        std::fs::rename(&path, aside).unwrap();
+        assert!(is_refused() && !path.exists());
+        std::fs::create_dir(&path).unwrap();
+        assert!(is_refused() && std::fs::read_dir(&path).unwrap().next().is_none());
     }
 }

@@ -74,6 +74,26 @@ impl Change {
         }
     }
 
+    /// Whether the run's folder is no longer where it was.
+    fn takes_the_folder(self) -> bool {
+        matches!(self, Self::Moved | Self::Removed | Self::FileInstead | Self::FolderInstead)
+    }
+
+    /// Where the folder was, nothing may have been written since.
+    fn is_left_alone(self, out: &Path) -> Result<(), String> {
+        let is_as_left = match self {
+            Self::Moved | Self::Removed => !out.exists(),
+            Self::FileInstead => std::fs::read(out).is_ok_and(|bytes| bytes.is_empty()),
+            Self::FolderInstead => {
+                std::fs::read_dir(out).is_ok_and(|mut found| found.next().is_none())
+            }
+            _ => true,
+        };
+        is_as_left
+            .then_some(())
+            .ok_or_else(|| format!("it wrote to {}, which is not its folder", out.display()))
+    }
+
     /// Makes good what can be, as a user would.
     fn undo(self, out: &Path, aside: &Path) {
         match self {
@@ -169,6 +189,10 @@ fn a_run_whose_folder_is_changed_under_it_says_so_or_goes_on_to_the_bit() {
             let (out, aside) = (folder.join("run"), folder.join("aside"));
             let outcome = changed(kind, folder, n, change)?;
             let ended = outcome.succeeded_or_said(1, &[&out.display().to_string(), "hint: "])?;
+            if change.takes_the_folder() && ended {
+                return Err("it ended well without its folder".to_owned());
+            }
+            change.is_left_alone(&out)?;
             change.undo(&out, &aside);
             if change == Change::MetricsRemoved && !ended {
                 // What is gone is gone: going on is refused, and names the file.

@@ -5,12 +5,16 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::area::{Area, chosen, takes_all};
-use crate::outcome::run;
+use crate::outcome::{Outcome, run};
 use crate::preload::{self, Fault, distinct};
 use crate::training::Kind;
 
 /// In `cargo test`, of each area; all of them otherwise.
 const N_CASES: usize = 2;
+/// Of a file system in memory, KiB.
+const PAGE: u32 = 4;
+/// Sizes tried below the least one on which a run succeeds.
+const N_JUST_BELOW: u32 = 30;
 
 /// A command run by `sh`, with something before it.
 ///
@@ -41,22 +45,16 @@ fn a_run_on_a_small_disk_says_that_it_is_full_and_goes_on_to_the_bit() {
         );
         return;
     }
-    let sizes: Vec<u32> = (1..=60).map(|n| 120 * n).collect();
     for kind in Kind::first(if takes_all() { 2 } else { 1 }, area.folder()) {
-        for size in chosen(sizes.clone(), N_CASES) {
+        let mut sizes = chosen((1..=60).map(|n| 120 * n).collect(), N_CASES);
+        if takes_all() {
+            let enough = least_size(&kind, area.folder());
+            sizes.extend((1..=N_JUST_BELOW).map(|n| enough - n * PAGE));
+        }
+        for size in sizes {
             area.case(&format!("{}, {size} KiB", kind.name), |folder| {
-                let small = folder.join("small");
-                std::fs::create_dir(&small).unwrap();
-                let out = small.join("run");
-                // The file system goes with its mount: what is left is copied out of it.
-                let script = format!(
-                    "mount -t tmpfs -o size={size}k faults '{}' && \"$@\"; code=$?; cp -a '{}' '{}' 2>/dev/null; exit $code",
-                    small.display(),
-                    out.display(),
-                    folder.join("run").display(),
-                );
-                let command = through_shell(in_own_mounts(), &script, &kind.command(&out, &[]));
-                let outcome = run(command, folder);
+                let outcome = on_small_disk(&kind, size, folder);
+                let out = folder.join("small/run");
                 let words = [&out.display().to_string(), Fault::Full.cause(), "hint: "];
                 if outcome.succeeded_or_said(1, &words)? {
                     return kind.is_whole(&folder.join("run"));
@@ -66,6 +64,40 @@ fn a_run_on_a_small_disk_says_that_it_is_full_and_goes_on_to_the_bit() {
         }
     }
     area.end();
+}
+
+/// A run on a file system of `size` KiB; what it has left is copied to `folder/run`.
+fn on_small_disk(kind: &Kind, size: u32, folder: &Path) -> Outcome {
+    let small = folder.join("small");
+    std::fs::create_dir(&small).unwrap();
+    let out = small.join("run");
+    // The file system goes with its mount: what is left is copied out of it.
+    let script = format!(
+        "mount -t tmpfs -o size={size}k faults '{}' && \"$@\"; code=$?; cp -a '{}' '{}' 2>/dev/null; exit $code",
+        small.display(),
+        out.display(),
+        folder.join("run").display(),
+    );
+    run(through_shell(in_own_mounts(), &script, &kind.command(&out, &[])), folder)
+}
+
+/// The least size, in KiB, of a file system on which a run succeeds. Below it the disk is full at the last and smallest
+/// files, where a failure is the easiest to overlook.
+fn least_size(kind: &Kind, folder: &Path) -> u32 {
+    let succeeds = |pages: u32| {
+        let tried = folder.join(format!("size-{pages}"));
+        std::fs::create_dir(&tried).unwrap();
+        let outcome = on_small_disk(kind, pages * PAGE, &tried);
+        std::fs::remove_dir_all(tried).unwrap();
+        outcome.status.success()
+    };
+    let (mut too_small, mut enough) = (0, 4096);
+    assert!(succeeds(enough), "{} pages are not enough", enough);
+    while enough - too_small > 1 {
+        let middle = u32::midpoint(too_small, enough);
+        *(if succeeds(middle) { &mut enough } else { &mut too_small }) = middle;
+    }
+    enough * PAGE
 }
 
 #[test]
