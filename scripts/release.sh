@@ -4,9 +4,9 @@
 #
 #     scripts/release.sh [TARGET]    x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; by default this machine's own
 #
-# Writes both into target/dist, with SHA256SUMS of all that is there. A commit gives the same bytes however often and in whatever
-# folder it is built, by the same rustc; a working tree with changes gives a program that says so. Zig links against an old glibc, so that the program starts on
-# systems older than this one. Needs cargo, binutils, util-linux, and python3 with PyPI, from which maturin and zig come into
+# Writes both into target/dist, with SHA256SUMS of all that is there. What is packed of a program has the same bytes however often it is
+# packed: names are sorted, times are the commit's, nobody owns it. Zig links against an old glibc, so that the program starts on systems
+# older than this one. Needs cargo, binutils, util-linux, and python3 with PyPI, from which maturin and zig come into
 # target/release-tools; for another processor rustup, and qemu-user-static with libc6-arm64-cross to try the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."

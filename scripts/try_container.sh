@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export BUILDAH_ISOLATION=chroot
 target=${1:-target/container}
-registry=${CARGO_HOME:-$HOME/.cargo}/registry
+home=${CARGO_HOME:-$HOME/.cargo}
 mkdir -p "$target"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -30,13 +30,13 @@ fi
 if ! has_image rust:1.95-bookworm; then
   container=$(buildah from --pull-never debian:bookworm-slim)
   buildah run --network host "$container" sh -c 'apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev git' >/dev/null
-  buildah config --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env CARGO_HOME=/usr/local/cargo "$container"
+  buildah config --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env "CARGO_HOME=$home" "$container"
   buildah commit -q --rm "$container" rust:1.95-bookworm >/dev/null
 fi
 buildah images
 
 stage "the image, built without a network"
-buildah build --pull-never --network none -t othink -v "$(rustc --print sysroot):/usr/local/rust:ro" -v "$registry:/usr/local/cargo/registry" \
+buildah build --pull-never --network none -t othink -v "$(rustc --print sysroot):/usr/local/rust:ro" -v "$home/registry:$home/registry" \
   -v "$(realpath "$target"):/src/target" .
 buildah images localhost/othink
 
