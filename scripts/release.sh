@@ -54,7 +54,7 @@ mkdir -p "$work/$folder" "$dist"
 program=$work/$folder/othink
 install -m 755 "$work/unpacked/othink-$version.data/scripts/othink" "$program"
 
-needs=$(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+needs=$(readelf -V "$program" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 echo "$target: $(stat -c %s "$program") bytes, needs ${needs/_/ } of at most $oldest_glibc, and $(readelf -d "$program" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | paste -sd ' ')"
 [ "$(printf '%s\n' "GLIBC_$oldest_glibc" "$needs" | sort -V | tail -n 1)" = "GLIBC_$oldest_glibc" ] || fail "needs a newer glibc"
 
