@@ -249,6 +249,15 @@ fn every_run_file_opens_with_its_launch_line() {
     assert_none("`othink train --config NAME` stands in the opening comment", &offences);
 }
 
+#[test]
+fn the_image_is_built_by_the_toolchain_that_the_manifest_names() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let manifest = read("Cargo.toml");
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    let image = format!("FROM rust:{}-", version.unwrap().trim_matches('"'));
+    assert!(read("Containerfile").lines().any(|line| line.starts_with(&image)), "{image}");
+}
+
 /// `file:line: word` of every code line, comments included, that has one of the words.
 fn lines_with(files: &[(String, String)], words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
