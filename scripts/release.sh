@@ -4,10 +4,11 @@
 #
 #     scripts/release.sh [TARGET]    x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; by default this machine's own
 #
-# Writes both into target/dist, with SHA256SUMS of all that is there. What is packed of a program has the same bytes however often it is
-# packed: names are sorted, times are the commit's, nobody owns it. Zig links against an old glibc, so that the program starts on systems
-# older than this one. Needs cargo, binutils, util-linux, and python3 with PyPI, from which maturin and zig come into
-# target/release-tools; for another processor rustup, and qemu-user-static with libc6-arm64-cross to try the program.
+# Writes both into target/dist, with SHA256SUMS of all that is there. What is packed of a program has the same bytes however often it
+# is packed: names are sorted, times are the commit's, nobody owns it. Zig links against an old glibc, so that the program starts on
+# systems older than this one. Needs cargo, binutils, util-linux, and python3 with PyPI, from which maturin and zig come into
+# target/release-tools; for another processor its standard library (rustup target add), and qemu-user-static and libc6-arm64-cross to
+# try the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -39,7 +40,7 @@ read -r version archive folder <<<"$names"
 
 stage "tools"
 [ -x "$tools/bin/maturin" ] || { python3 -m venv "$tools" && "$tools/bin/pip" install -q maturin==1.16.0 ziglang==0.17.0; }
-[ -e "$(rustc --print target-libdir --target "$target")" ] || rustup target add "$target"
+[ -e "$(rustc --print target-libdir --target "$target")" ] || fail "no standard library for $target: rustup target add $target"
 
 stage "the program and its wheel"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
