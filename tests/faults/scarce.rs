@@ -92,7 +92,7 @@ fn least_size(kind: &Kind, folder: &Path) -> u32 {
         outcome.status.success()
     };
     let (mut too_small, mut enough) = (0, 4096);
-    assert!(succeeds(enough), "{} pages are not enough", enough);
+    assert!(succeeds(enough), "{enough} pages are not enough");
     while enough - too_small > 1 {
         let middle = u32::midpoint(too_small, enough);
         *(if succeeds(middle) { &mut enough } else { &mut too_small }) = middle;
