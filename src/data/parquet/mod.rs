@@ -136,7 +136,7 @@ impl Shard {
         let reader = self.column_reader(file, group_idx, column.leaf)?;
         let descriptor = self.metadata.file_metadata().schema_descr().column(column.leaf);
         let n_rows = self.n_rows(group_idx);
-        caught(|| slots::values(reader, &descriptor, n_rows)).map_err(|error| self.bad(&error))
+        slots::values(reader, &descriptor, n_rows).map_err(|error| self.bad(&error))
     }
 
     fn n_rows(&self, group_idx: usize) -> usize {

@@ -5,6 +5,7 @@
 //!
 //! Not here: which columns are read (`columns`); pictures (`stored`).
 
+use super::caught::caught;
 use parquet::basic::{ConvertedType, LogicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
@@ -49,7 +50,18 @@ pub(super) fn slots<T: DataType>(
 }
 
 /// The next `n_rows` rows of a column of text or numbers; a list becomes an array.
+///
+/// # Errors
+/// The file is damaged.
 pub(super) fn values(
+    reader: ColumnReader,
+    column: &ColumnDescriptor,
+    n_rows: usize,
+) -> Result<Vec<TextValue>, ParquetError> {
+    caught(|| values_of_type(reader, column, n_rows))
+}
+
+fn values_of_type(
     reader: ColumnReader,
     column: &ColumnDescriptor,
     n_rows: usize,
