@@ -4,14 +4,13 @@
 #     scripts/make_tiny.sh [SEED]
 #
 # 1. examples/init_tiny draws random weights, learns a tokenizer from the drawn tasks' texts and
-#    writes 26,400 lessons: drawn questions with worked answers. All of it follows from the seed.
-# 2. `othink train --config cold-start.toml` teaches the lessons by supervised training and stops
-#    early, while accuracy is still rising. Nothing is done to the weights to make them worse.
+#    writes 23,600 lessons: drawn pictures to describe, and drawn questions with worked answers. All of it follows from the seed.
+# 2. `othink train --config cold-start.toml` teaches two thirds of the lessons by supervised training and stops
+#    there, while accuracy is still rising. Nothing is done to the weights to make them worse.
 # 3. The checkpoint's model files become assets/tiny.
 #
-# The lessons share no row with what runs train or test on (they are drawn with another seed). Where to stop was
-# chosen on rows drawn for nothing else (drawing seed 9), never on the test split.
-# About half an hour on 2 cores. The same seed gives the same files on the same kind of processor.
+# The lessons share no row with what runs train or test on: they are drawn with other seeds.
+# About ten minutes on 2 cores. The same seed gives the same files on the same kind of processor.
 set -eu
 cd "$(dirname "$0")/.."
 seed=${1:-0}

@@ -155,7 +155,7 @@ fn text(args: &Args, out: &Path, found: &Found) -> String {
     let data = from_folder_of(out, &args.data);
     let is_tiny = args.model == TINY;
     let (template, lr, n_new) =
-        if is_tiny { ("short", "3e-4", "64") } else { ("r1v", "1e-6", "512") };
+        if is_tiny { ("short", "5e-5", "64") } else { ("r1v", "1e-6", "512") };
     let model = if is_tiny {
         format!(
             "\"{TINY}\"                # built in, for a first try; then for example Qwen/Qwen2-VL-2B-Instruct"

@@ -162,9 +162,9 @@ mod tests {
     }
 
     const RECORDED: [(&str, &str); 6] = [
-        ("synth-vc/train/17", "6c91dcb9eb5e0937"),
-        ("synth-vc/test/17", "f0e5a81f7ddf6698"),
-        ("synth-vc/shifted/17", "5a2705da7ea927ea"),
+        ("synth-vc/train/17", "ab9c96a4cbb86fbb"),
+        ("synth-vc/test/17", "2dcd0156009fc17e"),
+        ("synth-vc/shifted/17", "13c53fe6e905e5c9"),
         ("synth-gr/train/17", "9a4b5360e7b13d40"),
         ("synth-gr/test/17", "07a8faa1593bb5e0"),
         ("synth-gr/shifted/17", "4a0a9ee9adfbc03d"),

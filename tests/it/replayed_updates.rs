@@ -71,8 +71,8 @@ fn a_figure_on_record_that_is_another_is_named_with_its_stage() {
     let folder = tempfile::tempdir().unwrap();
     let (_, run) = trained(folder.path(), "grpo-d");
     edit(&run, "metrics.jsonl", |lines| {
-        let loss = lines[3]["loss"].as_f64().unwrap();
-        lines[3]["loss"] = (loss * (1.0 + 1e-9) + 1e-12).into();
+        let entropy = lines[3]["entropy"].as_f64().unwrap();
+        lines[3]["entropy"] = (entropy * (1.0 + 1e-9)).into();
     });
     let (code, _) = replayed(&run, 3, &[]);
     assert_eq!(code, Some(0));
@@ -80,7 +80,7 @@ fn a_figure_on_record_that_is_another_is_named_with_its_stage() {
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{table}");
     let differing: Vec<&str> = table.lines().filter(|line| line.contains("e-")).collect();
-    assert!(differing.iter().any(|line| line.starts_with("policy          loss")), "{table}");
+    assert!(differing.iter().any(|line| line.starts_with("policy          entropy")), "{table}");
     assert!(table.ends_with("1 of 18 figures differ\n"), "{table}");
     assert_eq!(replayed(&run, 4, &["--tolerance", "1e-3"]).0, Some(0));
     // What comes after it from the base model, as no checkpoint is left.

@@ -1,33 +1,30 @@
-//! `synth-vc`: counting questions about drawn scenes, in the manner of CLEVR.
+//! `synth-vc`: R1-V's counting question, asked about drawn shelves.
 //!
-//! A row is a pure function of (seed, split, index). The answer is drawn first, then a question it
-//! can answer, then a scene in which it does:
+//! A row is a pure function of (seed, split, index). The answer is drawn first, 1 to 8, each equally likely, then a scene of that
+//! many items, so always giving the commonest answer earns 1/8:
 //!
-//! | split | answers, each equally likely | shapes | backgrounds |
-//! |---|---|---|---|
-//! | train, test | 0 to 6 | spheres, cubes, cylinders | a grey studio |
-//! | shifted | 3 to 10 | cones, stars, rings | tiles, planks, stripes |
+//! | split | shapes | walls |
+//! |---|---|---|
+//! | train, test | spheres, cubes, cylinders | plaster |
+//! | shifted | cones, stars, rings | tiles, planks, stripes |
 //!
-//! So always giving the commonest answer earns 1/7, or 1/8 on the shifted split. Questions count
-//! everything (R1-V's sentence), a colour, a shape, a size, or a pair of them; where not everything is
-//! counted, as in every question with the answer 0, the scene has one to four other items.
+//! A row's column `scene` names every item, board by board from left to right: `["a1 red cube", ...]`.
 //!
-//! `scene` holds what there is and where, `question` what is asked, `render` how it looks.
+//! `scene` holds what there is and where, `render` how it looks.
 
-mod question;
 mod render;
 mod scene;
 
 use super::{Demonstration, ImageSource, Sample, Split};
 use crate::rng::Draws;
-use question::Question;
-use scene::Scene;
+use scene::{Placed, Scene};
+use serde_json::Map;
 use std::sync::Arc;
 
-/// Items beside those that the question counts, at most.
-const MAX_OTHERS: usize = 4;
-/// More items than this are never put into one scene.
-const MAX_ITEMS: usize = 10;
+/// R1-V's sentence.
+const QUESTION: &str = "How many different items are there in the image?";
+/// The largest answer.
+const MAX_ITEMS: usize = 8;
 
 /// Draws a row; `None` where a picture of that size cannot be made.
 pub(super) fn sample(
@@ -36,62 +33,32 @@ pub(super) fn sample(
     side_pixels: u32,
     draws: &mut Draws,
 ) -> Option<Sample> {
-    let row = Row::draw(split, draws);
-    let picture = render::render(&row.scene, side_pixels, draws)?;
+    let scene = draw(split, draws);
+    let picture = render::render(&scene, side_pixels, draws)?;
+    let names: Vec<String> = scene.placed.iter().map(Placed::to_string).collect();
+    let answer = names.len().to_string();
     Some(Sample {
         id,
         images: vec![ImageSource::Drawn(Arc::new(picture))],
-        problem: row.question.to_string(),
-        solution: row.answer.to_string(),
-        demonstration: Some(Demonstration::Reasoning(row.reasoning())),
-        columns: Arc::default(),
+        problem: QUESTION.to_owned(),
+        demonstration: Some(Demonstration::Reasoning(format!("{}: {answer}", names.join(", ")))),
+        solution: answer,
+        columns: Arc::new(Map::from_iter([("scene".to_owned(), names.into())])),
     })
 }
 
-/// A question, a scene and the count that answers it.
-struct Row {
-    question: Question,
-    scene: Scene,
-    answer: usize,
-}
-
-impl Row {
-    fn draw(split: Split, draws: &mut Draws) -> Self {
-        let look = scene::Look::of(split);
-        let answer = match split {
-            Split::Train | Split::Test => draws.below(7),
-            Split::Shifted => 3 + draws.below(8),
-        };
-        let question = Question::draw(answer, look, draws);
-        let mut items: Vec<_> = (0..answer).map(|_| question.matching_item(look, draws)).collect();
-        if !question.counts_everything() {
-            let n_most = MAX_OTHERS.min(MAX_ITEMS.saturating_sub(answer)).max(1);
-            let n_others = 1 + draws.below(n_most);
-            items.extend((0..n_others).map(|_| question.other_item(look, draws)));
-        }
-        Self { question, scene: Scene::arrange(&items, look, draws), answer }
-    }
-
-    /// The counted items from left to right, then how many: "red cube, blue sphere: 2".
-    fn reasoning(&self) -> String {
-        let mut counted: Vec<_> =
-            self.scene.placed.iter().filter(|placed| self.question.matches(placed.item)).collect();
-        counted.sort_by(|one, other| one.center.x.total_cmp(&other.center.x));
-        let names: Vec<String> = counted.iter().map(|placed| placed.item.to_string()).collect();
-        let list = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        format!("{list}: {}", self.answer)
-    }
+fn draw(split: Split, draws: &mut Draws) -> Scene {
+    let n_items = 1 + draws.below(MAX_ITEMS);
+    Scene::draw(n_items, scene::Look::of(split), draws)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rng::{Purpose, Stream};
-    use scene::{Look, SHARE_VISIBLE};
+    use scene::Look;
 
-    fn rows(split: Split, n: u32) -> Vec<(u32, Row)> {
-        (0..n).map(|idx| (idx, Row::draw(split, &mut draws(idx)))).collect()
-    }
+    const SPLITS: [Split; 3] = [Split::Train, Split::Test, Split::Shifted];
 
     fn draws(idx: u32) -> Draws {
         Stream::new(11, Purpose::Drawing, 0, idx, 0).draws()
@@ -99,62 +66,51 @@ mod tests {
 
     /// Counted in the picture itself: every item is painted in a flat colour of its own.
     #[test]
-    fn the_answer_is_the_number_of_visible_items_that_match() {
-        for split in [Split::Train, Split::Test, Split::Shifted] {
-            for (idx, row) in rows(split, 150) {
-                let shares = render::visible_shares(&row.scene, 224);
-                let n_seen = row
-                    .scene
-                    .placed
-                    .iter()
-                    .zip(&shares)
-                    .filter(|(placed, share)| row.question.matches(placed.item) && **share > 0.3)
-                    .count();
-                assert_eq!(n_seen, row.answer, "{split:?} row {idx}: {}", row.question);
+    fn the_answer_is_the_number_of_visible_items() {
+        for split in SPLITS {
+            for idx in 0..150 {
+                let scene = draw(split, &mut draws(idx));
+                let shares = render::visible_shares(&scene, 224);
                 let least = shares.iter().copied().fold(1.0, f64::min);
-                assert!(least > SHARE_VISIBLE, "{split:?} row {idx}: an item shows {least}");
+                assert!(least > 0.99, "{split:?} row {idx}: of an item only {least} shows");
+                let sample = sample(String::new(), split, 56, &mut draws(idx)).unwrap();
+                assert_eq!(sample.solution, shares.len().to_string(), "{split:?} row {idx}");
             }
         }
     }
 
-    /// 1,400 rows, 7 answers: 200 each, standard error 13.
+    /// 1,600 rows, 8 answers: 200 each, standard error 13.
     #[test]
     fn answers_are_equally_likely() {
-        for (split, answers) in
-            [(Split::Train, 0..=6), (Split::Test, 0..=6), (Split::Shifted, 3..=10)]
-        {
-            let mut counts = [0_usize; 11];
-            for (_, row) in rows(split, 1400) {
-                counts[row.answer] += 1;
+        for split in SPLITS {
+            let mut counts = [0_usize; 10];
+            for idx in 0..1600 {
+                counts[draw(split, &mut draws(idx)).placed.len()] += 1;
             }
-            let expected = 1400 / answers.clone().count();
-            for (answer, count) in counts.iter().enumerate() {
-                let expected = if answers.contains(&answer) { expected } else { 0 };
-                assert!(count.abs_diff(expected) <= 60, "{split:?} {answer}: {count}");
-            }
+            let [none, counts @ .., more] = counts;
+            assert_eq!([none, more], [0, 0], "{split:?}");
+            assert!(counts.iter().all(|count| count.abs_diff(200) <= 60), "{split:?} {counts:?}");
         }
     }
 
+    /// Each item's name against where it is drawn and what it is.
     #[test]
-    fn every_kind_of_question_is_asked() {
-        let texts: Vec<String> =
-            rows(Split::Train, 400).iter().map(|(_, row)| row.question.to_string()).collect();
-        let total = "How many different items are there in the image?";
-        let share = texts.iter().filter(|text| *text == total).count();
-        assert!((100..220).contains(&share), "{share} of 400 count everything");
-        for word in ["red items", "cubes", "small items", "large", "gray"] {
-            assert!(texts.iter().any(|text| text.contains(word)), "nothing asks about {word}");
-        }
-    }
-
-    #[test]
-    fn reasoning_lists_what_it_counts() {
-        for (_, row) in rows(Split::Test, 100) {
-            let reasoning = row.reasoning();
-            let (list, count) = reasoning.rsplit_once(": ").unwrap();
-            let n_listed = if list == "none" { 0 } else { list.split(", ").count() };
-            assert_eq!(n_listed.to_string(), count);
-            assert_eq!(n_listed, row.answer);
+    fn an_item_is_named_by_its_place_and_its_looks() {
+        for idx in 0..60 {
+            let scene = draw(Split::Test, &mut draws(idx));
+            let sample = sample(String::new(), Split::Test, 56, &mut draws(idx)).unwrap();
+            let names: Vec<String> = scene
+                .placed
+                .iter()
+                .map(|placed| {
+                    let [column, board] = [placed.center.x, placed.center.y]
+                        .map(|at| [25.0, 50.0, 75.0].iter().filter(|start| at >= **start).count());
+                    format!("{}{} {}", ["a", "b", "c", "d"][column], board + 1, placed.item)
+                })
+                .collect();
+            assert_eq!(sample.columns["scene"], serde_json::json!(names));
+            let taught = format!("{}: {}", names.join(", "), names.len());
+            assert_eq!(sample.demonstration, Some(Demonstration::Reasoning(taught)));
         }
     }
 

@@ -1,27 +1,25 @@
-//! How a scene of `synth-vc` looks: a lit floor with faint scratches, shadows, shaded solids.
+//! How a scene of `synth-vc` looks: a wall with faint scratches, a shelf before it, shadows, shaded solids.
 //!
-//! The light comes from the upper left; the floor is seen from about 25 degrees above, so that its
-//! circles are ellipses `TILT` times as high as wide. Rubber shades softly, metal has a sharp
-//! highlight and a bright rim.
+//! The light comes from the upper left; what stands on a board is seen from about 25 degrees above, so that level circles
+//! are ellipses `TILT` times as high as wide. Rubber shades softly, metal has a sharp highlight and a bright rim.
 //!
 //! Not here: what a scene holds (`scene`).
 
-use super::scene::{Background, Color, Material, Placed, Scene, Shape};
+use super::scene::{BOARD, Background, Color, Material, PITCH, Placed, Scene, Shape};
 use crate::data::canvas::{Canvas, Fill, Ink, Outline, SIDE};
 use crate::data::plane::Point;
 use crate::rng::Draws;
 use image::RgbImage;
 
-/// Height over width of a circle on the floor.
+/// Height over width of a level circle.
 const TILT: f64 = 0.42;
-/// Where the back wall meets the floor.
-const HORIZON: f64 = 26.0;
 
 /// Draws a scene; `None` where a picture of that size cannot be made.
 pub(super) fn render(scene: &Scene, side_pixels: u32, draws: &mut Draws) -> Option<RgbImage> {
     let mut canvas = Canvas::new(side_pixels, Ink::WHITE)?;
     background(&mut canvas, scene.background, draws);
     scratches(&mut canvas, draws);
+    boards(&mut canvas);
     for placed in &scene.placed {
         shadow(&mut canvas, placed);
     }
@@ -98,7 +96,7 @@ impl Shades {
 
 fn ink(color: Color) -> Ink {
     Ink::opaque(match color {
-        Color::Gray => [104, 106, 110],
+        Color::Gray => [205, 208, 212],
         Color::Red => [205, 32, 38],
         Color::Blue => [40, 74, 214],
         Color::Green => [30, 132, 44],
@@ -111,67 +109,55 @@ fn ink(color: Color) -> Ink {
 
 fn background(canvas: &mut Canvas, background: Background, draws: &mut Draws) {
     match background {
-        Background::Studio => studio(canvas, draws),
+        Background::Plaster => plaster(canvas, draws),
         Background::Tiles => tiles(canvas),
         Background::Planks => planks(canvas, draws),
         Background::Stripes => stripes(canvas, draws),
     }
 }
 
-/// A grey floor that brightens towards the light and bends up into a grey wall.
-fn studio(canvas: &mut Canvas, draws: &mut Draws) {
-    let tint = Ink::opaque([[188, 188, 188], [192, 188, 182], [182, 187, 194]][draws.below(3)]);
-    let floor = [(0.0, tint.lighter(0.62)), (0.55, tint.lighter(0.3)), (1.0, tint.darker(0.1))];
-    let lit = Point::new(draws.range(25.0, 65.0), draws.range(50.0, 75.0));
-    canvas.fill(band(0.0, SIDE), Fill::Radial(lit, 85.0, &floor));
-    let wall = tint.darker(0.12);
-    let fade = [(0.0, wall), (0.6, wall.with_opacity(0.6)), (1.0, wall.with_opacity(0.0))];
-    let [top, foot] = [Point::new(0.0, 0.0), Point::new(0.0, HORIZON + 8.0)];
-    canvas.fill(band(0.0, HORIZON + 8.0), Fill::Linear(top, foot, &fade));
+/// Plaster that is a little brighter where the light falls.
+fn plaster(canvas: &mut Canvas, draws: &mut Draws) {
+    let tint = Ink::opaque([[120, 120, 120], [124, 121, 116], [116, 120, 126]][draws.below(3)]);
+    let wall = [(0.0, tint.lighter(0.06)), (0.55, tint), (1.0, tint.darker(0.06))];
+    let lit = Point::new(draws.range(20.0, 60.0), draws.range(10.0, 50.0));
+    canvas.fill(band(0.0, SIDE), Fill::Radial(lit, 95.0, &wall));
 }
 
-/// Pale blue and white tiles that shrink towards the horizon.
+/// Pale blue and white tiles.
 fn tiles(canvas: &mut Canvas) {
     let [pale, white] = [Ink::opaque([196, 210, 224]), Ink::opaque([236, 240, 243])];
-    let wall = Fill::Flat(Ink::opaque([150, 172, 190]));
-    canvas.fill(band(0.0, HORIZON), wall);
-    canvas.fill(band(HORIZON, SIDE), Fill::Flat(white));
-    // Row edges at equal steps of depth; x spreads from the vanishing point in the same measure.
-    let height = |row: i32| HORIZON + (SIDE - HORIZON) / (1.0 + 0.42 * f64::from(row));
-    let across = |column: i32, y: f64| {
-        let spread = 0.35 + (y - HORIZON) / (SIDE - HORIZON);
-        50.0 + 20.0 * f64::from(column) * spread
-    };
-    for row in 0..12 {
-        let [near, far] = [height(row), if row == 11 { HORIZON } else { height(row + 1) }];
-        for column in (-9..9).filter(|column| (column + row) % 2 == 0) {
-            let corners = [(column, near), (column + 1, near), (column + 1, far), (column, far)];
-            let corners = corners.map(|(column, y)| Point::new(across(column, y), y));
+    canvas.fill(band(0.0, SIDE), Fill::Flat(white));
+    let side = SIDE / 12.0;
+    for (row, column) in (0..12).flat_map(|row| (0..12).map(move |column| (row, column))) {
+        if (row + column) % 2 == 0 {
+            let [left, top] = [column, row].map(|n| f64::from(n) * side);
+            let corners =
+                [(left, top), (left + side, top), (left + side, top + side), (left, top + side)];
+            let corners = corners.map(|(x, y)| Point::new(x, y));
             canvas.fill(Outline::new().polygon(&corners), Fill::Flat(pale));
         }
     }
 }
 
-/// A floor of light wooden planks before a pale wall.
+/// Light wooden planks with joints here and there.
 fn planks(canvas: &mut Canvas, draws: &mut Draws) {
-    canvas.fill(band(0.0, HORIZON), Fill::Flat(Ink::opaque([214, 222, 206])));
     let wood = Ink::opaque([232, 206, 168]);
-    let mut top = HORIZON;
-    let mut depth = 6.0;
+    let mut top = 0.0;
     while top < SIDE {
+        let foot = (top + draws.range(5.0, 11.0)).min(SIDE);
         let plank = wood.mixed(Ink::opaque([206, 172, 128]), draws.range(0.0, 0.7));
-        canvas.fill(band(top, top + depth), Fill::Flat(plank));
-        let edge = Outline::new().polyline(&[Point::new(0.0, top), Point::new(SIDE, top)]);
-        canvas.stroke(edge, wood.darker(0.35), 0.5);
+        canvas.fill(band(top, foot), Fill::Flat(plank));
         let joint = draws.range(0.0, SIDE);
-        let seam = [Point::new(joint, top), Point::new(joint, (top + depth).min(SIDE))];
-        canvas.stroke(Outline::new().polyline(&seam), wood.darker(0.35), 0.5);
-        top += depth;
-        depth *= 1.3;
+        for line in [[(0.0, top), (SIDE, top)], [(joint, top), (joint, foot)]] {
+            let line = line.map(|(x, y)| Point::new(x, y));
+            canvas.stroke(Outline::new().polyline(&line), wood.darker(0.35), 0.5);
+        }
+        top = foot;
     }
 }
 
-/// A carpet of slanted stripes in two pale colours.
+/// Wallpaper with slanted stripes in two pale colours.
 fn stripes(canvas: &mut Canvas, draws: &mut Draws) {
     let pairs = [[[238, 226, 232], [218, 202, 216]], [[228, 238, 226], [206, 222, 208]]];
     let [ground, stripe] = pairs[draws.below(pairs.len())].map(Ink::opaque);
@@ -186,17 +172,30 @@ fn stripes(canvas: &mut Canvas, draws: &mut Draws) {
     }
 }
 
-/// Faint scratches and specks on the floor: clutter that cannot be taken for an item.
+/// Faint scratches and specks: clutter that cannot be taken for an item.
 fn scratches(canvas: &mut Canvas, draws: &mut Draws) {
     let ink = Ink::BLACK.with_opacity(0.13);
     for _ in 0..draws.below(7) {
-        let start = Point::new(draws.range(0.0, SIDE), draws.range(HORIZON, SIDE));
+        let start = Point::new(draws.range(0.0, SIDE), draws.range(0.0, SIDE));
         let end = start + Point::direction(draws.range(0.0, 360.0)) * draws.range(3.0, 12.0);
         canvas.stroke(Outline::new().polyline(&[start, end]), ink, 0.5);
     }
     for _ in 0..draws.below(14) {
-        let place = Point::new(draws.range(0.0, SIDE), draws.range(HORIZON, SIDE));
+        let place = Point::new(draws.range(0.0, SIDE), draws.range(0.0, SIDE));
         canvas.fill(Outline::new().circle(place, draws.range(0.3, 0.7)), Fill::Flat(ink));
+    }
+}
+
+/// The boards, each with a lit edge and a shadow on the wall below it.
+fn boards(canvas: &mut Canvas) {
+    let wood = Ink::opaque([150, 132, 112]);
+    let mut foot = PITCH;
+    while foot <= SIDE {
+        let shade = Fill::Flat(Ink::BLACK.with_opacity(0.12));
+        canvas.fill(band(foot, (foot + 1.8).min(SIDE)), shade);
+        canvas.fill(band(foot - BOARD, foot), Fill::Flat(wood));
+        canvas.fill(band(foot - BOARD, foot - BOARD * 0.7), Fill::Flat(wood.lighter(0.4)));
+        foot += PITCH;
     }
 }
 

@@ -1,17 +1,13 @@
-//! What a scene of `synth-vc` holds and where: items with a shape, a size, a colour and a material,
-//! on a floor seen from above, none of them hidden too much.
+//! What a scene of `synth-vc` holds and where: items with a shape, a colour and a material, on a shelf with four
+//! boards of four places, none before another.
 //!
-//! Not here: which items a question needs (`question`); how they look (`render`).
+//! Not here: how it looks (`render`).
 
 use crate::data::Split;
+use crate::data::canvas::SIDE;
 use crate::data::plane::Point;
 use crate::rng::Draws;
 use std::fmt;
-
-/// Of an item's silhouette, at least this share is never covered by other items. `arrange` keeps
-/// items far enough apart for it; the tests count pixels.
-#[cfg(test)]
-pub(super) const SHARE_VISIBLE: f64 = 0.55;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -50,16 +46,6 @@ impl Color {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
-    Small,
-    Large,
-}
-
-impl Size {
-    pub(super) const ALL: [Self; 2] = [Self::Small, Self::Large];
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Material {
     Rubber,
     Metal,
@@ -69,7 +55,6 @@ pub(super) enum Material {
 pub(super) struct Item {
     pub(super) shape: Shape,
     pub(super) color: Color,
-    pub(super) size: Size,
     pub(super) material: Material,
 }
 
@@ -78,13 +63,12 @@ impl Item {
         Self {
             shape: pick(look.shapes, draws),
             color: pick(Color::ALL, draws),
-            size: pick(Size::ALL, draws),
             material: pick([Material::Rubber, Material::Metal], draws),
         }
     }
 }
 
-/// An item's short name, "red cube".
+/// "red cube".
 impl fmt::Display for Item {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         write!(out, "{} {}", self.color, self.shape)
@@ -119,18 +103,9 @@ impl fmt::Display for Color {
     }
 }
 
-impl fmt::Display for Size {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        out.write_str(match self {
-            Self::Small => "small",
-            Self::Large => "large",
-        })
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Background {
-    Studio,
+    Plaster,
     Tiles,
     Planks,
     Stripes,
@@ -148,7 +123,7 @@ impl Look {
         match split {
             Split::Train | Split::Test => Self {
                 shapes: [Shape::Sphere, Shape::Cube, Shape::Cylinder],
-                backgrounds: &[Background::Studio],
+                backgrounds: &[Background::Plaster],
             },
             Split::Shifted => Self {
                 shapes: [Shape::Cone, Shape::Star, Shape::Ring],
@@ -158,10 +133,23 @@ impl Look {
     }
 }
 
+/// Boards of the shelf, and places on each.
+const N_BOARDS: usize = 4;
+const N_COLUMNS: usize = 4;
+/// Places on the shelf.
+const N_PLACES: usize = N_BOARDS * N_COLUMNS;
+/// Between two boards, and from place to place; a fourth of the picture, which at 112 pixels is the part that one image
+/// token shows.
+pub(super) const PITCH: f64 = SIDE / N_BOARDS as f64;
+/// How thick a board is.
+pub(super) const BOARD: f64 = 1.6;
+
 /// An item in the picture; lengths in canvas units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
     pub(super) item: Item,
+    /// Its place on the shelf, in the order in which one reads.
+    place: usize,
     /// The middle of its silhouette.
     pub(super) center: Point,
     /// The silhouette's radius, roughly.
@@ -170,72 +158,44 @@ pub(super) struct Placed {
     pub(super) turn: f64,
 }
 
-/// A background and the items on it, the farthest first.
+/// A background and the items before it, in the order in which one reads: board by board, from left to right.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub(super) background: Background,
     pub(super) placed: Vec<Placed>,
 }
 
-/// Canvas heights between which the middles of items lie: the floor.
-const FLOOR: [f64; 2] = [34.0, 86.0];
-/// Places tried before the items are made smaller.
-const N_TRIES: usize = 400;
-
 impl Scene {
-    /// Puts the items on the floor, none too close to another.
-    pub(super) fn arrange(items: &[Item], look: Look, draws: &mut Draws) -> Self {
+    /// Puts items on the shelf, each in a place of its own.
+    ///
+    /// - `n_items`: at most [`N_PLACES`] are drawn
+    pub(super) fn draw(n_items: usize, look: Look, draws: &mut Draws) -> Self {
         let background = look.backgrounds.get(draws.below(look.backgrounds.len()));
-        let background = background.copied().unwrap_or(Background::Studio);
-        let mut scale = if items.len() > 7 { 0.85 } else { 1.0 };
-        let mut placed = loop {
-            if let Some(placed) = scatter(items, scale, draws) {
-                break placed;
-            }
-            scale *= 0.94;
-        };
-        placed.sort_by(|one, other| one.center.y.total_cmp(&other.center.y));
-        Self { background, placed }
+        let background = background.copied().unwrap_or(Background::Plaster);
+        let mut free: Vec<usize> = (0..N_PLACES).collect();
+        let taken = (0..n_items.min(N_PLACES)).map(|_| free.swap_remove(draws.below(free.len())));
+        let mut taken: Vec<usize> = taken.collect();
+        taken.sort_unstable();
+        let placed = taken.into_iter().map(|place| put(Item::draw(look, draws), place, draws));
+        Self { background, placed: placed.collect() }
     }
 }
 
-/// A place for each item, or `None` where the tries run out.
-fn scatter(items: &[Item], scale: f64, draws: &mut Draws) -> Option<Vec<Placed>> {
-    let mut placed: Vec<Placed> = Vec::with_capacity(items.len());
-    let mut n_left = N_TRIES;
-    // Large ones first: they are the harder to place.
-    let mut order: Vec<&Item> = items.iter().collect();
-    order.sort_by_key(|item| item.size == Size::Small);
-    for item in order {
-        loop {
-            n_left = n_left.checked_sub(1)?;
-            let place = place(*item, scale, draws);
-            if placed.iter().all(|other| is_apart(&place, other)) {
-                placed.push(place);
-                break;
-            }
-        }
+/// Its place and what it is, "b3 red cube": columns are `a` to `d` from the left, boards 1 to 4 from the top.
+impl fmt::Display for Placed {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let column = ["a", "b", "c", "d"][self.place % N_COLUMNS];
+        write!(out, "{column}{} {}", self.place / N_COLUMNS + 1, self.item)
     }
-    Some(placed)
 }
 
-fn place(item: Item, scale: f64, draws: &mut Draws) -> Placed {
-    let height = draws.range(FLOOR[0], FLOOR[1]);
-    let nearness = (height - FLOOR[0]) / (FLOOR[1] - FLOOR[0]);
-    let full = match item.size {
-        Size::Small => 6.4,
-        Size::Large => 11.6,
-    };
-    let radius = full * scale * (0.88 + 0.24 * nearness);
-    let margin = radius + 3.0;
-    let center = Point::new(draws.range(margin, 100.0 - margin), height.min(100.0 - margin));
-    Placed { item, center, radius, turn: draws.range(0.0, 90.0) }
-}
-
-/// Items of one colour do not touch, others cover little of each other.
-fn is_apart(one: &Placed, other: &Placed) -> bool {
-    let share = if one.item.color == other.item.color { 1.08 } else { 0.86 };
-    one.center.distance(other.center) > share * (one.radius + other.radius)
+/// An item on its board, within its place.
+fn put(item: Item, place: usize, draws: &mut Draws) -> Placed {
+    let radius = draws.range(7.0, 11.3);
+    let play = PITCH / 2.0 - radius - 0.5;
+    let [left, foot] = [place % N_COLUMNS, place / N_COLUMNS + 1].map(|n| n as f64 * PITCH);
+    let center = Point::new(left + PITCH / 2.0 + draws.range(-play, play), foot - BOARD - radius);
+    Placed { item, place, center, radius, turn: draws.range(0.0, 90.0) }
 }
 
 /// One of an array that is not empty.

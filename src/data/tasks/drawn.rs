@@ -7,11 +7,13 @@ use crate::reward::{GoldKind, Rule};
 
 pub(super) static SYNTH_VC: Task = task(
     DrawnTask::VisualCounting,
+    2,
     RunFiles { sft: "sft-synth-vc.toml", grpo: "grpo-synth-vc.toml", grpo_d: "quickstart.toml" },
 );
 
 pub(super) static SYNTH_GR: Task = task(
     DrawnTask::GeometryReasoning,
+    1,
     RunFiles {
         sft: "sft-synth-gr.toml",
         grpo: "grpo-synth-gr.toml",
@@ -19,11 +21,11 @@ pub(super) static SYNTH_GR: Task = task(
     },
 );
 
-const fn task(drawn: DrawnTask, run_files: RunFiles) -> Task {
+const fn task(drawn: DrawnTask, version: u32, run_files: RunFiles) -> Task {
     Task {
         name: drawn.name(),
         aliases: &[],
-        version: 1,
+        version,
         base_model: "tiny",
         run_files,
         training_template: "short",
