@@ -4,8 +4,8 @@
     quickstart_report.py RUNS OUT
 
 RUNS holds before.jsonl and {quickstart,sft-synth-vc}-SEED/{metrics.jsonl,at-UPDATE.jsonl,wall_s}, where the first and the
-at-UPDATE.jsonl are answers that `othink eval --out` wrote, and other-rows/, a run that is measured on other rows. Written to OUT: quickstart.json (a run's figures each), quickstart.md (a table),
-quickstart.csv and quickstart.svg (the curves).
+at-UPDATE.jsonl are answers that `othink eval --out` wrote, and other-rows/, a run that is measured on other rows. Written to OUT:
+quickstart.json (a run's figures each), quickstart.md (a table), quickstart.csv and quickstart.svg (the curves).
 """
 import csv
 import json

@@ -4,7 +4,7 @@
 #
 #     scripts/quickstart_seeds.sh
 #
-# Needs Python 3 (nothing beyond its standard library); about three quarters of an hour on 2 cores.
+# Needs Python 3 (nothing beyond its standard library); about half an hour on 2 cores.
 set -eu
 cd "$(dirname "$0")/.."
 runs=target/quickstart-seeds
