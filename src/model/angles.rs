@@ -12,41 +12,44 @@ fn frequency(theta: f64, i: usize, n: usize) -> f32 {
     theta.powf(-(i as f64) / n as f64) as f32
 }
 
-/// Angles of the vision tower (2-D rotary): the first half from a patch's row, the second from its
-/// column, patches in merge-window order, images one after the other.
+/// Row and column of every patch in its image, patches in merge-window order, images one after the other.
 ///
 /// - `grids`: per image frames, rows and columns of patches; `merge`: patches per window side
-/// - returns `[patches, head_dim / 2]`
-///
-/// # Errors
-/// The tensor cannot be made.
-pub fn vision_angles(
-    grids: &[[usize; 3]],
-    merge: usize,
-    head_dim: usize,
-    dtype: DType,
-    device: &Device,
-) -> Result<Angles> {
-    let n = head_dim / 4;
-    let mut angles = Vec::new();
+pub fn patch_positions(grids: &[[usize; 3]], merge: usize) -> Vec<[usize; 2]> {
+    let mut positions = Vec::new();
     for &[frames, rows, columns] in grids {
         for _ in 0..frames {
             for window in 0..(rows / merge) * (columns / merge) {
                 let (top, left) =
                     (window / (columns / merge) * merge, window % (columns / merge) * merge);
-                for patch in 0..merge * merge {
-                    let (row, column) = (top + patch / merge, left + patch % merge);
-                    for position in [row, column] {
-                        angles.extend(
-                            (0..n).map(|i| position as f32 * frequency(VISION_THETA, i, n)),
-                        );
-                    }
-                }
+                let patches = 0..merge * merge;
+                positions.extend(patches.map(|i| [top + i / merge, left + i % merge]));
             }
         }
     }
-    let patches = angles.len() / (2 * n);
-    Angles::exact(&Tensor::from_vec(angles, (patches, 2 * n), device)?, dtype)
+    positions
+}
+
+/// Angles of the vision tower (2-D rotary): the first half from a patch's row, the second from its column.
+///
+/// - `positions`: row and column of each patch
+/// - returns `[patches, head_dim / 2]`
+///
+/// # Errors
+/// The tensor cannot be made.
+pub fn vision_angles(
+    positions: &[[usize; 2]],
+    head_dim: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<Angles> {
+    let n = head_dim / 4;
+    let frequencies: Vec<f32> = (0..n).map(|i| frequency(VISION_THETA, i, n)).collect();
+    let mut angles = Vec::with_capacity(positions.len() * 2 * n);
+    for position in positions.as_flattened() {
+        angles.extend(frequencies.iter().map(|frequency| *position as f32 * frequency));
+    }
+    Angles::exact(&Tensor::from_vec(angles, (positions.len(), 2 * n), device)?, dtype)
 }
 
 /// Angles of the language model (M-RoPE, Wang et al. 2024): of the `head_dim / 2` frequencies the

@@ -17,6 +17,7 @@ use super::files::ModelFiles;
 use super::language;
 use super::parameters::{ParameterGroup, ParameterShape};
 use super::stages::Kept;
+use super::tower;
 
 /// The sizes and token ids of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +93,17 @@ pub struct VisionConfig {
     pub temporal_patch_size: usize,
     /// Side of the square of patches that becomes one token.
     pub spatial_merge_size: usize,
+    /// Windows that patches see in most blocks; none where they see all of their frame in every block.
+    pub windows: Option<Windows>,
+}
+
+/// The windows of a tower.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windows {
+    /// Tokens of a window's side.
+    pub side: usize,
+    /// Blocks in which patches see all of their frame nevertheless.
+    pub whole: Vec<usize>,
 }
 
 impl VisionConfig {
@@ -103,6 +115,30 @@ impl VisionConfig {
     /// Numbers in one flattened patch: a row of the processor's `pixel_values`.
     pub fn patch_dim(&self) -> usize {
         self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
+    }
+
+    /// Whether patches see all of their frame in a block, rather than their window.
+    pub fn sees_whole_frames(&self, block: usize) -> bool {
+        self.windows.as_ref().is_none_or(|windows| windows.whole.contains(&block))
+    }
+
+    /// How many patches a patch sees at most, the mean over all blocks.
+    ///
+    /// - `in_frame`: patches of its frame
+    pub fn mean_patches_seen(&self, in_frame: f64) -> f64 {
+        let Some(windows) = &self.windows else { return in_frame };
+        let in_window = (windows.side * self.spatial_merge_size).pow(2) as f64;
+        let whole = (0..self.depth).filter(|block| self.sees_whole_frames(*block)).count() as f64;
+        let blocks = self.depth as f64;
+        (whole * in_frame + (blocks - whole) * in_frame.min(in_window)) / blocks
+    }
+
+    /// Requires heads of a width that the rotation takes: it has two coordinates, and each takes pairs of elements.
+    pub(super) fn require_heads(&self, vision: &Section, width: &str) -> Result<(), ModelError> {
+        if self.embed_dim.is_multiple_of(4 * self.num_heads) {
+            return Ok(());
+        }
+        Err(vision.wrong(width, &format!("a multiple of 4 * num_heads = {}", 4 * self.num_heads)))
     }
 
     /// Width of the patches that are merged into one token, laid end to end.
@@ -155,18 +191,26 @@ impl ModelConfig {
 
     /// Elements kept per patch in one block of the vision tower.
     pub fn kept_by_block(&self) -> Kept {
-        self.family.kept_by_block(&self.vision)
+        self.family.tower().kept_by_block(&self.vision)
     }
 
     /// The same as [`Self::kept_by_layer`] and [`Self::kept_by_block`] where candle's operations compose layer and block
     /// (`ops::plain`), without attention's scores.
     pub fn kept_by_plain_layer_and_block(&self) -> [Kept; 2] {
-        [language::kept_by_plain_layer(&self.text), self.family.kept_by_plain_block(&self.vision)]
+        [
+            language::kept_by_plain_layer(&self.text),
+            self.family.tower().kept_by_plain_block(&self.vision),
+        ]
     }
 
     /// Elements kept per patch in the merger, where patches become tokens.
     pub fn kept_by_merger(&self) -> usize {
-        self.family.kept_by_merger(&self.vision, self.text.hidden_size)
+        tower::kept_by_merger(&self.vision, self.text.hidden_size)
+    }
+
+    /// Maps of a block of the vision tower to the width inside its MLP.
+    pub fn n_wide_maps_of_block(&self) -> usize {
+        self.family.tower().mlp.n_wide()
     }
 
     /// Every parameter, in the order of the hub's module tree: vision tower, embedding, layers, final
@@ -175,7 +219,7 @@ impl ModelConfig {
         let of_group = |group, shapes: Vec<(String, Vec<usize>)>| {
             shapes.into_iter().map(move |(name, dims)| ParameterShape { name, dims, group })
         };
-        let vision = self.family.vision_shapes(&self.vision, self.text.hidden_size);
+        let vision = self.family.tower().shapes(&self.vision, self.text.hidden_size);
         let vision = of_group(ParameterGroup::Vision, vision);
         vision.chain(of_group(ParameterGroup::Language, text_shapes(&self.text))).collect()
     }
@@ -445,9 +489,10 @@ mod tests {
 
     #[test]
     fn another_architecture_is_named() {
-        let message = load_with("/model_type", json!("qwen2_5_vl")).unwrap_err().to_string();
-        assert!(message.contains("config.json: model_type is \"qwen2_5_vl\""), "{message}");
-        assert!(message.contains("expected \"qwen2_vl\"\nhint: "), "{message}");
+        let message = load_with("/model_type", json!("llava")).unwrap_err().to_string();
+        assert!(message.contains("config.json: model_type is \"llava\""), "{message}");
+        assert!(message.contains("expected \"qwen2_vl\" or \"qwen2_5_vl\""), "{message}");
+        assert!(message.contains("\nhint: "), "{message}");
         let error = load_with("/architectures", json!(["Qwen2ForCausalLM"])).unwrap_err();
         assert!(matches!(error, ModelError::Architecture { field: "architectures", .. }));
         assert!(load_with("/architectures", Value::Null).is_ok());
@@ -490,6 +535,79 @@ mod tests {
             assert!(message.contains("config.json: ") && message.contains(field), "{message}");
             assert!(message.contains("\nhint: "), "{message}");
         }
+    }
+
+    /// [`config_json`] as a Qwen2.5-VL's.
+    fn with_windows() -> Value {
+        let mut config = config_json();
+        config["model_type"] = json!("qwen2_5_vl");
+        config["architectures"] = json!(["Qwen2_5_VLForConditionalGeneration"]);
+        config["vision_config"] = json!({"depth": 3, "hidden_size": 8, "intermediate_size": 12,
+            "num_heads": 2, "in_chans": 3, "out_hidden_size": 8, "patch_size": 2,
+            "window_size": 16, "fullatt_block_indexes": [1]});
+        config
+    }
+
+    #[test]
+    fn windows_are_counted_in_tokens_and_some_blocks_have_none() {
+        let vision = load(&with_windows()).unwrap().vision;
+        assert_eq!(vision.windows, Some(Windows { side: 4, whole: vec![1] }));
+        assert_eq!([0, 1, 2].map(|block| vision.sees_whole_frames(block)), [false, true, false]);
+        // 64 patches of a window in two blocks, all 100 in one; a picture smaller than a window is seen whole.
+        assert_eq!(vision.mean_patches_seen(100.0), 76.0);
+        assert_eq!(vision.mean_patches_seen(9.0), 9.0);
+        assert_eq!(load(&config_json()).unwrap().vision.mean_patches_seen(100.0), 100.0);
+    }
+
+    #[test]
+    fn windows_at_odds_are_errors_that_name_the_field() {
+        for (field, value, expected) in [
+            (
+                "fullatt_block_indexes",
+                json!([1, 3]),
+                "fullatt_block_indexes is [1,3], expected a list of numbers below vision_config.depth = 3",
+            ),
+            ("fullatt_block_indexes", json!("all"), "fullatt_block_indexes is \"all\""),
+            ("window_size", json!(3), "window_size is 3, expected at least 4 pixels"),
+            ("hidden_act", json!("quick_gelu"), "hidden_act is \"quick_gelu\", expected \"silu\""),
+            ("out_hidden_size", json!(9), "out_hidden_size is 9, expected the language model's"),
+            (
+                "hidden_size",
+                json!(12),
+                "hidden_size is 12, expected a multiple of 4 * num_heads = 8",
+            ),
+        ] {
+            let mut config = with_windows();
+            config["vision_config"][field] = value;
+            let message = load(&config).unwrap_err().to_string();
+            assert!(message.contains(&format!("vision_config.{expected}")), "{message}");
+        }
+        // The default of a field that is absent does not fit this depth either.
+        let mut config = with_windows();
+        config["vision_config"].as_object_mut().unwrap().remove("fullatt_block_indexes");
+        let message = load(&config).unwrap_err().to_string();
+        assert!(message.contains("fullatt_block_indexes is missing, expected a list"), "{message}");
+    }
+
+    #[test]
+    fn parameters_of_the_3b_model_with_windows_are_those_of_the_hub() {
+        let mut config = with_windows();
+        for (field, value) in [
+            ("hidden_size", 2048),
+            ("intermediate_size", 11_008),
+            ("num_hidden_layers", 36),
+            ("num_attention_heads", 16),
+            ("num_key_value_heads", 2),
+            ("vocab_size", 151_936),
+        ] {
+            config[field] = json!(value);
+        }
+        config["rope_scaling"]["mrope_section"] = json!([16, 24, 24]);
+        config["vision_config"] = json!({"depth": 32, "hidden_size": 1280, "num_heads": 16,
+            "in_chans": 3, "out_hidden_size": 2048, "patch_size": 14});
+        let shapes = load(&config).unwrap().parameter_shapes();
+        let total: usize = shapes.iter().map(ParameterShape::elem_count).sum();
+        assert_eq!((shapes.len(), total), (824, 3_754_622_976));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum ModelError {
     /// The files are those of another kind of model.
     #[error(
         "{file}: {field} is {found}, expected {expected}\n\
-         hint: only Qwen2-VL checkpoints (2B, 7B, 72B and their fine-tunes) are supported"
+         hint: Qwen2-VL and Qwen2.5-VL checkpoints of any size, and their fine-tunes, are supported"
     )]
     Architecture {
         /// Path or built-in name.

@@ -107,6 +107,43 @@ impl<'a> Section<'a> {
             .ok_or_else(|| self.wrong(field, &format!("a whole number from 1 to {most}")))
     }
 
+    /// Requires a size to be the one that it follows from, where the file has it.
+    pub(super) fn require_size(
+        &self,
+        field: &str,
+        size: usize,
+        origin: &str,
+    ) -> Result<(), ModelError> {
+        if self.size(field, Some(size))? != size {
+            return Err(self.wrong(field, &format!("{origin} = {size}")));
+        }
+        Ok(())
+    }
+
+    /// A list of numbers below a count, which another field says.
+    pub(super) fn indices(
+        &self,
+        field: &str,
+        default: &[usize],
+        count: usize,
+        counted_by: &str,
+    ) -> Result<Vec<usize>, ModelError> {
+        let found: Option<Vec<usize>> = match self.get(field) {
+            None => Some(default.to_vec()),
+            Some(Value::Array(list)) => list.iter().map(as_size).collect(),
+            Some(_) => None,
+        };
+        found
+            .filter(|list| list.len() <= MOST_LAYERS && list.iter().all(|index| *index < count))
+            .ok_or_else(|| {
+                let prefix = &self.prefix;
+                self.wrong(
+                    field,
+                    &format!("a list of numbers below {prefix}{counted_by} = {count}"),
+                )
+            })
+    }
+
     pub(super) fn positive(&self, field: &str, default: f64) -> Result<f64, ModelError> {
         let found = self.get(field).map_or(Some(default), Value::as_f64);
         found

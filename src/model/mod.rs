@@ -3,8 +3,8 @@
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
 //! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
 //! ([`device`], [`gpu`]) and what those are called ([`identity`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
-//! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision tower
-//! ([`qwen2_vl`]) with their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
+//! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision [`tower`]
+//! with its [`windows`] and their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
 //! cache ([`decoding`], on a GPU `gpu_decoding`), opening all of it ([`mod@open`]).
 //! Not here: images and text (`processor`), the single operations (`ops`). Which family a model belongs to
 //! matters in these modules and in `processor`, and nowhere else.
@@ -37,7 +37,12 @@ pub mod angles;
 
 pub mod language;
 
-pub mod qwen2_vl;
+pub mod windows;
+
+pub mod tower;
+
+mod qwen2_5_vl;
+mod qwen2_vl;
 
 pub mod family;
 

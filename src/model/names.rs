@@ -1,9 +1,36 @@
 //! The two spellings of a parameter's name: the hub's files and transformers since 4.52.
 //! Not here: which parameters there are (`config`).
 //!
-//! Everything inside this program, and everything it writes, uses the hub's spelling.
+//! Inside this program every parameter has the older spelling, which is the hub's for most models; a checkpoint is written
+//! in the spelling of the one that it came from.
 
 use std::borrow::Cow;
+
+/// How a checkpoint spells its parameters' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// `model.layers...`, `visual...`
+    Original,
+    /// `model.language_model.layers...`, `model.visual...`
+    New,
+}
+
+impl Spelling {
+    /// That of a checkpoint with such names.
+    pub fn of<'a>(mut names: impl Iterator<Item = &'a str>) -> Self {
+        let is_new = |name: &str| matches!(to_original(name), Cow::Owned(_));
+        if names.any(is_new) { Self::New } else { Self::Original }
+    }
+
+    /// A name of this program, spelt so.
+    pub fn spell(self, name: &str) -> Cow<'_, str> {
+        match (self, name.strip_prefix("model.")) {
+            (Self::New, Some(rest)) => Cow::Owned(format!("model.language_model.{rest}")),
+            (Self::New, None) if name.starts_with("visual.") => Cow::Owned(format!("model.{name}")),
+            _ => Cow::Borrowed(name),
+        }
+    }
+}
 
 /// The hub's spelling of a parameter's name; names already spelt so come back as they are.
 ///
@@ -35,6 +62,16 @@ mod tests {
         ] {
             assert_eq!(to_original(new), original);
             assert_eq!(to_original(original), original, "hub names stay as they are");
+            assert_eq!(Spelling::New.spell(original), new);
+            assert_eq!(Spelling::Original.spell(original), original);
         }
+    }
+
+    #[test]
+    fn one_new_name_makes_a_checkpoint_one_of_new_names() {
+        let spelling = |names: &[&str]| Spelling::of(names.iter().copied());
+        let of_both = ["lm_head.weight", "visual.merger.mlp.0.bias"];
+        assert_eq!(spelling(&of_both), Spelling::Original);
+        assert_eq!(spelling(&[of_both[0], "model.visual.merger.mlp.0.bias"]), Spelling::New);
     }
 }

@@ -1,5 +1,5 @@
 //! A model on a packed token stream: scoring, and scoring with a backward pass.
-//! Not here: the layers (`language`, and the tower in the file of its family), decoding over a cache
+//! Not here: the layers (`language`, `tower`), decoding over a cache
 //! (`decoding`), sampling and continuous batching (`rollout`).
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::angles::language_angles;
 use super::config::ModelConfig;
-use super::family::VisionTower;
 use super::language::LanguageModel;
 use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Checkpointing, Inference, Part, Stages, Tape};
+use super::tower::VisionTower;
 use crate::ops::{Angles, Parameter, Product, TokenLogprob, select_rows, token_logprob};
 
 /// A model of any family; cheap to clone, its parameters are shared.

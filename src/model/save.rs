@@ -2,7 +2,7 @@
 //! Not here: the optimiser's state and the rename that makes a checkpoint appear
 //! (`run_folder::checkpoint`); reading (`weights`).
 //!
-//! The layout is byte for byte that of `save_pretrained` with the hub's names: tensors sorted by name
+//! The layout is byte for byte that of `save_pretrained` with the names of the files that the model came from: tensors sorted by name
 //! inside a file (safetensors 0.8, `prepare`), shards filled in the order of the module tree
 //! (`huggingface_hub.serialization`, `split_state_dict_into_shards_factory`), an index beside them.
 
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::error::ModelError;
 use super::fields::read_object;
 use super::files::ModelFiles;
-use super::weights::{INDEX_FILE, SINGLE_FILE};
+use super::weights::{INDEX_FILE, SINGLE_FILE, spelling};
 
 /// Everything besides the tensors that a model folder may hold.
 pub(super) const SIDE_FILES: [&str; 13] = [
@@ -40,7 +40,8 @@ const PIECE: usize = 1 << 22;
 
 /// Writes the tensors and copies the source's other files into `folder`, which is created if absent.
 ///
-/// - `tensors`: hub names, in the order of `Parameters::in_hub_order`; any device and dtype
+/// - `tensors`: in the order of `Parameters::in_hub_order`, with its names, which are written as `source` spells them; any
+///   device and dtype
 /// - `dtype`: BF16, F16 or F32, on disk and in `config.json`
 /// - `max_shard_bytes`: a file holds no more numbers than this, unless a single tensor does
 ///
@@ -63,13 +64,16 @@ pub fn save(
     std::fs::create_dir_all(folder).map_err(cannot_write(folder))?;
     let bytes: Vec<u64> = tensors.iter().map(|(_, tensor)| stored_bytes(tensor, dtype)).collect();
     let shards = split(&bytes, max_shard_bytes);
+    let spelling = spelling(source)?;
+    let spelt =
+        |(name, tensor): &(String, Tensor)| (spelling.spell(name).into_owned(), tensor.clone());
     let mut weight_map = Map::new();
     for (shard_idx, members) in shards.iter().enumerate() {
         let name = shard_name(shard_idx, shards.len());
-        let mut members: Vec<&(String, Tensor)> =
-            members.iter().map(|idx| &tensors[*idx]).collect();
+        let mut members: Vec<(String, Tensor)> =
+            members.iter().map(|idx| spelt(&tensors[*idx])).collect();
         members.sort_by(|left, right| left.0.cmp(&right.0));
-        write_shard(&folder.join(&name), &members, dtype)?;
+        write_shard(&folder.join(&name), &members.iter().collect::<Vec<_>>(), dtype)?;
         weight_map.extend(members.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
     }
     if shards.len() > 1 {
@@ -267,6 +271,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::config::ModelConfig;
+    use super::super::names::Spelling;
     use super::super::test_checkpoint::{config_json, files, folder, golden, tensors};
     use super::super::weights;
     use super::*;
@@ -312,6 +317,28 @@ mod tests {
                 save(second.path(), &reloaded, dtype, &files(&first), max_shard_bytes).unwrap();
                 assert!(contents(first.path()) == contents(second.path()));
             }
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_new_names_is_saved_under_new_names() {
+        for max_shard_bytes in [u64::MAX, 2000] {
+            let old = tensors(&config_json()).into_iter();
+            let new = old.map(|(name, stored)| (Spelling::New.spell(&name).into_owned(), stored));
+            let single = folder(&config_json(), &new.collect());
+            let loaded = in_hub_order(&files(&single), DType::F32);
+            assert!(loaded[0].0.starts_with("visual."));
+            let saved = tempfile::tempdir().unwrap();
+            save(saved.path(), &loaded, DType::F32, &files(&single), max_shard_bytes).unwrap();
+            if max_shard_bytes == u64::MAX {
+                assert!(
+                    contents(saved.path())[SINGLE_FILE] == contents(single.path())[SINGLE_FILE]
+                );
+            }
+            // And from there once more: the spelling is read from an index, too.
+            let again = tempfile::tempdir().unwrap();
+            save(again.path(), &loaded, DType::F32, &files(&saved), max_shard_bytes).unwrap();
+            assert!(contents(again.path()) == contents(saved.path()));
         }
     }
 

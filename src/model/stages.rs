@@ -1,5 +1,5 @@
 //! Running a model as a sequence of stages, with or without a backward pass to follow.
-//! Not here: what the stages compute (`language`, and the tower in the file of its family).
+//! Not here: what the stages compute (`language`, `tower`).
 //!
 //! candle's tape frees nothing before its backward pass ends. A [`Tape`] therefore cuts the model at
 //! every half of a layer: each stage has a small tape of its own. The backward pass runs from the last stage

@@ -1,6 +1,6 @@
 //! Reading a checkpoint's tensors: every parameter of the model, once, of the right shape.
 //! Not here: one file's header and numbers (`shard`); writing (`save`); what a parameter is for
-//! (`language`, and the tower in the file of its family).
+//! (`language`, `tower`).
 //!
 //! `model.safetensors` is read where it exists, else the shards that `model.safetensors.index.json`
 //! lists, as transformers does. Names may be spelt either way (`names`). A checkpoint with a tied
@@ -18,7 +18,7 @@ use super::config::ModelConfig;
 use super::error::ModelError;
 use super::fields::read_object;
 use super::files::ModelFiles;
-use super::names::to_original;
+use super::names::{Spelling, to_original};
 use super::parameters::ParameterShape;
 use super::shard::Shard;
 
@@ -131,6 +131,19 @@ pub fn weight_files(files: &ModelFiles) -> Result<Vec<String>, ModelError> {
     let listed = read_weight_map(&index).unwrap_or_default();
     let shards: BTreeSet<&str> = listed.into_iter().map(|(_, shard)| shard).collect();
     Ok(shards.into_iter().map(str::to_owned).collect())
+}
+
+/// How the model's files spell their tensors' names; as the hub's first files do where there are none.
+///
+/// # Errors
+/// They cannot be read.
+pub(super) fn spelling(files: &ModelFiles) -> Result<Spelling, ModelError> {
+    if let Some(shard) = Shard::open(files, SINGLE_FILE)? {
+        return Ok(Spelling::of(shard.tensors.iter().map(|tensor| tensor.name.as_str())));
+    }
+    let index = read_object(files, INDEX_FILE)?.unwrap_or_default();
+    let listed = read_weight_map(&index).unwrap_or_default();
+    Ok(Spelling::of(listed.into_iter().map(|(tensor, _)| tensor)))
 }
 
 /// Tensor names and shard names, or `None` where the index holds something else.

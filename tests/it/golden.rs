@@ -1,9 +1,9 @@
 //! The golden files that transformers made (`tests/golden/README.md`), opened for comparison.
-//! Not here: the comparisons themselves (`parity`, `training_parity`).
+//! Not here: the comparisons themselves (`parity`, `training_parity`, `families`).
 #![expect(clippy::unwrap_used, reason = "a golden file that cannot be read is a failed test")]
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
@@ -14,11 +14,12 @@ use othink::model::parameters::Trained;
 use othink::processor::{Processor, Prompt, decode_image, parse_chat};
 use serde_json::Value;
 
-/// The micro checkpoint's golden values.
+/// A checkpoint's golden values.
 pub(crate) struct Golden {
     pub(crate) index: Value,
     tensors: HashMap<String, Tensor>,
     pub(crate) processor: Processor,
+    images: PathBuf,
 }
 
 /// Relative to the working folder, which is the package's root for a test, wherever the test was built.
@@ -47,14 +48,21 @@ pub(crate) fn model(name: &str) -> Model {
 }
 
 impl Golden {
+    /// The micro checkpoint's.
     pub(crate) fn open() -> Self {
-        let text = std::fs::read_to_string(folder().join("golden.json")).unwrap();
+        Self::of(&folder(), &files("policy"), folder().join("images"))
+    }
+
+    /// Those in a folder, of a model that is asked about pictures in another.
+    pub(crate) fn of(folder: &Path, model: &ModelFiles, images: PathBuf) -> Self {
+        let text = std::fs::read_to_string(folder.join("golden.json")).unwrap();
         let tensors =
-            candle_core::safetensors::load(folder().join("golden.safetensors"), &Device::Cpu);
+            candle_core::safetensors::load(folder.join("golden.safetensors"), &Device::Cpu);
         Self {
             index: serde_json::from_str(&text).unwrap(),
             tensors: tensors.unwrap(),
-            processor: Processor::load(&files("policy")).unwrap(),
+            processor: Processor::load(model).unwrap(),
+            images,
         }
     }
 
@@ -75,7 +83,7 @@ impl Golden {
             .iter()
             .map(|name| {
                 let name = name.as_str().unwrap();
-                let path = folder().join(format!("images/{name}.png"));
+                let path = self.images.join(format!("{name}.png"));
                 decode_image(&std::fs::read(&path).unwrap(), name).unwrap()
             })
             .collect();

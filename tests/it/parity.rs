@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use candle_core::{D, Result, Tensor};
+use othink::model::Model;
 use othink::model::packed::{Packed, PackedGroup};
 use othink::model::stages::{Checkpointing, Inference, Part, Stages};
 use othink::ops::TokenLogprob;
@@ -16,7 +17,7 @@ use crate::golden::{Golden, assert_parity, ids, model};
 
 /// Runs stages and keeps what they return.
 #[derive(Default)]
-struct Recorder(Vec<Tensor>);
+pub(crate) struct Recorder(pub(crate) Vec<Tensor>);
 
 impl<'m> Stages<'m> for Recorder {
     fn apply<const I: usize, const O: usize>(
@@ -31,7 +32,7 @@ impl<'m> Stages<'m> for Recorder {
     }
 }
 
-fn pack(prompts: &[&Prompt]) -> Packed {
+pub(crate) fn pack(prompts: &[&Prompt]) -> Packed {
     let groups: Vec<PackedGroup> =
         prompts.iter().map(|&prompt| PackedGroup { prompt, completions: vec![] }).collect();
     Packed::new(&groups).unwrap()
@@ -128,10 +129,20 @@ fn scores_have_the_same_bits_with_and_without_a_tape() {
 }
 
 fn greedy(golden: &Golden, prompts: &[&Prompt], max_batch: usize) -> Vec<Completion> {
+    greedy_of(&model("policy"), golden, prompts, [max_batch, 32])
+}
+
+/// The most likely completions of `max_new_tokens` at most, `max_batch` at a time.
+pub(crate) fn greedy_of(
+    model: &Model,
+    golden: &Golden,
+    prompts: &[&Prompt],
+    [max_batch, max_new_tokens]: [usize; 2],
+) -> Vec<Completion> {
     let settings = GenerationSettings {
         sampler: Sampler::greedy(),
         suppressed: Suppressed::new(&[], &[], 0),
-        max_new_tokens: 32,
+        max_new_tokens,
         stop_ids: golden.processor.special().stop_ids.clone(),
         max_batch,
     };
@@ -140,7 +151,7 @@ fn greedy(golden: &Golden, prompts: &[&Prompt], max_batch: usize) -> Vec<Complet
         .iter()
         .map(|prompt| Request { prompt: Cow::Borrowed(prompt), streams: vec![stream] })
         .collect();
-    let model = model("policy").detached().unwrap();
+    let model = model.detached().unwrap();
     let groups = generate(&model, requests, &settings, &mut |_| {}).unwrap();
     groups.into_iter().flatten().collect()
 }

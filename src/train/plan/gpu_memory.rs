@@ -230,13 +230,14 @@ impl On<'_> {
         let vision = &self.model.vision;
         let [_, plain] = self.model.kept_by_plain_layer_and_block();
         let width = vision.embed_dim;
-        let kernels = kept_by_kernels(width, width, width, vision.mlp_hidden);
+        let n_wide = self.model.n_wide_maps_of_block();
+        let kernels = kept_by_kernels(width, width, width, n_wide * vision.mlp_hidden);
         self.layers(&Shape {
             n: vision.depth,
             rows: stream.patches,
             input: width,
             inner: vision.mlp_hidden,
-            inner_gradients: 2,
+            inner_gradients: 1 + n_wide,
             heads: vision.num_heads,
             kept: self.chosen(kernels, plain),
             groups: stream.groups.max(1),

@@ -68,8 +68,9 @@ impl Forward {
         let pairs =
             prompts as f64 * prompt * prompt / 2.0 + n_completions * fed * (prompt + fed / 2.0);
         let text_width = text.num_hidden_layers * text.num_attention_heads * text.head_dim();
-        // A picture attends to itself.
-        let vision_pairs = all_patches * patches as f64 / pictures.max(1) as f64;
+        // A picture attends to itself, or its windows do.
+        let in_picture = patches as f64 / pictures.max(1) as f64;
+        let vision_pairs = all_patches * vision.mean_patches_seen(in_picture);
         let vision_width = vision.depth * vision.embed_dim;
         let products = |rows: f64, is_wanted: &dyn Fn(&ParameterShape) -> bool| {
             let shapes = model.parameter_shapes().into_iter();
