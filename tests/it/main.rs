@@ -17,6 +17,7 @@ mod doctor;
 mod early_end;
 mod examples;
 mod experiments;
+mod families;
 #[cfg(unix)]
 mod first_use;
 mod fuzz;
