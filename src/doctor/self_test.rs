@@ -113,7 +113,14 @@ const OPERATIONS: [(&str, Run); 19] = [
         let (x, norm) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.norm(2, None)?);
         let part = |rows, seed| LinearPart::whole(probe.map([rows, HIDDEN], seed)?);
         let (q, k, v) = (part(HIDDEN, 3)?, part(HIDDEN / 2, 5)?, part(HIDDEN / 2, 7)?);
-        let maps = AttentionMaps { q, k, v, o: probe.map([HIDDEN, HIDDEN], 9)?, head_dim: 8 };
+        let maps = AttentionMaps {
+            q,
+            k,
+            v,
+            o: probe.map([HIDDEN, HIDDEN], 9)?,
+            head_dim: 8,
+            head_norms: None,
+        };
         let angles = Angles::new(&probe.tensor(&[TOKENS, 4], 11)?, probe.dtype)?;
         let whole = [&maps.q, &maps.k, &maps.v].map(|part| &part.parameters);
         let parameters = Probe::parameters(&norm, &[&whole[..], &[&maps.o]].concat());

@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::config::Axes;
 use crate::ops::Angles;
 
 /// Base of the vision tower's frequencies.
@@ -52,8 +53,20 @@ pub fn vision_angles(
     Angles::exact(&Tensor::from_vec(angles, (positions.len(), 2 * n), device)?, dtype)
 }
 
-/// Angles of the language model (M-RoPE, Wang et al. 2024): of the `head_dim / 2` frequencies the
-/// first `sections[0]` rotate by the temporal position, the next by the row, the rest by the column.
+/// Which axis each of the frequencies rotates by: 0 time, 1 row, 2 column.
+fn axes_of_frequencies(sections: [usize; 3], axes: Axes) -> Vec<usize> {
+    match axes {
+        Axes::InTurn => (0..3).flat_map(|axis| std::iter::repeat_n(axis, sections[axis])).collect(),
+        // The second of every three is a row's as long as there are any, the third a column's.
+        Axes::Interleaved => {
+            let axis = |i: usize| if i / 3 < sections[i % 3] { i % 3 } else { 0 };
+            (0..sections.iter().sum()).map(axis).collect()
+        }
+    }
+}
+
+/// Angles of the language model (M-RoPE, Wang et al. 2024): of the `head_dim / 2` frequencies `sections[0]` rotate by the
+/// temporal position, `sections[1]` by the row, the others by the column, in the order of `axes`.
 ///
 /// - `positions`: `T` triples
 /// - returns `[T, head_dim / 2]`
@@ -62,18 +75,30 @@ pub fn vision_angles(
 /// The tensor cannot be made.
 pub fn language_angles(
     positions: &[[u32; 3]],
-    sections: [usize; 3],
+    (sections, axes): ([usize; 3], Axes),
     theta: f64,
     dtype: DType,
     device: &Device,
 ) -> Result<Angles> {
     let n: usize = sections.iter().sum();
-    let axes: Vec<usize> =
-        (0..3).flat_map(|axis| std::iter::repeat_n(axis, sections[axis])).collect();
+    let axes = axes_of_frequencies(sections, axes);
     let frequencies: Vec<f32> = (0..n).map(|i| frequency(theta, i, n)).collect();
     let mut angles = Vec::with_capacity(positions.len() * n);
     for position in positions {
         angles.extend(axes.iter().zip(&frequencies).map(|(&axis, f)| position[axis] as f32 * f));
     }
     Angles::new(&Tensor::from_vec(angles, (positions.len(), n), device)?, dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frequencies_take_their_axes_in_turn_or_by_threes() {
+        assert_eq!(axes_of_frequencies([2, 1, 3], Axes::InTurn), [0, 0, 1, 2, 2, 2]);
+        assert_eq!(axes_of_frequencies([4, 2, 2], Axes::Interleaved), [0, 1, 2, 0, 1, 2, 0, 0]);
+        // Of the three columns' one has no place.
+        assert_eq!(axes_of_frequencies([2, 1, 3], Axes::Interleaved), [0, 1, 2, 0, 0, 2]);
+    }
 }

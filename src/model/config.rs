@@ -1,9 +1,9 @@
 //! `config.json`: the sizes of a model, and the name and shape of every parameter they imply.
-//! Not here: what differs from family to family (`family`); the parameters' values (`weights`); image
+//! Not here: the vision tower's sizes (`vision_config`), what differs from family to family (`family`); the parameters' values (`weights`); image
 //! sizes and the chat template (`processor`).
 //!
 //! Two layouts are read. The hub's files keep the language model's keys at the top level; files
-//! written by transformers 5 nest them in `text_config` and hold the rotary settings in
+//! written by transformers 5, and all of Qwen3-VL's, nest them in `text_config` and hold the rotary settings in
 //! `rope_parameters`. A key that is absent has the value that transformers 5.23 gives it
 //! (`configuration_qwen2_vl.py`), `rms_norm_eps = 1e-5` among them although the hub's files say
 //! 1e-6; the sizes themselves have no default here, because a wrong guess would fail later and less clearly.
@@ -17,7 +17,8 @@ use super::files::ModelFiles;
 use super::language;
 use super::parameters::{ParameterGroup, ParameterShape};
 use super::stages::Kept;
-use super::tower;
+use super::tower_parts;
+use super::vision_config::VisionConfig;
 
 /// The sizes and token ids of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +54,8 @@ pub struct TextConfig {
     pub num_attention_heads: usize,
     /// Number of key and value heads; divides the number of query heads.
     pub num_key_value_heads: usize,
+    /// Width of one attention head.
+    pub head_dim: usize,
     /// Rows of the embedding, at least the number of tokens.
     pub vocab_size: usize,
     /// Longest sequence the model was made for, in tokens.
@@ -63,87 +66,43 @@ pub struct TextConfig {
     pub rope_theta: f64,
     /// How many of the `head_dim / 2` frequencies rotate by time, height and width.
     pub mrope_section: [usize; 3],
+    /// What differs from family to family.
+    pub parts: DecoderParts,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
+}
+
+/// What a family's decoder is made of, beyond its sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecoderParts {
+    /// What the heads of queries and keys are made with.
+    pub heads: Heads,
+    /// Which frequencies rotate by which axis.
+    pub axes: Axes,
+}
+
+/// How queries, keys and values are made of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heads {
+    /// Maps with biases.
+    Biased,
+    /// Maps without biases; the norm of every head of queries and keys before rotation.
+    Normalized,
+}
+
+/// In which order the frequencies of M-RoPE take time, height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axes {
+    /// The first ones time, the next ones height, the last ones width.
+    InTurn,
+    /// By threes, as long as there are some of height and of width; all others time.
+    Interleaved,
 }
 
 impl TextConfig {
     /// Width of one attention head.
     pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-}
-
-/// The sizes of the vision tower.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VisionConfig {
-    /// Number of transformer blocks.
-    pub depth: usize,
-    /// Width of a patch's hidden state.
-    pub embed_dim: usize,
-    /// Width inside the MLP: `embed_dim * mlp_ratio`.
-    pub mlp_hidden: usize,
-    /// Number of attention heads.
-    pub num_heads: usize,
-    /// Colour channels of a pixel.
-    pub in_channels: usize,
-    /// Side of a square patch, in pixels.
-    pub patch_size: usize,
-    /// Frames in a patch.
-    pub temporal_patch_size: usize,
-    /// Side of the square of patches that becomes one token.
-    pub spatial_merge_size: usize,
-    /// Windows that patches see in most blocks; none where they see all of their frame in every block.
-    pub windows: Option<Windows>,
-}
-
-/// The windows of a tower.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Windows {
-    /// Tokens of a window's side.
-    pub side: usize,
-    /// Blocks in which patches see all of their frame nevertheless.
-    pub whole: Vec<usize>,
-}
-
-impl VisionConfig {
-    /// Width of one attention head.
-    pub fn head_dim(&self) -> usize {
-        self.embed_dim / self.num_heads
-    }
-
-    /// Numbers in one flattened patch: a row of the processor's `pixel_values`.
-    pub fn patch_dim(&self) -> usize {
-        self.in_channels * self.temporal_patch_size * self.patch_size * self.patch_size
-    }
-
-    /// Whether patches see all of their frame in a block, rather than their window.
-    pub fn sees_whole_frames(&self, block: usize) -> bool {
-        self.windows.as_ref().is_none_or(|windows| windows.whole.contains(&block))
-    }
-
-    /// How many patches a patch sees at most, the mean over all blocks.
-    ///
-    /// - `in_frame`: patches of its frame
-    pub fn mean_patches_seen(&self, in_frame: f64) -> f64 {
-        let Some(windows) = &self.windows else { return in_frame };
-        let in_window = (windows.side * self.spatial_merge_size).pow(2) as f64;
-        let whole = (0..self.depth).filter(|block| self.sees_whole_frames(*block)).count() as f64;
-        let blocks = self.depth as f64;
-        (whole * in_frame + (blocks - whole) * in_frame.min(in_window)) / blocks
-    }
-
-    /// Requires heads of a width that the rotation takes: it has two coordinates, and each takes pairs of elements.
-    pub(super) fn require_heads(&self, vision: &Section, width: &str) -> Result<(), ModelError> {
-        if self.embed_dim.is_multiple_of(4 * self.num_heads) {
-            return Ok(());
-        }
-        Err(vision.wrong(width, &format!("a multiple of 4 * num_heads = {}", 4 * self.num_heads)))
-    }
-
-    /// Width of the patches that are merged into one token, laid end to end.
-    pub fn merged_dim(&self) -> usize {
-        self.embed_dim * self.spatial_merge_size * self.spatial_merge_size
+        self.head_dim
     }
 }
 
@@ -166,7 +125,7 @@ impl ModelConfig {
         let family = Family::of(&root)?;
         let nested = root.section("text_config")?;
         let text_section = nested.as_ref().unwrap_or(&root);
-        let text = read_text(text_section, &root)?;
+        let text = read_text(text_section, &root, family.decoder())?;
         let vision_section = root
             .section("vision_config")?
             .ok_or_else(|| root.wrong("vision_config", "an object"))?;
@@ -205,7 +164,7 @@ impl ModelConfig {
 
     /// Elements kept per patch in the merger, where patches become tokens.
     pub fn kept_by_merger(&self) -> usize {
-        tower::kept_by_merger(&self.vision, self.text.hidden_size)
+        tower_parts::kept_by_merger(&self.vision, self.text.hidden_size)
     }
 
     /// Maps of a block of the vision tower to the width inside its MLP.
@@ -242,12 +201,22 @@ fn text_shapes(text: &TextConfig) -> Vec<(String, Vec<usize>)> {
 fn push_text_layer(shapes: &mut Vec<(String, Vec<usize>)>, layer: usize, text: &TextConfig) {
     let prefix = format!("model.layers.{layer}");
     let (hidden, inner) = (text.hidden_size, text.intermediate_size);
-    let kv_width = text.num_key_value_heads * text.head_dim();
-    for (projection, width) in [("q", hidden), ("k", kv_width), ("v", kv_width)] {
-        push_with_bias(shapes, &format!("{prefix}.self_attn.{projection}_proj"), &[width, hidden]);
+    let [q_width, kv_width] =
+        [text.num_attention_heads, text.num_key_value_heads].map(|heads| heads * text.head_dim);
+    for (projection, width) in [("q", q_width), ("k", kv_width), ("v", kv_width)] {
+        let name = format!("{prefix}.self_attn.{projection}_proj");
+        match text.parts.heads {
+            Heads::Biased => push_with_bias(shapes, &name, &[width, hidden]),
+            Heads::Normalized => shapes.push((format!("{name}.weight"), vec![width, hidden])),
+        }
+    }
+    shapes.push((format!("{prefix}.self_attn.o_proj.weight"), vec![hidden, q_width]));
+    if text.parts.heads == Heads::Normalized {
+        for norm in ["q_norm", "k_norm"] {
+            shapes.push((format!("{prefix}.self_attn.{norm}.weight"), vec![text.head_dim]));
+        }
     }
     for (name, shape) in [
-        ("self_attn.o_proj", vec![hidden, hidden]),
         ("mlp.gate_proj", vec![inner, hidden]),
         ("mlp.up_proj", vec![inner, hidden]),
         ("mlp.down_proj", vec![hidden, inner]),
@@ -264,35 +233,63 @@ pub(super) fn push_with_bias(shapes: &mut Vec<(String, Vec<usize>)>, name: &str,
     shapes.push((format!("{name}.bias"), shape[..1].to_vec()));
 }
 
-fn read_text(text: &Section, root: &Section) -> Result<TextConfig, ModelError> {
+/// What transformers gives a text configuration for keys that its file leaves out, with the family's parts.
+pub(super) struct TextDefaults {
+    pub(super) parts: DecoderParts,
+    pub(super) rms_norm_eps: f64,
+    pub(super) rope_theta: f64,
+    pub(super) max_position_embeddings: usize,
+    /// Width of a head; none where it follows from the hidden size.
+    pub(super) head_dim: Option<usize>,
+}
+
+fn read_text(
+    text: &Section,
+    root: &Section,
+    defaults: TextDefaults,
+) -> Result<TextConfig, ModelError> {
     text.require_word("hidden_act", "silu")?;
     if text.fields.get("use_sliding_window") == Some(&Value::Bool(true)) {
         return Err(text.wrong("use_sliding_window", "false: windowed attention is not supported"));
     }
-    let (rope_theta, mrope_section) = read_rope(text)?;
+    if text.fields.get("attention_bias") == Some(&Value::Bool(true)) {
+        return Err(text.wrong("attention_bias", "false: such biases are not supported"));
+    }
+    let (rope_theta, mrope_section) = read_rope(text, defaults.rope_theta)?;
     let heads = text.size("num_attention_heads", None)?;
+    let hidden_size = text.size("hidden_size", None)?;
+    let head_dim = match defaults.head_dim {
+        Some(width) => text.factor("head_dim", width)?,
+        None => hidden_size / heads,
+    };
     let config = TextConfig {
-        hidden_size: text.size("hidden_size", None)?,
+        hidden_size,
+        head_dim,
+        parts: defaults.parts,
         intermediate_size: text.size("intermediate_size", None)?,
         num_hidden_layers: text.layers("num_hidden_layers")?,
         num_attention_heads: heads,
         num_key_value_heads: text.size("num_key_value_heads", Some(heads))?,
         vocab_size: text.size("vocab_size", None)?,
-        max_position_embeddings: text.size("max_position_embeddings", Some(32_768))?,
-        rms_norm_eps: text.positive("rms_norm_eps", 1e-5)?,
+        max_position_embeddings: text
+            .size("max_position_embeddings", Some(defaults.max_position_embeddings))?,
+        rms_norm_eps: text.positive("rms_norm_eps", defaults.rms_norm_eps)?,
         rope_theta,
         mrope_section,
         // transformers before 5 wrote it beside the language model's keys.
         tie_word_embeddings: root.flag("tie_word_embeddings")?
             || text.flag("tie_word_embeddings")?,
     };
-    check_text(text, &config)?;
+    check_text(text, &config, defaults.head_dim.is_some())?;
     Ok(config)
 }
 
-fn check_text(text: &Section, config: &TextConfig) -> Result<(), ModelError> {
+fn check_text(text: &Section, config: &TextConfig, has_head_dim: bool) -> Result<(), ModelError> {
     let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
-    if !hidden.is_multiple_of(2 * heads) {
+    if has_head_dim && !config.head_dim.is_multiple_of(2) {
+        return Err(text.wrong("head_dim", "an even number"));
+    }
+    if !has_head_dim && !hidden.is_multiple_of(2 * heads) {
         let expected = format!("an even multiple of num_attention_heads = {heads}");
         return Err(text.wrong("hidden_size", &expected));
     }
@@ -314,7 +311,7 @@ fn check_text(text: &Section, config: &TextConfig) -> Result<(), ModelError> {
 }
 
 /// Rotary base and sections, from `rope_parameters` (transformers 5) or `rope_scaling` (the hub).
-fn read_rope(text: &Section) -> Result<(f64, [usize; 3]), ModelError> {
+fn read_rope(text: &Section, theta: f64) -> Result<(f64, [usize; 3]), ModelError> {
     let name = match text.fields.get("rope_scaling") {
         None | Some(Value::Null) => "rope_parameters",
         Some(_) => "rope_scaling",
@@ -338,7 +335,7 @@ fn read_rope(text: &Section) -> Result<(f64, [usize; 3]), ModelError> {
     let Some(Ok(sections)) = sections.map(<[usize; 3]>::try_from) else {
         return Err(rope.wrong("mrope_section", "three whole numbers"));
     };
-    let theta = text.positive("rope_theta", 1e6)?;
+    let theta = text.positive("rope_theta", theta)?;
     Ok((rope.positive("rope_theta", theta)?, sections))
 }
 
@@ -365,6 +362,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::test_checkpoint::{config_json, files, folder, golden};
+    use super::super::vision_config::Windows;
     use super::*;
 
     fn load(config: &Value) -> Result<ModelConfig, ModelError> {
@@ -491,11 +489,21 @@ mod tests {
     fn another_architecture_is_named() {
         let message = load_with("/model_type", json!("llava")).unwrap_err().to_string();
         assert!(message.contains("config.json: model_type is \"llava\""), "{message}");
-        assert!(message.contains("expected \"qwen2_vl\" or \"qwen2_5_vl\""), "{message}");
+        assert!(
+            message.contains("expected \"qwen2_vl\" or \"qwen2_5_vl\" or \"qwen3_vl\""),
+            "{message}"
+        );
         assert!(message.contains("\nhint: "), "{message}");
         let error = load_with("/architectures", json!(["Qwen2ForCausalLM"])).unwrap_err();
         assert!(matches!(error, ModelError::Architecture { field: "architectures", .. }));
         assert!(load_with("/architectures", Value::Null).is_ok());
+        for (name, why) in
+            [("qwen3_vl_moe", "a mixture of experts"), ("qwen3_5", "gated delta networks")]
+        {
+            let message = load_with("/model_type", json!(name)).unwrap_err().to_string();
+            assert!(message.contains(&format!("is \"{name}\" ({why}), expected")), "{message}");
+            assert!(message.contains("the dense Qwen3-VL checkpoints"), "{message}");
+        }
     }
 
     #[test]
@@ -608,6 +616,102 @@ mod tests {
         let shapes = load(&config).unwrap().parameter_shapes();
         let total: usize = shapes.iter().map(ParameterShape::elem_count).sum();
         assert_eq!((shapes.len(), total), (824, 3_754_622_976));
+    }
+
+    /// A Qwen3-VL's configuration of the same widths.
+    fn normalized() -> Value {
+        json!({
+            "architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl",
+            "image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3,
+            "vision_end_token_id": 4, "tie_word_embeddings": true,
+            "text_config": {
+                "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "head_dim": 6,
+                "num_attention_heads": 3, "num_key_value_heads": 1, "vocab_size": 16,
+                "rope_scaling": {"mrope_interleaved": true, "mrope_section": [1, 1, 1],
+                    "rope_type": "default"},
+                "eos_token_id": 2, "model_type": "qwen3_vl_text", "attention_bias": false
+            },
+            "vision_config": {"depth": 3, "hidden_size": 8, "intermediate_size": 12, "num_heads": 2,
+                "in_channels": 3, "out_hidden_size": 8, "patch_size": 2, "num_position_embeddings": 9,
+                "deepstack_visual_indexes": [0, 2], "hidden_act": "gelu_pytorch_tanh"}
+        })
+    }
+
+    #[test]
+    fn heads_of_their_own_width_learned_positions_and_blocks_that_the_decoder_sees_are_read() {
+        let ModelConfig { text, vision, .. } = load(&normalized()).unwrap();
+        assert_eq!((text.head_dim(), text.rms_norm_eps, text.rope_theta), (6, 1e-6, 5e5));
+        assert_eq!(text.max_position_embeddings, 128_000);
+        assert_eq!(text.parts, DecoderParts { heads: Heads::Normalized, axes: Axes::Interleaved });
+        assert_eq!((vision.table_side, vision.deepstack), (Some(3), vec![0, 2]));
+    }
+
+    #[test]
+    fn a_qwen3_vl_at_odds_is_an_error_that_names_the_field() {
+        for (pointer, value, expected) in [
+            (
+                "/text_config/head_dim",
+                json!(5),
+                "text_config.head_dim is 5, expected an even number",
+            ),
+            (
+                "/text_config/head_dim",
+                json!(8),
+                "which sums to 3, expected a sum of head_dim / 2 = 4",
+            ),
+            ("/text_config/attention_bias", json!(true), "text_config.attention_bias is true"),
+            (
+                "/text_config/rope_scaling/rope_type",
+                json!("yarn"),
+                "text_config.rope_scaling.rope_type is \"yarn\"",
+            ),
+            (
+                "/vision_config/deepstack_visual_indexes",
+                json!([1, 3]),
+                "deepstack_visual_indexes is [1,3], expected a list of numbers below vision_config.depth = 3",
+            ),
+            (
+                "/vision_config/deepstack_visual_indexes",
+                json!([2, 0]),
+                "deepstack_visual_indexes is [2,0], expected blocks in ascending order",
+            ),
+            (
+                "/vision_config/num_position_embeddings",
+                json!(10),
+                "num_position_embeddings is 10, expected a square number",
+            ),
+            ("/vision_config/hidden_act", json!("silu"), "vision_config.hidden_act is \"silu\""),
+            ("/vision_config/out_hidden_size", json!(4), "vision_config.out_hidden_size is 4"),
+        ] {
+            let mut config = normalized();
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            config.pointer_mut(parent).unwrap()[field] = value;
+            let message = load(&config).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_the_4b_qwen3_vl_are_those_of_the_hub() {
+        let mut config = normalized();
+        for (field, value) in [
+            ("hidden_size", 2560),
+            ("intermediate_size", 9728),
+            ("num_hidden_layers", 36),
+            ("head_dim", 128),
+            ("num_attention_heads", 32),
+            ("num_key_value_heads", 8),
+            ("vocab_size", 151_936),
+        ] {
+            config["text_config"][field] = json!(value);
+        }
+        config["text_config"]["rope_scaling"]["mrope_section"] = json!([24, 20, 20]);
+        config["vision_config"] = json!({"depth": 24, "hidden_size": 1024, "num_heads": 16,
+            "intermediate_size": 4096, "out_hidden_size": 2560, "patch_size": 16,
+            "deepstack_visual_indexes": [5, 11, 17]});
+        let shapes = load(&config).unwrap().parameter_shapes();
+        let total: usize = shapes.iter().map(ParameterShape::elem_count).sum();
+        assert_eq!((shapes.len(), total), (713, 4_437_815_808));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use super::network::Model;
 use super::packed::{Packed, PackedGroup};
 use super::stages::Inference;
-use crate::ops::{CachedSequence, Path, Product, cached_attention, segment_attention};
+use crate::ops::{CachedSequence, Path, Product, add_to_rows, cached_attention, segment_attention};
 use crate::processor::Prompt;
 
 /// Keys and values of a prompt in every layer, each `[prompt_len, kv_heads, head_dim]`.
@@ -73,11 +73,15 @@ impl Model {
         let mut x = self.embed_tokens(&packed, images.as_ref())?;
         let angles = self.angles(&packed.positions)?;
         let mut layers = Vec::with_capacity(self.language.layers.len());
-        for layer in &self.language.layers {
+        let deepstack = images.map_or(Vec::new(), |images| images.deepstack);
+        for (i, layer) in self.language.layers.iter().enumerate() {
             x = layer.forward(&x, &angles, Product::Blocked, |h| {
                 layers.push([h.k.contiguous()?, h.v.contiguous()?]);
                 segment_attention(&h.q, &h.k, &h.v, &packed.segments)
             })?;
+            if let Some(feature) = deepstack.get(i) {
+                x = add_to_rows(&x, &packed.image_rows, feature)?;
+            }
         }
         Ok((layers, x.narrow(0, packed.len() - 1, 1)?))
     }

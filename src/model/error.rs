@@ -50,7 +50,7 @@ pub enum ModelError {
     /// The files are those of another kind of model.
     #[error(
         "{file}: {field} is {found}, expected {expected}\n\
-         hint: Qwen2-VL and Qwen2.5-VL checkpoints of any size, and their fine-tunes, are supported"
+         hint: Qwen2-VL, Qwen2.5-VL and the dense Qwen3-VL checkpoints of any size, and their fine-tunes, are supported"
     )]
     Architecture {
         /// Path or built-in name.

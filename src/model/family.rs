@@ -6,11 +6,12 @@
 
 use serde_json::Value;
 
-use super::config::VisionConfig;
+use super::config::TextDefaults;
 use super::error::ModelError;
 use super::fields::Section;
-use super::tower::TowerParts;
-use super::{qwen2_5_vl, qwen2_vl};
+use super::tower_parts::TowerParts;
+use super::vision_config::VisionConfig;
+use super::{qwen2_5_vl, qwen2_vl, qwen3_vl};
 
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +20,20 @@ pub enum Family {
     Qwen2Vl,
     /// Qwen2.5-VL (Bai et al. 2025).
     Qwen2_5Vl,
+    /// Qwen3-VL (Bai et al. 2025), the dense models.
+    Qwen3Vl,
 }
 
 impl Family {
     /// Every one.
-    const ALL: [Self; 2] = [Self::Qwen2Vl, Self::Qwen2_5Vl];
+    const ALL: [Self; 3] = [Self::Qwen2Vl, Self::Qwen2_5Vl, Self::Qwen3Vl];
 
     /// What `model_type` in `config.json` says.
     fn model_type(self) -> &'static str {
         match self {
             Self::Qwen2Vl => "qwen2_vl",
             Self::Qwen2_5Vl => "qwen2_5_vl",
+            Self::Qwen3Vl => "qwen3_vl",
         }
     }
 
@@ -38,6 +42,7 @@ impl Family {
         match self {
             Self::Qwen2Vl => "Qwen2VLForConditionalGeneration",
             Self::Qwen2_5Vl => "Qwen2_5_VLForConditionalGeneration",
+            Self::Qwen3Vl => "Qwen3VLForConditionalGeneration",
         }
     }
 
@@ -53,6 +58,7 @@ impl Family {
         let named = |family: &Self| model_type.and_then(Value::as_str) == Some(family.model_type());
         let Some(family) = Self::ALL.into_iter().find(named) else {
             let found = model_type.map_or_else(|| "missing".to_owned(), Value::to_string);
+            let found = format!("{found}{}", why_not(model_type.and_then(Value::as_str)));
             let known = Self::ALL.map(|family| format!("{:?}", family.model_type()));
             return Err(wrong("model_type", found, known.join(" or ")));
         };
@@ -78,6 +84,7 @@ impl Family {
         match self {
             Self::Qwen2Vl => qwen2_vl::read_vision(section, text_hidden),
             Self::Qwen2_5Vl => qwen2_5_vl::read_vision(section, text_hidden),
+            Self::Qwen3Vl => qwen3_vl::read_vision(section, text_hidden),
         }
     }
 
@@ -86,6 +93,24 @@ impl Family {
         match self {
             Self::Qwen2Vl => qwen2_vl::TOWER,
             Self::Qwen2_5Vl => qwen2_5_vl::TOWER,
+            Self::Qwen3Vl => qwen3_vl::TOWER,
         }
+    }
+
+    /// What the decoder is made of, with the values of keys that its configuration may leave out.
+    pub(super) fn decoder(self) -> TextDefaults {
+        match self {
+            Self::Qwen2Vl | Self::Qwen2_5Vl => qwen2_vl::DECODER,
+            Self::Qwen3Vl => qwen3_vl::DECODER,
+        }
+    }
+}
+
+/// Why a model that resembles these is none of them.
+fn why_not(model_type: Option<&str>) -> &'static str {
+    match model_type {
+        Some("qwen3_vl_moe") => " (a mixture of experts)",
+        Some(name) if name.starts_with("qwen3_5") => " (gated delta networks)",
+        _ => "",
     }
 }

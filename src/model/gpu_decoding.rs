@@ -93,7 +93,8 @@ impl Model {
         let widths = [text.hidden_size, text.intermediate_size];
         let has_no_bias = |layer: &DecoderLayer| {
             let maps = [&layer.attention.o, &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down];
-            maps.iter().all(|map| map.bias.is_none())
+            // Norms of heads have no kernel in a step.
+            layer.attention.head_norms.is_none() && maps.iter().all(|map| map.bias.is_none())
         };
         heads(text).is_decoded()
             && widths.iter().all(|width| width.is_multiple_of(8))

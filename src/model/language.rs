@@ -1,15 +1,15 @@
-//! The language model on a packed token stream: Qwen2's decoder.
+//! The language model on a packed token stream: the decoder of Qwen2 and of Qwen3.
 //! Not here: images among the tokens (`network`), the vocabulary head's log-probabilities (`ops`).
 
 use candle_core::{DType, Error, Result, Tensor};
 
-use super::config::TextConfig;
+use super::config::{Heads, TextConfig};
 use super::linear::find;
 use super::parameters::Parameters;
 use super::stages::Kept;
 use crate::ops::{
-    Angles, AttentionMaps, GatedMaps, LinearPart, NormParameters, Parameter, Product, Qkv,
-    Segments, linear, residual, residual_attention, residual_gated_mlp, self_attention,
+    Angles, AttentionMaps, GatedMaps, HeadNorms, LinearPart, NormParameters, Parameter, Product,
+    Qkv, Segments, linear, residual, residual_attention, residual_gated_mlp, self_attention,
 };
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
@@ -69,25 +69,33 @@ impl LanguageModel {
 }
 
 /// Elements kept per token in one layer. In its first half: the input, the norm, attention's output and the sum; queries
-/// before and after rotation and attention's result; keys before and after rotation and values. In its MLP: the input,
-/// the norm, the output and the sum; gate, up and their product.
+/// before and after rotation and attention's result; keys before and after rotation and values; queries and keys before their
+/// norms, where they have any. In its MLP: the input, the norm, the output and the sum; gate, up and their product.
 pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
+    let before_norms = match text.parts.heads {
+        Heads::Biased => 0,
+        Heads::Normalized => queries + keys,
+    };
     Kept {
-        mix: 4 * text.hidden_size + 3 * queries + 3 * keys,
+        mix: 4 * text.hidden_size + 3 * queries + 3 * keys + before_norms,
         mlp: 4 * text.hidden_size + 3 * text.intermediate_size,
     }
 }
 
 /// The same where the layer is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
-/// [`kept_by_layer`] counts: two rows of a norm; a product before its bias; three of a rotation's four; queries, repeated
+/// [`kept_by_layer`] counts: two rows of a norm; a product before its bias, or two rows of a head's norm; three of a rotation's four; queries, repeated
 /// keys (twice) and values, and the result (twice), as attention lays them out; `silu(gate)`.
 pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
     let Kept { mix, mlp } = kept_by_layer(text);
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
-    let (norm, biases) = (2 * text.hidden_size, queries + 2 * keys);
+    let biases = match text.parts.heads {
+        Heads::Biased => queries + 2 * keys,
+        Heads::Normalized => 2 * (queries + keys),
+    };
+    let norm = 2 * text.hidden_size;
     let (rotation, attention) = (3 * (queries + keys), 6 * queries);
     Kept {
         mix: mix + norm + biases + rotation + attention,
@@ -123,6 +131,12 @@ impl DecoderLayer {
             v: heads("self_attn.v")?,
             o: map("self_attn.o")?,
             head_dim: config.head_dim(),
+            head_norms: match config.parts.heads {
+                Heads::Biased => None,
+                Heads::Normalized => {
+                    Some(HeadNorms { q: norm("self_attn.q_norm")?, k: norm("self_attn.k_norm")? })
+                }
+            },
         };
         let mlp = GatedMaps { gate: map("mlp.gate")?, up: map("mlp.up")?, down: map("mlp.down")? };
         let (input_norm, post_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);

@@ -1,10 +1,10 @@
 //! A vision-language model on a packed token stream, and its files.
 //!
 //! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
-//! ([`config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
+//! ([`config`], [`vision_config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
 //! ([`device`], [`gpu`]) and what those are called ([`identity`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
 //! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision [`tower`]
-//! with its [`windows`] and their [`angles`], which [`family`] has which tower; the [`Model`], decoding over a
+//! with its [`windows`] and [`learned_positions`], the [`angles`] of both, which [`family`] is made of what; the [`Model`], decoding over a
 //! cache ([`decoding`], on a GPU `gpu_decoding`), opening all of it ([`mod@open`]).
 //! Not here: images and text (`processor`), the single operations (`ops`). Which family a model belongs to
 //! matters in these modules and in `processor`, and nowhere else.
@@ -23,6 +23,7 @@ pub mod save;
 pub(crate) mod shard;
 #[cfg(test)]
 mod test_checkpoint;
+pub mod vision_config;
 pub mod weights;
 
 pub mod parameters;
@@ -39,10 +40,15 @@ pub mod language;
 
 pub mod windows;
 
+pub mod learned_positions;
+
+mod tower_parts;
+
 pub mod tower;
 
 mod qwen2_5_vl;
 mod qwen2_vl;
+mod qwen3_vl;
 
 pub mod family;
 

@@ -12,8 +12,10 @@ use super::language::LanguageModel;
 use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Checkpointing, Inference, Part, Stages, Tape};
-use super::tower::VisionTower;
-use crate::ops::{Angles, Parameter, Product, TokenLogprob, select_rows, token_logprob};
+use super::tower::{ImageFeatures, VisionTower};
+use crate::ops::{
+    Angles, Parameter, Product, TokenLogprob, add_to_rows, select_rows, token_logprob,
+};
 
 /// A model of any family; cheap to clone, its parameters are shared.
 #[derive(Debug, Clone)]
@@ -83,10 +85,11 @@ impl Model {
     /// The tensor cannot be made.
     pub(super) fn angles(&self, positions: &[[u32; 3]]) -> Result<Angles> {
         let text = &self.config.text;
-        language_angles(positions, text.mrope_section, text.rope_theta, self.dtype, &self.device)
+        let sections = (text.mrope_section, text.parts.axes);
+        language_angles(positions, sections, text.rope_theta, self.dtype, &self.device)
     }
 
-    /// Embeddings of all images of a stream, `[image tokens, hidden]`; `None` where it has no image.
+    /// What the vision tower makes of all images of a stream; `None` where it has no image.
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -94,7 +97,7 @@ impl Model {
         &'m self,
         stages: &mut impl Stages<'m>,
         packed: &Packed,
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<ImageFeatures>> {
         if packed.grids.is_empty() {
             return Ok(None);
         }
@@ -109,9 +112,9 @@ impl Model {
     ///
     /// # Errors
     /// The number of image rows and embeddings differ.
-    pub fn embed_tokens(&self, packed: &Packed, images: Option<&Tensor>) -> Result<Tensor> {
+    pub fn embed_tokens(&self, packed: &Packed, images: Option<&ImageFeatures>) -> Result<Tensor> {
         let text = select_rows(&self.language.embed_tokens.value().detach(), &packed.input_ids)?;
-        let Some(images) = images else { return Ok(text) };
+        let Some(ImageFeatures { embeddings: images, .. }) = images else { return Ok(text) };
         if images.dim(0)? != packed.image_rows.len() {
             let (rows, got) = (packed.image_rows.len(), images.dim(0)?);
             bail!("{got} image embeddings for {rows} image tokens");
@@ -124,7 +127,8 @@ impl Model {
         select_rows(&Tensor::cat(&[&text, &images.detach()], 0)?, &order)
     }
 
-    /// Runs the decoder layers over embeddings `[T, hidden]`; not yet normalised.
+    /// Runs the decoder layers over embeddings `[T, hidden]`, with what the tower gives the first of them; not yet
+    /// normalised.
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -133,10 +137,11 @@ impl Model {
         stages: &mut impl Stages<'m>,
         packed: &Packed,
         embeddings: &Tensor,
+        deepstack: &[Tensor],
     ) -> Result<Tensor> {
         let context = Arc::new((self.angles(&packed.positions)?, packed.segments.clone()));
         let mut x = embeddings.clone();
-        for layer in &self.language.layers {
+        for (i, layer) in self.language.layers.iter().enumerate() {
             let context = context.clone();
             [x] = stages.apply([&x], Part::Layer, move |[x]| {
                 let (angles, segments) = &*context;
@@ -144,6 +149,12 @@ impl Model {
             })?;
             [x] =
                 stages.apply([&x], Part::Mlp, |[x]| Ok([layer.transform(x, Product::Blocked)?]))?;
+            if let Some(feature) = deepstack.get(i) {
+                let rows = packed.image_rows.clone();
+                [x] = stages.apply([&x, feature], Part::Layer, move |[x, feature]| {
+                    Ok([add_to_rows(x, &rows, feature)?])
+                })?;
+            }
         }
         Ok(x)
     }
@@ -163,7 +174,8 @@ impl Model {
     pub fn logits(&self, packed: &Packed) -> Result<Tensor> {
         let images = self.embed_images(&mut Inference, packed)?;
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let hidden = self.decoder_layers(&mut Inference, packed, &embeddings)?;
+        let deepstack = deepstack(images.as_ref());
+        let hidden = self.decoder_layers(&mut Inference, packed, &embeddings, deepstack)?;
         self.language.logits(&hidden, Product::Blocked)
     }
 
@@ -174,7 +186,8 @@ impl Model {
     pub fn token_logps(&self, packed: &Packed, temperature: f64) -> Result<TokenLogprob> {
         let images = self.embed_images(&mut Inference, packed)?;
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        self.logps_of_embeddings(&mut Inference, packed, &embeddings, temperature)
+        let inputs = (&embeddings, deepstack(images.as_ref()));
+        self.logps_of_embeddings(&mut Inference, packed, inputs, temperature)
     }
 
     /// [`Self::token_logps`] with a backward pass to the parameters.
@@ -196,7 +209,8 @@ impl Model {
         };
         let mut language = Tape::new(&self.parameters, checkpointing);
         let embeddings = self.embed_tokens(packed, images.as_ref())?;
-        let scored = self.logps_of_embeddings(&mut language, packed, &embeddings, temperature)?;
+        let inputs = (&embeddings, deepstack(images.as_ref()));
+        let scored = self.logps_of_embeddings(&mut language, packed, inputs, temperature)?;
         let vision = images.filter(|_| trains_vision).map(|images| (vision, images));
         let (logp, stream_rows) = (scored.logp.clone(), StreamRows::of(packed));
         let embed_tokens = self.language.embed_tokens.clone();
@@ -207,10 +221,10 @@ impl Model {
         &'m self,
         stages: &mut impl Stages<'m>,
         packed: &Packed,
-        embeddings: &Tensor,
+        (embeddings, deepstack): (&Tensor, &[Tensor]),
         temperature: f64,
     ) -> Result<TokenLogprob> {
-        let hidden = self.decoder_layers(stages, packed, embeddings)?;
+        let hidden = self.decoder_layers(stages, packed, embeddings, deepstack)?;
         let rows = packed.scored_rows.clone();
         let targets = Tensor::new(packed.targets.as_slice(), &self.device)?;
         let [logp, entropy] = stages.apply([&hidden], Part::Head, move |[hidden]| {
@@ -220,6 +234,11 @@ impl Model {
         })?;
         Ok(TokenLogprob { logp, entropy })
     }
+}
+
+/// What the tower gives the decoder's first layers.
+fn deepstack(images: Option<&ImageFeatures>) -> &[Tensor] {
+    images.map_or(&[], |images| &images.deepstack)
 }
 
 /// Which rows of a stream are text, and which are images.
@@ -243,7 +262,7 @@ impl StreamRows {
 /// The backward pass from log-probabilities to every trained parameter.
 pub struct Backward<'m> {
     /// The tower's tape and output, where the tower is trained and there are images.
-    vision: Option<(Tape<'m>, Tensor)>,
+    vision: Option<(Tape<'m>, ImageFeatures)>,
     language: Tape<'m>,
     /// Input (`embeddings`) and output (`logp`) of the language model's tape.
     embeddings: Tensor,
@@ -268,7 +287,12 @@ impl Backward<'_> {
         }
         if let Some((vision, images)) = self.vision {
             let gradient = select_rows(&embeddings, &self.stream_rows.image_rows)?;
-            vision.backward(&[(&images, &gradient)])?;
+            let seen = images.deepstack.iter();
+            let seen = seen.filter_map(|feature| Some((feature, gradients.take(feature)?)));
+            let seen: Vec<(&Tensor, Tensor)> = seen.collect();
+            let mut outputs = vec![(&images.embeddings, &gradient)];
+            outputs.extend(seen.iter().map(|(feature, gradient)| (*feature, gradient)));
+            vision.backward(&outputs)?;
         }
         Ok(())
     }

@@ -2,13 +2,14 @@
 //! blocks, and their sizes.
 //! Not here: the tower itself (`tower`), the order of windows (`windows`), the decoder, which is Qwen2-VL's (`language`).
 
-use super::config::{VisionConfig, Windows};
 use super::error::ModelError;
 use super::fields::Section;
-use super::tower::{MlpKind, NormKind, TowerParts};
+use super::tower_parts::{MlpKind, NormKind, TowerParts};
+use super::vision_config::{VisionConfig, Windows};
 
 /// What the tower is made of.
 pub(super) const TOWER: TowerParts = TowerParts {
+    patch_bias: false,
     norm: NormKind::Rms,
     mlp: MlpKind::Gated { maps: ["gate_proj", "up_proj", "down_proj"] },
     merger_norm: "ln_q",
@@ -36,6 +37,8 @@ pub(super) fn read_vision(
         temporal_patch_size: vision.factor("temporal_patch_size", 2)?,
         spatial_merge_size: vision.factor("spatial_merge_size", 2)?,
         windows: None,
+        table_side: None,
+        deepstack: Vec::new(),
     };
     config.require_heads(vision, "hidden_size")?;
     vision.require_size("out_hidden_size", text_hidden, "the language model's hidden_size")?;

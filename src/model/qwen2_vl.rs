@@ -1,18 +1,30 @@
-//! What is specific to Qwen2-VL (Wang et al. 2024): the parts of its vision tower and their sizes.
+//! What is specific to Qwen2-VL (Wang et al. 2024): the parts of its vision tower and of its decoder.
 //! Not here: the tower itself (`tower`), the decoder (`language`).
 
-use super::config::VisionConfig;
+use super::config::{Axes, DecoderParts, Heads, TextDefaults};
 use super::error::ModelError;
 use super::fields::Section;
-use super::tower::{MlpKind, NormKind, TowerParts};
+use super::tower_parts::{MlpKind, NormKind, TowerParts};
+use super::vision_config::VisionConfig;
 use crate::ops::Gelu;
 
 /// What the tower is made of.
 pub(super) const TOWER: TowerParts = TowerParts {
+    patch_bias: false,
     norm: NormKind::Layer,
     mlp: MlpKind::Plain { maps: ["fc1", "fc2"], activation: Gelu::Quick },
     merger_norm: "ln_q",
     merger_maps: ["mlp.0", "mlp.2"],
+};
+
+/// What the decoder is made of, and what transformers 5.24 gives a configuration that leaves it out
+/// (`configuration_qwen2_vl.py`, and `configuration_qwen2_5_vl.py` alike).
+pub(super) const DECODER: TextDefaults = TextDefaults {
+    parts: DecoderParts { heads: Heads::Biased, axes: Axes::InTurn },
+    rms_norm_eps: 1e-5,
+    rope_theta: 1e6,
+    max_position_embeddings: 32_768,
+    head_dim: None,
 };
 
 /// The tower's sizes, from `vision_config`.
@@ -36,6 +48,8 @@ pub(super) fn read_vision(
         temporal_patch_size: vision.factor("temporal_patch_size", 2)?,
         spatial_merge_size: vision.factor("spatial_merge_size", 2)?,
         windows: None,
+        table_side: None,
+        deepstack: Vec::new(),
     };
     config.require_heads(vision, "embed_dim")?;
     vision.require_size("hidden_size", text_hidden, "the language model's hidden_size")?;

@@ -1,17 +1,19 @@
-//! The vision tower, which makes patches into embeddings that stand among the language model's tokens: its parameters, the
-//! elements it keeps, and its stages.
-//! Not here: what it is made of in which family (`family`), cutting images into patches (`processor`), the decoder
-//! (`language`), the operations (`ops`).
+//! The vision tower, which makes patches into embeddings that stand among the language model's tokens, as stages.
+//! Not here: its parts and their names (`tower_parts`), which family has which (`family`), cutting images into patches
+//! (`processor`), the decoder (`language`), the operations (`ops`).
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
 use super::angles::{patch_positions, vision_angles};
-use super::config::{ModelConfig, VisionConfig, push_with_bias};
+use super::config::ModelConfig;
+use super::learned_positions::LearnedPositions;
 use super::linear::find;
 use super::parameters::Parameters;
-use super::stages::{Kept, Part, Stages};
+use super::stages::{Part, Stages};
+use super::tower_parts::{MlpKind, TowerParts, deepstack_merger};
+use super::vision_config::VisionConfig;
 use super::windows::WindowOrder;
 use crate::ops::{
     Angles, AttentionMaps, GatedMaps, Gelu, LinearParameters, LinearPart, MlpMaps, NormParameters,
@@ -19,145 +21,26 @@ use crate::ops::{
     select_rows,
 };
 
-/// Epsilon of every norm in the tower; the configuration file does not carry it.
-const EPS: f64 = 1e-6;
-
-/// What a family's tower is made of, with the names of the parts that families name differently.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TowerParts {
-    pub(super) norm: NormKind,
-    pub(super) mlp: MlpKind,
-    /// The norm where patches become tokens.
-    pub(super) merger_norm: &'static str,
-    /// The two maps there.
-    pub(super) merger_maps: [&'static str; 2],
-}
-
-/// The kind of every norm in a tower.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NormKind {
-    Layer,
-    Rms,
-}
-
-/// The MLP of a block, with the names of its maps. Every map has a bias.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum MlpKind {
-    /// Two maps with an activation between them.
-    Plain { maps: [&'static str; 2], activation: Gelu },
-    /// With SwiGLU: to the gate, to what it gates, and back.
-    Gated { maps: [&'static str; 3] },
-}
-
-impl MlpKind {
-    /// Maps to the width inside the MLP.
-    pub(super) fn n_wide(self) -> usize {
-        match self {
-            Self::Plain { .. } => 1,
-            Self::Gated { .. } => 2,
-        }
-    }
-}
-
-impl TowerParts {
-    /// The tower's parameters, in the order of the hub's module tree.
-    pub(super) fn shapes(
-        &self,
-        vision: &VisionConfig,
-        text_hidden: usize,
-    ) -> Vec<(String, Vec<usize>)> {
-        let (width, merged) = (vision.embed_dim, vision.merged_dim());
-        let patch = vision.patch_size;
-        let mut shapes = vec![(
-            "visual.patch_embed.proj.weight".to_owned(),
-            vec![width, vision.in_channels, vision.temporal_patch_size, patch, patch],
-        )];
-        for block in 0..vision.depth {
-            self.push_block(&mut shapes, &format!("visual.blocks.{block}"), vision);
-        }
-        self.push_norm(&mut shapes, &format!("visual.merger.{}", self.merger_norm), width);
-        let [first, second] = self.merger_maps.map(|map| format!("visual.merger.{map}"));
-        push_with_bias(&mut shapes, &first, &[merged, merged]);
-        push_with_bias(&mut shapes, &second, &[text_hidden, merged]);
-        shapes
-    }
-
-    fn push_block(
-        &self,
-        shapes: &mut Vec<(String, Vec<usize>)>,
-        prefix: &str,
-        vision: &VisionConfig,
-    ) {
-        let (width, inner) = (vision.embed_dim, vision.mlp_hidden);
-        for norm in ["norm1", "norm2"] {
-            self.push_norm(shapes, &format!("{prefix}.{norm}"), width);
-        }
-        push_with_bias(shapes, &format!("{prefix}.attn.qkv"), &[3 * width, width]);
-        push_with_bias(shapes, &format!("{prefix}.attn.proj"), &[width, width]);
-        let (to_inner, back) = match &self.mlp {
-            MlpKind::Plain { maps: [first, second], .. } => (&[*first][..], second),
-            MlpKind::Gated { maps: [gate, up, down] } => (&[*gate, *up][..], down),
-        };
-        for map in to_inner {
-            push_with_bias(shapes, &format!("{prefix}.mlp.{map}"), &[inner, width]);
-        }
-        push_with_bias(shapes, &format!("{prefix}.mlp.{back}"), &[width, inner]);
-    }
-
-    fn push_norm(&self, shapes: &mut Vec<(String, Vec<usize>)>, name: &str, width: usize) {
-        match self.norm {
-            NormKind::Layer => push_with_bias(shapes, name, &[width]),
-            NormKind::Rms => shapes.push((format!("{name}.weight"), vec![width])),
-        }
-    }
-
-    /// Elements kept per patch in one block. In its first half: the input, the norm, attention's output and the sum; queries
-    /// and keys before and after rotation, values, attention's result. In its MLP: the input, the norm, the output and the
-    /// sum; the maps to its inner width and what is made of them.
-    pub(super) fn kept_by_block(&self, vision: &VisionConfig) -> Kept {
-        let inner = (self.mlp.n_wide() + 1) * vision.mlp_hidden;
-        Kept { mix: 10 * vision.embed_dim, mlp: 4 * vision.embed_dim + inner }
-    }
-
-    /// The same where the block is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
-    /// [`Self::kept_by_block`] counts: four rows of a `LayerNorm`, two of an RMS norm; a product before its bias; three of a
-    /// rotation's four; queries, keys (twice) and values, and the result (twice), as attention lays them out; two of the
-    /// activation's three, or `silu(gate)`.
-    pub(super) fn kept_by_plain_block(&self, vision: &VisionConfig) -> Kept {
-        let Kept { mix, mlp } = self.kept_by_block(vision);
-        let width = vision.embed_dim;
-        let norm = match self.norm {
-            NormKind::Layer => 4 * width,
-            NormKind::Rms => 2 * width,
-        };
-        let (biases, rotation, attention) = (4 * width, 6 * width, 6 * width);
-        // Plain and gated alike: one or two products before their biases, two or one of the activation.
-        let inner = 3 * vision.mlp_hidden;
-        Kept { mix: mix + norm + biases + rotation + attention, mlp: mlp + norm + width + inner }
-    }
-
-    fn find_norm(&self, parameters: &Parameters, name: &str) -> Result<NormParameters> {
-        let weight = parameters.get(&format!("{name}.weight"))?;
-        let bias = match self.norm {
-            NormKind::Layer => Some(parameters.get(&format!("{name}.bias"))?),
-            NormKind::Rms => None,
-        };
-        Ok(NormParameters { weight, bias, eps: EPS })
-    }
-}
-
-/// Elements kept per patch where patches are merged: input and norm, the first map and its activation, the second map.
-pub(super) fn kept_by_merger(vision: &VisionConfig, text_hidden: usize) -> usize {
-    4 * vision.embed_dim + text_hidden / vision.spatial_merge_size.pow(2)
-}
-
 /// The vision tower of a model, of whichever family.
 #[derive(Debug, Clone)]
 pub struct VisionTower {
     config: VisionConfig,
     patch_embed: LinearParameters,
+    positions: Option<LearnedPositions>,
     blocks: Vec<Block>,
     merger: Merger,
+    /// Of the blocks in `config.deepstack`.
+    deepstack: Vec<Merger>,
+}
+
+/// What the tower makes of the images of a stream.
+#[derive(Debug, Clone)]
+pub struct ImageFeatures {
+    /// `[patches / merge^2, hidden]`: stand in the places of the images' tokens.
+    pub embeddings: Tensor,
+    /// As `embeddings`: each is added to the images' rows behind a decoder layer, from the first one on (`DeepStack`, Meng et
+    /// al. 2024).
+    pub deepstack: Vec<Tensor>,
 }
 
 /// Where patches stand and which see each other, for all blocks of a stream.
@@ -177,21 +60,17 @@ impl VisionTower {
     pub fn new(config: &ModelConfig, parameters: &Parameters) -> Result<Self> {
         let (vision, parts) = (&config.vision, config.family.tower());
         let block = |i| Block::new(vision, &parts, parameters, i);
-        let [first, second] = parts.merger_maps.map(|map| format!("visual.merger.{map}"));
-        let norm = format!("visual.merger.{}", parts.merger_norm);
+        let merger = |prefix: &str, place| Merger::new(vision, &parts, parameters, prefix, place);
+        let deepstack = (0..vision.deepstack.len())
+            .map(|i| merger(&deepstack_merger(i), NormPlace::Token))
+            .collect::<Result<_>>()?;
         Ok(Self {
             config: vision.clone(),
             patch_embed: find(parameters, "visual.patch_embed.proj")?,
+            positions: LearnedPositions::find(vision, parameters)?,
             blocks: (0..vision.depth).map(block).collect::<Result<_>>()?,
-            merger: Merger {
-                norm: parts.find_norm(parameters, &norm)?,
-                mlp: MlpMaps {
-                    first: find(parameters, &first)?,
-                    activation: Gelu::Erf,
-                    second: find(parameters, &second)?,
-                },
-                width: vision.merged_dim(),
-            },
+            merger: merger("visual.merger", NormPlace::Patch)?,
+            deepstack,
         })
     }
 
@@ -199,7 +78,6 @@ impl VisionTower {
     ///
     /// - `patches`: `[patches, channels * frames * side * side]` in the run's dtype, images one after
     ///   the other; `grids`: frames, rows and columns of patches per image
-    /// - returns `[patches / merge^2, hidden]`
     ///
     /// # Errors
     /// Shapes do not fit.
@@ -208,7 +86,7 @@ impl VisionTower {
         stages: &mut impl Stages<'m>,
         patches: &Tensor,
         grids: &[[usize; 3]],
-    ) -> Result<Tensor> {
+    ) -> Result<ImageFeatures> {
         let windows =
             self.config.windows.as_ref().map(|windows| {
                 WindowOrder::new(grids, self.config.spatial_merge_size, windows.side)
@@ -218,10 +96,8 @@ impl VisionTower {
             None => patches.clone(),
         };
         let context = Arc::new(self.context(&patches, grids, windows.as_ref())?);
-        let LinearParameters { weight, bias } = &self.patch_embed;
-        let [mut x] = stages.apply([&patches], Part::Layer, |[patches]| {
-            Ok([linear(patches, weight, bias.as_ref(), Product::Blocked)?])
-        })?;
+        let mut x = self.embed(stages, &patches, grids)?;
+        let mut deepstack = Vec::with_capacity(self.deepstack.len());
         for (i, block) in self.blocks.iter().enumerate() {
             let context = context.clone();
             [x] = stages.apply([&x], Part::Layer, move |[x]| {
@@ -231,16 +107,42 @@ impl VisionTower {
                 Ok([block.mix(x, &context.angles, segments)?])
             })?;
             [x] = stages.apply([&x], Part::Mlp, |[x]| Ok([block.transform(x)?]))?;
+            let seen = self.config.deepstack.iter().position(|&seen| seen == i);
+            if let Some(merger) = seen.map(|nth| &self.deepstack[nth]) {
+                let [feature] =
+                    stages.apply([&x], Part::Mlp, move |[x]| Ok([merger.forward(x)?]))?;
+                deepstack.push(feature);
+            }
         }
         let places = windows.map(|order| order.places());
-        let [merged] = stages.apply([&x], Part::Mlp, move |[x]| {
+        let [embeddings] = stages.apply([&x], Part::Mlp, move |[x]| {
             let merged = self.merger.forward(x)?;
             Ok([match &places {
                 Some(places) => select_rows(&merged, places)?,
                 None => merged,
             }])
         })?;
-        Ok(merged)
+        Ok(ImageFeatures { embeddings, deepstack })
+    }
+
+    /// Patches as the first block takes them.
+    fn embed<'m>(
+        &'m self,
+        stages: &mut impl Stages<'m>,
+        patches: &Tensor,
+        grids: &[[usize; 3]],
+    ) -> Result<Tensor> {
+        let merge = self.config.spatial_merge_size;
+        let learned = self.positions.as_ref().map(|table| (table, table.neighbours(grids, merge)));
+        let LinearParameters { weight, bias } = &self.patch_embed;
+        let [x] = stages.apply([patches], Part::Layer, move |[patches]| {
+            let x = linear(patches, weight, bias.as_ref(), Product::Blocked)?;
+            Ok([match &learned {
+                Some((table, neighbours)) => (x + table.at(neighbours)?)?,
+                None => x,
+            }])
+        })?;
+        Ok(x)
     }
 
     fn context(
@@ -294,6 +196,7 @@ impl Block {
             v: part(2),
             o: find(parameters, &name("attn.proj"))?,
             head_dim: config.head_dim(),
+            head_norms: None,
         };
         let map = |of: &str| find(parameters, &name(&format!("mlp.{of}")));
         let mlp = match parts.mlp {
@@ -321,18 +224,51 @@ impl Block {
     }
 }
 
+/// What makes the patches of a token into one embedding.
 #[derive(Debug, Clone)]
 struct Merger {
     norm: NormParameters,
+    place: NormPlace,
     mlp: MlpMaps,
     width: usize,
 }
 
+/// What the norm of a merger is over.
+#[derive(Debug, Clone, Copy)]
+enum NormPlace {
+    /// Each patch.
+    Patch,
+    /// All patches of a token, laid end to end.
+    Token,
+}
+
 impl Merger {
+    fn new(
+        vision: &VisionConfig,
+        parts: &TowerParts,
+        parameters: &Parameters,
+        prefix: &str,
+        place: NormPlace,
+    ) -> Result<Self> {
+        let [first, second] = parts.merger_maps.map(|map| format!("{prefix}.{map}"));
+        Ok(Self {
+            norm: parts.find_norm(parameters, &format!("{prefix}.{}", parts.merger_norm))?,
+            place,
+            mlp: MlpMaps {
+                first: find(parameters, &first)?,
+                activation: Gelu::Erf,
+                second: find(parameters, &second)?,
+            },
+            width: vision.merged_dim(),
+        })
+    }
+
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.norm.apply(x)?;
-        let windows = h.elem_count() / self.width;
-        let h = h.reshape((windows, self.width))?; // [windows, merge^2 * embed]
+        let merged = (x.elem_count() / self.width, self.width); // [tokens, merge^2 * embed]
+        let h = match self.place {
+            NormPlace::Patch => self.norm.apply(x)?.reshape(merged)?,
+            NormPlace::Token => self.norm.apply(&x.reshape(merged)?)?,
+        };
         mlp(&h, &self.mlp, Product::Blocked)
     }
 }

@@ -118,7 +118,11 @@ fn parse_part(part: &Value, paths: &mut Vec<Option<PathBuf>>) -> Result<Content,
     }
     let image = field("image").or_else(|| field("image_url"));
     if !matches!(kind, Some("image" | "image_url")) && (kind.is_some() || image.is_none()) {
-        return Err("expected a part of type `text` or `image`");
+        let is_video = kind == Some("video") || (kind.is_none() && field("video").is_some());
+        return Err(match is_video {
+            true => "a video; expected a part of type `text` or `image`: give frames as images",
+            false => "expected a part of type `text` or `image`",
+        });
     }
     if field("base64").is_some() {
         return Err("an image as data; write it to a file and give its path");
@@ -343,7 +347,15 @@ mod tests {
             (r#"[{"role": "user"}]"#, "chat.json: message 1: no field `content`"),
             (
                 r#"[{"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "video"}]}]"#,
-                "chat.json: message 1, part 2: expected a part of type",
+                "chat.json: message 1, part 2: a video; expected a part of type",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"video": "a.mp4"}]}]"#,
+                "chat.json: message 1, part 1: a video; expected a part of type",
+            ),
+            (
+                r#"[{"role": "user", "content": [{"type": "audio"}]}]"#,
+                "chat.json: message 1, part 1: expected a part of type",
             ),
             (
                 r#"[{"role": "user", "content": [{"type": "image", "image": "https://x/y.png"}]}]"#,

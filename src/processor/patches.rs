@@ -4,6 +4,7 @@
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::resize::{PixelLimits, resize_bicubic, smart_resize};
 use super::{ProcessorError, json};
@@ -111,7 +112,9 @@ impl Patcher {
                 }
             },
         };
-        Self::new(&config, &files.describe(file))
+        let file = files.describe(file);
+        check_patch_size(config.patch_size, &file, files)?;
+        Self::new(&config, &file)
     }
 
     fn new(config: &Preprocessor, file: &str) -> Result<Self, ProcessorError> {
@@ -219,6 +222,23 @@ impl Patcher {
         });
         ImagePatches { pixel_values, grid_thw: [1, grid[0], grid[1]], merge_size: MERGE_SIZE }
     }
+}
+
+/// Checks the side of a patch against what the model reads, where `config.json` says it.
+fn check_patch_size(found: usize, file: &str, files: &ModelFiles) -> Result<(), ProcessorError> {
+    let config = json::read::<Value>(files, "config.json")?.unwrap_or_default();
+    let expected = &config["vision_config"]["patch_size"];
+    if expected.as_f64().is_none_or(|expected| expected == found as f64) {
+        return Ok(());
+    }
+    Err(ProcessorError::Field {
+        file: file.to_owned(),
+        field: "patch_size",
+        found: found.to_string(),
+        expected: format!(
+            "{expected}, the model's\nhint: {file} and config.json are of different models"
+        ),
+    })
 }
 
 /// Row and column in the grid of the patch with this index: blocks of [`MERGE_SIZE`] x

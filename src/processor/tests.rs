@@ -132,6 +132,20 @@ fn case_input_without_images(case: &Value) -> Vec<Message> {
 }
 
 #[test]
+fn patches_of_another_side_than_the_models_are_refused() {
+    let (folder, files) = copy_of_model();
+    edit(folder.path(), "preprocessor_config.json", |config| config["patch_size"] = 16.into());
+    let message = load_error(&files);
+    assert!(
+        message.contains("preprocessor_config.json: patch_size is 16, expected 14"),
+        "{message}"
+    );
+    assert!(message.contains("\nhint: "), "{message}");
+    edit(folder.path(), "config.json", |config| config["vision_config"]["patch_size"] = 16.into());
+    assert!(Processor::load(&files).is_ok());
+}
+
+#[test]
 fn special_tokens_are_those_of_the_checkpoint() {
     let (micro, processor) = (Micro::load(), golden::processor());
     let (special, expected) = (processor.special(), &micro.index["special_ids"]);

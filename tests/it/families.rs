@@ -1,5 +1,6 @@
 //! The families that are not Qwen2-VL against transformers: prompts, hidden states, logits, gradients, completions, files.
 //! Not here: Qwen2-VL (`parity`, `training_parity`); what is wrong with a configuration (`model::config`).
+//! Longer than most because every comparison runs over the same checkpoints.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ struct Checkpoint {
     golden: Golden,
 }
 
-const CHECKPOINTS: [&str; 2] = ["qwen2_5_vl/tied", "qwen2_5_vl/untied"];
+const CHECKPOINTS: [&str; 4] =
+    ["qwen2_5_vl/tied", "qwen2_5_vl/untied", "qwen3_vl/tied", "qwen3_vl/untied"];
 
 fn checkpoints() -> impl Iterator<Item = Checkpoint> {
     CHECKPOINTS.into_iter().map(|name| {
@@ -48,6 +50,18 @@ impl Checkpoint {
     fn cases(&self) -> impl Iterator<Item = (String, &Value)> {
         let cases = self.golden.index["cases"].as_object().unwrap();
         cases.iter().map(|(case, recorded)| (format!("{} {case}", self.name), recorded))
+    }
+
+    fn config(&self) -> Value {
+        let text = std::fs::read_to_string(self.folder.join("config.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Blocks of the tower that the decoder's first layers see.
+    fn deepstack(&self) -> Vec<u64> {
+        let blocks = &self.config()["vision_config"]["deepstack_visual_indexes"];
+        let blocks = blocks.as_array().into_iter().flatten();
+        blocks.map(|block| block.as_u64().unwrap()).collect()
     }
 
     fn recorded(&self, name: &Value) -> Tensor {
@@ -101,19 +115,31 @@ fn every_hidden_state_of_every_family_equals_transformers() {
         };
         let packed = pack(&[&checkpoint.golden.encode(case)]);
         let mut vision = Recorder::default();
-        let images = model.embed_images(&mut vision, &packed).unwrap();
-        let blocks = case["hidden"].as_object().unwrap().keys();
-        let n_blocks = blocks.filter(|name| name.starts_with("vis_block")).count();
-        assert!(n_blocks >= 3);
-        // The patches, then two stages a block, of which the second ends it.
-        for (i, ours) in vision.0.iter().skip(2).step_by(2).take(n_blocks).enumerate() {
-            expect(&format!("vis_block{i}"), ours);
+        let images = model.embed_images(&mut vision, &packed).unwrap().unwrap();
+        // The patches; of each block the half that is not recorded and the one that is, and what the decoder sees of it.
+        let mut stages = vision.0.iter().skip(1);
+        let deepstack = checkpoint.deepstack();
+        for i in 0..checkpoint.config()["vision_config"]["depth"].as_u64().unwrap() {
+            expect(&format!("vis_block{i}"), stages.nth(1).unwrap());
+            if let Some(nth) = deepstack.iter().position(|&block| block == i) {
+                expect(&format!("deepstack{nth}"), stages.next().unwrap());
+                assert_eq!(images.deepstack[nth].id(), vision.0[2 * i as usize + 3 + nth].id());
+            }
         }
-        let embeds = model.embed_tokens(&packed, images.as_ref()).unwrap();
+        assert_eq!(stages.count(), 1, "the merger is last");
+        assert_eq!(images.deepstack.len(), deepstack.len());
+        let embeds = model.embed_tokens(&packed, Some(&images)).unwrap();
         let mut language = Recorder::default();
-        let last = model.decoder_layers(&mut language, &packed, &embeds).unwrap();
-        for (i, ours) in language.0.iter().skip(1).step_by(2).enumerate() {
-            expect(&format!("layer{i}"), ours);
+        let last =
+            model.decoder_layers(&mut language, &packed, &embeds, &images.deepstack).unwrap();
+        let mut stages = language.0.iter();
+        for i in 0.. {
+            let Some(layer) = stages.nth(1) else { break };
+            // What transformers records of a layer is without the features that are added behind it.
+            expect(&format!("layer{i}"), layer);
+            if i < deepstack.len() {
+                stages.next();
+            }
         }
         expect("norm", &model.normalize(&last).unwrap());
     }
@@ -127,7 +153,7 @@ fn features_and_logits_of_every_family_equal_transformers() {
             let packed = pack(&[&checkpoint.golden.encode(case)]);
             if !packed.grids.is_empty() {
                 let images = model.embed_images(&mut Inference, &packed).unwrap().unwrap();
-                assert_parity(&images, &checkpoint.recorded(&case["merged"]), &name);
+                assert_parity(&images.embeddings, &checkpoint.recorded(&case["merged"]), &name);
             }
             let logits = model.logits(&packed).unwrap();
             let last2 = logits.narrow(0, packed.len() - 2, 2).unwrap();
@@ -371,4 +397,24 @@ fn checkpoints_of_every_family_are_saved_under_the_names_they_came_in() {
             assert!(bytes(saved.path()) == bytes(&checkpoint.folder), "{}", checkpoint.name);
         }
     }
+}
+
+#[test]
+fn a_tensor_of_a_feature_that_is_missing_is_named() {
+    let checkpoint = checkpoints().find(|checkpoint| checkpoint.name == "qwen3_vl/tied").unwrap();
+    let damaged = tempfile::tempdir().unwrap();
+    std::fs::copy(checkpoint.folder.join("config.json"), damaged.path().join("config.json"))
+        .unwrap();
+    let mut tensors =
+        candle_core::safetensors::load(checkpoint.folder.join("model.safetensors"), &Device::Cpu)
+            .unwrap();
+    let name = "visual.deepstack_merger_list.1.norm.weight";
+    tensors.remove(&format!("model.{name}")).unwrap();
+    candle_core::safetensors::save(&tensors, damaged.path().join("model.safetensors")).unwrap();
+    let files = ModelFiles::Folder(damaged.path().to_owned());
+    let error = open(&files, DType::F32, &Device::Cpu, Trained::Nothing).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("1 of {} tensors missing: {name}", tensors.len() + 1)),
+        "{error}"
+    );
 }

@@ -56,7 +56,7 @@ fn every_hidden_state_equals_transformers() {
     assert_parity(&embeds, golden.tensor(&hidden["embeds"]), "embeds");
 
     let mut language = Recorder::default();
-    let last = model.decoder_layers(&mut language, &packed, &embeds).unwrap();
+    let last = model.decoder_layers(&mut language, &packed, &embeds, &[]).unwrap();
     for (name, ours) in
         ["layer0", "layer1", "layer2"].iter().zip(language.0.iter().skip(1).step_by(2))
     {
@@ -73,7 +73,11 @@ fn logits_of_every_case_equal_transformers() {
         let packed = pack(&[&golden.prompt(name)]);
         if !packed.grids.is_empty() {
             let images = model.embed_images(&mut Inference, &packed).unwrap().unwrap();
-            assert_parity(&images, golden.tensor(&case["vision_out"]), &format!("{name} images"));
+            assert_parity(
+                &images.embeddings,
+                golden.tensor(&case["vision_out"]),
+                &format!("{name} images"),
+            );
         }
         let logits = model.logits(&packed).unwrap();
         let rows = packed.len();

@@ -217,16 +217,16 @@ fn checkpoint_of_another_architecture_is_refused() {
     folder.refuses(
         ASK,
         str![[r#"
-error: policy/config.json: model_type is "llava", expected "qwen2_vl" or "qwen2_5_vl"
-hint: Qwen2-VL and Qwen2.5-VL checkpoints of any size, and their fine-tunes, are supported
+error: policy/config.json: model_type is "llava", expected "qwen2_vl" or "qwen2_5_vl" or "qwen3_vl"
+hint: Qwen2-VL, Qwen2.5-VL and the dense Qwen3-VL checkpoints of any size, and their fine-tunes, are supported
 
 "#]],
     );
     folder.refuses(
         TRAIN,
         str![[r#"
-error: policy/config.json: model_type is "llava", expected "qwen2_vl" or "qwen2_5_vl"
-hint: Qwen2-VL and Qwen2.5-VL checkpoints of any size, and their fine-tunes, are supported
+error: policy/config.json: model_type is "llava", expected "qwen2_vl" or "qwen2_5_vl" or "qwen3_vl"
+hint: Qwen2-VL, Qwen2.5-VL and the dense Qwen3-VL checkpoints of any size, and their fine-tunes, are supported
 
 "#]],
     );

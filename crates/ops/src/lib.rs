@@ -59,10 +59,10 @@ pub use parameter::Parameter;
 pub use path::Path;
 pub use residual::{residual, residual_attention, residual_gated_mlp, residual_mlp};
 pub use rotary::{Angles, rotary};
-pub use rows::select_rows;
+pub use rows::{add_to_rows, select_rows};
 pub use segment_attention::segment_attention;
 pub use segments::{Group, Segments, Visibility};
-pub use self_attention::{AttentionMaps, Qkv, self_attention};
+pub use self_attention::{AttentionMaps, HeadNorms, Qkv, self_attention};
 pub use swiglu::swiglu;
 pub use token_logprob::{MAX_LOGITS, ROWS_ON_GPU, TokenLogprob, token_logprob};
 

@@ -49,7 +49,11 @@ pub fn residual_attention(
     segments: &Segments,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if Path::of(x) == Path::Cuda && othink_cuda::attention_takes(maps.head_dim) {
+    // Attention with norms of heads has no operation of its own: it is composed of others.
+    if Path::of(x) == Path::Cuda
+        && othink_cuda::attention_takes(maps.head_dim)
+        && maps.head_norms.is_none()
+    {
         let map = SelfAttention::new(maps, angles, segments, x)?;
         return cuda_tape::residual(x, norm, map);
     }

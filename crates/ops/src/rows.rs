@@ -1,4 +1,4 @@
-//! Rows of a tensor, taken by their numbers, with the gradient.
+//! Rows of a tensor, taken by their numbers or added to, with the gradient.
 //! Not here: the gradient of an embedding table (`parameter`).
 
 #[cfg(feature = "cuda")]
@@ -27,6 +27,23 @@ pub fn select_rows(x: &Tensor, ids: &[u32]) -> Result<Tensor> {
         Path::Cuda => x.contiguous()?.apply_op1(SelectRows { ids: ids.into() }),
         _ => x.index_select(&Tensor::new(ids, x.device())?, 0),
     }
+}
+
+/// `x` with `added[i]` added to row `rows[i]`.
+///
+/// - `x`: `[rows, width]`; `added`: `[n, width]`, of the same dtype; `rows`: `n` numbers of rows, each once
+/// - returns `[rows, width]`. Gradients to `x` and `added`.
+///
+/// # Errors
+/// Shapes do not fit, or a row is out of range.
+pub fn add_to_rows(x: &Tensor, rows: &[u32], added: &Tensor) -> Result<Tensor> {
+    let (n_rows, width) = x.dims2()?;
+    if added.dims() != [rows.len(), width] || rows.iter().any(|&row| row as usize >= n_rows) {
+        bail!("add_to_rows: {:?} to {} rows of {:?}", added.dims(), rows.len(), x.dims());
+    }
+    // A dense copy, because candle 0.11.1 applies the offset of a view to the new tensor as well on CUDA.
+    let rows = Tensor::new(rows, x.device())?;
+    x.force_contiguous()?.index_add(&rows, &added.contiguous()?, 0)
 }
 
 #[cfg(feature = "cuda")]

@@ -244,6 +244,65 @@ fn segment_attention_crosses_block_borders() {
     attention_case(&Segments::separate(&[140, 3]).unwrap(), 1, 1, 1.0);
 }
 
+/// Queries of two heads, keys and values of one, from a stream of 8 numbers a token; norms with weights of their own.
+#[test]
+fn attention_with_norms_of_heads_has_the_right_value_and_gradients() {
+    let segments = Segments::prompts(&[(4, vec![2, 1])]).unwrap();
+    let angles = (numbers(&[7, 2], 8) * 3.0).unwrap();
+    let shapes = [&[8, 8][..], &[4, 8], &[4, 8], &[8, 8], &[4], &[4]];
+    let parameters: Vec<Tensor> =
+        shapes.iter().zip(20..).map(|(shape, seed)| numbers(shape, seed)).collect();
+    let of = |x: &Tensor| Angles::new(&angles, x.dtype());
+    let norm = |p: &Parameter| NormParameters { weight: p.clone(), bias: None, eps: 1e-6 };
+    check(
+        &|x, p| {
+            let part = |i: usize| LinearPart::whole(map(&p[i], None));
+            let maps = AttentionMaps {
+                q: part(0)?,
+                k: part(1)?,
+                v: part(2)?,
+                o: map(&p[3], None),
+                head_dim: 4,
+                head_norms: Some(HeadNorms { q: norm(&p[4]), k: norm(&p[5]) }),
+            };
+            let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, &segments);
+            self_attention(&x[0], &maps, &of(&x[0])?, Product::Blocked, attend)
+        },
+        &|x, p| {
+            let angles = of(&x[0])?;
+            let [cos, sin] = angles.parts();
+            let heads = |i: usize, n: usize| {
+                let heads = plain::linear(&x[0], &p[i], None)?.reshape((7, n, 4))?;
+                let normed = plain::rms_norm(&heads, &p[4 + i], 1e-6)?;
+                plain::rotary(&normed, cos, sin)
+            };
+            let v = plain::linear(&x[0], &p[2], None)?.reshape((7, 1, 4))?;
+            let attended = plain::segment_attention(&heads(0, 2)?, &heads(1, 1)?, &v, &segments)?;
+            plain::linear(&attended.flatten_from(1)?, &p[3], None)
+        },
+        &[numbers(&[7, 8], 12)],
+        &parameters,
+    );
+}
+
+#[test]
+fn rows_that_are_added_to_have_the_right_value_and_gradients() {
+    let rows = [4, 0, 1];
+    check(
+        &|x, _| add_to_rows(&x[0], &rows, &x[1]),
+        &|x, _| {
+            // The identity's columns put each added row in its place.
+            let places = Tensor::eye(5, x[0].dtype(), x[0].device())?;
+            let places = places.index_select(&Tensor::new(&rows, x[0].device())?, 0)?;
+            &x[0] + places.t()?.matmul(&x[1])?
+        },
+        &[numbers(&[5, 3], 1), numbers(&[3, 3], 2)],
+        &[],
+    );
+    let error = add_to_rows(&numbers(&[5, 3], 1), &[5], &numbers(&[1, 3], 2)).unwrap_err();
+    assert!(error.to_string().contains("add_to_rows: [1, 3] to 1 rows of [5, 3]"), "{error}");
+}
+
 #[test]
 fn completions_do_not_see_each_other() {
     let segments = Segments::prompts(&[(4, vec![3, 3])]).unwrap();

@@ -38,8 +38,14 @@ fn separate(
     [_, _, head_dim]: Heads,
 ) -> Result<Tensor> {
     let part = |i: usize| LinearPart::whole(map(&p[i], Some(&p[i + 1])));
-    let maps =
-        AttentionMaps { q: part(0)?, k: part(2)?, v: part(4)?, o: map(&p[6], None), head_dim };
+    let maps = AttentionMaps {
+        q: part(0)?,
+        k: part(2)?,
+        v: part(4)?,
+        o: map(&p[6], None),
+        head_dim,
+        head_norms: None,
+    };
     residual_attention(x, &norm(&p[7..8]), &maps, &angles(x, head_dim), segments)
 }
 
@@ -73,7 +79,8 @@ fn a_towers_first_half_on_the_device_is_that_of_the_cpu() {
         &|x, p| {
             let part = |i: usize| stacked(p, i * width..(i + 1) * width);
             let (o, head_dim) = (map(&p[2], Some(&p[3])), 16);
-            let maps = AttentionMaps { q: part(0), k: part(1), v: part(2), o, head_dim };
+            let maps =
+                AttentionMaps { q: part(0), k: part(1), v: part(2), o, head_dim, head_norms: None };
             residual_attention(&x[0], &norm(&p[4..]), &maps, &angles(&x[0], 16), &segments)
         },
         &[numbers(&[segments.len(), width], 1)],
