@@ -108,7 +108,7 @@ mod tests {
             .rows
             .chunks(4)
             .zip(found.weights.chunks(4))
-            .map(|(rows, weights)| rows[weights.iter().position(|w| *w == 1.0).unwrap()])
+            .map(|(rows, weights)| rows[weights.iter().position(|w| *w > 0.999).unwrap()])
             .collect();
         assert_eq!(nearest, [0, 1, 12, 13, 2, 3, 14, 15]);
     }

@@ -27,7 +27,7 @@ pub struct VisionConfig {
     pub windows: Option<Windows>,
     /// Side of the square table of learned positions; none where positions are rotations alone.
     pub table_side: Option<usize>,
-    /// Blocks, ascending, whose patches are added to the image's tokens in the first decoder layers (DeepStack).
+    /// Blocks, ascending, whose patches are added to the image's tokens in the first decoder layers (`DeepStack`).
     pub deepstack: Vec<usize>,
 }
 

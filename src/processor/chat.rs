@@ -119,9 +119,10 @@ fn parse_part(part: &Value, paths: &mut Vec<Option<PathBuf>>) -> Result<Content,
     let image = field("image").or_else(|| field("image_url"));
     if !matches!(kind, Some("image" | "image_url")) && (kind.is_some() || image.is_none()) {
         let is_video = kind == Some("video") || (kind.is_none() && field("video").is_some());
-        return Err(match is_video {
-            true => "a video; expected a part of type `text` or `image`: give frames as images",
-            false => "expected a part of type `text` or `image`",
+        return Err(if is_video {
+            "a video; expected a part of type `text` or `image`: give frames as images"
+        } else {
+            "expected a part of type `text` or `image`"
         });
     }
     if field("base64").is_some() {

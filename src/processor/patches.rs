@@ -228,7 +228,7 @@ impl Patcher {
 fn check_patch_size(found: usize, file: &str, files: &ModelFiles) -> Result<(), ProcessorError> {
     let config = json::read::<Value>(files, "config.json")?.unwrap_or_default();
     let expected = &config["vision_config"]["patch_size"];
-    if expected.as_f64().is_none_or(|expected| expected == found as f64) {
+    if expected.as_f64().is_none_or(|expected| (expected - found as f64).abs() < 0.5) {
         return Ok(());
     }
     Err(ProcessorError::Field {
