@@ -38,26 +38,39 @@ def chat_template(family):
     return (trl / "chat_templates" / f"{family}.jinja").read_text(encoding="utf-8")
 
 
+# What the tower adds to its residual stream, by the ends of names.
+STREAM = ("patch_embed.proj", "pos_embed", "attn.proj", "mlp.fc2", "mlp.down_proj", "mlp.linear_fc2")
+
+
+def value_of(name, shape, seed, kind, eos):
+    """Random weights. In `tied` the tower's residual stream is small, so that epsilons of its norms are seen."""
+    value = draw(name, shape, seed, plain=False, eos=eos)
+    part = name.rsplit(".", 1)[0]
+    is_small = kind == "tied" and "merger" not in name and "visual." in name and part.endswith(STREAM)
+    return value * 0.03 if is_small else value
+
+
+# Sections of M-RoPE are unequal and the base is small, or axes that are confused would hardly be seen.
 SIZES = {
     ("qwen2_5_vl", "tied"): dict(
-        text=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                  num_key_value_heads=2, mrope_section=[1, 1, 2], rope_theta=1e6, rms_norm_eps=1e-6),
+        text=dict(hidden_size=48, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
+                  num_key_value_heads=2, mrope_section=[3, 1, 2], rope_theta=60.0, rms_norm_eps=1e-6),
         vision=dict(depth=3, hidden_size=24, intermediate_size=40, num_heads=2, patch_size=14, window_size=112,
                     fullatt_block_indexes=[1])),
     ("qwen2_5_vl", "untied"): dict(
         text=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
-                  num_key_value_heads=1, mrope_section=[2, 3, 1], rope_theta=1e4, rms_norm_eps=1e-5),
+                  num_key_value_heads=1, mrope_section=[2, 3, 1], rope_theta=1e4, rms_norm_eps=1e-3),
         vision=dict(depth=4, hidden_size=16, intermediate_size=36, num_heads=2, patch_size=14, window_size=64,
                     fullatt_block_indexes=[0, 3])),
     ("qwen3_vl", "tied"): dict(
         text=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-                  num_key_value_heads=2, head_dim=16, mrope_section=[4, 2, 2], rope_theta=5e6, rms_norm_eps=1e-6),
+                  num_key_value_heads=2, head_dim=16, mrope_section=[4, 1, 3], rope_theta=60.0, rms_norm_eps=1e-6),
         vision=dict(depth=4, hidden_size=16, intermediate_size=40, num_heads=2, patch_size=16,
                     num_position_embeddings=36, deepstack_visual_indexes=[0, 1, 2])),
     ("qwen3_vl", "untied"): dict(
         text=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
-                  num_key_value_heads=1, head_dim=12, mrope_section=[2, 1, 3], rope_theta=1e4, rms_norm_eps=1e-5),
-        vision=dict(depth=3, hidden_size=16, intermediate_size=36, num_heads=4, patch_size=16,
+                  num_key_value_heads=1, head_dim=12, mrope_section=[2, 1, 3], rope_theta=1e4, rms_norm_eps=1e-3),
+        vision=dict(depth=3, hidden_size=24, intermediate_size=36, num_heads=3, patch_size=16,
                     num_position_embeddings=16, deepstack_visual_indexes=[2])),
 }
 
@@ -126,7 +139,7 @@ def write_checkpoint(out, family, kind, seed):
     model = model_class(config_class.from_pretrained(str(out)))
     tensors = {}
     for name, p in model.named_parameters():
-        value = draw(rc.to_original_name(name), tuple(p.shape), seed, plain=False, eos=base + 2)
+        value = value_of(rc.to_original_name(name), tuple(p.shape), seed, kind, base + 2)
         if kind == "untied":
             value = value.bfloat16()
         p.data = value.float()
