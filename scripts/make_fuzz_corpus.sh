@@ -28,7 +28,7 @@ printf 'method = "grpo"\n\0kl.schedule=constant\0grpo.group_size=4\0optim.lr=1e-
 printf '[reward]\ncommand = ["a", "b"]\n\0train.updates=3\0rollout.top_p=0.5' | put run_file reward
 
 take model_config assets/tiny/config.json tiny
-take model_config assets/qwen2-vl-2b/config.json qwen2-vl-2b
+take model_config assets/published/Qwen2-VL-2B.json qwen2-vl-2b
 take preprocessor assets/tiny/preprocessor_config.json tiny
 take tokenizer_config assets/tiny/tokenizer_config.json tiny
 take tokenizer assets/tiny/tokenizer.json tiny

@@ -8,7 +8,8 @@ Two checkpoints a family, with random weights and the real structure: `tied` (f3
 golden.json, the index, and golden.safetensors; a text value such as "two/merged" names a tensor there. All of it is f32 on
 the CPU with eager attention; images are drawn by refcommon.draw_image and stored as PNG.
 
-  cases      chat, ids, grids, positions, FNV-1a of the pixel values' bytes, logits of the last two rows, greedy ids;
+  cases      chat, ids, grids, positions, FNV-1a of the pixel values' bytes, logits of the last two rows, greedy ids without and
+             with a repetition penalty of 1.2;
              for `detailed` ones the tower's patch embedding, every block, every feature, and every decoder layer
   scored     prompts with completions, each scored by itself: log-probabilities and
              loss = -sum_i advantage_i mean_t logp_it, with the gradient of every parameter
@@ -63,7 +64,7 @@ SIZES = {
         vision=dict(depth=4, hidden_size=16, intermediate_size=36, num_heads=2, patch_size=14, window_size=64,
                     fullatt_block_indexes=[0, 3])),
     ("qwen3_vl", "tied"): dict(
-        text=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        text=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
                   num_key_value_heads=2, head_dim=16, mrope_section=[4, 1, 3], rope_theta=60.0, rms_norm_eps=1e-6),
         vision=dict(depth=4, hidden_size=16, intermediate_size=40, num_heads=2, patch_size=16,
                     num_position_embeddings=36, deepstack_visual_indexes=[0, 1, 2])),
@@ -172,6 +173,7 @@ def load(out, family):
     return model.eval(), processor
 
 
+PENALTY = 1.2
 IMAGES = [("square", 84, 84), ("thin", 300, 24), ("odd", 123, 77), ("tall", 60, 170)]
 
 
@@ -271,6 +273,11 @@ def record_case(g, name, model, processor, messages, images):
         out = model.generate(**inputs, generation_config=gc, max_new_tokens=24, output_scores=True,
                              return_dict_in_generate=True)
     record["greedy24"] = out.sequences[0, ids.shape[1]:].tolist()
+    gc.repetition_penalty = PENALTY
+    model.model.rope_deltas = None
+    with torch.no_grad():
+        penalized = model.generate(**inputs, generation_config=gc, max_new_tokens=24)
+    record["penalized24"] = penalized[0, ids.shape[1]:].tolist()
     margins = [s.topk(2, -1).values[0] for s in out.scores]
     record["smallest_margin"] = min(float(top[0] - top[1]) for top in margins)
     return record, inputs

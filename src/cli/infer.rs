@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "256", value_parser = up_to(limits::TOKENS))]
     max_new_tokens: NonZeroUsize,
     /// Sample, with logits divided by this, rather than take the likeliest token
-    #[arg(long, value_name = "X", value_parser = above_zero)]
+    #[arg(long, value_name = "X", value_parser = temperature)]
     temperature: Option<f64>,
     /// Sample among that many likeliest tokens
     #[arg(long, value_name = "N", requires = "temperature", value_parser = up_to(limits::ROWS))]
@@ -72,6 +72,10 @@ pub struct Args {
     /// Every random number is a function of it
     #[arg(long, value_name = "N", requires = "temperature", default_value_t = 42)]
     seed: u64,
+    /// Divide the positive logits of tokens that have been seen and multiply the negative ones. Of a checkpoint's generation
+    /// configuration the stop tokens alone are read; that of Qwen2.5-VL says 1.05 here, which transformers applies
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = above_zero)]
+    repetition_penalty: f64,
     /// Write ids, positions, pixels, logits and the answer's ids to this safetensors file
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
@@ -137,6 +141,8 @@ pub struct InferRequest {
     pub max_new_tokens: usize,
     /// How the next token is chosen.
     pub decoding: Decoding,
+    /// Divides the positive logits of tokens that have been seen and multiplies the negative ones; 1 changes nothing.
+    pub repetition_penalty: f64,
     /// Where the tensors of the computation are written.
     pub dump: Option<PathBuf>,
     /// One JSON object rather than the text.
@@ -296,6 +302,7 @@ impl InferRequest {
                 (Sampler { temperature, top_k, top_p, ..Sampler::default() }, seed)
             }
         };
+        let sampler = Sampler { repetition_penalty: self.repetition_penalty, ..sampler };
         SingleSettings { sampler, seed, max_new_tokens: self.max_new_tokens }
     }
 }
@@ -334,6 +341,7 @@ impl Args {
             question,
             max_new_tokens: self.max_new_tokens.get(),
             decoding,
+            repetition_penalty: self.repetition_penalty,
             dump: self.dump,
             json: self.json,
             device: self.device,
@@ -344,10 +352,15 @@ impl Args {
     }
 }
 
+/// A finite number above zero; none is greedy decoding.
+fn temperature(text: &str) -> Result<f64, String> {
+    above_zero(text).map_err(|error| format!("{error}; leave it out to decode greedily"))
+}
+
 /// A finite number above zero.
 fn above_zero(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "expected a number above 0; leave it out to decode greedily".to_owned())
+    number.ok_or_else(|| "expected a number above 0".to_owned())
 }
 
 /// A number above zero, at most one.
@@ -400,6 +413,7 @@ mod tests {
         for flags in [
             ["--temperature", "0"],
             ["--temperature", "nan"],
+            ["--repetition-penalty", "0"],
             ["--max-new-tokens", "0"],
             ["--max-pixels", "-1"],
         ] {

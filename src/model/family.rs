@@ -111,6 +111,9 @@ fn why_not(model_type: Option<&str>) -> &'static str {
     match model_type {
         Some("qwen3_vl_moe") => " (a mixture of experts)",
         Some(name) if name.starts_with("qwen3_5") => " (gated delta networks)",
+        Some("qwen2_vl_text" | "qwen2_5_vl_text" | "qwen3_vl_text" | "qwen2" | "qwen3") => {
+            " (a language model without a vision tower)"
+        }
         _ => "",
     }
 }

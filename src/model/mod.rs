@@ -1,11 +1,11 @@
 //! A vision-language model on a packed token stream, and its files.
 //!
-//! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says
-//! ([`config`], [`vision_config`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
-//! ([`device`], [`gpu`]) and what those are called ([`identity`]); all parameters ([`parameters`]) and the maps made of them ([`linear`]), the stream
-//! ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision [`tower`]
-//! with its [`windows`] and [`learned_positions`], the [`angles`] of both, which [`family`] is made of what; the [`Model`], decoding over a
-//! cache ([`decoding`], on a GPU `gpu_decoding`), opening all of it ([`mod@open`]).
+//! Reading order: where the files come from ([`source`], [`files`]), what `config.json` says ([`config`], [`vision_config`])
+//! and is known of without them ([`published`]), the tensors ([`names`], `shard`, [`weights`], [`save`]), where they live
+//! ([`device`], [`gpu`]) and what those are called ([`identity`]); all parameters ([`parameters`]) and the maps made of them
+//! ([`linear`]), the stream ([`packed`]), running in stages ([`stages`]); the decoder ([`language`]) and the vision [`tower`]
+//! with its [`windows`] and [`learned_positions`], the [`angles`] of both, which [`family`] is made of what; the [`Model`],
+//! decoding over a cache ([`decoding`], on a GPU `gpu_decoding`), opening all of it ([`mod@open`]).
 //! Not here: images and text (`processor`), the single operations (`ops`). Which family a model belongs to
 //! matters in these modules and in `processor`, and nowhere else.
 
@@ -19,6 +19,7 @@ pub mod device;
 pub mod gpu;
 pub mod identity;
 pub mod names;
+pub mod published;
 pub mod save;
 pub(crate) mod shard;
 #[cfg(test)]

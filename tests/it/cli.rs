@@ -171,25 +171,30 @@ Answer one question, greedily unless a temperature is given
 Usage: othink infer [OPTIONS] --model <PATH> <--prompt <TEXT>|--messages <FILE>>
 
 Options:
-      --model <PATH>        A model folder, a hub id or tiny
-      --image <FILE>        An image file, put before the prompt; may be repeated
-      --prompt <TEXT>       The question
-      --system <TEXT>       The system message [default: the chat template's own]
-      --messages <FILE>     A whole chat in Hugging Face's format, images by path
-      --max-new-tokens <N>  Cut the answer off at that many tokens [default: 256]
-      --temperature <X>     Sample, with logits divided by this, rather than take the likeliest
-                            token
-      --top-k <N>           Sample among that many likeliest tokens
-      --top-p <X>           Sample among the likeliest tokens that together reach this probability
-      --seed <N>            Every random number is a function of it [default: 42]
-      --dump <FILE>         Write ids, positions, pixels, logits and the answer's ids to this
-                            safetensors file
-      --json                Print one JSON object
-      --device <DEVICE>     Where to compute: auto, cpu, cuda or cuda:N [default: auto]
-      --dtype <DTYPE>       Number format: auto, f32, bf16 or f16 [default: auto]
-      --min-pixels <N>      Enlarge images with fewer pixels [default: the checkpoint's]
-      --max-pixels <N>      Shrink images with more pixels [default: the checkpoint's]
-  -h, --help                Print help
+      --model <PATH>            A model folder, a hub id or tiny
+      --image <FILE>            An image file, put before the prompt; may be repeated
+      --prompt <TEXT>           The question
+      --system <TEXT>           The system message [default: the chat template's own]
+      --messages <FILE>         A whole chat in Hugging Face's format, images by path
+      --max-new-tokens <N>      Cut the answer off at that many tokens [default: 256]
+      --temperature <X>         Sample, with logits divided by this, rather than take the likeliest
+                                token
+      --top-k <N>               Sample among that many likeliest tokens
+      --top-p <X>               Sample among the likeliest tokens that together reach this
+                                probability
+      --seed <N>                Every random number is a function of it [default: 42]
+      --repetition-penalty <X>  Divide the positive logits of tokens that have been seen and
+                                multiply the negative ones. Of a checkpoint's generation
+                                configuration the stop tokens alone are read; that of Qwen2.5-VL
+                                says 1.05 here, which transformers applies [default: 1]
+      --dump <FILE>             Write ids, positions, pixels, logits and the answer's ids to this
+                                safetensors file
+      --json                    Print one JSON object
+      --device <DEVICE>         Where to compute: auto, cpu, cuda or cuda:N [default: auto]
+      --dtype <DTYPE>           Number format: auto, f32, bf16 or f16 [default: auto]
+      --min-pixels <N>          Enlarge images with fewer pixels [default: the checkpoint's]
+      --max-pixels <N>          Shrink images with more pixels [default: the checkpoint's]
+  -h, --help                    Print help
 
 Examples:
   othink infer --model Qwen/Qwen2-VL-2B-Instruct --image a.png --prompt "How many items?"

@@ -28,6 +28,7 @@ mod hostile_input;
 mod hub;
 mod identities;
 mod installed;
+mod model_sizes;
 mod optimizer_parity;
 #[cfg(unix)]
 mod out_files;
@@ -59,4 +60,5 @@ mod train;
 mod trainer_golden;
 mod training_parity;
 mod watch;
+mod wrong_family;
 mod wrong_input;

@@ -133,18 +133,19 @@ fn scores_have_the_same_bits_with_and_without_a_tape() {
 }
 
 fn greedy(golden: &Golden, prompts: &[&Prompt], max_batch: usize) -> Vec<Completion> {
-    greedy_of(&model("policy"), golden, prompts, [max_batch, 32])
+    completions_of(&model("policy"), golden, prompts, &Sampler::greedy(), [max_batch, 32])
 }
 
-/// The most likely completions of `max_new_tokens` at most, `max_batch` at a time.
-pub(crate) fn greedy_of(
+/// Completions of `max_new_tokens` at most, `max_batch` at a time.
+pub(crate) fn completions_of(
     model: &Model,
     golden: &Golden,
     prompts: &[&Prompt],
+    sampler: &Sampler,
     [max_batch, max_new_tokens]: [usize; 2],
 ) -> Vec<Completion> {
     let settings = GenerationSettings {
-        sampler: Sampler::greedy(),
+        sampler: sampler.clone(),
         suppressed: Suppressed::new(&[], &[], 0),
         max_new_tokens,
         stop_ids: golden.processor.special().stop_ids.clone(),

@@ -14,9 +14,14 @@ pub(crate) struct Folder(pub(crate) tempfile::TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
+        Self::of(&crate::golden::folder().join("policy"))
+    }
+
+    /// With another checkpoint.
+    pub(crate) fn of(checkpoint: &Path) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(folder.path("policy")).unwrap();
-        for entry in std::fs::read_dir(crate::golden::folder().join("policy")).unwrap() {
+        for entry in std::fs::read_dir(checkpoint).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), folder.path("policy").join(entry.file_name())).unwrap();
         }
@@ -207,29 +212,6 @@ error: policy/model.safetensors: not a whole safetensors file of 653628 bytes: i
 hint: the download or copy was probably cut short; fetch the file again
 
 "#]]);
-}
-
-#[test]
-fn checkpoint_of_another_architecture_is_refused() {
-    let folder = Folder::new();
-    folder.edit("policy/config.json", "\"qwen2_vl\"", "\"llava\"");
-    folder.write("run.toml", RUN_FILE);
-    folder.refuses(
-        ASK,
-        str![[r#"
-error: policy/config.json: model_type is "llava", expected "qwen2_vl" or "qwen2_5_vl" or "qwen3_vl"
-hint: Qwen2-VL, Qwen2.5-VL and the dense Qwen3-VL checkpoints of any size, and their fine-tunes, are supported
-
-"#]],
-    );
-    folder.refuses(
-        TRAIN,
-        str![[r#"
-error: policy/config.json: model_type is "llava", expected "qwen2_vl" or "qwen2_5_vl" or "qwen3_vl"
-hint: Qwen2-VL, Qwen2.5-VL and the dense Qwen3-VL checkpoints of any size, and their fine-tunes, are supported
-
-"#]],
-    );
 }
 
 #[test]

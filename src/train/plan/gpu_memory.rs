@@ -326,11 +326,10 @@ impl On<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PAPERS_CONFIG;
     use super::super::test_model::{groups_of_8, one_group, one_layer};
     use super::*;
-    use crate::config::MasterWeights;
-    use crate::model::files::ModelFiles;
+    use crate::config::{MasterWeights, PAPERS_MODEL};
+    use crate::model::published;
 
     fn planned(checkpointing: CheckpointingChoice, freeze_vision: bool) -> Memory {
         let work = one_group();
@@ -386,7 +385,7 @@ mod tests {
     }
 
     fn papers_model() -> ModelConfig {
-        ModelConfig::load(&ModelFiles::Builtin(PAPERS_CONFIG)).unwrap()
+        ModelConfig::load(&published::configuration(PAPERS_MODEL).unwrap()).unwrap()
     }
 
     fn assert_near(planned: u64, measured: f64, tolerance: f64) {

@@ -156,18 +156,17 @@ impl On<'_> {
 mod tests {
     use serde_json::Value;
 
-    use super::super::PAPERS_CONFIG;
     use super::super::test_model::groups_of_8;
     use super::*;
-    use crate::config::{CheckpointingChoice, KlScheduleKind};
-    use crate::model::files::ModelFiles;
+    use crate::config::{CheckpointingChoice, KlScheduleKind, PAPERS_MODEL};
+    use crate::model::published;
 
     const PERFORMED: &str = "performed, TFLOP/s";
     const TRAFFIC: &str = "traffic, TB/s";
     const H200: Ceilings = Ceilings { product_tflops: 801.5, copy_tb_per_s: 4.194 };
 
     fn papers_model() -> ModelConfig {
-        ModelConfig::load(&ModelFiles::Builtin(PAPERS_CONFIG)).unwrap()
+        ModelConfig::load(&published::configuration(PAPERS_MODEL).unwrap()).unwrap()
     }
 
     /// A stage of 8 prompts of 356 tokens, each with 8 completions.

@@ -47,21 +47,15 @@ use self::workload::Workload;
 use super::error::TrainError;
 use super::settings::{kl_schedule, require_trainable, total_updates};
 use super::setup::training_processor;
-use crate::config::{Method, PAPERS_MODEL, RunConfig};
+use crate::config::{Method, RunConfig};
 use crate::data::Dataset;
 use crate::data::configured::{published_rows, rows_at_hand, training_questions, warn_of_rows};
 use crate::hub::{Hub, Repository};
 use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
-use crate::model::files::{BuiltinFile, ModelFiles};
-use crate::model::source;
+use crate::model::files::ModelFiles;
+use crate::model::{published, source};
 use crate::printable::gigabytes;
-
-/// The configuration of the model that the published run files train, so that they can be planned anywhere.
-static PAPERS_CONFIG: &[BuiltinFile] = &[BuiltinFile {
-    name: "config.json",
-    bytes: include_bytes!("../../../assets/qwen2-vl-2b/config.json"),
-}];
 
 /// Points of the KL weight's curve.
 const CURVE_POINTS: usize = 48;
@@ -236,7 +230,7 @@ pub(super) fn plan_opened(config: &RunConfig, needs: &Needs, device: &Device, ou
 }
 
 /// The model's files, and whether they include a tokenizer: local files, what the cache has of a hub model, or the
-/// published configuration.
+/// configuration that was published with it.
 ///
 /// # Errors
 /// There are no such files.
@@ -250,10 +244,10 @@ pub fn model_files(spec: &str) -> Result<(ModelFiles, bool), TrainError> {
             return Ok((ModelFiles::Folder(folder), has_processor));
         }
     }
-    if spec == PAPERS_MODEL {
-        return Ok((ModelFiles::Builtin(PAPERS_CONFIG), false));
+    match published::configuration(spec) {
+        Some(configuration) => Ok((configuration, false)),
+        None => Ok((source::resolve(spec)?, true)),
     }
-    Ok((source::resolve(spec)?, true))
 }
 
 /// The KL weight over the run.
