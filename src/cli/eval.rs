@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use crate::config::{DTypeChoice, DataConfig, DeviceChoice, EvalConfig, PAPERS_MODEL, RunConfig};
+use crate::config::{
+    DTypeChoice, DataConfig, DeviceChoice, EvalConfig, PAPERS_MODEL, RowBoxes, RunConfig,
+};
 use crate::data::tasks::resolved;
 use crate::data::tasks::task;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
@@ -89,6 +91,9 @@ pub struct Args {
     /// Count solutions that answer-tag cannot read, rather than stop at the first
     #[arg(long)]
     allow_unparsable: bool,
+    /// Unit of boxes in rows, which are written in the model's own: pixels or thousandths [default: the model's]
+    #[arg(long, value_name = "UNIT", value_parser = row_boxes)]
+    boxes: Option<RowBoxes>,
     /// Cut an answer off at that many tokens [default: the task's]
     #[arg(long, value_name = "N", value_parser = up_to(limits::TOKENS))]
     max_new_tokens: Option<NonZeroUsize>,
@@ -350,12 +355,24 @@ impl Args {
                 max_batch: self.max_batch.map_or(default.max_batch, NonZeroUsize::get),
                 ..default
             },
-            data: DataConfig { allow_unparsable: self.allow_unparsable, ..DataConfig::default() },
+            data: DataConfig {
+                allow_unparsable: self.allow_unparsable,
+                boxes: self.boxes,
+                ..DataConfig::default()
+            },
             ..RunConfig::default()
         };
         config.model.device = self.device;
         config.model.dtype = self.dtype;
         Ok(config)
+    }
+}
+
+fn row_boxes(text: &str) -> Result<RowBoxes, &'static str> {
+    match text {
+        "pixels" => Ok(RowBoxes::Pixels),
+        "thousandths" => Ok(RowBoxes::Thousandths),
+        _ => Err("expected pixels or thousandths"),
     }
 }
 

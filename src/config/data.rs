@@ -26,6 +26,9 @@ pub struct DataConfig {
     /// A template's name, or a text of one's own with `{problem}` in it; without it, the task's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The unit of boxes in rows, which are then written in the model's own; without it they are taken to be in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<RowBoxes>,
     /// Images with fewer pixels are enlarged.
     pub min_pixels: usize,
     /// Images with more pixels are shrunk.
@@ -126,6 +129,16 @@ pub enum OnBadRow {
     Skip,
 }
 
+/// The unit of boxes in rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RowBoxes {
+    /// Pixels of the picture as it is in its file.
+    Pixels,
+    /// Thousandths of the picture's width and height.
+    Thousandths,
+}
+
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
@@ -133,6 +146,7 @@ impl Default for DataConfig {
             train: None,
             image_root: None,
             template: None,
+            boxes: None,
             min_pixels: 3136,    // R1-V: --min_pixels 3136, four merged patches
             max_pixels: 401_408, // R1-V's README: --max_pixels 401408, 512 merged patches
             on_bad_row: OnBadRow::Fail,

@@ -35,7 +35,7 @@ mod violation;
 
 pub use builtin::builtin_names;
 pub use choice::{CheckpointingChoice, DTypeChoice, DeviceChoice, UnknownChoice};
-pub use data::{DataConfig, DataFields, OnBadRow};
+pub use data::{DataConfig, DataFields, OnBadRow, RowBoxes};
 pub use error::ConfigError;
 pub use eval::EvalConfig;
 pub use file::ConfigFile;

@@ -80,7 +80,7 @@ pub fn published_rows(config: &RunConfig) -> Option<usize> {
 /// The template has no place for the question.
 pub fn training_questions(config: &RunConfig, dataset: Dataset) -> Result<Questions, DataError> {
     let template = Template::new(config.data.template.as_deref().unwrap_or(DEFAULT_TEMPLATE))?;
-    Ok(Questions { dataset: Arc::new(dataset), template })
+    Ok(Questions { dataset: Arc::new(dataset), template, boxes: config.data.boxes })
 }
 
 /// What the run file says about a task's data.

@@ -159,6 +159,14 @@ pub enum DataError {
         /// What to do.
         hint: &'static str,
     },
+    /// A row has boxes to be written in the model's unit, and pictures of several sizes.
+    #[error(
+        "found {pictures} pictures of different sizes, expected one size: which of them a box is in cannot be known\nhint: leave data.boxes out, and write boxes in the model's own unit"
+    )]
+    BoxesOfSeveral {
+        /// The row's pictures.
+        pictures: usize,
+    },
     /// A file has too few rows for some of them to be held out.
     #[error(
         "{name}: found {}, expected at least 2 rows, as some are held out to measure the run on\nhint: name other questions as eval.data, or set data.hold_out = 0.0",

@@ -185,7 +185,8 @@ mod tests {
     fn every_row_becomes_a_prompt_or_says_why_not() {
         let folder = tempfile::tempdir().unwrap();
         let dataset = Arc::new(rows(folder.path()));
-        let questions = Questions { dataset, template: Template::new("plain").unwrap() };
+        let questions =
+            Questions { dataset, template: Template::new("plain").unwrap(), boxes: None };
         let files = ModelFiles::Folder("tests/golden/micro/policy".into());
         let processor = Processor::load(&files).unwrap();
         let found = survey(&questions, &processor, 4, &mut |_| {});

@@ -8,14 +8,18 @@
 //! | `short` | `{problem}` and `Think, then answer.` on a line of its own | ours, for small models with a short context |
 //! | `plain` | `{problem}` | for data that brings its own instructions |
 //!
+//! In a template of one's own, `{boxes}` stands for how the model that is asked writes a box.
+//!
 //! No template has a system message: a checkpoint's own chat template adds its default.
 //!
 //! [`Questions`] puts a row's pictures and its messages together.
 //!
 //! Not here: rendering messages to text (`processor`); which task uses which template (`tasks`).
 
+use super::boxes::write_for_model;
 use super::{DataError, Dataset, ImageSource, Sample};
-use crate::processor::{Content, Message, Processor, Prompt};
+use crate::config::RowBoxes;
+use crate::processor::{Boxes, Content, Message, Processor, Prompt};
 use std::sync::Arc;
 
 /// The template of data without a task: R1-V's for training.
@@ -23,6 +27,17 @@ pub(crate) const DEFAULT_TEMPLATE: &str = "r1v";
 
 /// Where a template's text takes the question.
 const PLACE: &str = "{problem}";
+
+/// Where it takes what the model calls a box.
+const BOXES_PLACE: &str = "{boxes}";
+
+/// What a model of either kind is asked for.
+fn in_words(boxes: Boxes) -> &'static str {
+    match boxes {
+        Boxes::Thousandths => "[x1, y1, x2, y2] in thousandths of the picture's width and height",
+        Boxes::SeenPixels => "[x1, y1, x2, y2] in pixels",
+    }
+}
 
 const NAMED: [(&str, &str); 5] = [
     (
@@ -65,6 +80,12 @@ impl Template {
         Ok(Self { text: text.to_owned() })
     }
 
+    /// The same for a model that writes boxes so: what a box is stands in the place of `{boxes}`.
+    #[must_use]
+    pub fn asking_for(&self, boxes: Boxes) -> Self {
+        Self { text: self.text.replace(BOXES_PLACE, in_words(boxes)) }
+    }
+
     /// The text with the question in its place.
     pub fn question(&self, problem: &str) -> String {
         self.text.replacen(PLACE, problem, 1)
@@ -85,19 +106,26 @@ pub struct Questions {
     pub dataset: Arc<Dataset>,
     /// The template.
     pub template: Template,
+    /// The unit of boxes in the rows; none where it is the model's.
+    pub boxes: Option<RowBoxes>,
 }
 
 impl Questions {
-    /// A row and its prompt, the pictures loaded.
+    /// A row and its prompt, the pictures loaded, boxes in the model's unit.
     ///
     /// # Errors
     /// There is no such row, a picture cannot be loaded, or the prompt cannot be encoded; the error names the sample.
     pub fn prompt(&self, processor: &Processor, row: usize) -> Result<(Sample, Prompt), DataError> {
-        let sample = self.dataset.get(row)?;
-        let encode = || {
+        let mut sample = self.dataset.get(row)?;
+        let template = self.template.asking_for(processor.boxes());
+        let mut encode = || {
             let images =
                 sample.images.iter().map(ImageSource::load).collect::<Result<Vec<_>, _>>()?;
-            Ok(processor.encode(&messages(&sample, &self.template), &images)?)
+            if let Some(unit) = self.boxes {
+                let sizes: Vec<[u32; 2]> = images.iter().map(|i| [i.width(), i.height()]).collect();
+                write_for_model(&mut sample, unit, processor, &sizes)?;
+            }
+            Ok(processor.encode(&messages(&sample, &template), &images)?)
         };
         match encode() {
             Ok(prompt) => Ok((sample, prompt)),

@@ -80,7 +80,7 @@ pub fn evaluation_questions(config: &RunConfig) -> Result<EvaluationQuestions, E
     };
     let wanted = wanted(task.map_or(GoldKind::Answer, |task| task.gold), &settings);
     check_solutions(dataset.listed_solutions(), &wanted, config.data.allow_unparsable)?;
-    let questions = Questions { dataset: Arc::new(dataset), template };
+    let questions = Questions { dataset: Arc::new(dataset), template, boxes: config.data.boxes };
     let pixel_limits = (eval.min_pixels, eval.max_pixels);
     let task_version = task.map(|task| task.version);
     let markers = markers(config);

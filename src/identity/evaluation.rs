@@ -32,7 +32,8 @@ pub fn of_evaluation(
     // On the plain path the last bits of an answer depend on which others are decoded beside it.
     let runs_on = ops::Path::resolve(device, dtype);
     let decisive_batch = (!runs_on.keeps_rows_apart()).then_some(settings.max_batch);
-    let asked = json!({
+    let boxes = asked.questions.boxes;
+    let mut asked = json!({
         "version": VERSION,
         "task": asked.label,
         "task_version": asked.task_version,
@@ -59,6 +60,9 @@ pub fn of_evaluation(
         "dtype": dtype.as_str(),
         "max_batch": decisive_batch,
     });
+    if let Some(boxes) = boxes {
+        asked["boxes"] = json!(boxes);
+    }
     with_model(asked, &kept, files)
 }
 

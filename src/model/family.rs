@@ -13,6 +13,15 @@ use super::tower_parts::TowerParts;
 use super::vision_config::VisionConfig;
 use super::{qwen2_5_vl, qwen2_vl, qwen3_vl};
 
+/// In which unit a model writes and reads the coordinates of boxes in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boxes {
+    /// Thousandths of the picture's width and height.
+    Thousandths,
+    /// Pixels of the picture as the model sees it, scaled by the image processor.
+    SeenPixels,
+}
+
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -55,8 +64,7 @@ impl Family {
             expected,
         };
         let model_type = root.fields.get("model_type");
-        let named = |family: &Self| model_type.and_then(Value::as_str) == Some(family.model_type());
-        let Some(family) = Self::ALL.into_iter().find(named) else {
+        let Some(family) = model_type.and_then(Value::as_str).and_then(Self::named) else {
             let found = model_type.map_or_else(|| "missing".to_owned(), Value::to_string);
             let found = format!("{found}{}", why_not(model_type.and_then(Value::as_str)));
             let known = Self::ALL.map(|family| format!("{:?}", family.model_type()));
@@ -72,6 +80,21 @@ impl Family {
                 let expected = format!("a list with {:?}", family.architecture());
                 Err(wrong("architectures", found.to_string(), expected))
             }
+        }
+    }
+
+    /// The family with this `model_type`.
+    pub fn named(model_type: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.model_type() == model_type)
+    }
+
+    /// The unit of boxes that the family was trained with. Qwen2-VL's are normalised to 0 to 1000 (Wang et al. 2024),
+    /// Qwen2.5-VL's are in pixels of the resized picture (issue 866 of `QwenLM/Qwen3-VL`, both), Qwen3-VL's relative again, 0 to
+    /// 1000 (issue 1741 there, quoting its cookbook).
+    pub fn boxes(self) -> Boxes {
+        match self {
+            Self::Qwen2Vl | Self::Qwen3Vl => Boxes::Thousandths,
+            Self::Qwen2_5Vl => Boxes::SeenPixels,
         }
     }
 

@@ -20,6 +20,7 @@ pub mod text;
 mod tokenizer_file;
 
 use ::image::RgbImage;
+use serde_json::Value;
 
 use self::chat::ChatTemplate;
 pub use self::chat::{Content, Message, parse_chat};
@@ -32,6 +33,8 @@ use self::patches::{MERGE_SIZE, Patcher};
 use self::positions::mrope_positions;
 use self::text::TextCodec;
 pub use self::text::{MARKERS, PADS, SpecialTokens};
+pub use crate::model::family::Boxes;
+use crate::model::family::Family;
 use crate::model::files::ModelFiles;
 
 /// One prompt, ready for the model.
@@ -57,6 +60,7 @@ pub struct Processor {
     text: TextCodec,
     template: ChatTemplate,
     patcher: Patcher,
+    boxes: Boxes,
     markers: Markers,
 }
 
@@ -69,7 +73,10 @@ impl Processor {
     /// A file is missing, unreadable or not what it should be; the tokenizer lacks a special token
     /// or disagrees with `config.json` about one.
     pub fn load(files: &ModelFiles) -> Result<Self, ProcessorError> {
+        let config = json::read::<Value>(files, "config.json")?.unwrap_or_default();
+        let family = config["model_type"].as_str().and_then(Family::named);
         Ok(Self {
+            boxes: family.map_or(Boxes::Thousandths, Family::boxes),
             text: TextCodec::load(files)?,
             template: ChatTemplate::load(files)?,
             patcher: Patcher::load(files)?,
@@ -147,6 +154,19 @@ impl Processor {
             });
         }
         Ok((guarded.without_marks(&rendered), ids))
+    }
+
+    /// The unit in which the model writes the coordinates of boxes.
+    pub fn boxes(&self) -> Boxes {
+        self.boxes
+    }
+
+    /// Width and height of an image of such a size as the model sees it.
+    ///
+    /// # Errors
+    /// One side is more than 200 times the other.
+    pub fn seen_size(&self, size: [u32; 2]) -> Result<[usize; 2], ProcessorError> {
+        self.patcher.seen_size(size)
     }
 
     /// One image resized, normalised and cut into patches.

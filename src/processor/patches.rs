@@ -184,14 +184,23 @@ impl Patcher {
         Ok(self)
     }
 
+    /// Width and height that an image of such a size is resized to.
+    ///
+    /// # Errors
+    /// One side is more than 200 times the other.
+    pub(super) fn seen_size(&self, size: [u32; 2]) -> Result<[usize; 2], ProcessorError> {
+        let [width, height] = size.map(|side| side as usize);
+        let side = self.patch_size * MERGE_SIZE;
+        let [height, width] = smart_resize(height, width, side, self.limits)?;
+        Ok([width, height])
+    }
+
     /// Resizes, normalises and cuts `image`.
     ///
     /// # Errors
     /// One side is more than 200 times the other.
     pub(super) fn patches(&self, image: &RgbImage) -> Result<ImagePatches, ProcessorError> {
-        let [height, width] = [image.height(), image.width()].map(|side| side as usize);
-        let side = self.patch_size * MERGE_SIZE;
-        let [height, width] = smart_resize(height, width, side, self.limits)?;
+        let [width, height] = self.seen_size([image.width(), image.height()])?;
         let resized = resize_bicubic(image, height, width);
         Ok(self.cut(&resized))
     }

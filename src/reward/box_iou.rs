@@ -1,5 +1,5 @@
 //! `box_iou`: how well a bounding box overlaps the gold's.
-//! Not here: scaling between an image's sizes; the data's boxes and the answers must use one unit.
+//! Not here: units; the data's boxes are in the model's (`data::boxes` brings them there), as the answers are.
 
 use super::component::Component;
 use super::gold::{Gold, GoldKind};
@@ -129,7 +129,7 @@ pub fn boxes(text: &str) -> Vec<BoundingBox> {
 }
 
 /// Exactly `N` plain decimal numbers separated by commas.
-fn coordinates<const N: usize>(text: &str) -> Option<[f64; N]> {
+pub fn coordinates<const N: usize>(text: &str) -> Option<[f64; N]> {
     let mut found = [0.0; N];
     let mut parts = text.split(',');
     for coordinate in &mut found {

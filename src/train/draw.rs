@@ -198,7 +198,8 @@ mod tests {
         std::fs::write(&path, are_bad.iter().map(row).collect::<String>()).unwrap();
         let options = OpenOptions { on_bad_row, ..OpenOptions::default() };
         let dataset = Arc::new(open(&path, None, &options).unwrap());
-        let questions = Questions { dataset, template: Template::new("plain").unwrap() };
+        let questions =
+            Questions { dataset, template: Template::new("plain").unwrap(), boxes: None };
         let files = ModelFiles::Folder("tests/golden/micro/policy".into());
         let sampler = Box::new(Epochs::new(1, are_bad.len(), false));
         let data = DataConfig { on_bad_row, ..DataConfig::default() };

@@ -26,7 +26,7 @@ use super::update::GrpoSettings;
 use crate::config::{
     CheckpointingChoice, ConfigFile, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind,
     LrScheduleKind, MasterWeights, Method, ModelConfig, OptimConfig, RewardCommand, RewardConfig,
-    RolloutConfig, RunConfig, SftConfig, TrainConfig, UpdateSpan,
+    RolloutConfig, RowBoxes, RunConfig, SftConfig, TrainConfig, UpdateSpan,
 };
 use crate::data::OpenOptions;
 use crate::data::configured::{open_options, task_options, training_questions, training_rows};
@@ -113,6 +113,7 @@ fn rows_are_read_as_the_datas_section_says() {
         train,
         image_root,
         template,
+        boxes,
         min_pixels,
         max_pixels,
         on_bad_row,
@@ -140,6 +141,7 @@ fn rows_are_read_as_the_datas_section_says() {
     }
     let questions = training_questions(&config, training_rows(&config).unwrap()).unwrap();
     assert_eq!(questions.template, Template::new(&template.unwrap()).unwrap());
+    assert_eq!((questions.boxes, boxes), (boxes, Some(RowBoxes::Pixels)));
 
     let mut setup = Setup::open(&config).unwrap();
     let limited = processor().with_pixel_limits(Some(min_pixels), Some(max_pixels)).unwrap();
@@ -471,6 +473,7 @@ fn a_run_measures_itself_on_what_eval_says() {
     assert_eq!((label, task_version.is_some()), (task.unwrap(), true));
     assert_eq!(data.as_deref(), path.to_str());
     assert_eq!(questions.dataset.get(0).unwrap().problem, "How many?");
+    assert_eq!(questions.boxes, config.data.boxes);
     assert_eq!(of_rows, split.parse::<Split>().unwrap());
     assert_eq!(questions.template, Template::new(&template.unwrap()).unwrap());
     let expected = EvalSettings {

@@ -144,6 +144,8 @@ Options:
                               by commas [default: the task's]
       --allow-unparsable      Count solutions that answer-tag cannot read, rather than stop at the
                               first
+      --boxes <UNIT>          Unit of boxes in rows, which are written in the model's own: pixels or
+                              thousandths [default: the model's]
       --max-new-tokens <N>    Cut an answer off at that many tokens [default: the task's]
       --max-batch <N>         Decode at most that many answers at a time; fewer need less memory
                               [default: 64]

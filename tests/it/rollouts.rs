@@ -296,8 +296,11 @@ fn a_runs_completions_are_drawn_from_the_streams_of_their_names() {
         ..OpenOptions::default()
     };
     let rows = open_rows("tests/golden/trainer/rows.jsonl".as_ref(), None, &images).unwrap();
-    let questions =
-        Questions { dataset: Arc::new(rows), template: Template::new("plain").unwrap() };
+    let questions = Questions {
+        dataset: Arc::new(rows),
+        template: Template::new("plain").unwrap(),
+        boxes: None,
+    };
     let processor = Processor::load(&files("policy")).unwrap();
     let processor = processor.with_pixel_limits(Some(3136), Some(6272)).unwrap();
     let stop_ids = processor.special().stop_ids.clone();
