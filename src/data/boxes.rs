@@ -32,7 +32,9 @@ pub(super) fn write_for_model(
         return Err(DataError::BoxesOfSeveral { pictures: sizes.len() });
     }
     let scale = scale(unit, processor, *size)?;
-    texts.into_iter().for_each(|text| *text = scaled(text, scale));
+    for text in texts {
+        *text = scaled(text, scale);
+    }
     Ok(())
 }
 
