@@ -29,6 +29,10 @@ printf '[reward]\ncommand = ["a", "b"]\n\0train.updates=3\0rollout.top_p=0.5' | 
 
 take model_config assets/tiny/config.json tiny
 take model_config assets/published/Qwen2-VL-2B.json qwen2-vl-2b
+for family in qwen2_5_vl qwen3_vl; do
+  take model_config "tests/golden/families/$family/tied/config.json" "$family"
+  take preprocessor "tests/golden/families/$family/tied/preprocessor_config.json" "$family"
+done
 take preprocessor assets/tiny/preprocessor_config.json tiny
 take tokenizer_config assets/tiny/tokenizer_config.json tiny
 take tokenizer assets/tiny/tokenizer.json tiny

@@ -1,6 +1,6 @@
 //! `config.json`: the sizes of a model, and the name and shape of every parameter they imply.
-//! Not here: the vision tower's sizes (`vision_config`), what differs from family to family (`family`); the parameters' values (`weights`); image
-//! sizes and the chat template (`processor`).
+//! Not here: the vision tower's sizes (`vision_config`), what differs from family to family (`family`); the parameters' values
+//! (`weights`); image sizes and the chat template (`processor`).
 //!
 //! Two layouts are read. The hub's files keep the language model's keys at the top level; files
 //! written by transformers 5, and all of Qwen3-VL's, nest them in `text_config` and hold the rotary settings in

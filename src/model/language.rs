@@ -85,8 +85,8 @@ pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
 }
 
 /// The same where the layer is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
-/// [`kept_by_layer`] counts: two rows of a norm; a product before its bias, or two rows of a head's norm; three of a rotation's four; queries, repeated
-/// keys (twice) and values, and the result (twice), as attention lays them out; `silu(gate)`.
+/// [`kept_by_layer`] counts: two rows of a norm; a product before its bias, or two rows of a head's norm; three of a rotation's
+/// four; queries, repeated keys (twice) and values, and the result (twice), as attention lays them out; `silu(gate)`.
 pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
     let Kept { mix, mlp } = kept_by_layer(text);
     let queries = text.num_attention_heads * text.head_dim();

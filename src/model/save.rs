@@ -2,8 +2,8 @@
 //! Not here: the optimiser's state and the rename that makes a checkpoint appear
 //! (`run_folder::checkpoint`); reading (`weights`).
 //!
-//! The layout is byte for byte that of `save_pretrained` with the names of the files that the model came from: tensors sorted by name
-//! inside a file (safetensors 0.8, `prepare`), shards filled in the order of the module tree
+//! The layout is byte for byte that of `save_pretrained` with the names of the files that the model came from: tensors sorted by
+//! name inside a file (safetensors 0.8, `prepare`), shards filled in the order of the module tree
 //! (`huggingface_hub.serialization`, `split_state_dict_into_shards_factory`), an index beside them.
 
 use std::fs::File;

@@ -51,7 +51,8 @@ pub struct Qkv {
     pub v: Tensor,
 }
 
-/// `o(attend(rotary(norm(q(h))), rotary(norm(k(h))), v(h)))`, without norms where there are none, in which `attend` is all by which tokens see each other.
+/// `o(attend(rotary(norm(q(h))), rotary(norm(k(h))), v(h)))`, without norms where there are none, in which `attend` is all by
+/// which tokens see each other.
 ///
 /// - `h`: `[T, hidden]` in the run's dtype; `attend` returns the shape of its queries
 /// - returns `[T, hidden]`. Gradients to `h` and to the maps' parameters.
