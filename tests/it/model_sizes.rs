@@ -1,9 +1,10 @@
-//! What runs of published models take, planned without their files, against the table in `docs/run-file.md`.
-//! Not here: plans against what runs hold (`plan`); the configurations' numbers of parameters (`model::published`).
+//! What runs of every family take: plans of published models without their files against the table in `docs/run-file.md`, and
+//! plans against what runs hold.
+//! Not here: what is planned of Qwen2-VL (`plan`); the configurations' numbers of parameters (`model::published`).
 
 use serde_json::Value;
 
-use crate::plan::othink;
+use crate::plan::{othink, planned_and_measured, reshape_model};
 
 /// A row of the table of models in `docs/run-file.md`: billions of parameters, gigabytes as the run file stands, and what is
 /// enough for a card of 80 GB.
@@ -44,5 +45,48 @@ fn published_models_are_planned_without_their_files_as_the_table_says() {
             let row = row_of(&id, &serde_json::from_slice(&plan).unwrap());
             assert!(table.contains(&row), "{config}: docs/run-file.md lacks\n{row}");
         }
+    }
+}
+
+/// Models of some 20 million parameters, so that activations and weights both count.
+#[test]
+fn planned_memory_of_every_family_is_within_a_fifth_of_the_peak() {
+    for name in ["qwen2_5_vl/tied", "qwen3_vl/tied"] {
+        let model = tempfile::tempdir().unwrap();
+        let golden = std::path::absolute("tests/golden/families").unwrap().join(name);
+        for entry in std::fs::read_dir(golden).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), model.path().join(entry.file_name())).unwrap();
+        }
+        reshape_model(model.path(), |config| {
+            let nested = config.get("text_config").is_some();
+            let text = if nested { &mut config["text_config"] } else { &mut *config };
+            for (key, value) in [
+                ("hidden_size", 512),
+                ("intermediate_size", 1536),
+                ("num_hidden_layers", 4),
+                ("num_attention_heads", 8),
+                ("num_key_value_heads", 2),
+                ("head_dim", 64),
+            ] {
+                text[key] = value.into();
+            }
+            text["rope_scaling"]["mrope_section"] = serde_json::json!([12, 10, 10]);
+            for (key, value) in [
+                ("hidden_size", 256),
+                ("intermediate_size", 768),
+                ("num_heads", 8),
+                ("out_hidden_size", 512),
+            ] {
+                config["vision_config"][key] = value.into();
+            }
+        });
+        let path = format!("model.path={}", model.path().display());
+        let words =
+            "--config grpo-synth-vc.toml --set grpo.prompts_per_update=1 --set grpo.group_size=4";
+        let words: Vec<&str> = words.split_whitespace().chain(["--set", &path]).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let (planned, measured) = planned_and_measured(folder.path(), &words);
+        let ratio = planned / measured;
+        assert!((0.8..1.2).contains(&ratio), "{name}: {planned:e} planned, {measured:e} held");
     }
 }

@@ -41,7 +41,7 @@ const RUN: [&str; 14] = [
 ];
 
 /// Peak bytes of the plan, and of the run.
-fn planned_and_measured(folder: &Path, words: &[&str]) -> (f64, f64) {
+pub(crate) fn planned_and_measured(folder: &Path, words: &[&str]) -> (f64, f64) {
     let words = [&["train"][..], words, &RUN].concat();
     let plan = othink(folder, &[&words[..], &["--dry-run", "--json"]].concat());
     let plan: Value = serde_json::from_slice(&plan).unwrap();
@@ -69,6 +69,11 @@ pub(crate) fn write_model(folder: &Path, change: impl FnOnce(&mut Value)) {
     for file in TINY {
         std::fs::write(folder.join(file.name), file.bytes).unwrap();
     }
+    reshape_model(folder, change);
+}
+
+/// Gives the model in a folder another shape, with weights of it.
+pub(crate) fn reshape_model(folder: &Path, change: impl FnOnce(&mut Value)) {
     let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
     change(&mut config);
