@@ -56,7 +56,7 @@ SIZES = {
     ("qwen2_5_vl", "tied"): dict(
         text=dict(hidden_size=48, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
                   num_key_value_heads=2, mrope_section=[3, 1, 2], rope_theta=60.0, rms_norm_eps=1e-6),
-        vision=dict(depth=3, hidden_size=24, intermediate_size=40, num_heads=2, patch_size=14, window_size=112,
+        vision=dict(depth=3, hidden_size=24, intermediate_size=40, num_heads=2, patch_size=14, window_size=84,
                     fullatt_block_indexes=[1])),
     ("qwen2_5_vl", "untied"): dict(
         text=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
