@@ -4,8 +4,8 @@
 //! read rows; `field_names` and `listed` say what a row's fields mean, `answers` what a completion's do; `picture_like`,
 //! `conversation` and `remarks` check the other fields; `image_root` and `zip` find its pictures; `held_out` parts rows that
 //! are measured on from those that are trained on; `synth_vc` and `synth_gr` draw; [`tasks`] collects everything about a
-//! task under one name; [`template`] turns a sample into messages and a prompt, its `boxes` in the model's unit; [`survey`] looks at every row;
-//! [`configured`] applies what a run file says about all this.
+//! task under one name; [`template`] turns a sample into messages and a prompt, its `boxes` in the model's unit; [`survey`]
+//! looks at every row; [`configured`] applies what a run file says about all this.
 //!
 //! Not here: decoding and preparing pictures, text to token ids (`processor`); which rows an update
 //! sees (`train`); how an answer is judged (`reward`).
