@@ -70,7 +70,7 @@ SIZES = {
                     num_position_embeddings=36, deepstack_visual_indexes=[0, 1, 2])),
     ("qwen3_vl", "untied"): dict(
         text=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
-                  num_key_value_heads=1, head_dim=12, mrope_section=[2, 1, 3], rope_theta=1e4, rms_norm_eps=1e-3),
+                  num_key_value_heads=1, head_dim=16, mrope_section=[3, 1, 4], rope_theta=1e4, rms_norm_eps=1e-3),
         vision=dict(depth=3, hidden_size=24, intermediate_size=36, num_heads=3, patch_size=16,
                     num_position_embeddings=16, deepstack_visual_indexes=[2])),
 }
