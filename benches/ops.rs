@@ -6,8 +6,8 @@
 use candle_core::{Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use othink::ops::{
-    Parameter, Product, Segments, linear, plain, quick_gelu, rms_norm, segment_attention, swiglu,
-    token_logprob,
+    LinearParameters, Parameter, Product, Segments, linear, plain, quick_gelu, rms_norm,
+    segment_attention, swiglu, token_logprob,
 };
 use othink::rng::{Purpose, Stream};
 
@@ -49,7 +49,8 @@ fn benches(c: &mut Criterion) {
 
     let weight = Parameter::frozen("w", &numbers(&[1024, hidden], 4));
     let slow = |x: &Tensor| plain::linear(x, weight.value(), None);
-    pair(c, "linear", &x, &|x| linear(x, &weight, None, Product::Blocked), &slow);
+    let map = LinearParameters::new(weight.clone(), None);
+    pair(c, "linear", &x, &|x| linear(x, &map, Product::Blocked), &slow);
 
     let segments = Segments::prompts(&[(256, vec![32; 8])]).unwrap();
     let (k, v) = (numbers(&[tokens, 2, 64], 5), numbers(&[tokens, 2, 64], 6));
@@ -67,9 +68,10 @@ fn benches(c: &mut Criterion) {
 
     // A decoding step's product: few rows, many outputs.
     let step = numbers(&[8, hidden], 10);
+    let map = LinearParameters::new(head.clone(), None);
     let mut group = c.benchmark_group("decoding head");
     group.bench_function("kernel", |b| {
-        b.iter(|| linear(&step, &head, None, Product::RowByRow).unwrap());
+        b.iter(|| linear(&step, &map, Product::RowByRow).unwrap());
     });
     group.bench_function("plain", |b| {
         b.iter(|| plain::linear(&step, head.value(), None).unwrap());

@@ -6,7 +6,7 @@
 #     scripts/emulated_cuda.sh run othink infer ...     runs a command that finds the program and the device
 #     scripts/emulated_cuda.sh test [NAME...]           the device's own tests, then those tests of tests/it on it
 #                                                       (unless named: parity with transformers, planned memory, too little
-#                                                       memory, what is launched and read back, rollouts, decoded tokens)
+#                                                       memory, what is launched and read back, rollouts, decoded tokens, LoRA, families in bf16)
 #     scripts/emulated_cuda.sh errors                   a table of the kernels' errors against f64
 #     scripts/emulated_cuda.sh check                    the program's results on the device against the CPU's, and what it
 #                                                       does where libraries of CUDA's are missing
@@ -290,7 +290,7 @@ case $command in
     else
       # Candle sums in bf16 on CUDA, partial sums too: a bias's gradient is off by 10.5 %, and this test allows 10.
       side_by_side "parity:: plan::planned_memory_on_a_gpu device_counts:: --skip bf16_through_plain_compositions_stays_near_f32" \
-        "rollouts:: decoded_tokens:: out_of_memory::"
+        "rollouts:: decoded_tokens:: out_of_memory:: lora:: families::sixteen_bits"
     fi
     ;;
   errors)

@@ -44,3 +44,5 @@ pub const UPDATES: usize = 1_000_000_000;
 pub const WORKERS: usize = 1024;
 /// Rows that a run draws in its whole life: far more than [`UPDATES`] of the largest batch, and far from overflow.
 pub const DRAWS: u64 = 1 << 56;
+/// Rank of LoRA's factors: far above any in use; at a model's width they are as large as the weights.
+pub const MOST_RANK: usize = 4096;

@@ -32,6 +32,8 @@ pub enum Purpose {
     Rounding = 7,
     /// Which rows of one's own are measured on instead of trained on.
     HoldingOut = 8,
+    /// What LoRA's factors begin as.
+    LowRank = 9,
 }
 
 /// A named stream of random numbers; copying it copies the name, not a position.

@@ -23,6 +23,7 @@ pub mod infer;
 pub mod init;
 mod logging;
 pub mod man;
+pub mod merge;
 mod out_file;
 mod plan_table;
 mod printer;
@@ -78,6 +79,8 @@ pub enum Command {
     Infer(infer::Args),
     /// Grade completions that are on disk: accuracy by a rule, and format
     Grade(grade::Args),
+    /// Write an adapter and the model that it is for as one model folder
+    Merge(merge::Args),
     /// Compute an update of a run again, and show each stage's figures beside the recorded ones
     Replay(replay::Args),
     /// Show runs as a page: before and after, curves, every rollout, tables, health
@@ -132,6 +135,7 @@ pub fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         Command::Sweep(args) => sweep::run(&args, printer),
         Command::Infer(args) => infer::run(args, printer),
         Command::Grade(args) => grade::run(&args, printer),
+        Command::Merge(args) => merge::run(&args, printer),
         Command::Replay(args) => replay::run(args, printer),
         Command::Report(args) => report::run(&args, printer),
         Command::Watch(args) => watch::run(&args, printer),

@@ -9,12 +9,12 @@ use serde::forward_to_deserialize_any;
 use super::nearest::nearest;
 use super::other_trainers::named_here;
 use super::{
-    DataConfig, DataFields, EvalConfig, GrpoConfig, KlConfig, ModelConfig, OptimConfig,
+    DataConfig, DataFields, EvalConfig, GrpoConfig, KlConfig, LoraConfig, ModelConfig, OptimConfig,
     RewardCommand, RewardConfig, RewardWeights, RolloutConfig, RunConfig, SftConfig, TrainConfig,
 };
 
 /// Sections within a section.
-const SUBSECTIONS: [&str; 3] = ["data.fields", "reward.weights", "reward.command"];
+const SUBSECTIONS: [&str; 4] = ["model.lora", "data.fields", "reward.weights", "reward.command"];
 
 /// Names that stand outside any section, and the sections.
 pub(super) fn top_level() -> &'static [&'static str] {
@@ -25,6 +25,7 @@ pub(super) fn top_level() -> &'static [&'static str] {
 pub(super) fn of_section(section: &str) -> Option<&'static [&'static str]> {
     match section {
         "model" => Some(field_names::<ModelConfig>()),
+        "model.lora" => Some(field_names::<LoraConfig>()),
         "data" => Some(field_names::<DataConfig>()),
         "data.fields" => Some(field_names::<DataFields>()),
         "grpo" => Some(field_names::<GrpoConfig>()),

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::LoraConfig;
 use super::choice::{CheckpointingChoice, DTypeChoice, DeviceChoice};
 use super::violation::{Violation, require};
 
@@ -26,6 +27,9 @@ pub struct ModelConfig {
     /// Which activations are computed again in the backward pass instead of kept: less memory, more time, the same
     /// gradients.
     pub activation_checkpointing: CheckpointingChoice,
+    /// Trains low-rank factors (LoRA) in the place of the model's own weights, `[model.lora]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 impl Default for ModelConfig {
@@ -36,6 +40,7 @@ impl Default for ModelConfig {
             device: DeviceChoice::Auto,
             freeze_vision: false, // R1-V: all parameters are trained
             activation_checkpointing: CheckpointingChoice::None, // R1-V: --gradient_checkpointing false
+            lora: None,                                          // R1-V: no PEFT
         }
     }
 }
@@ -48,6 +53,7 @@ impl ModelConfig {
             "empty",
             "`tiny`, a model folder or a hub id",
             "for example model.path = \"Qwen/Qwen2-VL-2B-Instruct\"",
-        )
+        )?;
+        self.lora.as_ref().map_or(Ok(()), LoraConfig::check)
     }
 }

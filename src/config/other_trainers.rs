@@ -1,5 +1,5 @@
 //! What other trainers call the keys of the run file: TRL's `GRPOConfig` with transformers' `TrainingArguments` under it, and
-//! the arguments of R1-V and VLM-R1.
+//! the arguments of R1-V and VLM-R1, and the fields of peft's `LoraConfig`.
 //! Not here: keys that are mistyped (`known_keys`).
 
 /// A name that such a trainer has, and what to set instead: keys in backticks, then how their values differ.
@@ -12,7 +12,13 @@ const UNCHANGING: &str = "`method`: rewards are scaled within their group, token
 const RECORDED: &str = "nothing to set: each update and each completion is recorded, and TensorBoard's files are written";
 const ONE_PROGRAM: &str = "nothing to set: this program samples and trains by itself";
 
-const RENAMED: [Renamed; 68] = [
+const LORA_RANK: &str = "`model.lora.rank`";
+const LORA_TARGETS: &str =
+    "`model.lora.targets`, with the tower's maps where `model.lora.vision` = true";
+const NO_DROPOUT: &str = "nothing to set: factors have no dropout, with which the policy that learns would be another than the one that sampled";
+const NO_OTHER_WEIGHTS: &str = "nothing to set: with [model.lora] the factors alone are trained";
+
+const RENAMED: [Renamed; 80] = [
     ("adam_beta1", "`optim.betas` = [beta1, beta2]"),
     ("adam_beta2", "`optim.betas` = [beta1, beta2]"),
     ("adam_epsilon", "`optim.eps`"),
@@ -27,6 +33,7 @@ const RENAMED: [Renamed; 68] = [
     ("dataset_train_split", TASK_OR_FILE),
     ("deepspeed", ONE_PROGRAM),
     ("disable_tqdm", "the flag --quiet"),
+    ("dropout", NO_DROPOUT),
     ("epsilon", "`grpo.clip_low` and `grpo.clip_high`"),
     ("epsilon_high", "`grpo.clip_high`"),
     ("eval_on_start", "`eval.before_training`"),
@@ -47,6 +54,11 @@ const RENAMED: [Renamed; 68] = [
     ("load_best_model_at_end", "`train.keep_best`, which keeps the best one's checkpoint"),
     ("log_completions", RECORDED),
     ("logging_steps", RECORDED),
+    ("lora_alpha", "`model.lora.alpha`"),
+    ("lora_dropout", NO_DROPOUT),
+    ("lora_modules_to_save", NO_OTHER_WEIGHTS),
+    ("lora_r", LORA_RANK),
+    ("lora_target_modules", LORA_TARGETS),
     ("loss_type", UNCHANGING),
     ("lr_scheduler_type", "`optim.schedule` = \"constant\", \"linear\" or \"cosine\""),
     ("mask_truncated_completions", "`grpo.mask_truncated`"),
@@ -58,6 +70,7 @@ const RENAMED: [Renamed; 68] = [
     ),
     ("max_steps", "`train.updates`"),
     ("model_name_or_path", "`model.path`"),
+    ("modules_to_save", NO_OTHER_WEIGHTS),
     ("num_completions_to_print", RECORDED),
     ("num_generations", "`grpo.group_size`"),
     ("num_iterations", "`grpo.updates_per_rollout`, a multiple of `grpo.mini_batches`"),
@@ -71,6 +84,7 @@ const RENAMED: [Renamed; 68] = [
         "`grpo.prompts_per_update` for all prompts of an update, where TRL counts completions of a device",
     ),
     ("per_gpu_train_batch_size", "`grpo.prompts_per_update` for all prompts of an update"),
+    ("r", LORA_RANK),
     ("report_to", RECORDED),
     ("resume_from_checkpoint", "the flag --resume"),
     ("reward_funcs", "`reward.weights` for components, `reward.command` for a program of your own"),
@@ -83,7 +97,11 @@ const RENAMED: [Renamed; 68] = [
     ("scale_rewards", UNCHANGING),
     ("shuffle_dataset", "`data.shuffle`"),
     ("steps_per_generation", ROLLOUT_BATCH),
+    ("target_modules", LORA_TARGETS),
     ("torch_dtype", NUMBER_FORMAT),
+    ("use_dora", "nothing to set: plain LoRA alone, [model.lora], is there"),
+    ("use_peft", "the section [model.lora], such as `model.lora.rank` = 16"),
+    ("use_rslora", "`model.lora.rslora`"),
     ("use_vllm", ONE_PROGRAM),
     ("vllm_device", ONE_PROGRAM),
     ("vllm_gpu_memory_utilization", ONE_PROGRAM),

@@ -150,6 +150,7 @@ mod tests {
         }
         for section in [
             "model",
+            "model.lora",
             "data",
             "grpo",
             "kl",

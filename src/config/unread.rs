@@ -22,6 +22,8 @@ enum Condition {
     DynamicWeight,
     /// A batch of rollouts serves several updates.
     ReusesRollouts,
+    /// The model's own weights are trained.
+    TrainsWeights,
     /// Weights decay.
     Decays,
     /// Completions are sampled, or an evaluation uses their limit.
@@ -40,7 +42,7 @@ enum Condition {
 
 use Condition::{
     ConstantWeight, Decays, DynamicWeight, EvaluatesOften, HasComponent, LimitsCompletions,
-    MayBeInBf16, MayBeOnGpu, MayHoldOut, ReusesRollouts, Samples, Teaches,
+    MayBeInBf16, MayBeOnGpu, MayHoldOut, ReusesRollouts, Samples, Teaches, TrainsWeights,
 };
 
 /// Keys, or whole sections, and all that must hold for them to be read; the first entry that matches a key decides, and
@@ -56,6 +58,7 @@ const READ_WHERE: &[(&str, &[Condition])] = &[
     ("kl.beta_min", &[Samples, DynamicWeight]),
     ("kl.explore", &[Samples, DynamicWeight]),
     ("kl", &[Samples]),
+    ("model.freeze_vision", &[TrainsWeights]),
     ("optim.decay_norms_and_biases", &[Decays]),
     ("optim.masters", &[MayBeInBf16]),
     ("optim.offload", &[MayBeOnGpu]),
@@ -83,6 +86,7 @@ impl Condition {
             ConstantWeight => config.kl.schedule == KlScheduleKind::Constant,
             DynamicWeight => config.kl.schedule == KlScheduleKind::Dynamic,
             ReusesRollouts => config.grpo.updates_per_rollout > 1,
+            TrainsWeights => config.model.lora.is_none(),
             Decays => config.optim.weight_decay > 0.0,
             LimitsCompletions => {
                 let (eval, data) = (&config.eval, &config.data);
@@ -126,6 +130,10 @@ impl Condition {
             ReusesRollouts => (
                 "with grpo.updates_per_rollout = 1 every ratio is 1 and none is clipped".to_owned(),
                 "set grpo.updates_per_rollout above 1".to_owned(),
+            ),
+            TrainsWeights => (
+                "with [model.lora] no weight of the model is trained".to_owned(),
+                "model.lora.vision says whether the tower's maps have factors".to_owned(),
             ),
             Decays => {
                 ("optim.weight_decay is 0".to_owned(), "set optim.weight_decay as well".to_owned())
@@ -281,7 +289,7 @@ mod tests {
     }
 
     /// Settings, keys that are read under them, and keys that are not.
-    const CASES: [[&str; 3]; 15] = [
+    const CASES: [[&str; 3]; 17] = [
         [
             "method=grpo-d",
             "kl.schedule kl.beta_min kl.beta_max kl.explore grpo.group_size rollout.top_p reward.alpha reward.weights",
@@ -330,6 +338,8 @@ mod tests {
         ["data.train=a.jsonl", "data.hold_out", "kl.beta"],
         ["data.train=a.jsonl eval.data=b.jsonl", "data.fields.problem", "data.hold_out"],
         ["method=grpo-d", "data.train", "data.hold_out"],
+        ["method=grpo-d", "model.freeze_vision model.lora.rank", "kl.beta"],
+        ["model.lora.rank=4", "model.lora.vision", "model.freeze_vision"],
     ];
 
     #[test]

@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 
 use crate::ops::{
-    Angles, AttentionMaps, GatedMaps, Gelu, LinearParameters, LinearPart, MlpMaps, NormParameters,
-    Parameter, Product, Segments, add, layer_norm, linear, mlp, residual_attention,
+    Angles, AttentionMaps, GatedMaps, Gelu, LinearParameters, LinearPart, LowRank, MlpMaps,
+    NormParameters, Parameter, Product, Segments, add, layer_norm, linear, mlp, residual_attention,
     residual_gated_mlp, residual_mlp, rms_norm, rotary, segment_attention, select_rows, swiglu,
     token_logprob,
 };
@@ -64,7 +64,7 @@ struct Probe<'a> {
 /// An operation's output and the gradients of its inputs.
 type Run = fn(&Probe) -> Result<Vec<Vec<f64>>>;
 
-const OPERATIONS: [(&str, Run); 19] = [
+const OPERATIONS: [(&str, Run); 20] = [
     ("add", |probe| {
         let (x, y) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.input(&[TOKENS, HIDDEN], 2)?);
         probe.run(&add(&x, &y)?, &[x, y], &[])
@@ -80,8 +80,17 @@ const OPERATIONS: [(&str, Run); 19] = [
     }),
     ("linear", |probe| {
         let x = probe.input(&[TOKENS, HIDDEN], 1)?;
-        let (weight, bias) = (probe.weight(&[7, HIDDEN], 2)?, probe.weight(&[7], 3)?);
-        probe.run(&linear(&x, &weight, Some(&bias), Product::Blocked)?, &[x], &[weight, bias])
+        let map = probe.map([7, HIDDEN], 2)?;
+        let parameters: Vec<Parameter> = Probe::of_map(&map).collect();
+        probe.run(&linear(&x, &map, Product::Blocked)?, &[x], &parameters)
+    }),
+    ("linear_low_rank", |probe| {
+        let x = probe.input(&[TOKENS, HIDDEN], 1)?;
+        let mut map = probe.map([7, HIDDEN], 2)?;
+        let (a, b) = (probe.weight(&[3, HIDDEN], 4)?, probe.weight(&[7, 3], 5)?);
+        map.low_rank = Some(LowRank { a: a.clone(), b: b.clone(), scale: 0.5 });
+        let parameters: Vec<Parameter> = Probe::of_map(&map).chain([a, b]).collect();
+        probe.run(&linear(&x, &map, Product::Blocked)?, &[x], &parameters)
     }),
     ("rotary", |probe| {
         let x = probe.input(&[TOKENS, 2, 8], 1)?;
@@ -216,7 +225,7 @@ impl Probe<'_> {
     /// A linear map with a bias.
     fn map(&self, dims: [usize; 2], seed: u32) -> Result<LinearParameters> {
         let (weight, bias) = (self.weight(&dims, seed)?, self.weight(&dims[..1], seed + 1)?);
-        Ok(LinearParameters { weight, bias: Some(bias) })
+        Ok(LinearParameters::new(weight, Some(bias)))
     }
 
     /// A norm, with a bias where there is a seed for one.

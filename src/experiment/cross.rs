@@ -16,7 +16,6 @@ use crate::data::configured::training_rows;
 use crate::data::tasks::resolved;
 use crate::data::tasks::task;
 use crate::eval::questions::{EvaluationQuestions, evaluation_questions};
-use crate::model::files::ModelFiles;
 use crate::model::source;
 
 /// A method that takes part in the comparison.
@@ -161,7 +160,7 @@ fn contend(
             source::resolve(&config.model.path)?
         } else {
             match store.train(&config)? {
-                Outcome::Done(run) => ModelFiles::Folder(run.checkpoint),
+                Outcome::Done(run) => source::in_folder(&run.checkpoint)?,
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),
             }
         };

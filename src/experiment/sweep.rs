@@ -9,7 +9,7 @@ use super::seeds::OverSeeds;
 use crate::config::{ConfigFile, RunConfig};
 use crate::data::tasks::resolved;
 use crate::eval::questions::evaluation_questions;
-use crate::model::files::ModelFiles;
+use crate::model::source;
 
 /// What is varied.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ pub fn sweep(
             let config = settings.config(value, seed)?;
             let Outcome::Done(run) = store.train(&config)? else { return Ok(Outcome::Interrupted) };
             let asked = evaluation_questions(&resolved(&config)?)?;
-            let files = ModelFiles::Folder(run.checkpoint);
+            let files = source::in_folder(&run.checkpoint)?;
             match store.measure(&files, &config, &asked)? {
                 Outcome::Done(measurement) => measured.push(measurement),
                 Outcome::Interrupted => return Ok(Outcome::Interrupted),

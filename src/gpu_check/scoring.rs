@@ -14,7 +14,7 @@ use crate::model::stages::Checkpointing;
 use crate::ops::Parameter;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
-use crate::train::plan::operations::{Forward, Sequences};
+use crate::train::plan::operations::{Forward, Sequences, Trains};
 use crate::train::plan::traffic::OptimizerStep;
 use crate::train::ranks::Solo;
 use crate::train::step::{Optimizer, OptimizerSettings};
@@ -97,7 +97,8 @@ impl Scoring {
         self.reset_peak()?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || self.learn())?;
         let forward = self.forward();
-        let performed = forward.learned(self.settings.checkpointing, true);
+        let trains = Trains { vision: true, weights: true };
+        let performed = forward.learned(self.settings.checkpointing, trains);
         Ok(self.figures(seconds, 3.0 * forward.total(), performed))
     }
 

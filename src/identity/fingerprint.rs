@@ -75,10 +75,8 @@ pub fn of_model(kept: &Kept, files: &ModelFiles) -> Result<BTreeMap<String, Valu
     for name in SIDE_FILES.map(str::to_owned).into_iter().chain(weight_files(files)?) {
         let failed = |source| ModelError::Read { file: files.describe(&name), source };
         let Some(file) = files.open(&name).map_err(failed)? else { continue };
-        let contents = match files {
-            ModelFiles::Folder(folder) if !SIDE_FILES.contains(&name.as_str()) => {
-                of_file(kept, &folder.join(&name))
-            }
+        let contents = match files.path(&name) {
+            Some(path) if !SIDE_FILES.contains(&name.as_str()) => of_file(kept, &path),
             _ => of_contents(file.reader).map(|contents| short(&contents)),
         };
         let contents = contents.map_err(failed)?;
@@ -93,13 +91,14 @@ pub fn of_model(kept: &Kept, files: &ModelFiles) -> Result<BTreeMap<String, Valu
 /// # Errors
 /// A file is not what the list says, or cannot be read.
 pub fn require_whole(kept: &Kept, files: &ModelFiles) -> Result<(), IdentityError> {
-    let ModelFiles::Folder(folder) = files else { return Ok(()) };
-    let Some(manifest) = Manifest::of_model(folder)? else { return Ok(()) };
-    let state = FilesState::of("as listed".to_owned(), manifest.paths(folder));
-    let damaged = |found| RunFolderError::Damaged(Damage { path: folder.clone(), found });
-    kept.or_compute(&state, || {
-        manifest.check(folder).map_err(damaged).map(|()| of_text("as listed"))
-    })?;
+    for folder in files.folders() {
+        let Some(manifest) = Manifest::of_model(folder)? else { continue };
+        let state = FilesState::of("as listed".to_owned(), manifest.paths(folder));
+        let damaged = |found| RunFolderError::Damaged(Damage { path: folder.to_owned(), found });
+        kept.or_compute(&state, || {
+            manifest.check(folder).map_err(damaged).map(|()| of_text("as listed"))
+        })?;
+    }
     Ok(())
 }
 

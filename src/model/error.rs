@@ -197,6 +197,31 @@ pub enum ModelError {
         /// What the hub, the network or the disk said.
         source: HubError,
     },
+    /// A target of LoRA means no map of the model.
+    #[error(
+        "model.lora.targets: {target:?} is the end of no linear map's name, expected one of {known}\n\
+         hint: {}", if *vision { "a whole name, or the end of one from a dot on, as in PEFT's target_modules" } else { "model.lora.vision = true adds the vision tower's maps" }
+    )]
+    Target {
+        /// The target as given.
+        target: String,
+        /// Ends of names that there are.
+        known: String,
+        /// Whether the tower's maps are among them.
+        vision: bool,
+    },
+    /// An adapter's files are not ones that this program can use.
+    #[error("{file}: {found}, expected {expected}\nhint: {hint}")]
+    Adapter {
+        /// Path of the file.
+        file: String,
+        /// What it says.
+        found: String,
+        /// What would have been accepted.
+        expected: String,
+        /// The next move.
+        hint: &'static str,
+    },
     /// A device was asked for that this program or machine does not have.
     #[error("device {spec:?}: {found}, expected {expected}\nhint: {hint}")]
     Device {

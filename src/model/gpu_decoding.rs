@@ -43,8 +43,9 @@ pub struct DecodingPrompt {
 }
 
 /// Rows of a batch that decode together on a GPU.
-pub struct GpuDecoding<'a> {
-    model: &'a Model,
+pub struct GpuDecoding {
+    /// Without low-rank factors: they are in its weights, for which there are kernels.
+    model: Model,
     device: CudaDevice,
     states: RowStates,
     sampler: DeviceSampler,
@@ -79,7 +80,7 @@ impl Model {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn gpu_decoding(&self, settings: DecodingSettings) -> Result<Option<GpuDecoding<'_>>> {
+    pub fn gpu_decoding(&self, settings: DecodingSettings) -> Result<Option<GpuDecoding>> {
         let Device::Cuda(device) = self.device() else { return Ok(None) };
         if Path::resolve(self.device(), self.dtype()) != Path::Cuda || !self.has_decoding_kernels()
         {
@@ -123,8 +124,8 @@ fn products(text: &TextConfig) -> [(usize, Vec<usize>); 5] {
     ]
 }
 
-impl<'a> GpuDecoding<'a> {
-    fn new(model: &'a Model, cuda: &CudaDevice, settings: DecodingSettings) -> Result<Self> {
+impl GpuDecoding {
+    fn new(model: &Model, cuda: &CudaDevice, settings: DecodingSettings) -> Result<Self> {
         let (text, device, dtype) = (&model.config.text, model.device(), model.dtype());
         let HeadShape { heads, kv_heads, head_dim } = heads(text);
         let DecodingSettings { rows, drawing, late, records } = settings;
@@ -144,7 +145,7 @@ impl<'a> GpuDecoding<'a> {
         };
         let layers = text.num_hidden_layers;
         Ok(Self {
-            model,
+            model: if model.has_factors() { model.merged()? } else { model.clone() },
             device: cuda.clone(),
             states: RowStates::new(cuda, rows, [layers, kv_heads, head_dim])?,
             sampler: DeviceSampler::new(cuda, rows, text.vocab_size, &drawing)?,

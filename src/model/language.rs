@@ -8,8 +8,9 @@ use super::linear::find;
 use super::parameters::Parameters;
 use super::stages::Kept;
 use crate::ops::{
-    Angles, AttentionMaps, GatedMaps, HeadNorms, LinearPart, NormParameters, Parameter, Product,
-    Qkv, Segments, linear, residual, residual_attention, residual_gated_mlp, self_attention,
+    Angles, AttentionMaps, GatedMaps, HeadNorms, LinearParameters, LinearPart, NormParameters,
+    Parameter, Product, Qkv, Segments, linear, residual, residual_attention, residual_gated_mlp,
+    self_attention,
 };
 
 /// The decoder: embedding table, layers, final norm, vocabulary head.
@@ -64,7 +65,8 @@ impl LanguageModel {
     /// # Errors
     /// Shapes do not fit.
     pub fn logits(&self, hidden: &Tensor, product: Product) -> Result<Tensor> {
-        linear(&self.normalize(hidden)?, &self.head, None, product)?.to_dtype(DType::F32)
+        let head = LinearParameters::new(self.head.clone(), None);
+        linear(&self.normalize(hidden)?, &head, product)?.to_dtype(DType::F32)
     }
 }
 

@@ -7,11 +7,12 @@ use candle_core::Result;
 use super::parameters::Parameters;
 use crate::ops::LinearParameters;
 
-/// `{name}.weight`, and `{name}.bias` where the model has one.
+/// `{name}.weight`, and `{name}.bias` and low-rank factors where the model has them.
 ///
 /// # Errors
 /// There is no such weight.
 pub fn find(parameters: &Parameters, name: &str) -> Result<LinearParameters> {
     let weight = parameters.get(&format!("{name}.weight"))?;
-    Ok(LinearParameters { weight, bias: parameters.find(&format!("{name}.bias")).cloned() })
+    let bias = parameters.find(&format!("{name}.bias")).cloned();
+    Ok(LinearParameters { weight, bias, low_rank: parameters.low_rank(name).cloned() })
 }

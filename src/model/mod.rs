@@ -31,6 +31,10 @@ pub mod parameters;
 
 pub mod linear;
 
+pub mod lora;
+
+pub mod adapter;
+
 pub mod packed;
 
 pub mod stages;

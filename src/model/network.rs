@@ -49,6 +49,32 @@ impl Model {
         Self::new(&self.config, self.parameters.detached())
     }
 
+    /// The same model on the same storage without low-rank factors, nothing trainable: what an adapter is for.
+    ///
+    /// # Errors
+    /// None in practice; the parameters are those it was built from.
+    pub fn without_factors(&self) -> Result<Self> {
+        Self::new(&self.config, self.parameters.without_factors())
+    }
+
+    /// The same model without low-rank factors, in whose weights they are; see [`Parameters::merged`].
+    ///
+    /// # Errors
+    /// There is no memory for the weights.
+    pub fn merged(&self) -> Result<Self> {
+        Self::new(&self.config, self.parameters.merged()?)
+    }
+
+    /// Whether some of its maps have low-rank factors.
+    pub fn has_factors(&self) -> bool {
+        self.parameters.low_ranks().next().is_some()
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
     /// Tokens of the vocabulary: the rows of the head.
     pub fn vocab_size(&self) -> usize {
         self.config.text.vocab_size

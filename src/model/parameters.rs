@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::ops::{GradientArena, Parameter};
+use super::lora::{A, B, Factors};
+use crate::ops::{GradientArena, LowRank, Parameter};
 
 /// A component of a model that is trained or frozen as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Parameters {
     by_name: BTreeMap<String, usize>,
     /// The gradients of the trained ones, in the same order; none where none is trained.
     gradients: Option<GradientArena>,
+    /// LoRA's factors, by the name of their map.
+    low_rank: BTreeMap<String, LowRank>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,12 +98,88 @@ impl Parameters {
         Ok(parameters)
     }
 
+    /// The same parameters, none of them trainable, with low-rank factors for some of the maps, which are trained where
+    /// `is_trained` says so.
+    ///
+    /// - `scale`: what the product of factors is multiplied by
+    ///
+    /// # Errors
+    /// A trainable copy cannot be allocated.
+    pub fn with_factors(
+        &self,
+        factors: Vec<Factors>,
+        scale: f64,
+        is_trained: bool,
+    ) -> Result<Self> {
+        let tensors = factors.iter().flat_map(|factors| {
+            [(A, &factors.a), (B, &factors.b)].map(|(factor, value)| {
+                let name = format!("{}.{factor}", factors.map);
+                let shape =
+                    ParameterShape { name, dims: value.dims().to_vec(), group: factors.group };
+                (shape, value.clone())
+            })
+        });
+        let trained = if is_trained { Trained::All } else { Trained::Nothing };
+        let Self { in_hub_order, gradients, .. } = Self::new(tensors.collect(), trained)?;
+        let mut adapted = Self { gradients, ..self.detached().without_factors() };
+        for (pair, Factors { map, .. }) in in_hub_order.chunks_exact(2).zip(factors) {
+            let [a, b] = [0, 1].map(|i: usize| pair[i].parameter.clone());
+            adapted.low_rank.insert(map, LowRank { a, b, scale });
+        }
+        for member in in_hub_order {
+            let name = member.parameter.name().to_owned();
+            adapted.by_name.insert(name, adapted.in_hub_order.len());
+            adapted.in_hub_order.push(member);
+        }
+        Ok(adapted)
+    }
+
+    /// The same storage without low-rank factors, nothing trainable: the model that an adapter is for.
+    #[must_use]
+    pub fn without_factors(&self) -> Self {
+        let is_factor = |member: &Member| is_factor(member.parameter.name());
+        let mut base = self.detached();
+        base.in_hub_order.retain(|member| !is_factor(member));
+        base.by_name.retain(|name, _| !self::is_factor(name));
+        base.low_rank.clear();
+        base
+    }
+
+    /// The model without low-rank factors whose weights are those that the factors change them to, nothing trainable. Weights
+    /// without factors share their storage.
+    ///
+    /// # Errors
+    /// There is no memory for the weights.
+    pub fn merged(&self) -> Result<Self> {
+        let mut merged = self.without_factors();
+        for (map, low_rank) in &self.low_rank {
+            let Some(&place) = merged.by_name.get(&format!("{map}.weight")) else { continue };
+            let parameter = &mut merged.in_hub_order[place].parameter;
+            *parameter = low_rank.merged(parameter)?;
+        }
+        Ok(merged)
+    }
+
+    /// The low-rank factors of a map, by the map's name.
+    pub fn low_rank(&self, map: &str) -> Option<&LowRank> {
+        self.low_rank.get(map)
+    }
+
+    /// All low-rank factors, by the names of their maps.
+    pub fn low_ranks(&self) -> impl Iterator<Item = (&str, &LowRank)> {
+        self.low_rank.iter().map(|(map, factors)| (map.as_str(), factors))
+    }
+
     /// The same storage with nothing trainable: what rollouts and evaluation run on.
     #[must_use]
     pub fn detached(&self) -> Self {
         let detach = |member: &Member| Member { parameter: member.parameter.detached(), ..*member };
         let in_hub_order = self.in_hub_order.iter().map(detach).collect();
-        Self { in_hub_order, by_name: self.by_name.clone(), gradients: None }
+        let detach = |(map, LowRank { a, b, scale }): (&String, &LowRank)| {
+            (map.clone(), LowRank { a: a.detached(), b: b.detached(), scale: *scale })
+        };
+        let low_rank = self.low_rank.iter().map(detach).collect();
+        Self { in_hub_order, by_name: self.by_name.clone(), gradients: None, low_rank }
     }
 
     /// The parameter of that name, if the model has it.
@@ -119,7 +198,7 @@ impl Parameters {
         }
     }
 
-    /// Every parameter, in the order in which the hub's files are filled.
+    /// Every parameter, in the order in which the hub's files are filled; low-rank factors behind all others.
     pub fn in_hub_order(&self) -> impl Iterator<Item = &Parameter> {
         self.in_hub_order.iter().map(|member| &member.parameter)
     }
@@ -144,6 +223,10 @@ impl Parameters {
         let mut of_group = self.in_hub_order.iter().filter(|member| member.group == group);
         of_group.any(|member| member.parameter.is_trainable())
     }
+}
+
+fn is_factor(name: &str) -> bool {
+    name.ends_with(A) || name.ends_with(B)
 }
 
 /// Room for the gradients of the tensors that are trained; none where none is.

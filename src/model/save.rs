@@ -6,6 +6,7 @@
 //! name inside a file (safetensors 0.8, `prepare`), shards filled in the order of the module tree
 //! (`huggingface_hub.serialization`, `split_state_dict_into_shards_factory`), an index beside them.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -16,27 +17,20 @@ use serde_json::{Map, Value, json};
 
 use super::error::ModelError;
 use super::fields::read_object;
-use super::files::ModelFiles;
+use super::files::{ModelFiles, PROCESSOR_FILES};
 use super::weights::{INDEX_FILE, SINGLE_FILE, spelling};
 
-/// Everything besides the tensors that a model folder may hold.
-pub(super) const SIDE_FILES: [&str; 13] = [
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-    "chat_template.json",
-    "chat_template.jinja",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-];
+/// What a model folder may hold besides the tensors and the processor.
+const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
+/// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
+pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 /// Numbers copied from the device and converted in one go.
 const PIECE: usize = 1 << 22;
+
+/// Everything besides the tensors that a model folder may hold.
+pub(super) fn side_files() -> impl Iterator<Item = &'static str> {
+    CONFIG_FILES.into_iter().chain(PROCESSOR_FILES)
+}
 
 /// Writes the tensors and copies the source's other files into `folder`, which is created if absent.
 ///
@@ -217,10 +211,25 @@ fn stored(piece: &Tensor, dtype: DType) -> candle_core::Result<Stored> {
     })
 }
 
+/// Copies the files of the source's processor.
+pub(super) fn copy_processor(folder: &Path, source: &ModelFiles) -> Result<(), ModelError> {
+    for name in PROCESSOR_FILES {
+        if let Some(contents) = read(source, name)? {
+            write_file(&folder.join(name), &contents)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(source: &ModelFiles, name: &str) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
+    let unreadable = |error| ModelError::Read { file: source.describe(name), source: error };
+    source.read(name).map_err(unreadable)
+}
+
 fn copy_side_files(folder: &Path, dtype: DType, source: &ModelFiles) -> Result<(), ModelError> {
-    for name in SIDE_FILES {
-        let unreadable = |error| ModelError::Read { file: source.describe(name), source: error };
-        let Some(contents) = source.read(name).map_err(unreadable)? else { continue };
+    copy_processor(folder, source)?;
+    for name in CONFIG_FILES {
+        let Some(contents) = read(source, name)? else { continue };
         if name == "config.json"
             && let Some(updated) = with_dtype(read_object(source, name)?, dtype)
         {
@@ -257,7 +266,8 @@ fn with_dtype(config: Option<Map<String, Value>>, dtype: DType) -> Option<Value>
     (after != before).then_some(Value::Object(after))
 }
 
-fn write_file(path: &Path, contents: &[u8]) -> Result<(), ModelError> {
+/// Writes a small file; it is on the disk when this returns.
+pub(super) fn write_file(path: &Path, contents: &[u8]) -> Result<(), ModelError> {
     File::create(path)
         .and_then(|mut file| {
             file.write_all(contents)?;

@@ -10,10 +10,11 @@ use crate::hub::repository::Repository;
 use crate::hub::{Hub, Listing};
 use crate::input_file;
 
+use super::adapter::base_of;
 use super::error::ModelError;
 use super::fields::read_object;
-use super::files::{BuiltinFile, ModelFiles};
-use super::save::SIDE_FILES;
+use super::files::{ADAPTER_CONFIG, BuiltinFile, ModelFiles};
+use super::save::side_files;
 use super::weights::{INDEX_FILE, SINGLE_FILE, read_weight_map};
 
 /// The name of the model that is compiled into the binary.
@@ -47,13 +48,21 @@ pub static TINY: &[BuiltinFile] = embed_tiny![
 /// # Errors
 /// There is no such model; the error says where it was searched for and what was there.
 pub fn resolve(spec: &str) -> Result<ModelFiles, ModelError> {
-    resolve_among(spec, TINY, Hub::from_env)
+    resolve_among(spec, TINY, Box::new(Hub::from_env))
+}
+
+/// The files of the model in a folder that is there, or of the adapter in it.
+///
+/// # Errors
+/// It is an adapter, and the model that it is for is not found.
+pub fn in_folder(folder: &Path) -> Result<ModelFiles, ModelError> {
+    of_folder(folder, TINY, Box::new(Hub::from_env))
 }
 
 fn resolve_among(
     spec: &str,
     tiny: &'static [BuiltinFile],
-    hub: impl FnOnce() -> Hub,
+    hub: Box<dyn FnOnce() -> Hub + '_>,
 ) -> Result<ModelFiles, ModelError> {
     let not_found = |tried: String, hint: &str| ModelError::NotFound {
         spec: spec.to_owned(),
@@ -74,7 +83,7 @@ fn resolve_among(
     let found = input_file::kind(folder)
         .map_err(|source| ModelError::Read { file: spec.to_owned(), source })?;
     if found.is_some_and(|found| found.is_dir()) {
-        return Ok(ModelFiles::Folder(folder.to_owned()));
+        return of_folder(folder, tiny, hub);
     }
     if found.is_some() {
         let hint = "give the folder that holds config.json and the safetensors files";
@@ -96,6 +105,33 @@ fn resolve_among(
     };
     let folder = hub.fetch(&listing, &names).map_err(of_hub)?;
     Ok(ModelFiles::Folder(folder))
+}
+
+/// The model in a folder, or the adapter with the model that it is for.
+fn of_folder(
+    folder: &Path,
+    tiny: &'static [BuiltinFile],
+    hub: Box<dyn FnOnce() -> Hub + '_>,
+) -> Result<ModelFiles, ModelError> {
+    let files = ModelFiles::Folder(folder.to_owned());
+    let has = |name: &str| folder.join(name).exists();
+    if !has(ADAPTER_CONFIG) || has("config.json") {
+        return Ok(files);
+    }
+    let spec = base_of(&files)?;
+    let refused = |found: String| ModelError::Adapter {
+        file: files.describe(ADAPTER_CONFIG),
+        found: format!("base_model_name_or_path is {spec:?}: {found}"),
+        expected: "the model that the adapter is for".to_owned(),
+        hint: "write there where that model is now; a relative path starts at the working folder",
+    };
+    let base = match resolve_among(&spec, tiny, hub) {
+        Ok(ModelFiles::Adapter(_)) => return Err(refused("that is an adapter itself".to_owned())),
+        Ok(base) => base,
+        Err(ModelError::NotFound { tried, .. }) => return Err(refused(tried)),
+        Err(other) => return Err(other),
+    };
+    Ok(ModelFiles::adapter(folder.to_owned(), base))
 }
 
 /// Whether a folder of the cache has everything that a run needs.
@@ -123,7 +159,7 @@ fn model_files(listing: &Listing) -> Option<Vec<String>> {
 }
 
 fn is_model_file(name: &str) -> bool {
-    SIDE_FILES.contains(&name) || name == INDEX_FILE || is_weights(name)
+    side_files().any(|side_file| side_file == name) || name == INDEX_FILE || is_weights(name)
 }
 
 fn is_weights(name: &str) -> bool {
@@ -169,16 +205,16 @@ mod tests {
 
     #[test]
     fn tiny_is_the_built_in_model() {
-        let files = resolve_among("tiny", FAKE, no_hub).unwrap();
+        let files = resolve_among("tiny", FAKE, Box::new(no_hub)).unwrap();
         assert_eq!(files.read("config.json").unwrap().as_deref(), Some(&b"{}"[..]));
-        let without = message(resolve_among("tiny", &[], no_hub));
+        let without = message(resolve_among("tiny", &[], Box::new(no_hub)));
         assert!(without.contains("built without the tiny model"), "{without}");
     }
 
     #[test]
     fn existing_folder_is_taken_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let files = resolve_among(folder.path().to_str().unwrap(), FAKE, no_hub).unwrap();
+        let files = resolve_among(folder.path().to_str().unwrap(), FAKE, Box::new(no_hub)).unwrap();
         assert!(matches!(files, ModelFiles::Folder(found) if found == folder.path()));
     }
 
@@ -187,7 +223,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("model.safetensors");
         std::fs::write(&file, "").unwrap();
-        let is_file = message(resolve_among(file.to_str().unwrap(), FAKE, no_hub));
+        let is_file = message(resolve_among(file.to_str().unwrap(), FAKE, Box::new(no_hub)));
         assert!(is_file.contains("it is a file, expected a folder"), "{is_file}");
         for spec in [
             "no-such-model",
@@ -198,7 +234,7 @@ mod tests {
             "~/model",
             "",
         ] {
-            let nowhere = message(resolve_among(spec, FAKE, no_hub));
+            let nowhere = message(resolve_among(spec, FAKE, Box::new(no_hub)));
             assert!(nowhere.contains("no such folder, and not a hub id"), "{nowhere}");
         }
     }
@@ -216,7 +252,8 @@ mod tests {
         ]);
         served.insert(INDEX_FILE.to_owned(), index.into_bytes());
         let (server, cache) = (TestHub::serve(&served), tempfile::tempdir().unwrap());
-        let first = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, false));
+        let first =
+            resolve_among("org/model", FAKE, Box::new(|| hub(&cache, &server.endpoint, false)));
         let ModelFiles::Folder(folder) = first.unwrap() else { panic!("a folder") };
         for name in ["config.json", "tokenizer.json", "model-00001-of-00001.safetensors"] {
             assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), name);
@@ -233,7 +270,8 @@ mod tests {
             assert_eq!(request.token.as_deref(), token, "the hub's own eyes only: {request:?}");
         }
 
-        let again = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, true));
+        let again =
+            resolve_among("org/model", FAKE, Box::new(|| hub(&cache, &server.endpoint, true)));
         assert!(matches!(again.unwrap(), ModelFiles::Folder(found) if found == folder));
         assert_eq!(server.requests().len(), asked.len(), "a whole copy needs no request");
     }
@@ -243,7 +281,7 @@ mod tests {
         let served = named(&["config.json", "tokenizer.json", SINGLE_FILE]);
         let (server, cache) = (TestHub::serve(&served), tempfile::tempdir().unwrap());
         let fetch = |is_offline| {
-            resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, is_offline))
+            resolve_among("org/model", FAKE, Box::new(|| hub(&cache, &server.endpoint, is_offline)))
         };
         let ModelFiles::Folder(folder) = fetch(false).unwrap() else { panic!("a folder") };
         std::fs::remove_file(folder.join(SINGLE_FILE)).unwrap();
@@ -258,13 +296,15 @@ mod tests {
     fn hub_that_does_not_know_the_model_is_quoted() {
         let (server, cache) =
             (TestHub::serve(&named(&["config.json"])), tempfile::tempdir().unwrap());
-        let unknown = resolve_among("org/other", FAKE, || hub(&cache, &server.endpoint, false));
+        let unknown =
+            resolve_among("org/other", FAKE, Box::new(|| hub(&cache, &server.endpoint, false)));
         let unknown = message(unknown);
         assert!(unknown.contains(&server.endpoint) && unknown.contains("404"), "{unknown}");
-        let empty = resolve_among("org/model", FAKE, || hub(&cache, &server.endpoint, false));
+        let empty =
+            resolve_among("org/model", FAKE, Box::new(|| hub(&cache, &server.endpoint, false)));
         assert!(message(empty).contains("the model has no safetensors files"));
         let nobody = "http://127.0.0.1:1";
-        let unreachable = resolve_among("org/model", FAKE, || hub(&cache, nobody, false));
+        let unreachable = resolve_among("org/model", FAKE, Box::new(|| hub(&cache, nobody, false)));
         let unreachable = message(unreachable);
         assert!(unreachable.contains("http://127.0.0.1:1/api/models/org/model"), "{unreachable}");
         assert!(unreachable.contains("request error"), "{unreachable}");

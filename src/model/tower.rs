@@ -134,9 +134,8 @@ impl VisionTower {
     ) -> Result<Tensor> {
         let merge = self.config.spatial_merge_size;
         let learned = self.positions.as_ref().map(|table| (table, table.neighbours(grids, merge)));
-        let LinearParameters { weight, bias } = &self.patch_embed;
         let [x] = stages.apply([patches], Part::Layer, move |[patches]| {
-            let x = linear(patches, weight, bias.as_ref(), Product::Blocked)?;
+            let x = linear(patches, &self.patch_embed, Product::Blocked)?;
             Ok([match &learned {
                 Some((table, neighbours)) => (x + table.at(neighbours)?)?,
                 None => x,

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::config::ModelConfig;
 use super::error::ModelError;
 use super::fields::read_object;
-use super::files::ModelFiles;
+use super::files::{ADAPTER_FILES, ModelFiles};
 use super::names::{Spelling, to_original};
 use super::parameters::ParameterShape;
 use super::shard::Shard;
@@ -27,8 +27,10 @@ pub(super) const SINGLE_FILE: &str = "model.safetensors";
 /// The file that says which shard holds which tensor.
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
-const HEAD: &str = "lm_head.weight";
-const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The vocabulary's head, where it is not the table.
+pub(super) const HEAD: &str = "lm_head.weight";
+/// The table of embeddings.
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// Names listed in one message; the count says how many there are.
 const MOST_LISTED: usize = 5;
 
@@ -117,11 +119,15 @@ fn open(files: &ModelFiles) -> Result<Checkpoint, ModelError> {
     Ok(Checkpoint { file: index_file, shards })
 }
 
-/// Names of the files that hold the model's tensors, in order; the shards' are not checked here.
+/// Names of the files that hold the model's tensors and an adapter's, in order; the shards' are not checked here.
 ///
 /// # Errors
 /// The index exists and cannot be read.
 pub fn weight_files(files: &ModelFiles) -> Result<Vec<String>, ModelError> {
+    if let ModelFiles::Adapter(adapter) = files {
+        let own = ADAPTER_FILES.map(str::to_owned);
+        return Ok(weight_files(&adapter.base)?.into_iter().chain(own).collect());
+    }
     let single = vec![SINGLE_FILE.to_owned()];
     let unreadable = |source| ModelError::Read { file: files.describe(SINGLE_FILE), source };
     if files.open(SINGLE_FILE).map_err(unreadable)?.is_some() {
@@ -131,6 +137,22 @@ pub fn weight_files(files: &ModelFiles) -> Result<Vec<String>, ModelError> {
     let listed = read_weight_map(&index).unwrap_or_default();
     let shards: BTreeSet<&str> = listed.into_iter().map(|(_, shard)| shard).collect();
     Ok(shards.into_iter().map(str::to_owned).collect())
+}
+
+/// The number type of the model's tensors in its files.
+///
+/// # Errors
+/// They cannot be read, or hold no weights.
+pub fn stored_dtype(files: &ModelFiles) -> Result<DType, ModelError> {
+    let checkpoint = open(files)?;
+    let first = checkpoint.shards.iter().find(|shard| !shard.tensors.is_empty());
+    let Some(shard) = first else { return Ok(DType::F32) };
+    match shard.tensors[0].dtype {
+        Dtype::F32 => Ok(DType::F32),
+        Dtype::BF16 => Ok(DType::BF16),
+        Dtype::F16 => Ok(DType::F16),
+        _ => Err(shard.not_a_weight(0)),
+    }
 }
 
 /// How the model's files spell their tensors' names; as the hub's first files do where there are none.
@@ -269,7 +291,7 @@ fn require_equal(
     Err(ModelError::TiedHead { file: shards[head.shard_idx].file.clone() })
 }
 
-fn read_tensor(
+pub(super) fn read_tensor(
     shard: &mut Shard,
     tensor_idx: usize,
     dtype: DType,

@@ -23,8 +23,8 @@ const LATE: usize = 2;
 const GRAPHS: &str = "OTHINK_CUDA_GRAPHS";
 
 /// Decodes by kernels.
-pub(super) struct DeviceDecoder<'a> {
-    decoding: GpuDecoding<'a>,
+pub(super) struct DeviceDecoder {
+    decoding: GpuDecoding,
     vocab: usize,
     prompt: Option<DecodingPrompt>,
     /// The completion in each row.
@@ -37,13 +37,13 @@ pub(super) struct DeviceDecoder<'a> {
     drains: bool,
 }
 
-impl<'a> DeviceDecoder<'a> {
+impl DeviceDecoder {
     /// A decoder of `settings.max_batch` rows; `None` where the host's decoder is needed: off the kernels' path, or for a model
     /// of another shape than they have.
     ///
     /// # Errors
     /// There is no memory for the rows.
-    pub(super) fn new(model: &'a Model, settings: &GenerationSettings) -> Result<Option<Self>> {
+    pub(super) fn new(model: &Model, settings: &GenerationSettings) -> Result<Option<Self>> {
         let GenerationSettings { sampler, suppressed, max_new_tokens, max_batch, .. } = settings;
         let drawing = drawing(sampler, suppressed, *max_new_tokens);
         let records = std::env::var(GRAPHS).as_deref() != Ok("0");
@@ -95,7 +95,7 @@ fn philox(stream: Stream) -> PhiloxStream {
     PhiloxStream { key: stream.key(), counter: stream.counter() }
 }
 
-impl Decoder for DeviceDecoder<'_> {
+impl Decoder for DeviceDecoder {
     fn prefill(&mut self, prompt: &Prompt) -> Result<()> {
         self.prompt = Some(self.decoding.prefill(prompt)?);
         Ok(())

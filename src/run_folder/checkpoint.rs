@@ -6,6 +6,8 @@
 //! checkpoints/step-000100/
 //!   config.json, model.safetensors, tokenizer.json, ...
 //!   README.md                            the model card
+//!                                        of a run that trains low-rank factors, in the place of the model's files:
+//!   adapter_config.json, adapter_model.safetensors, tokenizer.json, ...
 //!   trainer/optimizer.safetensors        Adam's moments and steps, f32
 //!   trainer/master_weights.safetensors   f32 parameters, where the run's are of fewer bits
 //!   trainer/progress.json                how far the run had come
@@ -26,6 +28,8 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::Model;
+use crate::model::adapter::{self, AdapterSettings};
 use crate::model::files::ModelFiles;
 use crate::model::save::{self as model_save, write_shard};
 use crate::model::shard::Shard;
@@ -46,8 +50,6 @@ const RECORDS: &str = "records.json";
 const MANIFEST: &str = "manifest.json";
 /// The ending of names of folders that are no checkpoints: being written, or being removed.
 pub(super) const TEMPORARY: &str = ".tmp";
-/// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
-const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 
 /// How far a run has come: all that it needs besides tensors. Its random numbers are functions of
 /// this and of the seed.
@@ -65,9 +67,9 @@ pub struct Progress {
 pub struct Contents<'a> {
     /// How far the run has come.
     pub progress: &'a Progress,
-    /// The policy's parameters by hub name, in the order of `Parameters::in_hub_order`.
-    pub tensors: &'a [(String, Tensor)],
-    /// The number type they are stored in: the run's.
+    /// The policy.
+    pub weights: Weights<'a>,
+    /// The number type that its numbers are stored in: the run's.
     pub dtype: DType,
     /// Where the other files of the model folder are copied from: the model that the run began
     /// with, never one of its own checkpoints, which are removed in time.
@@ -78,6 +80,15 @@ pub struct Contents<'a> {
     pub card: &'a str,
     /// What only a resumed run needs; `None` makes a model folder alone.
     pub state: Option<State<'a>>,
+}
+
+/// What is stored of the policy.
+#[derive(Debug, Clone, Copy)]
+pub enum Weights<'a> {
+    /// All parameters by hub name, in the order of `Parameters::in_hub_order`: a model folder.
+    Model(&'a [(String, Tensor)]),
+    /// Low-rank factors: PEFT's folder of an adapter.
+    Factors(&'a Model, AdapterSettings<'a>),
 }
 
 /// The trainer's own tensors, all f32, on any device. They are stored in this order.
@@ -234,11 +245,6 @@ pub fn remove_all(folder: &RunFolder) -> Result<(), RunFolderError> {
 }
 
 impl Loaded {
-    /// The checkpoint as a model folder.
-    pub fn model_files(&self) -> ModelFiles {
-        ModelFiles::Folder(self.path.clone())
-    }
-
     /// AdamW's state bit for bit, as `AdamW::restore` takes it; nothing else shares its storage.
     ///
     /// # Errors
@@ -280,7 +286,15 @@ impl Loaded {
 fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError> {
     let trainer = folder.join(TRAINER);
     std::fs::create_dir_all(&trainer).map_err(failed("create", &trainer))?;
-    model_save::save(folder, contents.tensors, contents.dtype, contents.source, MAX_SHARD_BYTES)?;
+    let Contents { weights, dtype, source, .. } = contents;
+    match weights {
+        Weights::Model(tensors) => {
+            model_save::save(folder, tensors, *dtype, source, model_save::MAX_SHARD_BYTES)?;
+        }
+        Weights::Factors(model, settings) => {
+            adapter::save(folder, model, settings, *dtype, source)?;
+        }
+    }
     durable::write(&folder.join(CARD), contents.card.as_bytes())?;
     if let Some(state) = contents.state {
         write_state(&trainer.join(OPTIMIZER), state.optimizer)?;

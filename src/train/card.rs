@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 use super::error::TrainError;
-use crate::config::RunConfig;
+use crate::config::{LoraConfig, RunConfig};
 use crate::hub::Repository;
 use crate::ops;
 use crate::printable::{count, line};
@@ -46,11 +46,16 @@ pub(super) fn card(config: &RunConfig, trained: &Trained) -> Result<String, Trai
     let commit = program::COMMIT.map_or(String::new(), |commit| format!(", commit {commit}"));
     let version = program::VERSION;
     let mut text = front_matter(config);
+    let lora = config.model.lora.as_ref();
+    let trained_part = lora.map_or(String::new(), |LoraConfig { rank, alpha, .. }| {
+        format!("| trained | low-rank factors (LoRA), rank {rank}, alpha {alpha}: an adapter for the base model |\n")
+    });
     let told = format!(
         "\n# {base} after {updates} of {method} on {data}\n\n\
          | | |\n|---|---|\n\
          | base model | `{base}` |\n\
          | method | `{method}` |\n\
+         {trained_part}\
          | data | `{data}`, {rows} |\n\
          | updates | {made} of {all} |\n\
          | program | othink {version}{commit} |\n",
@@ -69,9 +74,10 @@ fn front_matter(config: &RunConfig) -> String {
     let path = config.model.path.as_str();
     let base = Repository::is_id(path).then(|| format!("base_model: {path}\n"));
     let base = base.unwrap_or_default();
-    let method = config.method.name();
+    let (method, is_adapter) = (config.method.name(), config.model.lora.is_some());
+    let library = if is_adapter { "peft" } else { "transformers" };
     format!(
-        "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\n{base}tags:\n- othink\n- {method}\n---\n"
+        "---\nlibrary_name: {library}\npipeline_tag: image-text-to-text\n{base}tags:\n- othink\n- {method}\n---\n"
     )
 }
 
@@ -159,6 +165,11 @@ mod tests {
             ),
             "{of_hub}"
         );
+        assert!(of_hub.contains("library_name: transformers\n") && !of_hub.contains("LoRA"));
+        let adapter = carded(&["model.lora.rank=4"], &[]);
+        assert!(adapter.contains("library_name: peft\n"), "{adapter}");
+        let trained = "| trained | low-rank factors (LoRA), rank 4, alpha 32: an adapter for the base model |\n";
+        assert!(adapter.contains(trained), "{adapter}");
     }
 
     #[test]

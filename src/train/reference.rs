@@ -14,6 +14,8 @@ pub enum Reference {
     None,
     /// A copy of the model that the run began from, which never moves.
     Copy(Box<Model>),
+    /// The policy's own weights without its low-rank factors: these alone move.
+    WithoutFactors(Box<Model>),
 }
 
 impl Reference {
@@ -21,9 +23,16 @@ impl Reference {
     ///
     /// # Errors
     /// The model that the run began from cannot be loaded.
-    pub fn open(kl_schedule: &KlSchedule, setup: &Setup) -> Result<Self, TrainError> {
+    pub(super) fn open(
+        kl_schedule: &KlSchedule,
+        (setup, policy): (&Setup, &Model),
+    ) -> Result<Self, TrainError> {
         if !kl_schedule.needs_reference() {
             return Ok(Self::None);
+        }
+        if policy.has_factors() {
+            let failed = TrainError::during("preparing the reference");
+            return Ok(Self::WithoutFactors(Box::new(policy.without_factors().map_err(failed)?)));
         }
         let copy = open(&setup.files, setup.dtype, &setup.device, Trained::Nothing)?;
         Ok(Self::Copy(Box::new(copy)))
@@ -33,7 +42,7 @@ impl Reference {
     pub fn model(&self) -> Option<&Model> {
         match self {
             Self::None => None,
-            Self::Copy(model) => Some(model),
+            Self::Copy(model) | Self::WithoutFactors(model) => Some(model),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! A run's checkpoints as it goes: what is saved of it, and which are kept.
 //! Not here: when it is saved (`run`), writing a checkpoint (`run_folder::checkpoint`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::card::{Trained, card};
 use super::error::TrainError;
 use super::policy::Policy;
+use super::settings::lora;
 use crate::config::RunConfig;
+use crate::model::adapter::{AdapterSettings, base_of};
 use crate::model::files::ModelFiles;
 use crate::ops;
-use crate::run_folder::checkpoint::{self, Contents, Progress, State};
+use crate::run_folder::checkpoint::{self, Contents, Progress, State, Weights};
 use crate::run_folder::records::{EvaluationRecord, RunRecords};
 use crate::run_folder::removal::Kept;
 use crate::run_folder::{RunFolder, json_lines};
@@ -56,12 +58,17 @@ impl Saving {
         let parameters = model.parameters().in_hub_order();
         let tensors: Vec<_> =
             parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
+        let (lora, base) = (lora(config), base_name(config, &self.base)?);
+        let weights = match &lora {
+            Some(lora) => Weights::Factors(model, AdapterSettings { lora, base: &base }),
+            None => Weights::Model(&tensors),
+        };
         let state = optimizer.state().map_err(&failed)?;
         let masters = optimizer.masters().map_err(&failed)?;
         let state = State { optimizer: &state, master_weights: &masters };
         let contents = Contents {
             progress: run.progress,
-            tensors: &tensors,
+            weights,
             dtype: model.dtype(),
             source: &self.base,
             records: &records.manifest()?,
@@ -76,6 +83,19 @@ impl Saving {
         }
         Ok(path)
     }
+}
+
+/// What an adapter of this run is for, in words that mean the same from any folder: the run's model, or what that is an adapter
+/// for.
+fn base_name(config: &RunConfig, files: &ModelFiles) -> Result<String, TrainError> {
+    let path = match files {
+        ModelFiles::Adapter(_) => base_of(files)?,
+        ModelFiles::Folder(_) | ModelFiles::Builtin(_) => config.model.path.clone(),
+    };
+    let folder = Path::new(&path);
+    let is_folder = !matches!(files.base(), ModelFiles::Builtin(_)) && folder.is_dir();
+    let absolute = is_folder.then(|| std::path::absolute(folder).ok()).flatten();
+    Ok(absolute.map_or(path, |folder| folder.display().to_string()))
 }
 
 impl Unsaved<'_> {

@@ -11,12 +11,14 @@ use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
-    CheckpointingChoice, DTypeChoice, KlScheduleKind, LrScheduleKind, MasterWeights, Method,
-    RolloutConfig, RunConfig, RunLength,
+    CheckpointingChoice, DTypeChoice, KlScheduleKind, LoraConfig, LrScheduleKind, MasterWeights,
+    Method, RolloutConfig, RunConfig, RunLength,
 };
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
+use crate::model::config::ModelConfig;
+use crate::model::lora::Lora;
 use crate::model::parameters::{ParameterGroup, Trained};
 use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
@@ -57,12 +59,36 @@ pub fn require_trainable(config: &RunConfig) -> Result<(), TrainError> {
     }
 }
 
-/// Which of the model's parameters a run trains.
+/// The low-rank factors that a run trains in the place of the model's own weights; none where it trains these.
+pub fn lora(config: &RunConfig) -> Option<Lora> {
+    let LoraConfig { rank, alpha, rslora, targets, vision } = config.model.lora.clone()?;
+    Some(Lora { rank, alpha, rslora, targets, vision })
+}
+
+/// Which of the model's own parameters a run trains.
 pub fn trained(config: &RunConfig) -> Trained {
-    if config.model.freeze_vision {
+    if config.model.lora.is_some() {
+        Trained::Nothing
+    } else if config.model.freeze_vision {
         Trained::Frozen(&[ParameterGroup::Vision])
     } else {
         Trained::All
+    }
+}
+
+/// Refuses targets of low-rank factors that a model does not have.
+///
+/// # Errors
+/// The error names the target, and all that the model has.
+pub fn require_targets(config: &RunConfig, model: &ModelConfig) -> Result<(), TrainError> {
+    lora(config).map_or(Ok(()), |lora| Ok(lora.maps(model).map(drop)?))
+}
+
+/// Whether a run may train something of the vision tower.
+pub fn trains_vision(config: &RunConfig) -> bool {
+    match &config.model.lora {
+        Some(lora) => lora.vision,
+        None => trained(config).contains(ParameterGroup::Vision),
     }
 }
 

@@ -13,8 +13,8 @@ use super::prompt_sampler::Epochs;
 use super::ranks::Ranks;
 use super::reference::Reference;
 use super::settings::{
-    generation_settings, grpo_settings, optimizer_settings, recording_limits, require_trainable,
-    reward_settings, supervised_settings, total_updates, trained,
+    generation_settings, grpo_settings, lora, optimizer_settings, recording_limits,
+    require_trainable, reward_settings, supervised_settings, total_updates, trained,
 };
 use super::step::Optimizer;
 use super::supervised_update::SupervisedTrainer;
@@ -24,7 +24,7 @@ use crate::data::Questions;
 use crate::data::configured::{markers, training_questions, training_rows, warn_of_rows};
 use crate::model::Model;
 use crate::model::files::ModelFiles;
-use crate::model::open::open;
+use crate::model::open::{open, open_with_factors};
 use crate::model::{device, source};
 use crate::processor::Processor;
 use crate::reward::{Scorer, check_solutions};
@@ -79,7 +79,7 @@ impl Setup {
         ranks: Box<dyn Ranks>,
     ) -> Result<(Policy, Trainer), TrainError> {
         let policy = self.open_policy(config, checkpoint, ranks)?;
-        let trainer = self.open_trainer(config, policy.model.vocab_size())?;
+        let trainer = self.open_trainer(config, &policy.model)?;
         Ok((policy, trainer))
     }
 
@@ -100,7 +100,7 @@ impl Setup {
             let optimizer = Optimizer::new(settings, model.parameters()).map_err(&failed)?;
             return Policy::new(model, optimizer, 0, ranks).map_err(&failed);
         };
-        let model = self.open_model(config, &loaded.model_files())?;
+        let model = self.open_model(config, &self.files_of(config, loaded))?;
         let kept_on = if settings.offload { &Device::Cpu } else { &self.device };
         let (state, masters) = (loaded.optimizer(kept_on)?, loaded.master_weights(kept_on)?);
         let optimizer = Optimizer::restore(settings, model.parameters(), state, masters);
@@ -111,20 +111,32 @@ impl Setup {
 
     /// The model to train, from `files`: the run's own, or a checkpoint's.
     fn open_model(&self, config: &RunConfig, files: &ModelFiles) -> Result<Model, TrainError> {
-        Ok(open(files, self.dtype, &self.device, trained(config))?)
+        Ok(match lora(config) {
+            Some(lora) => {
+                open_with_factors(files, (self.dtype, &self.device), &lora, config.train.seed)?
+            }
+            None => open(files, self.dtype, &self.device, trained(config))?,
+        })
+    }
+
+    /// A checkpoint's model: its folder, over the run's base model where it holds factors alone.
+    fn files_of(&self, config: &RunConfig, checkpoint: &Loaded) -> ModelFiles {
+        let folder = checkpoint.path.clone();
+        match config.model.lora {
+            Some(_) => ModelFiles::adapter(folder, self.files.base().clone()),
+            None => ModelFiles::Folder(folder),
+        }
     }
 
     /// What makes the run's updates.
-    ///
-    /// - `vocab_size`: the model's
-    fn open_trainer(&self, config: &RunConfig, vocab_size: usize) -> Result<Trainer, TrainError> {
-        let processor = Arc::clone(&self.processor);
+    fn open_trainer(&self, config: &RunConfig, policy: &Model) -> Result<Trainer, TrainError> {
+        let (processor, vocab_size) = (Arc::clone(&self.processor), policy.vocab_size());
         if config.method == Method::Sft {
             let settings = supervised_settings(config);
             return Ok(Trainer::Supervised(SupervisedTrainer { settings, processor }));
         }
         let settings = grpo_settings(config, self.total_updates);
-        let reference = Reference::open(&settings.kl_schedule, self)?;
+        let reference = Reference::open(&settings.kl_schedule, (self, policy))?;
         let generation = generation_settings(config, &processor, vocab_size);
         let limits = recording_limits(config, vocab_size, self.total_updates);
         let replay = config.rollout.replay.as_ref();

@@ -15,7 +15,7 @@ use candle_core::{DType, Device};
 use super::accumulate::ScoringSettings;
 use super::health::Thresholds;
 use super::settings::{
-    generation_settings, grpo_settings, kl_schedule, optimizer_settings, recording_limits,
+    generation_settings, grpo_settings, kl_schedule, lora, optimizer_settings, recording_limits,
     reward_settings, supervised_settings, thresholds, total_updates, trained,
 };
 use super::setup::Setup;
@@ -25,8 +25,8 @@ use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
     CheckpointingChoice, ConfigFile, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind,
-    LrScheduleKind, MasterWeights, Method, ModelConfig, OptimConfig, RewardCommand, RewardConfig,
-    RolloutConfig, RowBoxes, RunConfig, SftConfig, TrainConfig, UpdateSpan,
+    LoraConfig, LrScheduleKind, MasterWeights, Method, ModelConfig, OptimConfig, RewardCommand,
+    RewardConfig, RolloutConfig, RowBoxes, RunConfig, SftConfig, TrainConfig, UpdateSpan,
 };
 use crate::data::OpenOptions;
 use crate::data::configured::{open_options, task_options, training_questions, training_rows};
@@ -38,6 +38,7 @@ use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
 use crate::model::files::ModelFiles;
+use crate::model::lora::Lora;
 use crate::model::parameters::{ParameterGroup, Trained};
 use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
@@ -76,7 +77,7 @@ fn patches(processor: &Processor) -> [usize; 3] {
 #[test]
 fn the_model_is_opened_as_its_section_says() {
     let config = every_key(&[]);
-    let ModelConfig { path, dtype, device, freeze_vision, activation_checkpointing } =
+    let ModelConfig { path, dtype, device, freeze_vision, activation_checkpointing, lora: factors } =
         config.model.clone();
     let setup = Setup::open(&config).unwrap();
     assert!(matches!(&setup.files, ModelFiles::Folder(folder) if folder == Path::new(&path)));
@@ -88,9 +89,16 @@ fn the_model_is_opened_as_its_section_says() {
 
     assert!(freeze_vision);
     assert_eq!(activation_checkpointing, CheckpointingChoice::Mlp);
-    assert_eq!(trained(&config), Trained::Frozen(&[ParameterGroup::Vision]));
+    let LoraConfig { rank, alpha, rslora, targets, vision } = factors.unwrap();
+    assert_eq!(lora(&config), Some(Lora { rank, alpha, rslora, targets, vision }));
+    assert_eq!(trained(&config), Trained::Nothing, "but the factors");
+    let mut weights = config.clone();
+    weights.model.lora = None;
+    assert_eq!(lora(&weights), None);
+    assert_eq!(trained(&weights), Trained::Frozen(&[ParameterGroup::Vision]));
     assert_eq!(grpo_settings(&config, TOTAL).scoring.checkpointing, Checkpointing::Mlp);
-    let whole = every_key(&["model.freeze_vision=false"]);
+    let mut whole = every_key(&["model.freeze_vision=false"]);
+    whole.model.lora = None;
     assert_eq!(trained(&whole), Trained::All);
     for (word, expected) in [
         ("false", Checkpointing::None),

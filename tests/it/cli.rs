@@ -37,6 +37,7 @@ Commands:
                and 6
   infer        Answer one question, greedily unless a temperature is given
   grade        Grade completions that are on disk: accuracy by a rule, and format
+  merge        Write an adapter and the model that it is for as one model folder
   replay       Compute an update of a run again, and show each stage's figures beside the recorded
                ones
   report       Show runs as a page: before and after, curves, every rollout, tables, health

@@ -49,7 +49,7 @@ fn rounded_model(folder: &Path) -> ModelFiles {
     ModelFiles::Folder(folder.to_owned())
 }
 
-fn prompts(processor: &Processor, n: usize) -> Vec<Prompt> {
+pub(crate) fn prompts(processor: &Processor, n: usize) -> Vec<Prompt> {
     let config = resolved(&RunConfig::load("quickstart.toml", &[]).unwrap()).unwrap();
     let questions = training_questions(&config, training_rows(&config).unwrap()).unwrap();
     (0..n).map(|i| questions.prompt(processor, i).unwrap().1).collect()

@@ -21,7 +21,7 @@ use crate::golden::{Golden, TOLERANCE, assert_parity, device, ids, relative_diff
 use crate::parity::{Recorder, completions_of, pack};
 
 /// A checkpoint with its golden values.
-struct Checkpoint {
+pub(crate) struct Checkpoint {
     name: &'static str,
     folder: PathBuf,
     golden: Golden,
@@ -31,20 +31,22 @@ const CHECKPOINTS: [&str; 4] =
     ["qwen2_5_vl/tied", "qwen2_5_vl/untied", "qwen3_vl/tied", "qwen3_vl/untied"];
 
 fn checkpoints() -> impl Iterator<Item = Checkpoint> {
-    CHECKPOINTS.into_iter().map(|name| {
-        let root = std::path::absolute("tests/golden/families").unwrap();
-        let folder = root.join(name);
-        let golden = Golden::of(&folder, &ModelFiles::Folder(folder.clone()), root.join("images"));
-        Checkpoint { name, folder, golden }
-    })
+    CHECKPOINTS.into_iter().map(Checkpoint::of)
 }
 
 impl Checkpoint {
-    fn files(&self) -> ModelFiles {
+    pub(crate) fn of(name: &'static str) -> Self {
+        let root = std::path::absolute("tests/golden/families").unwrap();
+        let folder = root.join(name);
+        let golden = Golden::of(&folder, &ModelFiles::Folder(folder.clone()), root.join("images"));
+        Self { name, folder, golden }
+    }
+
+    pub(crate) fn files(&self) -> ModelFiles {
         ModelFiles::Folder(self.folder.clone())
     }
 
-    fn model(&self, dtype: DType, trained: Trained) -> Model {
+    pub(crate) fn model(&self, dtype: DType, trained: Trained) -> Model {
         open(&self.files(), dtype, &device(), trained).unwrap()
     }
 
@@ -166,7 +168,7 @@ fn features_and_logits_of_every_family_equal_transformers() {
 }
 
 /// The recorded completions, each with the weight of its tokens in the loss.
-struct Scored {
+pub(crate) struct Scored {
     prompts: Vec<Prompt>,
     /// Of each prompt.
     completions: Vec<Vec<Vec<u32>>>,
@@ -177,7 +179,7 @@ struct Scored {
 }
 
 impl Scored {
-    fn of(checkpoint: &Checkpoint) -> Self {
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
         let index = &checkpoint.golden.index;
         let (mut prompts, mut completions) = (Vec::new(), Vec::new());
         let (mut weights, mut logps) = (Vec::new(), Vec::new());
@@ -197,7 +199,7 @@ impl Scored {
     }
 
     /// Every prompt once for all of its completions, or once for each.
-    fn packed(&self, is_shared: bool) -> Packed {
+    pub(crate) fn packed(&self, is_shared: bool) -> Packed {
         let mut groups = Vec::new();
         for (prompt, completions) in self.prompts.iter().zip(&self.completions) {
             let completions: Vec<&[u32]> = completions.iter().map(Vec::as_slice).collect();
@@ -208,8 +210,15 @@ impl Scored {
         Packed::new(&groups).unwrap()
     }
 
+    /// The loss of these log-probabilities.
+    pub(crate) fn loss(&self, logp: &Tensor) -> f64 {
+        let logp = logp.to_device(&Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
+        let loss: f32 = logp.iter().zip(&self.weights).map(|(logp, weight)| logp * weight).sum();
+        f64::from(loss)
+    }
+
     /// Log-probabilities, and the loss's gradients of all trained parameters.
-    fn learn(
+    pub(crate) fn learn(
         &self,
         model: &Model,
         packed: &Packed,
@@ -232,7 +241,7 @@ fn largest(x: &Tensor) -> f64 {
 }
 
 /// Within the tolerance, relative to a tensor's largest element; where that is next to nothing, to the largest of all.
-fn assert_gradients(
+pub(crate) fn assert_gradients(
     ours: &BTreeMap<String, Tensor>,
     theirs: &BTreeMap<String, Tensor>,
     tolerance: f64,
@@ -255,10 +264,9 @@ fn log_probabilities_loss_and_every_gradient_of_every_family_equal_transformers(
         let model = checkpoint.model(DType::F32, Trained::All);
         let (logp, gradients) = scored.learn(&model, &scored.packed(true), Checkpointing::None);
         assert_parity(&logp, &scored.logps, checkpoint.name);
-        let logp = logp.to_device(&Device::Cpu).unwrap().to_vec1::<f32>().unwrap();
-        let loss: f32 = logp.iter().zip(&scored.weights).map(|(logp, weight)| logp * weight).sum();
+        let loss = scored.loss(&logp);
         let expected = checkpoint.golden.index["scored"]["loss"].as_f64().unwrap();
-        assert!((f64::from(loss) - expected).abs() < TOLERANCE * expected.abs().max(1.0));
+        assert!((loss - expected).abs() < TOLERANCE * expected.abs().max(1.0));
         let recorded = checkpoint.golden.index["scored"]["grads"].as_object().unwrap();
         let theirs =
             recorded.iter().map(|(name, tensor)| (name.clone(), checkpoint.recorded(tensor)));

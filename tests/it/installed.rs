@@ -60,7 +60,7 @@ fn what_a_bug_report_says_has_no_secret() {
     assert!(expected.iter().all(|name| object[name].is_string()), "{object}");
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "train",
     "init",
     "data",
@@ -78,6 +78,7 @@ const COMMANDS: [&str; 17] = [
     "schema",
     "completions",
     "man",
+    "merge",
 ];
 
 #[test]

@@ -28,6 +28,8 @@ mod hostile_input;
 mod hub;
 mod identities;
 mod installed;
+mod lora;
+mod lora_runs;
 mod model_sizes;
 mod optimizer_parity;
 #[cfg(unix)]

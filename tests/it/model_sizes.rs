@@ -6,18 +6,30 @@ use serde_json::Value;
 
 use crate::plan::{othink, planned_and_measured, reshape_model};
 
+const PUBLISHED: [&str; 7] = [
+    "Qwen2-VL-2B",
+    "Qwen2-VL-7B",
+    "Qwen2.5-VL-3B",
+    "Qwen2.5-VL-7B",
+    "Qwen3-VL-2B",
+    "Qwen3-VL-4B",
+    "Qwen3-VL-8B",
+];
+
+/// The settings that are enough.
+fn settings_of(enough: &Value) -> String {
+    let settings = enough["settings"].as_array().unwrap().iter();
+    let settings = settings.map(|setting| format!("`{}`", setting.as_str().unwrap()));
+    settings.collect::<Vec<_>>().join(", ")
+}
+
 /// A row of the table of models in `docs/run-file.md`: billions of parameters, gigabytes as the run file stands, and what is
 /// enough for a card of 80 GB.
 fn row_of(id: &str, plan: &Value) -> String {
     let gigabytes = |bytes: &Value| bytes.as_f64().unwrap() / 1e9;
     let fits = match &plan["enough"] {
         Value::Null => "as it stands".to_owned(),
-        enough => {
-            let settings = enough["settings"].as_array().unwrap().iter();
-            let settings = settings.map(|setting| format!("`{}`", setting.as_str().unwrap()));
-            let settings = settings.collect::<Vec<_>>().join(", ");
-            format!("{settings}: {:.0}", gigabytes(&enough["bytes"]))
-        }
+        enough => format!("{}: {:.0}", settings_of(enough), gigabytes(&enough["bytes"])),
     };
     let parameters = plan["parameters"].as_f64().unwrap() / 1e9;
     let total = gigabytes(&plan["memory"]["total"]);
@@ -28,15 +40,7 @@ fn row_of(id: &str, plan: &Value) -> String {
 fn published_models_are_planned_without_their_files_as_the_table_says() {
     let folder = tempfile::tempdir().unwrap();
     let table = std::fs::read_to_string("docs/run-file.md").unwrap();
-    for name in [
-        "Qwen2-VL-2B",
-        "Qwen2-VL-7B",
-        "Qwen2.5-VL-3B",
-        "Qwen2.5-VL-7B",
-        "Qwen3-VL-2B",
-        "Qwen3-VL-4B",
-        "Qwen3-VL-8B",
-    ] {
+    for name in PUBLISHED {
         let id = format!("Qwen/{name}-Instruct");
         for config in ["grpo-d-geoqa.toml", "grpo-d-clevr.toml"] {
             let path = format!("model.path={id}");
@@ -46,6 +50,42 @@ fn published_models_are_planned_without_their_files_as_the_table_says() {
             assert!(table.contains(&row), "{config}: docs/run-file.md lacks\n{row}");
         }
     }
+}
+
+/// A row of the table of low-rank factors: millions of numbers trained, gigabytes, and what is enough for cards of 12 and 24 GB.
+fn low_rank_row_of(id: &str, plans: [&Value; 2]) -> String {
+    let gigabytes = |bytes: &Value| format!("{:.0}", bytes.as_f64().unwrap() / 1e9);
+    let fits = plans.map(|plan| match (&plan["enough"], &plan["shortfall"]) {
+        (Value::Null, Value::Null) => "as it stands".to_owned(),
+        (Value::Null, shortfall) => format!("needs {}", gigabytes(&shortfall["least_bytes"])),
+        (enough, _) => format!("{}: {}", settings_of(enough), gigabytes(&enough["bytes"])),
+    });
+    let trained = plans[0]["trained_parameters"].as_f64().unwrap() / 1e6;
+    let total = gigabytes(&plans[0]["memory"]["total"]);
+    format!("| `{id}` | {trained:.1} | {total} | {} | {} |", fits[0], fits[1])
+}
+
+#[test]
+fn low_rank_factors_of_published_models_are_planned_as_the_table_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = std::fs::read_to_string("docs/run-file.md").unwrap();
+    let mut lacking = Vec::new();
+    for name in PUBLISHED {
+        let id = format!("Qwen/{name}-Instruct");
+        let path = format!("model.path={id}");
+        let changes = ["--set", "model.lora.rank=16", "--set", &path];
+        let words = [&["train", "--config", "grpo-d-geoqa.toml"][..], &changes].concat();
+        let plan = |gpu_memory: &str| -> Value {
+            let more = ["--dry-run", "--json", "--gpu-memory", gpu_memory];
+            let plan = othink(folder.path(), &[&words[..], &more].concat());
+            serde_json::from_slice(&plan).unwrap()
+        };
+        let row = low_rank_row_of(&id, [&plan("12"), &plan("24")]);
+        if !table.contains(&row) {
+            lacking.push(row);
+        }
+    }
+    assert!(lacking.is_empty(), "docs/run-file.md lacks\n{}", lacking.join("\n"));
 }
 
 /// Models of some 20 million parameters, so that activations and weights both count.

@@ -53,7 +53,10 @@ pub(crate) fn lines(path: &Path) -> Vec<Value> {
 /// - `fields`: further fields of `metrics.jsonl` that are not compared
 pub(crate) fn difference(fields: &[&str], a: &Path, b: &Path) -> Option<String> {
     let last = last_checkpoint(a);
-    let of_last = ["model.safetensors", "trainer/optimizer.safetensors", "trainer/progress.json"];
+    let adapter = "adapter_model.safetensors";
+    let is_adapter = a.join(&last).join(adapter).is_file();
+    let weights = if is_adapter { adapter } else { "model.safetensors" };
+    let of_last = [weights, "trainer/optimizer.safetensors", "trainer/progress.json"];
     let of_last = of_last.map(|name| format!("{last}/{name}"));
     let in_all = of_last.into_iter().chain(["completions.jsonl".to_owned()]);
     let masters = format!("{last}/trainer/master_weights.safetensors");

@@ -29,27 +29,41 @@ impl<'a> CudaLinear<'a> {
 
     /// `[T, outputs]` from `x [T, in]`, both bf16.
     pub(super) fn forward(&self, x: Array) -> Result<Output> {
-        let LinearParameters { weight, bias } = self.parameters;
+        let LinearParameters { weight, bias, low_rank } = self.parameters;
         let bias = bias.as_ref().map(|bias| Array::of(bias.value())).transpose()?;
-        othink_cuda::linear(x, Array::of(weight.value())?, bias, self.outputs.clone())
+        let y = othink_cuda::linear(x, Array::of(weight.value())?, bias, self.outputs.clone())?;
+        match low_rank {
+            Some(low_rank) => low_rank.cuda_forward(x, self.outputs.clone(), y),
+            None => Ok(y),
+        }
     }
 
     /// The gradient to `x`, `[T, in]` bf16; those of trained parameters go to their buffers.
     pub(super) fn backward(&self, x: Array, grad: Array) -> Result<Output> {
         let sums = self.sums()?;
         let (weight, outputs) = (Array::of(self.parameters.weight.value())?, self.outputs.clone());
-        othink_cuda::linear_backward(x, weight, grad, outputs, &sums.gradients()?)
+        let dx = othink_cuda::linear_backward(x, weight, grad, outputs, &sums.gradients()?)?;
+        self.low_rank_backward(x, grad, dx)
     }
 
     /// [`Self::backward`], added to `dx`: the gradient to the same `x` of the maps before this one.
     pub(super) fn backward_added(&self, x: Array, grad: Array, dx: Output) -> Result<Output> {
         let sums = self.sums()?;
         let (weight, outputs) = (Array::of(self.parameters.weight.value())?, self.outputs.clone());
-        othink_cuda::linear_backward_added(x, weight, grad, outputs, &sums.gradients()?, dx)
+        let dx =
+            othink_cuda::linear_backward_added(x, weight, grad, outputs, &sums.gradients()?, dx)?;
+        self.low_rank_backward(x, grad, dx)
+    }
+
+    fn low_rank_backward(&self, x: Array, grad: Array, dx: Output) -> Result<Output> {
+        match &self.parameters.low_rank {
+            Some(low_rank) => low_rank.cuda_backward(x, grad, self.outputs.clone(), dx),
+            None => Ok(dx),
+        }
     }
 
     fn sums(&self) -> Result<Sums> {
-        let LinearParameters { weight, bias } = self.parameters;
+        let LinearParameters { weight, bias, .. } = self.parameters;
         let bias = bias.as_ref().map(|bias| bias.destination(self.outputs.clone())).transpose()?;
         Ok(Sums { weight: weight.destination(self.outputs.clone())?, bias: bias.flatten() })
     }

@@ -11,6 +11,7 @@ use othink_cuda::Array;
 
 #[cfg(feature = "cuda")]
 use super::cuda_linear::CudaLinear;
+use super::low_rank::{LowRank, Rows};
 use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
 use super::parameter::Parameter;
 use super::path::Path;
@@ -34,6 +35,15 @@ pub struct LinearParameters {
     pub weight: Parameter,
     /// `[out]`
     pub bias: Option<Parameter>,
+    /// What LoRA adds to the weight.
+    pub low_rank: Option<LowRank>,
+}
+
+impl LinearParameters {
+    /// A map as it is in a checkpoint.
+    pub fn new(weight: Parameter, bias: Option<Parameter>) -> Self {
+        Self { weight, bias, low_rank: None }
+    }
 }
 
 /// Some outputs of a linear map: one of several maps stacked in one weight, or all of one.
@@ -62,23 +72,17 @@ impl LinearPart {
     }
 }
 
-/// `x W^T + b`.
+/// `x W^T + b`, and what LoRA adds.
 ///
-/// - `x`: `[T, in]`, or `[T, ...]` with `in` elements per row, in the run's dtype; `weight`: `[out, in]`, or `[out, ...]`
-///   with `in` elements per row; `bias`: `[out]`
-/// - returns `[T, out]`. Gradients to `x`, `weight` and `bias`; none is computed for a frozen
+/// - `x`: `[T, in]`, or `[T, ...]` with `in` elements per row, in the run's dtype
+/// - returns `[T, out]`. Gradients to `x` and to the map's parameters; none is computed for a frozen
 ///   parameter, nor for an `x` that nothing tracks.
 ///
 /// # Errors
 /// Shapes or dtypes do not fit.
-pub fn linear(
-    x: &Tensor,
-    weight: &Parameter,
-    bias: Option<&Parameter>,
-    product: Product,
-) -> Result<Tensor> {
-    let rows = 0..weight.value().dim(0)?;
-    linear_of(x, weight, bias, Outputs { rows, head_dim: None }, product)
+pub fn linear(x: &Tensor, map: &LinearParameters, product: Product) -> Result<Tensor> {
+    let rows = 0..map.weight.value().dim(0)?;
+    linear_of(x, map, Outputs { rows, head_dim: None }, product)
 }
 
 /// [`linear()`] with some of the outputs, as heads.
@@ -93,22 +97,22 @@ pub fn linear_heads(
     head_dim: usize,
     product: Product,
 ) -> Result<Tensor> {
-    let (LinearPart { parameters: LinearParameters { weight, bias }, rows }, n) =
-        (part, part.len());
+    let (LinearPart { parameters, rows }, n) = (part, part.len());
     if head_dim == 0 || !n.is_multiple_of(head_dim) {
-        bail!("linear {}: {n} rows do not make heads of {head_dim}", weight.name());
+        let name = parameters.weight.name();
+        bail!("linear {name}: {n} rows do not make heads of {head_dim}");
     }
     let outputs = Outputs { rows: rows.clone(), head_dim: Some(head_dim) };
-    linear_of(x, weight, bias.as_ref(), outputs, product)
+    linear_of(x, parameters, outputs, product)
 }
 
 fn linear_of(
     x: &Tensor,
-    weight: &Parameter,
-    bias: Option<&Parameter>,
+    map: &LinearParameters,
     outputs: Outputs,
     product: Product,
 ) -> Result<Tensor> {
+    let LinearParameters { weight, bias, low_rank } = map;
     let (_, inner) = rows_of(x.dims());
     let (stacked, expected) = weight.matrix_dims()?;
     if x.rank() < 2 || inner != expected || outputs.rows.end > stacked {
@@ -117,16 +121,19 @@ fn linear_of(
             "linear {name}: input has {inner} columns, weight is [{stacked}, {expected}], rows {rows:?}"
         );
     }
+    low_rank.as_ref().map_or(Ok(()), |low_rank| low_rank.require_fit((stacked, inner)))?;
     match Path::of(x) {
-        Path::Cpu => Linear::new(weight, bias, product, outputs).apply(x),
+        Path::Cpu => Linear::new(map, product, outputs).apply(x),
         #[cfg(feature = "cuda")]
-        Path::Cuda => Linear::new(weight, bias, product, outputs).apply(x),
+        Path::Cuda => Linear::new(map, product, outputs).apply(x),
         Path::Plain => {
             let (first, n) = (outputs.rows.start, outputs.rows.len());
             let part = |x: &Parameter| x.value().narrow(0, first, n);
-            let weight = part(weight)?.reshape((n, inner))?;
-            let y =
-                plain::linear(&x.flatten_from(1)?, &weight, bias.map(part).transpose()?.as_ref())?;
+            let (x, weight) = (x.flatten_from(1)?, part(weight)?.reshape((n, inner))?);
+            let mut y = plain::linear(&x, &weight, bias.as_ref().map(part).transpose()?.as_ref())?;
+            if let Some(low_rank) = low_rank {
+                y = (y + low_rank.plain(&x, outputs.rows.clone())?)?;
+            }
             if outputs.head_dim.is_some() { y.reshape(outputs.shape(x.dim(0)?)) } else { Ok(y) }
         }
     }
@@ -161,14 +168,8 @@ struct Linear {
 }
 
 impl Linear {
-    fn new(
-        weight: &Parameter,
-        bias: Option<&Parameter>,
-        product: Product,
-        outputs: Outputs,
-    ) -> Self {
-        let parameters = LinearParameters { weight: weight.clone(), bias: bias.cloned() };
-        Self { parameters, product, outputs }
+    fn new(map: &LinearParameters, product: Product, outputs: Outputs) -> Self {
+        Self { parameters: map.clone(), product, outputs }
     }
 
     fn apply(self, x: &Tensor) -> Result<Tensor> {
@@ -199,13 +200,17 @@ impl Linear {
                 Ok(())
             })?;
         }
+        if let Some(low_rank) = &self.parameters.low_rank {
+            let x = Rows { x, n: rows, inner };
+            low_rank.add_to(&mut out, x, self.outputs.rows.clone(), self.product)?;
+        }
         Ok(out)
     }
 
     fn backward<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (rows, inner) = rows_of(x.dims());
         let (n, first) = (self.outputs.rows.len(), self.outputs.rows.start);
-        let LinearParameters { weight, bias } = &self.parameters;
+        let LinearParameters { weight, bias, low_rank } = &self.parameters;
         with_slice(grad, |g: &[R]| {
             if weight.is_trainable() {
                 with_slice(x, |x: &[R]| weight.accumulate_outer(g, x, rows, first))?;
@@ -214,13 +219,20 @@ impl Linear {
                 // The bias is a weight whose input is one in every row.
                 bias.accumulate_outer(&sum_rows(g, n), &[R::ONE], 1, first)?;
             }
-            weight.with_value(|w: &[R]| {
+            let mut dx = weight.with_value(|w: &[R]| {
                 let w = &w[first * inner..(first + n) * inner];
                 let mut dx = vec![R::ZERO; rows * inner];
                 let (g, w) = (Matrix::new(g, rows, n), Matrix::new(w, n, inner));
                 matmul((&mut dx, inner), Store::Overwrite, R::ONE, g, w, Threads::All);
-                Tensor::from_vec(dx, x.shape(), x.device())
-            })
+                Ok(dx)
+            })?;
+            if let Some(low_rank) = low_rank {
+                with_slice(x, |x: &[R]| {
+                    let x = Rows { x, n: rows, inner };
+                    low_rank.backward(&mut dx, x, g, self.outputs.rows.clone())
+                })?;
+            }
+            Tensor::from_vec(dx, x.shape(), x.device())
         })
     }
 }

@@ -30,8 +30,8 @@ pub struct GatedMaps {
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub(super) fn gated_mlp(h: &Tensor, maps: &GatedMaps, product: Product) -> Result<Tensor> {
-    let gated = swiglu(&apply(&maps.gate, h, product)?, &apply(&maps.up, h, product)?)?;
-    apply(&maps.down, &gated, product)
+    let gated = swiglu(&linear(h, &maps.gate, product)?, &linear(h, &maps.up, product)?)?;
+    linear(&gated, &maps.down, product)
 }
 
 /// The maps of an MLP with an activation between them.
@@ -48,7 +48,6 @@ pub struct MlpMaps {
 /// `second(gelu(first(h)))`.
 ///
 /// - `h`: `[T, hidden]` in the run's dtype
-/// - `h`: `[T, hidden]` in the run's dtype
 /// - returns `[T, out]`. Gradients to `h` and to the maps' parameters; none is computed for a frozen one, nor for an `h`
 ///   that nothing tracks.
 ///
@@ -59,12 +58,8 @@ pub fn mlp(h: &Tensor, maps: &MlpMaps, product: Product) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         Path::Cuda => cuda_tape::apply(h, maps.clone()),
         _ => {
-            let h = maps.activation.apply(&apply(&maps.first, h, product)?)?;
-            apply(&maps.second, &h, product)
+            let h = maps.activation.apply(&linear(h, &maps.first, product)?)?;
+            linear(&h, &maps.second, product)
         }
     }
-}
-
-fn apply(map: &LinearParameters, x: &Tensor, product: Product) -> Result<Tensor> {
-    linear(x, &map.weight, map.bias.as_ref(), product)
 }

@@ -73,5 +73,5 @@ pub fn self_attention(
     }
     let (q, k) = (rotary(&q, angles)?, rotary(&k, angles)?);
     let attended = attend(Qkv { q, k, v: heads(&maps.v)? })?;
-    linear(&attended, &maps.o.weight, maps.o.bias.as_ref(), product)
+    linear(&attended, &maps.o, product)
 }

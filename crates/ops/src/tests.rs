@@ -118,7 +118,7 @@ fn check(op: Operation, plain: Composition, inputs: &[Tensor], parameters: &[Ten
 #[test]
 fn linear_has_the_right_value_and_gradients() {
     check(
-        &|x, p| linear(&x[0], &p[0], Some(&p[1]), Product::Blocked),
+        &|x, p| linear(&x[0], &map(&p[0], Some(&p[1])), Product::Blocked),
         &|x, p| plain::linear(&x[0], &p[0], Some(&p[1])),
         &[numbers(&[5, 7], 1)],
         &[numbers(&[4, 7], 2), numbers(&[4], 3)],
@@ -131,7 +131,7 @@ fn stacked(p: &[Parameter], rows: Range<usize>) -> LinearPart {
 }
 
 fn map(weight: &Parameter, bias: Option<&Parameter>) -> LinearParameters {
-    LinearParameters { weight: weight.clone(), bias: bias.cloned() }
+    LinearParameters::new(weight.clone(), bias.cloned())
 }
 
 #[test]
@@ -150,10 +150,102 @@ fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient() {
     );
 }
 
+/// The map of `weight`, `bias`, `A` and `B`.
+fn adapted(p: &[Parameter]) -> LinearParameters {
+    let low_rank = LowRank { a: p[2].clone(), b: p[3].clone(), scale: 1.7 };
+    LinearParameters { low_rank: Some(low_rank), ..map(&p[0], Some(&p[1])) }
+}
+
+fn adapted_values(outputs: usize) -> [Tensor; 4] {
+    [
+        numbers(&[outputs, 7], 2),
+        numbers(&[outputs], 3),
+        numbers(&[3, 7], 4),
+        numbers(&[outputs, 3], 5),
+    ]
+}
+
+/// The weight `W + s B A` itself, as merging writes it.
+fn merged(p: &[Tensor]) -> Result<Tensor> {
+    &p[0] + (p[3].matmul(&p[2])? * 1.7)?
+}
+
+#[test]
+fn a_low_rank_change_has_the_value_and_gradients_of_the_merged_weight() {
+    for product in [Product::Blocked, Product::RowByRow] {
+        check(
+            &|x, p| linear(&x[0], &adapted(p), product),
+            &|x, p| plain::linear(&x[0], &merged(p)?, Some(&p[1])),
+            &[numbers(&[5, 7], 1)],
+            &adapted_values(4),
+        );
+    }
+}
+
+#[test]
+fn parts_of_a_map_share_its_low_rank_change() {
+    check(
+        &|x, p| {
+            let part = |rows| LinearPart { parameters: adapted(p), rows };
+            let part = |rows| linear_heads(&x[0], &part(rows), 2, Product::Blocked);
+            part(0..4)? * part(4..8)?
+        },
+        &|x, p| {
+            let y = plain::linear(&x[0], &merged(p)?, Some(&p[1]))?.reshape((5, 4, 2))?;
+            y.narrow(1, 0, 2)? * y.narrow(1, 2, 2)?
+        },
+        &[numbers(&[5, 7], 1)],
+        &adapted_values(8),
+    );
+}
+
+/// f16 on the CPU goes through the plain compositions.
+#[test]
+fn a_low_rank_change_is_the_same_on_the_plain_path() {
+    let values = adapted_values(8);
+    let run = |dtype: DType| {
+        let values: Vec<Tensor> = values.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
+        let part = |p: &[Parameter]| LinearPart { parameters: adapted(p), rows: 2..6 };
+        let op = |x: &[Tensor], p: &[Parameter]| linear_heads(&x[0], &part(p), 2, Product::Blocked);
+        gradients(&op, &[numbers(&[5, 7], 1).to_dtype(dtype).unwrap()], &values).unwrap()
+    };
+    let ((exact, exact_gradients), (half, half_gradients)) = (run(DType::F64), run(DType::F16));
+    assert!(largest_difference(&exact, &half) < 1e-2);
+    for (exact, half) in exact_gradients.iter().zip(&half_gradients) {
+        assert!(largest_difference(exact, half) < 2e-2);
+    }
+}
+
+#[test]
+fn a_row_with_a_low_rank_change_is_the_same_among_others() {
+    let shapes = [&[33, 70][..], &[33], &[5, 70], &[33, 5]];
+    let values = shapes.iter().zip(2..).map(|(shape, seed)| {
+        Parameter::frozen("p", &numbers(shape, seed).to_dtype(DType::F32).unwrap())
+    });
+    let values: Vec<Parameter> = values.collect();
+    let x = numbers(&[90, 70], 1).to_dtype(DType::F32).unwrap();
+    let product = |x: &Tensor| linear(x, &adapted(&values), Product::RowByRow).unwrap();
+    let all = product(&x);
+    for row in [0, 70, 89] {
+        let alone = product(&x.narrow(0, row, 1).unwrap());
+        assert_eq!(largest_difference(&alone, &all.narrow(0, row, 1).unwrap()), 0.0);
+    }
+}
+
+#[test]
+fn factors_of_another_map_are_refused() {
+    let value = |shape: &[usize]| Parameter::frozen("p", &numbers(shape, 1));
+    for (a, b) in [([3, 8], [4, 3]), ([3, 7], [5, 3]), ([3, 7], [4, 2]), ([0, 7], [4, 0])] {
+        let [weight, bias] = [value(&[4, 7]), value(&[4])];
+        let map = adapted(&[weight, bias, value(&a), value(&b)]);
+        assert!(linear(&numbers(&[5, 7], 1), &map, Product::Blocked).is_err(), "{a:?} {b:?}");
+    }
+}
+
 #[test]
 fn heads_are_rows_of_a_linear_map() {
     check(
-        &|x, p| linear(&x[0], &p[0], None, Product::Blocked),
+        &|x, p| linear(&x[0], &map(&p[0], None), Product::Blocked),
         &|x, p| plain::linear(&x[0].flatten_from(1)?, &p[0], None),
         &[numbers(&[5, 2, 3], 1)],
         &[numbers(&[4, 6], 2)],
@@ -397,7 +489,7 @@ fn a_target_beyond_the_vocabulary_is_refused() {
 fn a_frozen_parameter_gathers_no_gradient() {
     let x = Var::from_tensor(&numbers(&[5, 7], 1)).unwrap();
     let weight = Parameter::frozen("w", &numbers(&[4, 7], 2));
-    let y = linear(&x, &weight, None, Product::Blocked).unwrap();
+    let y = linear(&x, &map(&weight, None), Product::Blocked).unwrap();
     let store = scalar(&y).unwrap().backward().unwrap();
     assert!(store.get(&x).is_some());
     assert!(weight.take_gradient().unwrap().is_none());
@@ -407,7 +499,7 @@ fn a_frozen_parameter_gathers_no_gradient() {
 fn a_row_multiplied_by_itself_is_the_same_among_others() {
     let weight = Parameter::frozen("w", &numbers(&[33, 70], 2).to_dtype(DType::F32).unwrap());
     let x = numbers(&[90, 70], 1).to_dtype(DType::F32).unwrap();
-    let product = |x: &Tensor| linear(x, &weight, None, Product::RowByRow).unwrap();
+    let product = |x: &Tensor| linear(x, &map(&weight, None), Product::RowByRow).unwrap();
     let all = product(&x);
     for row in [0, 70, 89] {
         let alone = product(&x.narrow(0, row, 1).unwrap());
@@ -420,7 +512,10 @@ fn gradients_of_several_backward_passes_add_up() {
     let weight = Parameter::trainable("w", &numbers(&[4, 7], 2)).unwrap();
     let run = |seed| {
         let x = Var::from_tensor(&numbers(&[5, 7], seed)).unwrap();
-        scalar(&linear(&x, &weight, None, Product::Blocked).unwrap()).unwrap().backward().unwrap();
+        scalar(&linear(&x, &map(&weight, None), Product::Blocked).unwrap())
+            .unwrap()
+            .backward()
+            .unwrap();
     };
     run(1);
     let first = weight.take_gradient().unwrap().unwrap();

@@ -81,11 +81,13 @@ pub(super) fn stages(
     let stream: f64 = work.streams.iter().map(|s| forward(s.tokens, s.scored, s.patches)).sum();
     // A backward pass costs two forward passes, activation checkpointing one more. Not counted: without checkpointing
     // the head computes its logits again too.
-    let passes = match config.model.activation_checkpointing {
-        CheckpointingChoice::None => 3.0,
-        CheckpointingChoice::Mlp => 3.5,
-        CheckpointingChoice::Full => 4.0,
+    let again = match config.model.activation_checkpointing {
+        CheckpointingChoice::None => 0.0,
+        CheckpointingChoice::Mlp => 0.5,
+        CheckpointingChoice::Full => 1.0,
     };
+    // Where low-rank factors alone are trained, one of the two.
+    let passes = again + if config.model.lora.is_some() { 2.0 } else { 3.0 };
     let computed =
         |name, operations| StageTime::at(name, Bound::Products, operations, speed.operations);
     let mut stages = Vec::new();

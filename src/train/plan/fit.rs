@@ -6,7 +6,7 @@ use std::mem::discriminant;
 
 use serde::Serialize;
 
-use crate::config::{CheckpointingChoice, MasterWeights, RunConfig};
+use crate::config::{CheckpointingChoice, LoraConfig, MasterWeights, RunConfig};
 use crate::printable::gigabytes;
 
 /// Memory of the cards that there are, GiB; the H200's 141 GB are 139.
@@ -95,6 +95,7 @@ enum Change {
     Offload,
     RoundedWeights,
     FrozenVision,
+    LowRank,
     MaxPixels(usize),
 }
 
@@ -108,6 +109,7 @@ impl Change {
             Self::Offload => config.optim.offload = true,
             Self::RoundedWeights => config.optim.masters = MasterWeights::Bf16,
             Self::FrozenVision => config.model.freeze_vision = true,
+            Self::LowRank => config.model.lora = Some(LoraConfig::default()),
             Self::MaxPixels(pixels) => config.data.max_pixels = pixels,
         }
     }
@@ -128,6 +130,7 @@ impl fmt::Display for Change {
             Self::Offload => f.write_str("optim.offload=true"),
             Self::RoundedWeights => f.write_str("optim.masters=bf16"),
             Self::FrozenVision => f.write_str("model.freeze_vision=true"),
+            Self::LowRank => write!(f, "model.lora.rank={}", LoraConfig::default().rank),
             Self::MaxPixels(pixels) => write!(f, "data.max_pixels={pixels}"),
         }
     }
@@ -143,7 +146,7 @@ struct Step {
 /// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200-half-layers.jsonl`),
 /// for 2.2 billion weights: 0.49 s a policy stage, 0.57 with MLPs computed twice, 0.61 with all layers; 0.02 s a step of the
 /// optimiser, 0.64 with its state in the host's memory.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { values: whole_groups, cost: "smaller matrix products: a little slower" },
     Step {
         values: |_, _| vec![Change::Checkpointing(CheckpointingChoice::Mlp)],
@@ -165,6 +168,10 @@ const STEPS: [Step; 10] = [
         cost: "no f32 weights: those in bf16 are rounded by chance",
     },
     Step { values: |_, _| vec![Change::FrozenVision], cost: "trains less: the vision tower stays" },
+    Step {
+        values: low_rank,
+        cost: "trains low-rank factors (LoRA) and no weight: wants a higher optim.lr",
+    },
     Step { values: half_the_pixels, cost: "sees less: pictures of half the pixels" },
 ];
 
@@ -308,6 +315,11 @@ fn fewer_answers(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
 fn fewer_rollouts(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
     let completions = config.grpo.prompts_per_rollout() * config.grpo.group_size;
     halves(config.rollout.max_batch.min(completions)).map(Change::MaxBatch).collect()
+}
+
+/// Factors of the usual rank, where the weights are trained.
+fn low_rank(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {
+    config.model.lora.is_none().then_some(Change::LowRank).into_iter().collect()
 }
 
 fn half_the_pixels(config: &RunConfig, _lengths: Lengths) -> Vec<Change> {

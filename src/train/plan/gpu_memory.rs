@@ -13,14 +13,13 @@
 
 use candle_core::DType;
 
-use super::memory::{Memory, optimizer_bytes, parameters, trained_parameters};
+use super::memory::{Memory, factors, merged, optimizer_bytes, parameters, trained_parameters};
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
-use crate::model::parameters::ParameterGroup;
 use crate::model::stages::Kept;
 use crate::ops;
-use crate::train::settings::{kl_schedule, rollout_sampler, trained};
+use crate::train::settings::{kl_schedule, rollout_sampler, trains_vision};
 
 /// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
 /// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
@@ -56,18 +55,20 @@ pub(super) fn gpu_memory(
     let operations =
         if dtype == DType::BF16 { Operations::Kernels } else { Operations::Compositions };
     let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
+    let factors = factors(config, model);
+    let needs_copy = kl_schedule(config, 1).needs_reference() && factors == 0;
     let on = On { config, model, operations, width };
     let learning = work.streams.iter().map(|stream| on.learning(stream));
     let learning = learning.max_by_key(Learning::peak).unwrap_or_default();
     let mut memory = Memory {
         // `model::weights`; trained ones are copied one by one into variables (`ops::Parameter`).
-        weights: all * width,
+        weights: (all + factors) * width,
         // `ops::GradientArena`, made with the model.
         gradients: trained * F32,
         // `optim::AdamW` and the masters of `train::step`.
         optimizer: if config.optim.offload { 0 } else { optimizer_bytes(config, trained, dtype) },
         // `train::reference`.
-        reference: if kl_schedule(config, 1).needs_reference() { all * width } else { 0 },
+        reference: if needs_copy { all * width } else { 0 },
         rollout: on.decoding(work),
         activations: learning.activations,
         temporaries: learning.temporaries,
@@ -187,7 +188,7 @@ impl On<'_> {
             temporaries: language.in_turn(checkpointing),
             workspace: self.chosen(WORKSPACE, 0),
         };
-        if trained(self.config).contains(ParameterGroup::Vision) {
+        if trains_vision(self.config) {
             let copies = match checkpointing {
                 CheckpointingChoice::None | CheckpointingChoice::Mlp => 2, // the stage's input and its tape's
                 CheckpointingChoice::Full => 1,
@@ -279,7 +280,8 @@ impl On<'_> {
         )
     }
 
-    /// The most that decoding holds, of rollouts or of the run's evaluation.
+    /// The most that decoding holds, of rollouts or of the run's evaluation; with low-rank factors also the weights that they
+    /// change, as the kernels take them.
     fn decoding(&self, work: &Workload) -> u64 {
         let RunConfig { rollout, eval, train, grpo, .. } = self.config;
         let samples = self.config.method != Method::Sft && rollout.replay.is_none();
@@ -292,7 +294,8 @@ impl On<'_> {
             self.decoded(work, places, prompts, work.completion_tokens) + self.seen(places, prompts)
         });
         let answers = evaluates.then(|| self.decoded(work, asked, asked, answer_tokens));
-        rollouts.max(answers).unwrap_or(0)
+        let merged = self.chosen(merged(self.config, self.model), 0) * self.width;
+        rollouts.max(answers).map_or(0, |held| held + merged)
     }
 
     /// `othink_cuda::DeviceSampler`: a bit for each token of the vocabulary, of each slot, of prompts in progress and of the

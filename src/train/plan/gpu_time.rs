@@ -10,14 +10,13 @@
 use super::cards;
 use super::ceilings::Ceilings;
 use super::memory::trained_parameters;
-use super::operations::{Forward, Sequences};
+use super::operations::{Forward, Sequences, Trains};
 use super::time::{Bound, StageTime};
 use super::traffic::{DecodingStep, OptimizerStep, decoding_step};
 use super::workload::{Stream, Workload};
 use crate::config::{MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
-use crate::model::parameters::ParameterGroup;
-use crate::train::settings::{checkpointing, kl_schedule, trained};
+use crate::train::settings::{checkpointing, kl_schedule, trains_vision};
 
 /// Bytes of a number in bf16.
 const WIDTH: usize = 2;
@@ -134,8 +133,11 @@ impl On<'_> {
 
     fn policy(&self) -> StageTime {
         let choice = self.config.model.activation_checkpointing;
-        let trains_vision = trained(self.config).contains(ParameterGroup::Vision);
-        let learned = |forward: &Forward| forward.learned(checkpointing(choice), trains_vision);
+        let trains = Trains {
+            vision: trains_vision(self.config),
+            weights: self.config.model.lora.is_none(),
+        };
+        let learned = |forward: &Forward| forward.learned(checkpointing(choice), trains);
         self.products("policy", self.streams(learned), cards::learning(choice))
     }
 

@@ -13,11 +13,11 @@ use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
-use crate::model::parameters::{ParameterGroup, ParameterShape};
+use crate::model::parameters::ParameterShape;
 use crate::model::stages::Kept;
 use crate::ops;
 use crate::run_folder::metrics::resident_bytes;
-use crate::train::settings::{kl_schedule, trained};
+use crate::train::settings::{kl_schedule, lora, trained, trains_vision};
 
 const F32: u64 = 4;
 /// Threads, buffers of matrix products and freed memory that the allocator keeps, measured on the CPU: this many bytes,
@@ -85,6 +85,7 @@ impl Memory {
 fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: DType) -> Memory {
     let width = dtype.size_in_bytes() as u64;
     let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
+    let factors = factors(config, model);
     let is_supervised = config.method == Method::Sft;
     let needs_reference = kl_schedule(config, 1).needs_reference();
     let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
@@ -93,10 +94,11 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     // The backward pass overwrites them with their gradients.
     let chunk = (ops::MAX_LOGITS as u64).min(scored * vocab).max(vocab);
     let mut memory = Memory {
-        weights: all * width,
+        weights: (all + factors) * width,
         gradients: trained * F32,
         optimizer: optimizer_bytes(config, trained, dtype),
-        reference: if needs_reference { all * width } else { 0 },
+        // Without its factors, a policy is its own reference.
+        reference: if needs_reference && factors == 0 { all * width } else { 0 },
         rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
         activations: taped.max().unwrap_or(0),
         temporaries: 0,
@@ -137,8 +139,23 @@ pub(super) fn parameters(model: &ModelConfig, is_wanted: impl Fn(&ParameterShape
     shapes.filter(is_wanted).map(|parameter| parameter.elem_count() as u64).sum()
 }
 
+/// Numbers of the low-rank factors; 0 where there are none, or their targets are not the model's, which is said elsewhere.
+pub(super) fn factors(config: &RunConfig, model: &ModelConfig) -> u64 {
+    let count = lora(config).map(|lora| lora.elem_count(model));
+    count.and_then(Result::ok).unwrap_or(0) as u64
+}
+
+/// Numbers of the weights that low-rank factors change.
+pub(super) fn merged(config: &RunConfig, model: &ModelConfig) -> u64 {
+    let maps = lora(config).and_then(|lora| lora.maps(model).ok()).unwrap_or_default();
+    maps.iter().map(|map| (map.out * map.inner) as u64).sum()
+}
+
 /// Parameters that are trained.
 pub(super) fn trained_parameters(config: &RunConfig, model: &ModelConfig) -> u64 {
+    if config.model.lora.is_some() {
+        return factors(config, model);
+    }
     let trained = trained(config);
     parameters(model, |parameter| trained.contains(parameter.group))
 }
@@ -152,7 +169,7 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     // Four copies: the stream's, the tensor made of it, and the tape's two.
     let patches = 4 * model.vision.patch_dim() as u64 * stream.patches as u64;
     let head = 3 * model.text.hidden_size as u64 * stream.scored as u64;
-    let trains_vision = trained(config).contains(ParameterGroup::Vision);
+    let trains_vision = trains_vision(config);
     let checkpointing = config.model.activation_checkpointing;
     let merger = match checkpointing {
         CheckpointingChoice::None => (model.kept_by_merger() * stream.patches) as u64,
@@ -191,4 +208,38 @@ fn rollout(config: &RunConfig, model: &ModelConfig, work: &Workload) -> u64 {
             .map(|(kept, rows)| (kept.mix + kept.mlp) * rows);
     let prefill = prefill.max(vision);
     (cached * per_token + prefill + 2 * places * text.vocab_size) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_model::{one_group, one_layer};
+    use super::*;
+    use crate::config::LoraConfig;
+
+    /// Two numbers beside each input and output of the decoder's seven maps: 2 * 116; the maps themselves have 480 numbers.
+    #[test]
+    fn low_rank_factors_are_all_that_is_trained_and_no_copy_is_the_reference() {
+        let mut config = RunConfig::default();
+        config.model.lora = Some(LoraConfig { rank: 2, ..LoraConfig::default() });
+        let (model, work) = (one_layer(true), one_group());
+        let of = |config: &RunConfig, kind, dtype| Memory::of(config, &model, &work, (dtype, kind));
+        let whole = RunConfig::default();
+        for (kind, dtype, width) in
+            [(DeviceKind::Cpu, DType::F32, 4), (DeviceKind::Gpu, DType::BF16, 2)]
+        {
+            let (memory, of_whole) = (of(&config, kind, dtype), of(&whole, kind, dtype));
+            assert_eq!((memory.weights, memory.gradients), ((2776 + 232) * width, 232 * 4));
+            assert_eq!((memory.reference, of_whole.reference), (0, 2776 * width));
+            let masters = if dtype == DType::BF16 { 4 } else { 0 };
+            assert_eq!(memory.optimizer, 232 * (8 + masters));
+            let merged = if kind == DeviceKind::Gpu { 480 * width } else { 0 };
+            assert_eq!(memory.rollout - of_whole.rollout, merged, "for decoding by kernels");
+            let mut frozen = RunConfig::default();
+            frozen.model.freeze_vision = true;
+            assert_eq!(memory.activations, of(&frozen, kind, dtype).activations, "no tape");
+            let mut tower = config.clone();
+            tower.model.lora = Some(LoraConfig { rank: 2, vision: true, ..LoraConfig::default() });
+            assert_eq!(of(&tower, kind, dtype).activations, of_whole.activations);
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub use self::place::PlannedGpu;
 use self::time::{Time, time};
 use self::workload::Workload;
 use super::error::TrainError;
-use super::settings::{kl_schedule, require_trainable, total_updates};
+use super::settings::{kl_schedule, require_targets, require_trainable, total_updates};
 use super::setup::training_processor;
 use crate::config::{Method, RunConfig};
 use crate::data::Dataset;
@@ -109,6 +109,7 @@ impl Plan {
         let (dtype, kind) = (*dtype, *kind);
         let updates = total_updates(config, workload.rows);
         let n = [memory::parameters(model, |_| true), memory::trained_parameters(config, model)];
+        let saved = if config.model.lora.is_some() { n[1] } else { n[0] };
         let available_bytes = place.available_bytes();
         let memory = needs.memory(config);
         let ladder = match (kind, available_bytes) {
@@ -134,7 +135,7 @@ impl Plan {
             enough: ladder.enough,
             shortfall: ladder.shortfall,
             host,
-            disk: Disk::of(config, updates, out, n, dtype),
+            disk: Disk::of(config, updates, out, [saved, n[1]], dtype),
             time: None,
             workload: workload.clone(),
         }
@@ -217,6 +218,7 @@ pub fn plan(config: &RunConfig, out: &Path, gpu: Option<PlannedGpu>) -> Result<P
         _ => None,
     };
     let at_hand = at_hand.as_ref().map(|(questions, processor)| (questions, processor));
+    require_targets(config, &model)?;
     let workload = Workload::of(config, &model, rows, at_hand)?;
     let needs = Needs { model, workload, dtype, kind: place.kind() };
     let mut plan = Plan::of(config, &needs, &place, out);
@@ -273,6 +275,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let gpu = gpu_bytes.map(PlannedGpu::Memory);
         plan(&resolved(&config).unwrap(), &folder.path().join("run"), gpu).unwrap()
+    }
+
+    #[test]
+    fn checkpoints_of_low_rank_factors_have_no_weights_of_the_model() {
+        let changes = ["model.device=cpu".to_owned(), "model.lora.rank=3".to_owned()];
+        let config = RunConfig::load("quickstart.toml", &changes).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(&resolved(&config).unwrap(), &folder.path().join("run"), None).unwrap();
+        assert!(10 * plan.trained_parameters < plan.parameters);
+        assert_eq!(plan.disk.checkpoint_bytes, plan.trained_parameters * (4 + 8));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::config::RunConfig;
 use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
 use crate::train::error::TrainError;
+use crate::train::settings::require_targets;
 use crate::train::setup::Setup;
 
 /// A model, rows, and what computes on them.
@@ -28,6 +29,7 @@ impl Needs {
     /// The model's configuration or a row is not what it should be.
     pub(in crate::train) fn of(config: &RunConfig, setup: &Setup) -> Result<Self, TrainError> {
         let model = ModelConfig::load(&setup.files)?;
+        require_targets(config, &model)?;
         let at_hand = Some((setup.questions.all(), setup.processor.as_ref()));
         let workload = Workload::of(config, &model, setup.questions.n_rows(), at_hand)?;
         Ok(Self { model, workload, dtype: setup.dtype, kind: DeviceKind::of(&setup.device) })

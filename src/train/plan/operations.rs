@@ -44,15 +44,25 @@ struct Part {
     mlps: f64,
 }
 
+/// What has gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trains {
+    /// Something of the tower: else it has no backward pass.
+    pub vision: bool,
+    /// The model's own weights, and not low-rank factors beside them.
+    pub weights: bool,
+}
+
 impl Part {
-    /// Forward and backward, which costs two forward passes, and what is computed again.
-    fn learned(self, checkpointing: Checkpointing) -> f64 {
+    /// Forward and backward, which costs two forward passes, or one where no weight has a gradient, and what is computed
+    /// again. (Attention's backward pass costs two in any case, which is left out of that one.)
+    fn learned(self, checkpointing: Checkpointing, trains_weights: bool) -> f64 {
         let again = match checkpointing {
             Checkpointing::None => 0.0,
             Checkpointing::Mlp => self.mlps,
             Checkpointing::Full => self.all,
         };
-        3.0 * self.all + again
+        if trains_weights { 3.0 * self.all + again } else { 2.0 * self.all + again }
     }
 }
 
@@ -102,10 +112,11 @@ impl Forward {
 
     /// With the backward pass, and with what that computes again: the head's logits always.
     ///
-    /// - `trains_vision`: else the tower has no backward pass
-    pub fn learned(&self, checkpointing: Checkpointing, trains_vision: bool) -> f64 {
-        let tower = if trains_vision { self.tower.learned(checkpointing) } else { self.tower.all };
-        tower + self.layers.learned(checkpointing) + 4.0 * self.head
+    /// The products of low-rank factors are left out.
+    pub fn learned(&self, checkpointing: Checkpointing, trains: Trains) -> f64 {
+        let learned = |part: Part| part.learned(checkpointing, trains.weights);
+        let tower = if trains.vision { learned(self.tower) } else { self.tower.all };
+        tower + learned(self.layers) + if trains.weights { 4.0 } else { 3.0 } * self.head
     }
 }
 
@@ -140,13 +151,19 @@ mod tests {
     fn what_is_computed_again_is_added_and_a_frozen_tower_is_only_read() {
         let forward = Forward::of(&one_layer(true), &SEQUENCES);
         let Forward { tower, layers, head } = forward;
-        let learned = |checkpointing| forward.learned(checkpointing, true);
+        let trains = Trains { vision: true, weights: true };
+        let learned = |checkpointing| forward.learned(checkpointing, trains);
         let none = 3.0 * (tower.all + layers.all) + 4.0 * head;
         assert_eq!(learned(Checkpointing::None), none);
         assert_eq!(learned(Checkpointing::Mlp), none + tower.mlps + layers.mlps);
         assert_eq!(learned(Checkpointing::Full), none + tower.all + layers.all);
-        let frozen = forward.learned(Checkpointing::Full, false);
+        let frozen = forward.learned(Checkpointing::Full, Trains { vision: false, weights: true });
         assert_eq!(frozen, tower.all + 4.0 * (layers.all + head));
+        let factors = Trains { vision: false, weights: false };
+        let adapted = forward.learned(Checkpointing::None, factors);
+        assert_eq!(adapted, tower.all + 2.0 * layers.all + 3.0 * head);
+        let adapted = forward.learned(Checkpointing::Mlp, Trains { vision: true, ..factors });
+        assert_eq!(adapted, 2.0 * (tower.all + layers.all) + tower.mlps + layers.mlps + 3.0 * head);
     }
 
     #[test]

@@ -11,14 +11,14 @@ fn linear_on_the_device_is_that_of_the_cpu() {
         let (x, weight) = (numbers(&[rows, inner], 1), numbers(&[outputs, inner], 2));
         check_on_device(
             &format!("linear {rows} x {inner} -> {outputs}"),
-            &|x, p| linear(&x[0], &p[0], None, Product::Blocked),
+            &|x, p| linear(&x[0], &map(&p[0], None), Product::Blocked),
             std::slice::from_ref(&x),
             std::slice::from_ref(&weight),
             [rounded, IN_F32],
         );
         check_on_device(
             &format!("linear {rows} x {inner} -> {outputs}, bias"),
-            &|x, p| linear(&x[0], &p[0], Some(&p[1]), Product::Blocked),
+            &|x, p| linear(&x[0], &map(&p[0], Some(&p[1])), Product::Blocked),
             &[x],
             &[weight, numbers(&[outputs], 3)],
             // For rows that are no whole number of 16 bytes cublasLt rounds the product before it adds the bias (seen on an
@@ -32,7 +32,7 @@ fn linear_on_the_device_is_that_of_the_cpu() {
 fn a_weight_of_more_axes_is_a_matrix_on_the_device() {
     check_on_device(
         "patches",
-        &|x, p| linear(&x[0], &p[0], None, Product::Blocked),
+        &|x, p| linear(&x[0], &map(&p[0], None), Product::Blocked),
         &[numbers(&[9, 24], 1)],
         &[numbers(&[5, 3, 2, 4], 2)],
         [ROUNDED_ONCE, IN_F32],
@@ -54,6 +54,43 @@ fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient_on_the_device() {
 }
 
 #[test]
+fn a_low_rank_change_on_the_device_is_that_of_the_cpu() {
+    for (rows, inner, outputs, rank) in [(3, 64, 7, 4), (600, 40, 33, 8), (70, 1536, 1032, 16)] {
+        let values = [
+            numbers(&[outputs, inner], 2),
+            numbers(&[outputs], 3),
+            numbers(&[rank, inner], 4),
+            numbers(&[outputs, rank], 5),
+        ];
+        check_on_device(
+            &format!("linear with LoRA {rows} x {inner} -> {outputs}, rank {rank}"),
+            &|x, p| linear(&x[0], &adapted(p), Product::Blocked),
+            &[numbers(&[rows, inner], 1)],
+            &values,
+            // The map's result, the product with `A` and the sum are rounded, and so are their gradients.
+            [3.0 * ROUNDED_ONCE, 3.0 * ROUNDED_ONCE],
+        );
+    }
+}
+
+#[test]
+fn parts_of_a_map_share_its_low_rank_change_on_the_device() {
+    let values =
+        [numbers(&[8, 16], 2), numbers(&[8], 3), numbers(&[4, 16], 4), numbers(&[8, 4], 5)];
+    check_on_device(
+        "stacked with LoRA",
+        &|x, p| {
+            let part = |rows| LinearPart { parameters: adapted(p), rows };
+            let part = |rows| linear_heads(&x[0], &part(rows), 2, Product::Blocked);
+            Tensor::cat(&[part(2..8)?, part(0..2)?], 1)
+        },
+        &[numbers(&[70, 2, 8], 1)],
+        &values,
+        [4.0 * ROUNDED_ONCE, 3.0 * ROUNDED_ONCE],
+    );
+}
+
+#[test]
 fn rows_of_the_gradient_that_no_part_used_are_zeros_on_the_device() {
     let weight = Parameter::trainable("w", &bf16_on_device(&numbers(&[6, 8], 2))).unwrap();
     let x = Var::from_tensor(&bf16_on_device(&numbers(&[4, 8], 1))).unwrap();
@@ -71,7 +108,8 @@ fn a_bias_costs_no_rounding_on_the_device() {
         .map(|(shape, seed)| numbers(&shape, seed).to_dtype(DType::BF16).unwrap());
     let bias = bias.flatten_all().unwrap();
     let there = [&weight, &bias].map(|x| Parameter::frozen("p", &bf16_on_device(x)));
-    let found = linear(&bf16_on_device(&x), &there[0], Some(&there[1]), Product::Blocked).unwrap();
+    let found =
+        linear(&bf16_on_device(&x), &map(&there[0], Some(&there[1])), Product::Blocked).unwrap();
     let [x, weight, bias] = [x, weight, bias].map(|x| x.to_dtype(DType::F64).unwrap());
     let exact = plain::linear(&x, &weight, Some(&bias)).unwrap().to_dtype(DType::BF16).unwrap();
     let (found, exact) = (f64_here(&found), f64_here(&exact));
@@ -89,8 +127,8 @@ fn gradients_of_several_passes_add_up_in_the_arena_on_the_device() {
     let weight = Parameter::trainable_in("w", &value(&[5, 8], 2), &arena, start).unwrap();
     let pass = |seed| {
         let x = Var::from_tensor(&value(&[70, 8], seed)).unwrap();
-        let y = linear(&x, &weight, None, Product::Blocked).unwrap();
-        let frozen = linear(&x, &frozen, None, Product::Blocked).unwrap();
+        let y = linear(&x, &map(&weight, None), Product::Blocked).unwrap();
+        let frozen = linear(&x, &map(&frozen, None), Product::Blocked).unwrap();
         let store = (scalar(&y).unwrap() + scalar(&frozen).unwrap()).unwrap().backward().unwrap();
         assert!(store.get(&x).is_some());
     };
@@ -113,6 +151,6 @@ fn no_rows_are_no_work_on_the_device() {
         .map(|value| Parameter::frozen("p", &bf16_on_device(&value)));
     // Candle itself cannot make an empty tensor on a GPU, nor hold its gradient.
     let x = bf16_on_device(&numbers(&[3, 8], 1)).narrow(0, 1, 0).unwrap();
-    let y = linear(&x, &weight, Some(&bias), Product::Blocked).unwrap();
+    let y = linear(&x, &map(&weight, Some(&bias)), Product::Blocked).unwrap();
     assert_eq!(y.dims(), [0, 5]);
 }
