@@ -4,7 +4,8 @@
     check_adapter.py --adapter DIR --base DIR --image FILE --prompt TEXT --dump FILE [--tol 1e-4] [--merged DIR]
 
 The dump is what `othink infer --model ADAPTER --image FILE --prompt TEXT --dump FILE` wrote. Prints JSON: factors loaded, the
-largest difference of logits relative to the largest logit, and with --merged that of the merged model's weights.
+largest difference of logits relative to the largest logit, and with --merged that of the weights of a model merged with
+--dtype f32.
 
 Exit status: 0 fine; 2 peft has other factors than the file, or warns; 4 numbers differ by more than --tol.
 """
@@ -57,8 +58,8 @@ def main():
     from PIL import Image
     from transformers import AutoImageProcessor, AutoProcessor
     model, n = load(args)
-    proc = AutoProcessor.from_pretrained(str(args.adapter))
-    proc.image_processor = AutoImageProcessor.from_pretrained(str(args.adapter), backend="pil")
+    proc = AutoProcessor.from_pretrained(str(args.base))
+    proc.image_processor = AutoImageProcessor.from_pretrained(str(args.base), backend="pil")
     messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": args.prompt}]}]
     text = proc.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     image = Image.open(args.image).convert("RGB")
