@@ -98,9 +98,9 @@ impl Adapter {
         if !wanted.iter().eq(has.iter().copied()) {
             let first = wanted.iter().find(|name| !has.contains(name));
             let first = first.or_else(|| has.iter().copied().find(|name| !wanted.contains(name)));
-            let found = format!("factors of {} maps", has.len());
-            let of = first.map_or(String::new(), |name| format!(", one with {name} alone"));
-            return Err(differs("it", found, format!("those of {} maps{of}", wanted.len())));
+            let in_one = first.map_or(String::new(), |name| format!(" ({name} is in one alone)"));
+            let expected = format!("that of {} maps{in_one}", wanted.len());
+            return Err(differs("target_modules", format!("that of {} maps", has.len()), expected));
         }
         Ok(())
     }

@@ -147,7 +147,7 @@ fn an_adapter_is_trained_further_with_its_own_settings_and_no_others() {
         (&["model.lora.rank=5", "model.lora.vision=true"][..], "r is 4, expected 5"),
         (&[&both[..], &["model.lora.alpha=8"]].concat(), "lora_alpha is 32, expected 8"),
         (&[&both[..], &["model.lora.rslora=true"]].concat(), "use_rslora is false, expected true"),
-        (&["model.lora.rank=4"], "it is factors of"),
+        (&["model.lora.rank=4"], "target_modules is that of"),
     ] {
         let said = refused(further(changes));
         assert!(said.contains(found), "{said}");
