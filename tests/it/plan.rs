@@ -138,11 +138,12 @@ fn planned_memory_on_a_gpu_is_what_the_emulated_device_holds_at_its_peak() {
                --set grpo.prompts_per_update=2 --set rollout.max_new_tokens=24 \
                --set rollout.min_new_tokens=24 --set eval.before_training=false \
                --set eval.after_training=false";
-    for (dtype, change) in [
-        ("bf16", "model.activation_checkpointing=mlp"),
-        ("bf16", "train.tokens_per_micro_batch=200"),
-        ("f32", "model.freeze_vision=true"),
-        ("bf16", "model.lora.rank=8"),
+    for (dtype, change, tolerance) in [
+        ("bf16", "model.activation_checkpointing=mlp", 0.02),
+        ("bf16", "train.tokens_per_micro_batch=200", 0.02),
+        ("f32", "model.freeze_vision=true", 0.02),
+        // Gradients, moments and the reference, whose sizes are known exactly, are no part of this one.
+        ("bf16", "model.lora.rank=8", 0.05),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let dtype = format!("model.dtype={dtype}");
@@ -167,7 +168,7 @@ fn planned_memory_on_a_gpu_is_what_the_emulated_device_holds_at_its_peak() {
         let memory = &plan["memory"];
         let planned = bytes(&memory["total"]) - bytes(&memory["driver"]);
         let ratio = planned / (bytes(&counted["peak_bytes"]) - workspace);
-        assert!((0.98..1.02).contains(&ratio), "{dtype}, {change}: {ratio}");
+        assert!((ratio - 1.0).abs() < tolerance, "{dtype}, {change}: {ratio}");
     }
 }
 
