@@ -77,7 +77,7 @@ fn a_run_that_ends_for_want_of_memory_goes_on_with_any_of_the_settings_that_it_n
         return;
     }
     let begun = begun();
-    for (memory, stage, n_ways) in [("100M", "policy", 3), ("95M", "rollout", 2)] {
+    for (memory, stage, n_ways) in [("100M", "policy", 3), ("95M", "rollout", 3)] {
         let out = run(begun.path(), memory, &["--resume", "--force"]);
         let told = told(&out);
         let first = format!("error: out of the GPU's memory: stage {stage}, update 2\n");
