@@ -23,9 +23,7 @@ pub fn open(
     device: &Device,
     trained: Trained,
 ) -> Result<Model, ModelError> {
-    let opened = Opened::of(files, (dtype, device), trained)?;
-    let Some(adapter) = opened.adapter(files)? else { return opened.model(opened.base.clone()) };
-    if trained != Trained::Nothing {
+    if trained != Trained::Nothing && matches!(files, ModelFiles::Adapter(_)) {
         return Err(ModelError::Adapter {
             file: files.describe(ADAPTER_CONFIG),
             found: "an adapter, to be trained as a whole model".to_owned(),
@@ -33,6 +31,8 @@ pub fn open(
             hint: "or merge it first: othink merge --adapter DIR --out DIR",
         });
     }
+    let opened = Opened::of(files, (dtype, device), trained)?;
+    let Some(adapter) = opened.adapter(files)? else { return opened.model(opened.base.clone()) };
     let scale = adapter.scale();
     let adapted = opened.base.with_factors(adapter.factors, scale, false);
     opened.model(adapted.map_err(failed)?)
