@@ -7,8 +7,8 @@
 # Writes both into target/dist, with SHA256SUMS of all that is there. What is packed of a program has the same bytes however often it
 # is packed: names are sorted, times are the commit's, nobody owns it. Zig links against an old glibc, so that the program starts on
 # systems older than this one. Needs cargo, binutils, util-linux, and python3 with PyPI, from which maturin and zig come into
-# target/release-tools; for another processor its standard library (rustup target add), and qemu-user-static and libc6-arm64-cross to
-# try the program.
+# target/release-tools; for another processor its standard library (rustup target add, or Debian's libstd-rust-dev of that
+# architecture), and qemu-user, linked statically, and libc6-arm64-cross to try the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -23,10 +23,10 @@ fail() { echo "release.sh: $*" >&2 && exit 1; }
 # How to run a program of the target; by another processor's, an emulator.
 case $target in
   "$host") emulator=() ;;
-  aarch64-*-linux-gnu) emulator=(qemu-aarch64-static -L /usr/aarch64-linux-gnu) ;;
+  aarch64-*-linux-gnu) emulator=("$(command -v qemu-aarch64-static || command -v qemu-aarch64 || true)" -L /usr/aarch64-linux-gnu) ;;
   *) fail "$target: expected this machine's own target, $host, or aarch64-unknown-linux-gnu" ;;
 esac
-[ "$target" = "$host" ] || command -v "${emulator[0]}" >/dev/null || fail "no ${emulator[0]}, without which nothing of $target can be tried"
+[ "$target" = "$host" ] || [ -n "${emulator[0]}" ] || fail "no qemu-aarch64, without which nothing of $target can be tried"
 
 # The names are those that `cargo binstall` will look for.
 names=$(cargo metadata --format-version 1 --no-deps --locked | python3 -c '
