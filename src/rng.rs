@@ -8,7 +8,10 @@
 //! 3"). Its counter is (token, completion, sample, update); its key is one Philox block of the seed
 //! and the purpose, so that purposes never share a sequence and every component keeps its full 32 bits.
 //!
-//! Not here: what is drawn. `rollout` samples tokens, `data` draws pictures, `train` shuffles rows, `optim` rounds weights.
+//! Not here: the generator's blocks (`ops`), what is drawn. `rollout` samples tokens, `data` draws pictures, `train` shuffles
+//! rows, `optim` rounds weights, LoRA's dropout drops inputs.
+
+use crate::ops::{Philox, philox};
 
 /// What a stream of random numbers is used for.
 ///
@@ -34,6 +37,8 @@ pub enum Purpose {
     HoldingOut = 8,
     /// What LoRA's factors begin as.
     LowRank = 9,
+    /// Which inputs of LoRA's factors a pass drops.
+    Dropout = 10,
 }
 
 /// A named stream of random numbers; copying it copies the name, not a position.
@@ -41,18 +46,13 @@ pub enum Purpose {
 /// Read a stream either by position ([`Stream::uniform`]) or in sequence ([`Stream::draws`]): both
 /// read the same blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream {
-    key: [u32; 2],
-    update: u32,
-    sample: u32,
-    completion: u32,
-}
+pub struct Stream(Philox);
 
 impl Stream {
     /// The stream of this name. Components that a use does not have are 0.
     pub fn new(seed: u64, purpose: Purpose, update: u32, sample: u32, completion: u32) -> Self {
         let block = philox([purpose as u32, 0, 0, 0], halves(seed));
-        Self { key: [block[0], block[1]], update, sample, completion }
+        Self(Philox { key: [block[0], block[1]], counter: [completion, sample, update] })
     }
 
     /// The number at position `token`: in `[0, 1)`, a multiple of 2^-53.
@@ -68,18 +68,12 @@ impl Stream {
 
     /// The four words at a position.
     pub fn block(&self, position: u32) -> [u32; 4] {
-        let [completion, sample, update] = self.counter();
-        philox([position, completion, sample, update], self.key)
+        self.0.block(position)
     }
 
-    /// The generator's key, for a device that computes the blocks itself.
-    pub fn key(&self) -> [u32; 2] {
-        self.key
-    }
-
-    /// The words of the generator's counter behind the position, likewise.
-    pub fn counter(&self) -> [u32; 3] {
-        [self.completion, self.sample, self.update]
+    /// What computes the blocks.
+    pub fn generator(&self) -> Philox {
+        self.0
     }
 }
 
@@ -164,27 +158,6 @@ pub fn permutation(seed: u64, epoch: u32, n: usize) -> Vec<usize> {
     order
 }
 
-/// Philox4x32 with 10 rounds, constants from the paper's table 2 and section 3.3.
-fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-    const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-    let mut words = counter;
-    let mut key = key;
-    for _ in 0..10 {
-        let [high0, low0] = multiply(MULTIPLIERS[0], words[0]);
-        let [high1, low1] = multiply(MULTIPLIERS[1], words[2]);
-        words = [high1 ^ words[1] ^ key[0], low1, high0 ^ words[3] ^ key[1], low0];
-        key = [key[0].wrapping_add(KEY_STEPS[0]), key[1].wrapping_add(KEY_STEPS[1])];
-    }
-    words
-}
-
-/// The high and the low half of a product.
-fn multiply(left: u32, right: u32) -> [u32; 2] {
-    let [low, high] = halves(u64::from(left) * u64::from(right));
-    [high, low]
-}
-
 /// The low and the high half of a word.
 #[expect(clippy::cast_possible_truncation, reason = "taking halves is the purpose")]
 fn halves(word: u64) -> [u32; 2] {
@@ -201,23 +174,6 @@ fn unit_interval(high: u32, low: u32) -> f64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// `kat_vectors` of the Random123 distribution, lines `philox4x32 10`.
-    #[test]
-    fn philox_gives_the_published_answers() {
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        assert_eq!(
-            philox([u32::MAX; 4], [u32::MAX; 2]),
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
-        );
-        assert_eq!(
-            philox(
-                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-                [0xa409_3822, 0x299f_31d0]
-            ),
-            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
-        );
-    }
 
     #[test]
     fn every_name_changes_the_stream() {

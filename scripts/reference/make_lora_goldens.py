@@ -10,6 +10,9 @@ Needs peft beside what make_family_goldens.py needs. Each folder is one that pef
   grads      the gradient of every factor
   after      every factor after three steps of torch's AdamW (lr 2e-3, weight decay 0.1)
   merged     what merge_and_unload makes of the first blocks' weights with the factors as they were saved
+  dropout    of the language model's factors: the loss and gradients with lora_dropout, whose masks are drawn as the program does
+             for the prompts and completions one after another in one stream: by Philox4x32-10 (Salmon et al. 2011), 16 bits for
+             each input in the order of rows, its key and counter named by seed, update, pass and map
 """
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import make_family_goldens as families  # noqa: E402
 import refcommon as rc  # noqa: E402
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 # The language model's maps where the tower's have the same names; every linear map, and the other scale.
@@ -29,6 +33,41 @@ CASES = {("qwen2_5_vl", "tied"): dict(r=4, lora_alpha=6, target_modules=LANGUAGE
          ("qwen3_vl", "untied"): dict(r=3, lora_alpha=5, use_rslora=True, target_modules="all-linear")}
 STEPS, LR, DECAY = 3, 2e-3, 0.1
 FIRST = (".layers.0.", ".blocks.0.", "merger")
+DROPOUT = dict(rate=0.25, seed=11, update=5)
+PASS, PURPOSE = 1, 10
+
+
+def philox(counter, key):
+    """Four arrays of random words for the four of a counter."""
+    counter = [np.asarray(word, dtype=np.uint64) for word in counter]
+    low, key = np.uint64(0xFFFFFFFF), list(key)
+    for _ in range(10):
+        first, second = counter[0] * np.uint64(0xD2511F53), counter[2] * np.uint64(0xCD9E8D57)
+        high = [product >> np.uint64(32) for product in (first, second)]
+        counter = [high[1] ^ counter[1] ^ np.uint64(key[0]), second & low,
+                   high[0] ^ counter[3] ^ np.uint64(key[1]), first & low]
+        key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
+    return counter
+
+
+class Mask(torch.nn.Module):
+    """In the place of the dropout of one map's factors; `first_row` is where the sequence begins in the stream."""
+
+    def __init__(self, place):
+        super().__init__()
+        seed = DROPOUT["seed"]
+        self.key = [int(word) for word in philox([PURPOSE, 0, 0, 0], [seed % 2**32, seed >> 32])[:2]]
+        self.place, self.first_row = place, 0
+
+    def forward(self, x):
+        _, rows, inner = x.shape
+        start, n = self.first_row * inner, rows * inner
+        blocks = np.arange((start + n + 7) // 8)
+        words = philox([blocks, self.place, PASS, DROPOUT["update"]], self.key)
+        halves = np.stack([half for word in words for half in (word & np.uint64(0xFFFF), word >> np.uint64(16))], 1)
+        bits = halves.reshape(-1)[start:start + n].astype(np.int64)
+        kept = torch.from_numpy(bits >= round(DROPOUT["rate"] * 2**16)).reshape(x.shape)
+        return x * kept / (1 - DROPOUT["rate"])
 
 
 def hub_name(name):
@@ -37,7 +76,7 @@ def hub_name(name):
     return rc.to_original_name(name)
 
 
-def loss_of(model, processor, prompts, note=None):
+def loss_of(model, processor, prompts, note=None, masks=()):
     loss = 0.0
     for name, texts in families.COMPLETIONS.items():
         inputs = prompts[name]
@@ -52,7 +91,25 @@ def loss_of(model, processor, prompts, note=None):
             loss = loss - advantage * logp.mean()
             if note:
                 note(f"logp/{name}{i}", logp)
+            for mask in masks:
+                mask.first_row += ids.shape[1] - 1  # a completion's last token is not fed
     return loss
+
+
+def with_dropout(model, processor, prompts, factors, g):
+    layers = {n: m for n, m in model.named_modules() if isinstance(getattr(m, "lora_dropout", None), torch.nn.ModuleDict)}
+    names = sorted((hub_name(n), n) for n in layers)
+    masks = [Mask(place) for place in range(len(names))]
+    for mask, (_, name) in zip(masks, names):
+        layers[name].lora_dropout["default"] = mask
+    for p in factors.values():
+        p.grad = None
+    loss = loss_of(model, processor, prompts, masks=masks)
+    loss.backward()
+    g.index["dropout"] = {**DROPOUT, "pass": PASS, "loss": loss.item(),
+                          "grads": {n: g.tensor(f"dropout/{n}", p.grad) for n, p in factors.items()}}
+    for name in layers:
+        layers[name].lora_dropout["default"] = torch.nn.Identity()
 
 
 def make(checkpoints, out, family, kind, settings):
@@ -81,6 +138,8 @@ def make(checkpoints, out, family, kind, settings):
 
     def note(name, logp):
         g.index["logp"].append(g.tensor(name, logp))
+    if settings["target_modules"] == LANGUAGE:
+        with_dropout(model, processor, prompts, factors, g)
     optimizer = torch.optim.AdamW(factors.values(), lr=LR, weight_decay=DECAY)
     for step in range(STEPS):
         optimizer.zero_grad(set_to_none=True)

@@ -23,6 +23,8 @@ pub struct LoraConfig {
     pub targets: Option<Vec<String>>,
     /// Means the vision tower's linear maps, too.
     pub vision: bool,
+    /// The probability that an input of the factors is left out while they learn, PEFT's `lora_dropout`.
+    pub dropout: f64,
 }
 
 impl Default for LoraConfig {
@@ -33,6 +35,7 @@ impl Default for LoraConfig {
             rslora: false,
             targets: None,
             vision: false,
+            dropout: 0.0, // TRL's lora_dropout is 0.05
         }
     }
 }
@@ -47,6 +50,13 @@ impl LoraConfig {
             "8 to 64 is usual; leave [model.lora] out for none",
         )?;
         positive("model.lora.alpha", self.alpha, "once or twice the rank is usual")?;
+        require(
+            (0.0..1.0).contains(&self.dropout),
+            "model.lora.dropout",
+            self.dropout,
+            "a number from 0 to below 1",
+            "0.05 is usual; 0 for none",
+        )?;
         let Some(targets) = &self.targets else { return Ok(()) };
         require(
             !targets.is_empty() && targets.iter().all(|target| !target.trim().is_empty()),

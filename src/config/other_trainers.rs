@@ -15,7 +15,7 @@ const ONE_PROGRAM: &str = "nothing to set: this program samples and trains by it
 const LORA_RANK: &str = "`model.lora.rank`";
 const LORA_TARGETS: &str =
     "`model.lora.targets`, with the tower's maps where `model.lora.vision` = true";
-const NO_DROPOUT: &str = "nothing to set: factors have no dropout, with which the policy that learns would be another than the one that sampled";
+const LORA_DROPOUT: &str = "`model.lora.dropout`";
 const NO_OTHER_WEIGHTS: &str = "nothing to set: with [model.lora] the factors alone are trained";
 
 const RENAMED: [Renamed; 80] = [
@@ -33,7 +33,7 @@ const RENAMED: [Renamed; 80] = [
     ("dataset_train_split", TASK_OR_FILE),
     ("deepspeed", ONE_PROGRAM),
     ("disable_tqdm", "the flag --quiet"),
-    ("dropout", NO_DROPOUT),
+    ("dropout", LORA_DROPOUT),
     ("epsilon", "`grpo.clip_low` and `grpo.clip_high`"),
     ("epsilon_high", "`grpo.clip_high`"),
     ("eval_on_start", "`eval.before_training`"),
@@ -55,7 +55,7 @@ const RENAMED: [Renamed; 80] = [
     ("log_completions", RECORDED),
     ("logging_steps", RECORDED),
     ("lora_alpha", "`model.lora.alpha`"),
-    ("lora_dropout", NO_DROPOUT),
+    ("lora_dropout", LORA_DROPOUT),
     ("lora_modules_to_save", NO_OTHER_WEIGHTS),
     ("lora_r", LORA_RANK),
     ("lora_target_modules", LORA_TARGETS),

@@ -4,10 +4,10 @@
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 
 use crate::ops::{
-    Angles, AttentionMaps, GatedMaps, Gelu, LinearParameters, LinearPart, LowRank, MlpMaps,
-    NormParameters, Parameter, Product, Segments, add, layer_norm, linear, mlp, residual_attention,
-    residual_gated_mlp, residual_mlp, rms_norm, rotary, segment_attention, select_rows, swiglu,
-    token_logprob,
+    Angles, AttentionMaps, Dropout, GatedMaps, Gelu, LinearParameters, LinearPart, LowRank,
+    MlpMaps, NormParameters, Parameter, Philox, Product, Segments, add, layer_norm, linear, mlp,
+    residual_attention, residual_gated_mlp, residual_mlp, rms_norm, rotary, segment_attention,
+    select_rows, swiglu, token_logprob,
 };
 use crate::optim::adamw::{AdamW, AdamWSettings, Update, Weights};
 use crate::optim::clip::grad_norm;
@@ -64,7 +64,7 @@ struct Probe<'a> {
 /// An operation's output and the gradients of its inputs.
 type Run = fn(&Probe) -> Result<Vec<Vec<f64>>>;
 
-const OPERATIONS: [(&str, Run); 20] = [
+const OPERATIONS: [(&str, Run); 21] = [
     ("add", |probe| {
         let (x, y) = (probe.input(&[TOKENS, HIDDEN], 1)?, probe.input(&[TOKENS, HIDDEN], 2)?);
         probe.run(&add(&x, &y)?, &[x, y], &[])
@@ -84,13 +84,10 @@ const OPERATIONS: [(&str, Run); 20] = [
         let parameters: Vec<Parameter> = Probe::of_map(&map).collect();
         probe.run(&linear(&x, &map, Product::Blocked)?, &[x], &parameters)
     }),
-    ("linear_low_rank", |probe| {
-        let x = probe.input(&[TOKENS, HIDDEN], 1)?;
-        let mut map = probe.map([7, HIDDEN], 2)?;
-        let (a, b) = (probe.weight(&[3, HIDDEN], 4)?, probe.weight(&[7, 3], 5)?);
-        map.low_rank = Some(LowRank { a: a.clone(), b: b.clone(), scale: 0.5 });
-        let parameters: Vec<Parameter> = Probe::of_map(&map).chain([a, b]).collect();
-        probe.run(&linear(&x, &map, Product::Blocked)?, &[x], &parameters)
+    ("linear_low_rank", |probe| probe.linear_low_rank(None)),
+    ("linear_low_rank_dropout", |probe| {
+        let stream = Philox { key: [1, 2], counter: [3, 4, 5] };
+        probe.linear_low_rank(Some(Dropout::new(0.25, stream)))
     }),
     ("rotary", |probe| {
         let x = probe.input(&[TOKENS, 2, 8], 1)?;
@@ -242,6 +239,15 @@ impl Probe<'_> {
     fn parameters(norm: &NormParameters, maps: &[&LinearParameters]) -> Vec<Parameter> {
         let of_norm = norm.bias.iter().chain([&norm.weight]).cloned();
         of_norm.chain(maps.iter().flat_map(|map| Self::of_map(map))).collect()
+    }
+
+    fn linear_low_rank(&self, dropout: Option<Dropout>) -> Result<Vec<Vec<f64>>> {
+        let x = self.input(&[TOKENS, HIDDEN], 1)?;
+        let mut map = self.map([7, HIDDEN], 2)?;
+        let (a, b) = (self.weight(&[3, HIDDEN], 4)?, self.weight(&[7, 3], 5)?);
+        map.low_rank = Some(LowRank { a: a.clone(), b: b.clone(), scale: 0.5, dropout });
+        let parameters: Vec<Parameter> = Self::of_map(&map).chain([a, b]).collect();
+        self.run(&linear(&x, &map, Product::Blocked)?, &[x], &parameters)
     }
 
     fn gelu(&self, form: Gelu) -> Result<Vec<Vec<f64>>> {

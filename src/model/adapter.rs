@@ -298,7 +298,7 @@ pub fn save(
         "inference_mode": true,
         "init_lora_weights": true,
         "lora_alpha": alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": lora.dropout,
         "modules_to_save": null,
         "peft_type": "LORA",
         "r": lora.rank,

@@ -8,6 +8,7 @@ use super::error::ModelError;
 use super::parameters::{ParameterGroup, ParameterShape};
 use super::tower_parts::POSITIONS;
 use super::weights::{EMBEDDING, HEAD};
+use crate::ops::Dropout;
 use crate::rng::{Purpose, Stream};
 
 /// A factor's name behind that of its map: `[rank, in]`.
@@ -28,6 +29,8 @@ pub struct Lora {
     pub targets: Option<Vec<String>>,
     /// Whether maps of the vision tower are meant, too.
     pub vision: bool,
+    /// The probability that an input of a factor `A` is dropped while the factors are trained.
+    pub dropout: f64,
 }
 
 impl Lora {
@@ -82,6 +85,34 @@ impl Lora {
             })
         };
         self.maps(config)?.into_iter().enumerate().map(begun).collect()
+    }
+}
+
+/// Dropout of what the factors are given in one update. Which inputs are dropped is named by the seed, the update, the pass,
+/// the map and the input's place, so that a resumed run drops the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UpdateDropout {
+    rate: f64,
+    seed: u64,
+    update: u32,
+}
+
+impl UpdateDropout {
+    /// None where nothing is dropped.
+    ///
+    /// - `rate`: the probability that an input is dropped
+    /// - `seed`: the run's
+    /// - `update`: updates made before this one
+    pub fn new(rate: f64, seed: u64, update: u64) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, reason = "runs are shorter")]
+        (rate > 0.0).then_some(Self { rate, seed, update: update as u32 })
+    }
+
+    /// - `pass`: which of the update's passes, each a forward pass with its backward pass
+    /// - `map`: which of the model's maps with factors
+    pub(super) fn of_map(self, pass: u32, map: u32) -> Dropout {
+        let stream = Stream::new(self.seed, Purpose::Dropout, self.update, pass, map);
+        Dropout::new(self.rate, stream.generator())
     }
 }
 

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use super::angles::language_angles;
 use super::config::ModelConfig;
 use super::language::LanguageModel;
+use super::lora::UpdateDropout;
 use super::packed::Packed;
 use super::parameters::{ParameterGroup, Parameters};
 use super::stages::{Checkpointing, Inference, Part, Stages, Tape};
@@ -63,6 +64,15 @@ impl Model {
     /// There is no memory for the weights.
     pub fn merged(&self) -> Result<Self> {
         Self::new(&self.config, self.parameters.merged()?)
+    }
+
+    /// The same model, parameters and gradients with dropout in one pass of an update, forward and backward.
+    ///
+    /// # Errors
+    /// None in practice; the parameters are those it was built from.
+    pub fn with_dropout(&self, dropout: UpdateDropout, pass: u32) -> Result<Self> {
+        let parameters = self.parameters.with_dropout(|place| dropout.of_map(pass, place));
+        Self::new(&self.config, parameters)
     }
 
     /// Whether some of its maps have low-rank factors.

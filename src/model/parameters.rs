@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor, bail};
 
 use super::lora::{A, B, Factors};
-use crate::ops::{GradientArena, LowRank, Parameter};
+use crate::ops::{Dropout, GradientArena, LowRank, Parameter};
 
 /// A component of a model that is trained or frozen as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Parameters {
         let mut adapted = Self { gradients, ..self.detached().without_factors() };
         for (pair, Factors { map, .. }) in in_hub_order.chunks_exact(2).zip(factors) {
             let [a, b] = [0, 1].map(|i: usize| pair[i].parameter.clone());
-            adapted.low_rank.insert(map, LowRank { a, b, scale });
+            adapted.low_rank.insert(map, LowRank { a, b, scale, dropout: None });
         }
         for member in in_hub_order {
             let name = member.parameter.name().to_owned();
@@ -160,6 +160,18 @@ impl Parameters {
         Ok(merged)
     }
 
+    /// The same parameters and gradients, with dropout of what each map's low-rank factors are given.
+    ///
+    /// - `dropout`: that of the i-th map in the order of the names
+    #[must_use]
+    pub fn with_dropout(&self, dropout: impl Fn(u32) -> Dropout) -> Self {
+        let mut dropped = self.clone();
+        for (place, factors) in (0..).zip(dropped.low_rank.values_mut()) {
+            factors.dropout = Some(dropout(place));
+        }
+        dropped
+    }
+
     /// The low-rank factors of a map, by the map's name.
     pub fn low_rank(&self, map: &str) -> Option<&LowRank> {
         self.low_rank.get(map)
@@ -175,8 +187,9 @@ impl Parameters {
     pub fn detached(&self) -> Self {
         let detach = |member: &Member| Member { parameter: member.parameter.detached(), ..*member };
         let in_hub_order = self.in_hub_order.iter().map(detach).collect();
-        let detach = |(map, LowRank { a, b, scale }): (&String, &LowRank)| {
-            (map.clone(), LowRank { a: a.detached(), b: b.detached(), scale: *scale })
+        let detach = |(map, LowRank { a, b, scale, .. }): (&String, &LowRank)| {
+            let (a, b) = (a.detached(), b.detached());
+            (map.clone(), LowRank { a, b, scale: *scale, dropout: None })
         };
         let low_rank = self.low_rank.iter().map(detach).collect();
         Self { in_hub_order, by_name: self.by_name.clone(), gradients: None, low_rank }

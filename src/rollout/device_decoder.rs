@@ -92,7 +92,8 @@ fn drawing(sampler: &Sampler, suppressed: &Suppressed, max_new_tokens: usize) ->
 
 /// A random stream as the device reads it.
 fn philox(stream: Stream) -> PhiloxStream {
-    PhiloxStream { key: stream.key(), counter: stream.counter() }
+    let Philox { key, counter } = stream.generator();
+    PhiloxStream { key, counter }
 }
 
 impl Decoder for DeviceDecoder {

@@ -1,6 +1,8 @@
 //! The fifth stage of an update: Eq. (4) over a mini-batch, its gradients into the parameters' buffers.
 //! Not here: the equations (`grpo`), cutting into micro-batches (`micro_batch`), the step (`step`).
 
+use std::borrow::Cow;
+
 use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::micro_batch::{GroupSlice, micro_batches};
@@ -9,6 +11,7 @@ use crate::grpo::objective::{
     KlTerm, Objective, ObjectiveSettings, ScoredTokens, UpdateTotals, objective, token_weights,
 };
 use crate::model::Model;
+use crate::model::lora::UpdateDropout;
 use crate::model::packed::{Packed, PackedGroup};
 use crate::model::stages::Checkpointing;
 use crate::processor::Prompt;
@@ -74,6 +77,8 @@ pub struct LossSettings {
     pub objective: ObjectiveSettings,
     /// The KL weight of this update, Eq. (3).
     pub beta: f64,
+    /// What low-rank factors are not given in this update.
+    pub dropout: Option<UpdateDropout>,
 }
 
 /// Log-probabilities of a mini-batch that stay fixed while the policy is trained, a tensor per micro-batch as
@@ -157,12 +162,13 @@ pub fn accumulate(
     totals: UpdateTotals,
     settings: &LossSettings,
 ) -> Result<std::result::Result<ObjectiveSums, NonFiniteLoss>> {
-    let LossSettings { scoring, objective: objective_settings, beta } = *settings;
+    let LossSettings { scoring, objective: objective_settings, beta, dropout } = *settings;
     let batches = batches_of(groups, scoring.tokens_per_micro_batch);
     anchors.check(batches.len())?;
     let mut figures = Vec::with_capacity(batches.len());
     for (i, slices) in batches.iter().enumerate() {
         let packed = Packed::new(&groups_of(groups, slices))?;
+        let model = in_pass(model, dropout, i)?;
         let (scored, back) =
             model.token_logps_taped(&packed, scoring.temperature, scoring.checkpointing)?;
         let logp = Var::from_tensor(&scored.logp)?;
@@ -203,6 +209,19 @@ pub fn accumulate(
         }
     }
     Ok(Ok(sums))
+}
+
+/// The model as it learns in one pass of an update.
+#[expect(clippy::cast_possible_truncation, reason = "a pass has at least a token")]
+pub(super) fn in_pass(
+    model: &Model,
+    dropout: Option<UpdateDropout>,
+    pass: usize,
+) -> Result<Cow<'_, Model>> {
+    Ok(match dropout {
+        Some(dropout) => Cow::Owned(model.with_dropout(dropout, pass as u32)?),
+        None => Cow::Borrowed(model),
+    })
 }
 
 impl Anchors<'_> {

@@ -37,6 +37,8 @@ pub struct Thresholds {
     pub truncated_fraction: f64,
     /// Entropy of drawing every token of the vocabulary alike, nats; `None` where the vocabulary is not known.
     pub most_entropy: Option<f64>,
+    /// Whether what learns is another policy than what sampled, as under dropout, so that their log-probabilities differ.
+    pub is_dropped: bool,
 }
 
 impl Thresholds {
@@ -278,6 +280,7 @@ impl Health {
             warnings.push(Warning::NoGradient);
         }
         if let Some(mean) = metrics.logp_mismatch_mean.filter(|mean| *mean > MISMATCH)
+            && !self.thresholds.is_dropped
             && self.mismatch.is_due(update)
         {
             warnings.push(Warning::Mismatch { mean });
@@ -342,6 +345,7 @@ mod tests {
         duplicate_fraction: 1.0,
         truncated_fraction: 1.0,
         most_entropy: Some(10.0),
+        is_dropped: false,
     };
 
     fn line(update: u64, change: impl Fn(&mut UpdateMetrics)) -> UpdateMetrics {
@@ -494,6 +498,9 @@ mod tests {
         assert_eq!(warned(|line| line.logp_mismatch_mean = Some(0.1)), []);
         let mismatch = Warning::Mismatch { mean: 0.11 };
         assert_eq!(warned(|line| line.logp_mismatch_mean = Some(0.11)), [mismatch]);
+        let mut under_dropout = Health::new(Thresholds { is_dropped: true, ..NEVER });
+        let differing = line(1, |line| line.logp_mismatch_mean = Some(0.11));
+        assert_eq!(under_dropout.observe(&differing, &[]), []);
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub fn require_trainable(config: &RunConfig) -> Result<(), TrainError> {
 
 /// The low-rank factors that a run trains in the place of the model's own weights; none where it trains these.
 pub fn lora(config: &RunConfig) -> Option<Lora> {
-    let LoraConfig { rank, alpha, rslora, targets, vision } = config.model.lora.clone()?;
-    Some(Lora { rank, alpha, rslora, targets, vision })
+    let LoraConfig { rank, alpha, rslora, targets, vision, dropout } = config.model.lora.clone()?;
+    Some(Lora { rank, alpha, rslora, targets, vision, dropout })
 }
 
 /// Which of the model's own parameters a run trains.
@@ -120,6 +120,7 @@ pub fn grpo_settings(config: &RunConfig, total_updates: u64) -> GrpoSettings {
         mini_batches: grpo.mini_batches,
         updates_per_rollout: grpo.updates_per_rollout,
         mask_truncated: grpo.mask_truncated,
+        dropout: dropout(config),
         estimator: Estimator::GroupNormalized,
         scoring: scoring_settings(config, config.rollout.temperature),
         objective: ObjectiveSettings {
@@ -143,7 +144,14 @@ pub fn supervised_settings(config: &RunConfig) -> SupervisedSettings {
         taught,
         // Teaching is at temperature 1, whatever completions are sampled at.
         scoring: scoring_settings(config, 1.0),
+        seed: config.train.seed,
+        dropout: dropout(config),
     }
+}
+
+/// The probability that an input of low-rank factors is dropped.
+fn dropout(config: &RunConfig) -> f64 {
+    config.model.lora.as_ref().map_or(0.0, |lora| lora.dropout)
 }
 
 /// What the backward pass computes again.
@@ -171,6 +179,7 @@ pub fn thresholds(config: &RunConfig) -> Thresholds {
         duplicate_fraction: train.warn_duplicate_fraction,
         truncated_fraction: train.warn_truncated_fraction,
         most_entropy: None,
+        is_dropped: dropout(config) > 0.0,
     }
 }
 

@@ -6,9 +6,10 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::accumulate::{ScoringSettings, TrainedGroup, batches_of, groups_of};
+use super::accumulate::{ScoringSettings, TrainedGroup, batches_of, groups_of, in_pass};
 use super::ranks::Ranks;
 use crate::model::Model;
+use crate::model::lora::UpdateDropout;
 use crate::model::packed::{Packed, prompt_targets};
 
 /// Sums over the tokens of an update, over all ranks.
@@ -35,13 +36,15 @@ pub enum Taught {
 
 /// Adds the loss's gradients to the parameters' buffers.
 ///
+/// - `settings`: with what low-rank factors are not given in this update
+///
 /// # Errors
 /// The model's own.
 pub fn accumulate_supervised(
     model: &Model,
     groups: &[TrainedGroup],
     taught: Taught,
-    settings: ScoringSettings,
+    (settings, dropout): (ScoringSettings, Option<UpdateDropout>),
     ranks: &dyn Ranks,
 ) -> Result<SupervisedSums> {
     let mut n_tokens = [n_taught(groups, taught) as f64];
@@ -50,12 +53,14 @@ pub fn accumulate_supervised(
     let mut sums = SupervisedSums { n_tokens, ..SupervisedSums::default() };
     let weight = 1.0 / n_tokens;
     let mut totals = Vec::new();
-    for slices in batches_of(groups, settings.tokens_per_micro_batch) {
-        let groups = groups_of(groups, &slices);
+    let batches = batches_of(groups, settings.tokens_per_micro_batch);
+    for (i, slices) in batches.iter().enumerate() {
+        let groups = groups_of(groups, slices);
         let mut packed = Packed::new(&groups)?;
         if taught == Taught::PromptAndCompletion {
             packed.score_prompts(&groups);
         }
+        let model = in_pass(model, dropout, i)?;
         let (scored, back) =
             model.token_logps_taped(&packed, settings.temperature, settings.checkpointing)?;
         totals

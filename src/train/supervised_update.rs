@@ -14,6 +14,7 @@ use super::supervised::{Taught, accumulate_supervised};
 use super::update::TrainedBatch;
 use crate::config::SftTarget;
 use crate::data::{Sample, bare_answer, supervised_completion};
+use crate::model::lora::UpdateDropout;
 use crate::processor::Processor;
 use crate::run_folder::metrics::UpdateMetrics;
 
@@ -28,6 +29,10 @@ pub struct SupervisedSettings {
     pub taught: Taught,
     /// How log-probabilities are computed.
     pub scoring: ScoringSettings,
+    /// The run's seed.
+    pub seed: u64,
+    /// The probability that an input of low-rank factors is dropped while they learn.
+    pub dropout: f64,
 }
 
 /// Everything that supervised updates need besides the policy and the rows.
@@ -44,7 +49,8 @@ impl SupervisedTrainer {
         questions: &mut DrawnQuestions,
         on_stage: &mut OnStage,
     ) -> Result<TrainedBatch, TrainError> {
-        let SupervisedSettings { prompts_per_update, taught, scoring, .. } = self.settings;
+        let SupervisedSettings { prompts_per_update, taught, scoring, seed, dropout, .. } =
+            self.settings;
         let mut clock = UpdateClock::start();
         let drawn = questions.take(prompts_per_update)?;
         let answers = drawn.questions.iter().map(|question| self.answer(question));
@@ -57,7 +63,8 @@ impl SupervisedTrainer {
         let groups = drawn.questions.iter().zip(&answers).map(group).collect::<Vec<_>>();
         let samples = || drawn.questions.iter().map(|q| q.sample.id.clone()).collect::<Vec<_>>();
         let ranks = policy.ranks.as_ref();
-        let sums = accumulate_supervised(&policy.model, &groups, taught, scoring, ranks)
+        let settings = (scoring, UpdateDropout::new(dropout, seed, policy.update));
+        let sums = accumulate_supervised(&policy.model, &groups, taught, settings, ranks)
             .map_err(TrainError::during("computing gradients"))
             .and_then(|sums| {
                 if sums.loss.is_finite() {

@@ -89,8 +89,8 @@ fn the_model_is_opened_as_its_section_says() {
 
     assert!(freeze_vision);
     assert_eq!(activation_checkpointing, CheckpointingChoice::Mlp);
-    let LoraConfig { rank, alpha, rslora, targets, vision } = factors.unwrap();
-    assert_eq!(lora(&config), Some(Lora { rank, alpha, rslora, targets, vision }));
+    let LoraConfig { rank, alpha, rslora, targets, vision, dropout } = factors.unwrap();
+    assert_eq!(lora(&config), Some(Lora { rank, alpha, rslora, targets, vision, dropout }));
     assert_eq!(trained(&config), Trained::Nothing, "but the factors");
     let mut weights = config.clone();
     weights.model.lora = None;
@@ -215,6 +215,7 @@ fn updates_are_made_as_grpo_kl_and_rollout_say() {
         mini_batches,
         updates_per_rollout,
         mask_truncated,
+        dropout: 0.375,
         estimator: Estimator::GroupNormalized,
         scoring: ScoringSettings {
             temperature: config.rollout.temperature,
@@ -336,6 +337,8 @@ fn supervised_training_teaches_what_its_section_says() {
             tokens_per_micro_batch: config.train.tokens_per_micro_batch,
             checkpointing: Checkpointing::Mlp,
         },
+        seed: config.train.seed,
+        dropout: 0.375,
     };
     assert_eq!(supervised_settings(&config), expected);
     let taught = supervised_settings(&every_key(&["sft.train_on_prompt=false"])).taught;
@@ -433,6 +436,7 @@ fn a_run_is_as_long_as_train_says_and_warns_from_where_it_says() {
         duplicate_fraction: warn_duplicate_fraction,
         truncated_fraction: warn_truncated_fraction,
         most_entropy: None,
+        is_dropped: true,
     };
     assert_eq!(thresholds(&config), expected);
     assert_eq!(grpo_settings(&config, TOTAL).seed, seed);

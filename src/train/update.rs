@@ -23,6 +23,7 @@ use super::stage::Stage;
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::grpo::objective::ObjectiveSettings;
+use crate::model::lora::UpdateDropout;
 use crate::processor::Processor;
 use crate::reward::Scorer;
 use crate::rollout::engine::{Completion, GenerationSettings};
@@ -54,6 +55,8 @@ pub struct GrpoSettings {
     pub updates_per_rollout: usize,
     /// Leaves completions that the token limit cut off out of the loss.
     pub mask_truncated: bool,
+    /// The probability that an input of low-rank factors is dropped while they learn.
+    pub dropout: f64,
     /// How rewards become advantages.
     pub estimator: Estimator,
     /// How log-probabilities are computed.
@@ -191,7 +194,8 @@ impl GrpoSettings {
 
     fn loss(&self, update: u64) -> LossSettings {
         let beta = self.kl_schedule.beta(update);
-        LossSettings { scoring: self.scoring, objective: self.objective, beta }
+        let dropout = UpdateDropout::new(self.dropout, self.seed, update);
+        LossSettings { scoring: self.scoring, objective: self.objective, beta, dropout }
     }
 }
 
@@ -240,10 +244,21 @@ mod tests {
 
     use super::super::prompt_sampler::{Listed, Outcome};
     use super::super::ranks::Solo;
+    use super::super::settings::grpo_settings;
     use super::super::setup::{Setup, Trainer};
     use super::*;
     use crate::config::RunConfig;
     use crate::data::tasks::resolved;
+
+    #[test]
+    fn what_an_update_drops_is_named_by_the_seed_and_the_update() {
+        let changes = ["train.seed=9", "model.lora.rank=4", "model.lora.dropout=0.25"];
+        let config = RunConfig::load("quickstart.toml", &changes.map(str::to_owned)).unwrap();
+        let settings = grpo_settings(&resolved(&config).unwrap(), 50);
+        assert_eq!(settings.loss(7).dropout, UpdateDropout::new(0.25, 9, 7));
+        let none = GrpoSettings { dropout: 0.0, ..settings };
+        assert_eq!(none.loss(7).dropout, None);
+    }
 
     #[test]
     fn the_sampler_receives_the_rewards_and_truncated_completions_are_masked_where_asked() {

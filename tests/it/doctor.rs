@@ -39,7 +39,7 @@ fn every_area_is_looked_at_and_a_cpu_alone_is_enough() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().filter(|line| !line.contains("hint: ")).count(), names.len(), "{text}");
-    assert!(text.contains("ok      arithmetic f32 on cpu: 20 operations within "), "{text}");
+    assert!(text.contains("ok      arithmetic f32 on cpu: 21 operations within "), "{text}");
 }
 
 #[test]

@@ -169,9 +169,9 @@ fn features_and_logits_of_every_family_equal_transformers() {
 
 /// The recorded completions, each with the weight of its tokens in the loss.
 pub(crate) struct Scored {
-    prompts: Vec<Prompt>,
+    pub(crate) prompts: Vec<Prompt>,
     /// Of each prompt.
-    completions: Vec<Vec<Vec<u32>>>,
+    pub(crate) completions: Vec<Vec<Vec<u32>>>,
     /// `[N]`, of all tokens.
     weights: Vec<f32>,
     /// `[N]`, transformers' log-probabilities.

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use othink::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLevel};
 use othink::model::Model;
 use othink::model::adapter::{self, AdapterSettings};
 use othink::model::files::ModelFiles;
-use othink::model::lora::Lora;
+use othink::model::lora::{Lora, UpdateDropout};
 use othink::model::open::{open, open_with_factors};
 use othink::model::parameters::{ParameterGroup, Trained};
 use othink::model::source;
@@ -20,6 +21,11 @@ use othink::processor::Processor;
 use othink::rng::{Purpose, Stream};
 use othink::rollout::engine::{GenerationSettings, Request, generate};
 use othink::rollout::sampler::{Sampler, Suppressed};
+use othink::train::accumulate::{
+    Anchors, LossSettings, ScoringSettings, TrainedCompletion, TrainedGroup, accumulate, count,
+};
+use othink::train::ranks::Solo;
+use othink::train::supervised::{Taught, accumulate_supervised};
 use serde_json::Value;
 
 use crate::decoded_tokens::prompts;
@@ -37,7 +43,14 @@ struct Adapter {
 }
 
 fn adapters() -> [Adapter; 2] {
-    let all = |rank, alpha, rslora, vision| Lora { rank, alpha, rslora, targets: None, vision };
+    let all = |rank, alpha, rslora, vision| Lora {
+        rank,
+        alpha,
+        rslora,
+        targets: None,
+        vision,
+        dropout: 0.0,
+    };
     [
         ("qwen2_5_vl", "qwen2_5_vl/tied", all(4, 6.0, false, false)),
         ("qwen3_vl", "qwen3_vl/untied", all(3, 5.0, true, true)),
@@ -122,6 +135,97 @@ fn three_steps_of_adamw_are_those_of_peft_and_torch() {
         for (name, expected) in adapter.golden("after") {
             let difference = relative_difference(parameters.get(&name).unwrap().value(), &expected);
             assert!(difference < 1e-5, "{}: {name} differs by {difference:e}", adapter.name);
+        }
+    }
+}
+
+/// The masks are drawn by another program; what is dropped is named, so a backward pass that computes again drops the same.
+#[test]
+fn under_dropout_loss_and_gradients_of_factors_equal_those_of_peft() {
+    let [adapter, _] = adapters();
+    let golden = &adapter.index["dropout"];
+    let number = |key: &str| golden[key].as_u64().unwrap();
+    let rate = golden["rate"].as_f64().unwrap();
+    let dropout = UpdateDropout::new(rate, number("seed"), number("update")).unwrap();
+    let model = adapter.trained(DType::F32);
+    let dropped = model.with_dropout(dropout, number("pass") as u32).unwrap();
+    let scored = adapter.scored();
+    let run = |model, checkpointing| scored.learn(model, &scored.packed(false), checkpointing);
+    let (logp, gradients) = run(&dropped, Checkpointing::None);
+    let (loss, expected) = (scored.loss(&logp), golden["loss"].as_f64().unwrap());
+    assert!((loss - expected).abs() < TOLERANCE * expected.abs(), "{loss}, not {expected}");
+    let listed = golden["grads"].as_object().unwrap().iter();
+    let theirs = listed
+        .map(|(name, tensor)| (name.clone(), adapter.tensors[tensor.as_str().unwrap()].clone()));
+    let theirs: BTreeMap<String, Tensor> = theirs.collect();
+    assert_gradients(&gradients, &theirs, TOLERANCE, "under dropout");
+    let (again, of_again) = run(&dropped, Checkpointing::Full);
+    assert!(relative_difference(&logp, &again) == 0.0);
+    for (name, gradient) in &gradients {
+        assert!(relative_difference(gradient, &of_again[name]) == 0.0, "{name}");
+    }
+    // Nothing is dropped where nothing learns.
+    let detached = dropped.detached().unwrap().token_logps(&scored.packed(false), 1.0).unwrap();
+    let plain = model.token_logps(&scored.packed(false), 1.0).unwrap();
+    assert!(relative_difference(&detached.logp, &plain.logp) == 0.0);
+    assert!(relative_difference(&logp, &plain.logp) > 1e-3);
+}
+
+/// bf16 on a GPU has kernels of its own; f16 on the CPU, and f32 on a GPU, go through the plain compositions.
+#[test]
+fn the_same_inputs_are_dropped_on_every_path_and_others_by_another_name() {
+    let [adapter, _] = adapters();
+    let scored = adapter.scored();
+    let dropout = |seed, update| UpdateDropout::new(0.25, seed, update).unwrap();
+    let logp = |dtype, (seed, update, pass)| {
+        let model = adapter.trained(dtype).with_dropout(dropout(seed, update), pass).unwrap();
+        let logp = model.token_logps(&scored.packed(true), 1.0).unwrap().logp;
+        logp.to_dtype(DType::F32).unwrap()
+    };
+    let name = (3, 2, 1);
+    let exact = logp(DType::F32, name);
+    assert!(relative_difference(&logp(DType::F16, name), &exact) < 1e-2);
+    assert!(relative_difference(&logp(DType::BF16, name), &exact) < 5e-2);
+    for other in [(4, 2, 1), (3, 3, 1), (3, 2, 0)] {
+        assert!(relative_difference(&logp(DType::F32, other), &exact) > 0.1, "{other:?}");
+    }
+}
+
+/// The same prompt with the same completion twice, in a pass each.
+#[test]
+fn each_pass_of_an_update_drops_inputs_of_its_own() {
+    let [adapter, _] = adapters();
+    let (model, scored) = (adapter.trained(DType::F32), adapter.scored());
+    let (prompt, token_ids) = (&scored.prompts[0], &scored.completions[0][0]);
+    let completion =
+        TrainedCompletion { token_ids, sampled_logps: &[], advantage: 1.0, is_masked: false };
+    let group = TrainedGroup { prompt, completions: vec![completion] };
+    let scoring = ScoringSettings {
+        temperature: 1.0,
+        tokens_per_micro_batch: 1,
+        checkpointing: Checkpointing::None,
+    };
+    let objective = ObjectiveSettings {
+        ratio_level: RatioLevel::Token,
+        normalizer: Normalizer::CompletionMean,
+        clip_range: ClipRange { low: 0.2, high: 0.2 },
+        log_ratio_limit: 20.0,
+    };
+    let entropies = |groups: &[TrainedGroup], dropout| {
+        let settings = LossSettings { scoring, objective, beta: 0.0, dropout };
+        let totals = count(groups, &Solo).unwrap();
+        let anchors = Anchors { old: None, reference: None };
+        let learned = accumulate(&model, groups, anchors, totals, &settings).unwrap().unwrap();
+        let settings = (scoring, dropout);
+        let taught =
+            accumulate_supervised(&model, groups, Taught::Completion, settings, &Solo).unwrap();
+        [learned.entropy, taught.entropy]
+    };
+    for (dropout, is_same) in [(None, true), (UpdateDropout::new(0.25, 3, 2), false)] {
+        let once = entropies(std::slice::from_ref(&group), dropout);
+        let twice = entropies(&[group.clone(), group.clone()], dropout);
+        for (once, twice) in once.iter().zip(twice) {
+            assert_eq!((twice - 2.0 * once).abs() < 1e-9 * once, is_same, "{once} {twice}");
         }
     }
 }
@@ -237,7 +341,8 @@ fn gradients_of_factors_are_near_those_on_every_path() {
 fn adapted_tiny(dtype: DType) -> (Model, Processor) {
     let files = source::resolve("tiny").unwrap();
     let base = open(&files, dtype, &device(), Trained::Nothing).unwrap();
-    let lora = Lora { rank: 4, alpha: 8.0, rslora: false, targets: None, vision: false };
+    let lora =
+        Lora { rank: 4, alpha: 8.0, rslora: false, targets: None, vision: false, dropout: 0.0 };
     let mut factors = lora.fresh(base.config(), (dtype, &device()), 7).unwrap();
     for (place, factors) in (0..).zip(&mut factors) {
         let mut draws = Stream::new(9, Purpose::LowRank, 0, place, 0).draws();

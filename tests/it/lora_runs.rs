@@ -58,6 +58,63 @@ fn a_resumed_run_with_low_rank_factors_has_the_bits_of_one_that_never_stopped() 
     }
 }
 
+/// Each method in whose updates something is dropped: the run is another one, its resumption is the same, and what samples and
+/// measures drops nothing.
+#[test]
+fn dropout_is_part_of_what_a_run_learns_and_of_its_resumption() {
+    let folder = tempfile::tempdir().unwrap();
+    let dropout = [&LORA[..], &["--set", "model.lora.dropout=0.5"]].concat();
+    for method in ["grpo-d", "sft"] {
+        let without = run(folder.path(), method, &format!("{method}-without"), &LORA);
+        let whole = run(folder.path(), method, &format!("{method}-whole"), &dropout);
+        let cut = run(folder.path(), method, &format!("{method}-cut"), &dropout);
+        let [before, after] = [&without, &whole].map(|run| lines(&run.join("metrics.jsonl")));
+        assert_ne!(before[2]["loss"], after[2]["loss"], "{method}");
+        for update in ["step-000004", "step-000006"] {
+            std::fs::remove_dir_all(cut.join("checkpoints").join(update)).unwrap();
+        }
+        succeed(train(
+            &config(folder.path(), method),
+            &cut,
+            &[&dropout[..], &["--resume"]].concat(),
+        ));
+        assert_same_run(&whole, &cut);
+        let settings = std::fs::read(adapter_of(&whole).join("adapter_config.json")).unwrap();
+        let settings: Value = serde_json::from_slice(&settings).unwrap();
+        assert_eq!(settings["lora_dropout"], 0.5);
+    }
+}
+
+/// One row is taught at a rate that changes nothing, so that all else is the same in every update.
+#[test]
+fn what_a_supervised_update_drops_is_named_by_the_seed_and_the_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let adapter = adapter_of(&run(root, "sft", "first", &LORA)); // fresh factors change nothing
+    let rows = root.join("row.jsonl");
+    std::fs::write(&rows, "{\"problem\": \"How many?\", \"solution\": \"3\"}\n").unwrap();
+    let path = format!("model.path={}", adapter.display());
+    let data = format!("data.train={}", rows.display());
+    let entropies = |name: &str, dropout: &str, seed: &str| -> Vec<f64> {
+        let flat =
+            ["optim.lr=1e-12", "train.updates=2", "data.hold_out=0", "train.checkpoint_every=2"];
+        let changes = [&[path.as_str(), &data, dropout, seed][..], &flat].concat();
+        let changes = changes.iter().flat_map(|change| ["--set", *change]);
+        let more: Vec<&str> = LORA.into_iter().chain(changes).collect();
+        let metrics = lines(&run(root, "sft", name, &more).join("metrics.jsonl"));
+        metrics.iter().map(|line| line["entropy"].as_f64().unwrap()).collect()
+    };
+    let differ = |a: f64, b: f64| (a - b).abs() > 1e-6 * a;
+    let none = "model.lora.dropout=0";
+    let without =
+        [entropies("a", none, "train.seed=1"), entropies("b", none, "train.seed=2")].concat();
+    assert!(without.iter().all(|&entropy| !differ(entropy, without[0])), "{without:?}");
+    let half = "model.lora.dropout=0.5";
+    let [one, other] = ["1", "2"].map(|seed| entropies(seed, half, &format!("train.seed={seed}")));
+    assert!(differ(one[0], one[1]) && differ(one[0], other[0]), "{one:?} {other:?}");
+    assert!(differ(one[0], without[0]));
+}
+
 /// The first update compares the base model with itself; later ones a policy that has moved with one that has not.
 #[test]
 fn the_reference_is_the_policy_without_its_factors_and_never_moves() {
@@ -189,7 +246,8 @@ fn settings_that_mean_nothing_are_named() {
         ("model.lora.alpha=0", "model.lora.alpha"),
         ("model.lora.targets=[]", "model.lora.targets"),
         ("model.lora.r=4", "here: `model.lora.rank`"),
-        ("model.lora.dropout=0.1", "factors have no dropout"),
+        ("model.lora.dropout=1", "model.lora.dropout is 1, expected a number from 0 to below 1"),
+        ("model.lora.lora_dropout=0.1", "here: `model.lora.dropout`"),
         ("model.lora.ranks=4", "did you mean `model.lora.rank`?"),
     ] {
         assert!(with(&[key]).contains(found), "{key}");

@@ -96,7 +96,7 @@ fn update(which: std::ops::Range<usize>, ranks: &dyn Ranks) -> Updated {
     let model = model("policy");
     let totals = count(groups, ranks).unwrap();
     let anchors = Anchors { old: None, reference: None };
-    let loss = LossSettings { scoring: SCORING, objective: OBJECTIVE, beta: 0.0 };
+    let loss = LossSettings { scoring: SCORING, objective: OBJECTIVE, beta: 0.0, dropout: None };
     let sums = accumulate(&model, groups, anchors, totals, &loss).unwrap().unwrap();
     let settings = OptimizerSettings {
         adamw: AdamWSettings { eps: 1e-3, ..AdamWSettings::default() },

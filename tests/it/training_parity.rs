@@ -178,7 +178,7 @@ fn run_objective(
         reference: (beta > 0.0).then_some(reference.as_slice()),
     };
     let totals = count(groups, &Solo).unwrap();
-    let loss = LossSettings { scoring, objective: OBJECTIVE, beta };
+    let loss = LossSettings { scoring, objective: OBJECTIVE, beta, dropout: None };
     accumulate(model, groups, anchors, totals, &loss).unwrap().unwrap()
 }
 
@@ -190,7 +190,7 @@ fn anchors_that_do_not_fit_are_refused() {
     let fitting = token_logps(&model, &groups, SCORING).unwrap();
     let totals = count(&groups, &Solo).unwrap();
     assert_eq!((totals.n_completions, totals.n_tokens), (8, fitting[0].elem_count()));
-    let loss = LossSettings { scoring: SCORING, objective: OBJECTIVE, beta: 0.04 };
+    let loss = LossSettings { scoring: SCORING, objective: OBJECTIVE, beta: 0.04, dropout: None };
     let short = [fitting[0].narrow(0, 1, fitting[0].elem_count() - 1).unwrap()];
     for (wrong, expected) in
         [(&[][..], "0 reference log-probabilities for 1"), (&short[..], "k3: ")]
@@ -353,7 +353,7 @@ fn supervised_groups<'a>(prompts: &'a [Prompt], answers: &'a [Vec<u32>]) -> Vec<
 }
 
 fn teach(model: &Model, groups: &[TrainedGroup], taught: Taught) -> SupervisedSums {
-    accumulate_supervised(model, groups, taught, SCORING, &Solo).unwrap()
+    accumulate_supervised(model, groups, taught, (SCORING, None), &Solo).unwrap()
 }
 
 /// On the answers alone, and as R1-V's script does on everything that is no image token.

@@ -7,18 +7,10 @@ use candle_core::{DType, Result};
 use super::adamw::AdamWRule;
 use super::array::Array;
 use super::launch::{Kernel, kernel, launch};
+use super::philox::PhiloxStream;
 use super::table::Table;
 
 const ADAMW_ROUNDED: Kernel = kernel!("adamw", "adamw_rounded");
-
-/// A stream of Philox4x32-10, by its name.
-#[derive(Clone, Copy, Debug)]
-pub struct PhiloxStream {
-    /// The key.
-    pub key: [u32; 2],
-    /// The counter's words behind the position.
-    pub counter: [u32; 3],
-}
 
 /// One parameter's step; all arrays are of one shape.
 #[derive(Clone, Copy)]

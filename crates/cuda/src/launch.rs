@@ -38,6 +38,8 @@ pub(crate) enum Argument {
     /// An int to the kernel: a launch with more is refused.
     Count(usize),
     Float(f32),
+    /// 32 bits.
+    Word(u32),
 }
 
 impl Argument {
@@ -70,6 +72,12 @@ impl From<usize> for Argument {
 impl From<bool> for Argument {
     fn from(yes: bool) -> Self {
         Self::Count(usize::from(yes))
+    }
+}
+
+impl From<u32> for Argument {
+    fn from(bits: u32) -> Self {
+        Self::Word(bits)
     }
 }
 
@@ -165,6 +173,7 @@ unsafe fn start(
             Argument::Address(address) => std::ptr::from_ref(address) as *mut c_void,
             Argument::Count(_) => std::ptr::from_ref(count) as *mut c_void,
             Argument::Float(x) => std::ptr::from_ref(x) as *mut c_void,
+            Argument::Word(bits) => std::ptr::from_ref(bits) as *mut c_void,
         })
         .collect();
     let Ready { function, waits } = ready(device, kernel, grid.shared)?;

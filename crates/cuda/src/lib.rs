@@ -17,6 +17,7 @@ mod attention;
 mod attention_tiles;
 mod decode;
 mod device;
+mod dropout;
 mod gradients;
 mod head;
 mod host;
@@ -26,6 +27,7 @@ mod linear;
 mod low_rank;
 mod memory;
 mod norm;
+mod philox;
 mod pieces;
 mod product;
 mod reduce;
@@ -37,7 +39,7 @@ mod table;
 
 pub use activation::{Activation, activate, activate_backward, swiglu, swiglu_backward};
 pub use adamw::{AdamWArrays, AdamWRule, AdamWUpdate, adamw};
-pub use adamw_rounded::{PhiloxStream, RoundedAdamWUpdate, adamw_rounded};
+pub use adamw_rounded::{RoundedAdamWUpdate, adamw_rounded};
 pub use add::add;
 pub use array::{Array, Output, Target};
 pub use attention::{
@@ -49,14 +51,16 @@ pub use decode::{
     RowStates, TokenRing, Workspace, decode_attention, row_product,
 };
 pub use device::open;
+pub use dropout::Dropout;
 pub use gradients::{accumulate, fill_with_zeros};
 pub use head::{Head, HeadStatistics, token_logprob, token_logprob_backward};
 pub use host::HostArray;
 pub use libraries::{MissingLibrary, load};
 pub use linear::{LinearGradients, linear, linear_backward, linear_backward_added};
-pub use low_rank::{LowRankGradients, low_rank, low_rank_backward};
+pub use low_rank::{LowRank, LowRankGradients, low_rank, low_rank_backward};
 pub use memory::{allocated_bytes, is_out_of_memory, kept_bytes, peak_bytes, reset_peak};
 pub use norm::{NormBackward, NormGradients, norm, norm_backward, norm_into};
+pub use philox::PhiloxStream;
 pub use reduce::{accumulate_partials, accumulate_rows_sum};
 pub use rotary::rotary;
 pub use rows::{accumulate_rows, select_rows, select_rows_backward};

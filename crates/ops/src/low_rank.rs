@@ -1,12 +1,15 @@
-//! LoRA's change of a linear map: `y += s (x A^T) B^T` (Hu et al. 2021, section 4.1), with its gradients.
-//! Not here: the map itself (`linear`); names, ranks and scales of a model's adapters (the program's `model`).
+//! LoRA's change of a linear map: `y += s (x A^T) B^T` (Hu et al. 2021, section 4.1), with its gradients. Under dropout `A` is
+//! given what is left of `x`.
+//! Not here: the map itself (`linear`), which numbers are dropped (`dropout`); names, ranks and scales of a model's adapters (the program's `model`).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor, bail};
 #[cfg(feature = "cuda")]
 use othink_cuda::{Array, LowRankGradients, Output};
 
+use super::dropout::Dropout;
 use super::linear::Product;
 use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
 use super::parameter::Parameter;
@@ -22,6 +25,8 @@ pub struct LowRank {
     pub b: Parameter,
     /// What the product is multiplied by.
     pub scale: f64,
+    /// What `A` is not given of its input; none but where a map is trained.
+    pub dropout: Option<Dropout>,
 }
 
 /// The rows that a map is given.
@@ -75,7 +80,8 @@ impl LowRank {
         product: Product,
     ) -> Result<()> {
         let (rank, n, scale) = (self.rank(), outputs.len(), R::from_f64(self.scale));
-        let inner = self.inner(x, product)?;
+        let left = self.left_of(x.x);
+        let inner = self.inner(Rows { x: &left, ..x }, product)?;
         self.b.with_value(|b: &[R]| {
             let b = &b[outputs.start * rank..outputs.end * rank];
             match product {
@@ -93,6 +99,11 @@ impl LowRank {
             }
             Ok(())
         })
+    }
+
+    /// What `A` is given of `x`.
+    fn left_of<'x, R: Real>(&self, x: &'x [R]) -> Cow<'x, [R]> {
+        self.dropout.map_or(Cow::Borrowed(x), |dropout| Cow::Owned(dropout.of(x)))
     }
 
     /// `x A^T`, `[n, rank]`.
@@ -122,6 +133,8 @@ impl LowRank {
         outputs: Range<usize>,
     ) -> Result<()> {
         let (rank, n, scale) = (self.rank(), outputs.len(), R::from_f64(self.scale));
+        let left = self.left_of(x.x);
+        let x = Rows { x: &left, ..x };
         if self.b.is_trainable() {
             let mut inner = self.inner(x, Product::Blocked)?;
             for value in &mut inner {
@@ -141,7 +154,13 @@ impl LowRank {
         }
         self.a.with_value(|a: &[R]| {
             let (d_inner, a) = (Matrix::new(&d_inner, x.n, rank), Matrix::new(a, rank, x.inner));
-            matmul((dx, x.inner), Store::Add, R::ONE, d_inner, a, Threads::All);
+            let Some(dropout) = self.dropout else {
+                matmul((dx, x.inner), Store::Add, R::ONE, d_inner, a, Threads::All);
+                return Ok(());
+            };
+            let mut d_left = vec![R::ZERO; x.n * x.inner];
+            matmul((&mut d_left, x.inner), Store::Overwrite, R::ONE, d_inner, a, Threads::All);
+            dropout.add_to(dx, &d_left);
             Ok(())
         })
     }
@@ -151,7 +170,8 @@ impl LowRank {
     /// - `x`: `[T, in]`; returns `[T, outputs]`
     pub(super) fn plain(&self, x: &Tensor, outputs: Range<usize>) -> Result<Tensor> {
         let b = self.b.value().narrow(0, outputs.start, outputs.len())?;
-        let inner = plain::linear(x, self.a.value(), None)?;
+        let left = self.dropout.map(|dropout| dropout.plain(x)).transpose()?;
+        let inner = plain::linear(left.as_ref().unwrap_or(x), self.a.value(), None)?;
         plain::linear(&inner, &b, None)? * self.scale
     }
 
@@ -163,8 +183,14 @@ impl LowRank {
         outputs: Range<usize>,
         y: Output,
     ) -> Result<Output> {
+        othink_cuda::low_rank(x, &self.on_device()?, outputs, y)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_device(&self) -> Result<othink_cuda::LowRank<'_>> {
         let (a, b) = (Array::of(self.a.value())?, Array::of(self.b.value())?);
-        othink_cuda::low_rank(x, (a, b), outputs, self.scale, y)
+        let dropout = self.dropout.as_ref().map(Dropout::on_device);
+        Ok(othink_cuda::LowRank { a, b, scale: self.scale, dropout })
     }
 
     /// `dx` with the change's gradient added; those of the factors go to their buffers.
@@ -182,7 +208,6 @@ impl LowRank {
             a: a.as_ref().map(|sum| sum.target()).transpose()?,
             b: b.as_ref().map(|sum| sum.target()).transpose()?,
         };
-        let (a, b) = (Array::of(self.a.value())?, Array::of(self.b.value())?);
-        othink_cuda::low_rank_backward(x, (a, b), grad, outputs, self.scale, &gradients, dx)
+        othink_cuda::low_rank_backward(x, &self.on_device()?, grad, outputs, &gradients, dx)
     }
 }

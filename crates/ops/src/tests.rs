@@ -152,7 +152,7 @@ fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient() {
 
 /// The map of `weight`, `bias`, `A` and `B`.
 fn adapted(p: &[Parameter]) -> LinearParameters {
-    let low_rank = LowRank { a: p[2].clone(), b: p[3].clone(), scale: 1.7 };
+    let low_rank = LowRank { a: p[2].clone(), b: p[3].clone(), scale: 1.7, dropout: None };
     LinearParameters { low_rank: Some(low_rank), ..map(&p[0], Some(&p[1])) }
 }
 
@@ -176,6 +176,34 @@ fn a_low_rank_change_has_the_value_and_gradients_of_the_merged_weight() {
         check(
             &|x, p| linear(&x[0], &adapted(p), product),
             &|x, p| plain::linear(&x[0], &merged(p)?, Some(&p[1])),
+            &[numbers(&[5, 7], 1)],
+            &adapted_values(4),
+        );
+    }
+}
+
+/// [`adapted`] under dropout, and what is left of `x` in it.
+fn adapted_under_dropout(p: &[Parameter]) -> LinearParameters {
+    let mut map = adapted(p);
+    map.low_rank.as_mut().unwrap().dropout = Some(dropout());
+    map
+}
+
+fn dropout() -> Dropout {
+    Dropout::new(0.3, Philox { key: [7, 8], counter: [1, 2, 3] })
+}
+
+#[test]
+fn under_dropout_a_low_rank_change_is_given_what_is_left() {
+    for product in [Product::Blocked, Product::RowByRow] {
+        check(
+            &|x, p| linear(&x[0], &adapted_under_dropout(p), product),
+            &|x, p| {
+                let left = dropout().plain(&x[0])?;
+                let added =
+                    (plain::linear(&plain::linear(&left, &p[2], None)?, &p[3], None)? * 1.7)?;
+                plain::linear(&x[0], &p[0], Some(&p[1]))? + added
+            },
             &[numbers(&[5, 7], 1)],
             &adapted_values(4),
         );

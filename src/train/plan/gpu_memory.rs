@@ -7,13 +7,15 @@
 //! Tests compare what learning holds with the peaks of an H200, and whole runs with those of the emulated device.
 //!
 //! Not counted: indices, positions, angles and tables of segments, below a thousandth; what the driver's pool loses between
-//! blocks of different sizes, which is not known. The reference's pass and the optimiser's step hold less than the policy's
+//! blocks of different sizes, which is not known; masks of dropout and what they leave, which the compositions keep. The reference's pass and the optimiser's step hold less than the policy's
 //! backward pass, and each when nothing is kept for that.
 //! Not here: what is computed (`workload`), what to change where it is too much (`fit`).
 
 use candle_core::DType;
 
-use super::memory::{Memory, factors, merged, optimizer_bytes, parameters, trained_parameters};
+use super::memory::{
+    Memory, dropped, factors, merged, optimizer_bytes, parameters, trained_parameters,
+};
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
@@ -185,7 +187,7 @@ impl On<'_> {
             activations: language.kept(checkpointing) + head,
             pictures: 0,
             logits: self.head(scored),
-            temporaries: language.in_turn(checkpointing),
+            temporaries: language.in_turn(checkpointing) + self.dropped(stream),
             workspace: self.chosen(WORKSPACE, 0),
         };
         if trains_vision(self.config) {
@@ -204,9 +206,15 @@ impl On<'_> {
             };
             learning.activations += tower.kept(checkpointing) + merger * self.width;
             learning.pictures = copies * patches * vision.patch_dim() as u64 * self.width;
-            learning.temporaries = learning.temporaries.max(tower.in_turn(checkpointing));
+            let tower = tower.in_turn(checkpointing) + self.dropped(stream);
+            learning.temporaries = learning.temporaries.max(tower);
         }
         learning
+    }
+
+    /// What is left of a map's input under dropout, or the gradient to that.
+    fn dropped(&self, stream: &Stream) -> u64 {
+        self.chosen(dropped(self.config, self.model, stream), 0) * self.width
     }
 
     fn decoder(&self, stream: &Stream) -> Layers {

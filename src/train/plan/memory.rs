@@ -13,7 +13,7 @@ use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
-use crate::model::parameters::ParameterShape;
+use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::model::stages::Kept;
 use crate::ops;
 use crate::run_folder::metrics::resident_bytes;
@@ -151,6 +151,17 @@ pub(super) fn merged(config: &RunConfig, model: &ModelConfig) -> u64 {
     maps.iter().map(|map| (map.out * map.inner) as u64).sum()
 }
 
+/// Numbers of the largest input that dropout is applied to in a stream; 0 where there is no dropout.
+pub(super) fn dropped(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 {
+    let lora = lora(config).filter(|lora| lora.dropout > 0.0);
+    let maps = lora.and_then(|lora| lora.maps(model).ok()).unwrap_or_default();
+    let numbers = maps.iter().map(|map| match map.group {
+        ParameterGroup::Language => map.inner * stream.tokens,
+        ParameterGroup::Vision => map.inner * stream.patches,
+    });
+    numbers.max().unwrap_or(0) as u64
+}
+
 /// Parameters that are trained.
 pub(super) fn trained_parameters(config: &RunConfig, model: &ModelConfig) -> u64 {
     if config.model.lora.is_some() {
@@ -182,7 +193,9 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     // A tower that is not trained leaves no tape: what a block holds, and the next one's.
     let whole_block = ((block.mix + block.mlp) * stream.patches) as u64;
     let vision = if trains_vision { vision } else { 2 * whole_block };
-    patches + language + vision + head + gradients
+    // What is left of a map's input, and the gradient to that.
+    let dropped = 2 * dropped(config, model, stream);
+    patches + language + vision + head + gradients + dropped
 }
 
 /// Elements that the tapes of `n` layers on `rows` rows hold, and of the one half that is computed again; `input` elements
@@ -240,6 +253,14 @@ mod tests {
             let mut tower = config.clone();
             tower.model.lora = Some(LoraConfig { rank: 2, vision: true, ..LoraConfig::default() });
             assert_eq!(of(&tower, kind, dtype).activations, of_whole.activations);
+            let mut dropped = config.clone();
+            let factors = LoraConfig { rank: 2, dropout: 0.1, ..LoraConfig::default() };
+            dropped.model.lora = Some(factors);
+            let held = |memory: Memory| memory.activations + memory.temporaries;
+            let learning = held(of(&dropped, kind, dtype)) - held(memory);
+            let (tokens, widest) = (work.streams[0].tokens, model.text.intermediate_size);
+            let arrays = if kind == DeviceKind::Gpu { 1 } else { 2 };
+            assert_eq!(learning, (arrays * tokens * widest) as u64 * width);
         }
     }
 }

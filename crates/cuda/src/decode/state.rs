@@ -5,9 +5,9 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr};
 use candle_core::{CudaDevice, DType, Result, Tensor, bail};
 
-use crate::adamw_rounded::PhiloxStream;
 use crate::array::Array;
 use crate::launch::Argument;
+use crate::philox::PhiloxStream;
 
 /// `RowState` of `kernels/decode.cuh`.
 #[repr(C)]

@@ -74,6 +74,26 @@ fn a_low_rank_change_on_the_device_is_that_of_the_cpu() {
 }
 
 #[test]
+fn under_dropout_a_low_rank_change_on_the_device_is_that_of_the_cpu() {
+    for (rows, inner, outputs, rank) in [(3, 64, 7, 4), (601, 40, 33, 8), (70, 1536, 1032, 16)] {
+        let values = [
+            numbers(&[outputs, inner], 2),
+            numbers(&[outputs], 3),
+            numbers(&[rank, inner], 4),
+            numbers(&[outputs, rank], 5),
+        ];
+        check_on_device(
+            &format!("linear with LoRA and dropout {rows} x {inner} -> {outputs}, rank {rank}"),
+            &|x, p| linear(&x[0], &adapted_under_dropout(p), Product::Blocked),
+            &[numbers(&[rows, inner], 1)],
+            &values,
+            // As without, and what `A` is given is rounded, and the gradient to it.
+            [4.0 * ROUNDED_ONCE, 4.0 * ROUNDED_ONCE],
+        );
+    }
+}
+
+#[test]
 fn parts_of_a_map_share_its_low_rank_change_on_the_device() {
     let values =
         [numbers(&[8, 16], 2), numbers(&[8], 3), numbers(&[4, 16], 4), numbers(&[8, 4], 5)];
