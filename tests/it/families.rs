@@ -22,15 +22,15 @@ use crate::parity::{Recorder, completions_of, pack};
 
 /// A checkpoint with its golden values.
 pub(crate) struct Checkpoint {
-    name: &'static str,
+    pub(crate) name: &'static str,
     folder: PathBuf,
-    golden: Golden,
+    pub(crate) golden: Golden,
 }
 
 const CHECKPOINTS: [&str; 4] =
     ["qwen2_5_vl/tied", "qwen2_5_vl/untied", "qwen3_vl/tied", "qwen3_vl/untied"];
 
-fn checkpoints() -> impl Iterator<Item = Checkpoint> {
+pub(crate) fn checkpoints() -> impl Iterator<Item = Checkpoint> {
     CHECKPOINTS.into_iter().map(Checkpoint::of)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use othink::data::{OpenOptions, Questions, Template, open as open_rows};
+use othink::model::Model;
 use othink::model::files::ModelFiles;
 use othink::model::open::open;
 use othink::model::packed::{Packed, PackedGroup};
@@ -17,6 +18,7 @@ use othink::rollout::engine::{Completion, GenerationSettings, Request, generate}
 use othink::rollout::sampler::{Sampler, Suppressed};
 use serde_json::Value;
 
+use crate::families::{Checkpoint, checkpoints};
 use crate::golden::{Golden, device, files, ids, model};
 use crate::runs::{lines, train};
 use crate::train::succeed;
@@ -41,13 +43,12 @@ fn request(prompt: &Prompt, place: u32, n: u32) -> Request<'_> {
 
 /// A group for each question: a prompt and its index.
 fn sampled(
-    golden: &Golden,
+    (golden, model): (&Golden, &Model),
     questions: &[(&Prompt, u32)],
     max_batch: usize,
 ) -> Vec<Vec<Completion>> {
     let requests = questions.iter().map(|&(prompt, place)| request(prompt, place, GROUP_SIZE));
-    let model = model("policy").detached().unwrap();
-    generate(&model, requests.collect(), &settings(golden, max_batch), &mut |_| {}).unwrap()
+    generate(model, requests.collect(), &settings(golden, max_batch), &mut |_| {}).unwrap()
 }
 
 /// Token ids, and log-probabilities by their bits.
@@ -73,23 +74,31 @@ fn assert_same(a: &[Completion], b: &[Completion], case: &str) {
 
 #[test]
 fn completions_of_a_prompt_are_the_same_bits_whatever_else_is_in_the_batch() {
-    let golden = Golden::open();
-    let names = golden.index["cases"].as_object().unwrap();
-    let prompts: Vec<Prompt> = names.keys().map(|name| golden.prompt(name)).collect();
-    let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
-    let together = sampled(&golden, &questions, 64);
-    let squeezed = sampled(&golden, &questions, 3);
-    let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
-    let mut backwards = sampled(&golden, &reversed, 5);
-    backwards.reverse();
-    for (i, question) in questions.iter().enumerate() {
-        let alone = sampled(&golden, std::slice::from_ref(question), 1);
-        for other in [&together[i], &squeezed[i], &backwards[i]] {
-            assert_same(&alone[0], other, &format!("prompt {i}"));
+    let of_family = |checkpoint: Checkpoint| {
+        let model = checkpoint.model(DType::F32, Trained::Nothing);
+        (checkpoint.name, checkpoint.golden, model)
+    };
+    let qwen2_vl = ("qwen2_vl", Golden::open(), model("policy").detached().unwrap());
+    for (family, golden, model) in std::iter::once(qwen2_vl).chain(checkpoints().map(of_family)) {
+        let names = golden.index["cases"].as_object().unwrap();
+        let prompts: Vec<Prompt> = names.keys().map(|name| golden.prompt(name)).collect();
+        let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
+        let sampled = |questions: &[_], max_batch| sampled((&golden, &model), questions, max_batch);
+        let together = sampled(&questions, 64);
+        let squeezed = sampled(&questions, 3);
+        let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
+        let mut backwards = sampled(&reversed, 5);
+        backwards.reverse();
+        for (i, question) in questions.iter().enumerate() {
+            let alone = sampled(std::slice::from_ref(question), 1);
+            for other in [&together[i], &squeezed[i], &backwards[i]] {
+                assert_same(&alone[0], other, &format!("{family}, prompt {i}"));
+            }
         }
+        let first: Vec<_> =
+            bits(&together[0]).into_iter().map(|(token_ids, _)| token_ids).collect();
+        assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
     }
-    let first: Vec<_> = bits(&together[0]).into_iter().map(|(token_ids, _)| token_ids).collect();
-    assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
 }
 
 /// On a GPU in bf16 too, where a decoder of its own runs, or each completion goes by itself; elsewhere there is nothing to
