@@ -71,6 +71,16 @@ impl Stream {
         self.0.block(position)
     }
 
+    /// The generator's key, for a device that computes the blocks itself.
+    pub fn key(&self) -> [u32; 2] {
+        self.0.key
+    }
+
+    /// The words of the generator's counter behind the position, likewise.
+    pub fn counter(&self) -> [u32; 3] {
+        self.0.counter
+    }
+
     /// What computes the blocks.
     pub fn generator(&self) -> Philox {
         self.0

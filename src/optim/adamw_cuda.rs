@@ -28,14 +28,13 @@ pub(super) fn apply<'a, 'b>(
             }
             Weights::Rounded { weights, stream } => {
                 let Prepared { rule, grad, moments, .. } = update;
-                let Philox { key, counter } = stream.generator();
                 rounded.push(RoundedAdamWUpdate {
                     rule: in_kernel(rule),
                     weights: Array::of(weights)?,
                     m: array(&moments.m, memory)?,
                     v: array(&moments.v, memory)?,
                     grad: Array::of(grad)?,
-                    stream: PhiloxStream { key, counter },
+                    stream: PhiloxStream { key: stream.key(), counter: stream.counter() },
                 });
             }
         }

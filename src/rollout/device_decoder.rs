@@ -92,8 +92,7 @@ fn drawing(sampler: &Sampler, suppressed: &Suppressed, max_new_tokens: usize) ->
 
 /// A random stream as the device reads it.
 fn philox(stream: Stream) -> PhiloxStream {
-    let Philox { key, counter } = stream.generator();
-    PhiloxStream { key, counter }
+    PhiloxStream { key: stream.key(), counter: stream.counter() }
 }
 
 impl Decoder for DeviceDecoder {
