@@ -94,8 +94,7 @@ impl Model {
         let widths = [text.hidden_size, text.intermediate_size];
         let has_no_bias = |layer: &DecoderLayer| {
             let maps = [&layer.attention.o, &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down];
-            // Norms of heads have no kernel in a step.
-            layer.attention.head_norms.is_none() && maps.iter().all(|map| map.bias.is_none())
+            maps.iter().all(|map| map.bias.is_none())
         };
         heads(text).is_decoded()
             && widths.iter().all(|width| width.is_multiple_of(8))
@@ -256,7 +255,7 @@ impl GpuDecoding {
         self.sampler.draw(Array::of(&b.logits)?, &self.states)
     }
 
-    /// Seven launches.
+    /// Seven launches, and two more where heads have norms.
     fn launch_layer(&self, i: usize, layer: &DecoderLayer) -> Result<()> {
         let b = &self.buffers;
         let HeadShape { heads, kv_heads, head_dim } = heads(&self.model.config.text);
@@ -271,6 +270,12 @@ impl GpuDecoding {
             (as_heads(&b.q, heads)?, as_heads(&b.k, kv_heads)?, as_heads(&b.v, kv_heads)?);
         let attended = as_heads(&b.attended, heads)?;
         let array = |x| Array::of(x);
+        if let Some(norms) = &layer.attention.head_norms {
+            for (heads, norm) in [(&q, &norms.q), (&k, &norms.k)] {
+                let (heads, weight) = (array(heads)?, array(norm.weight.value())?);
+                norm_into(heads, weight, None, norm.eps, heads)?; // a block reads a head before it writes it
+            }
+        }
         let newest = NewestTokens {
             q: array(&q)?,
             k: array(&k)?,

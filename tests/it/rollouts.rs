@@ -109,28 +109,30 @@ fn completions_by_kernels_are_the_same_bits_whatever_else_is_in_the_batch() {
         return;
     }
     let golden = Golden::open();
-    let names = golden.index["cases"].as_object().unwrap();
-    let prompts: Vec<Prompt> = names.keys().map(|name| golden.prompt(name)).collect();
-    let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
+    let of_family = Checkpoint::of("qwen3_vl/tied");
     let unusual = tempfile::tempdir().unwrap();
     let plain = Sampler { temperature: 1.2, ..Sampler::default() };
     let penalized = Sampler { repetition_penalty: 1.3, ..settings(&golden, 1).sampler };
-    for (files, sampler, n_questions) in [
-        (files("policy"), plain.clone(), questions.len()),
-        (files("policy"), penalized, 2),
-        (without_kernels(unusual.path()), plain, 2),
+    for (golden, files, sampler, n_questions) in [
+        (&golden, files("policy"), plain.clone(), usize::MAX),
+        (&golden, files("policy"), penalized, 2),
+        (&golden, without_kernels(unusual.path()), plain.clone(), 2),
+        (&of_family.golden, of_family.files(), plain, usize::MAX),
     ] {
-        let questions = &questions[..n_questions];
+        let names = golden.index["cases"].as_object().unwrap();
+        let prompts = names.keys().take(n_questions).map(|name| golden.prompt(name));
+        let prompts: Vec<Prompt> = prompts.collect();
+        let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
         let model = open(&files, DType::BF16, &device(), Trained::Nothing).unwrap();
         let sampled = |questions: &[(&Prompt, u32)], max_batch| {
             let one = |&(prompt, place): &(_, _)| request(prompt, place, GROUP_SIZE);
             let requests = questions.iter().map(one).collect();
             let sampler = sampler.clone();
-            let settings = GenerationSettings { sampler, ..settings(&golden, max_batch) };
+            let settings = GenerationSettings { sampler, ..settings(golden, max_batch) };
             generate(&model, requests, &settings, &mut |_| {}).unwrap()
         };
-        let together = sampled(questions, 64);
-        let squeezed = sampled(questions, 3);
+        let together = sampled(&questions, 64);
+        let squeezed = sampled(&questions, 3);
         let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
         let mut backwards = sampled(&reversed, 17);
         backwards.reverse();
@@ -164,14 +166,22 @@ fn tokens_drawn_by_kernels_have_the_log_probabilities_that_training_computes() {
     if device().is_cpu() {
         return;
     }
-    let golden = Golden::open();
-    let model = open(&files("policy"), DType::BF16, &device(), Trained::Nothing).unwrap();
-    let settings = unfiltered(&golden, 7);
+    let families = checkpoints().map(|checkpoint| (checkpoint.files(), checkpoint.golden));
+    for (files, golden) in std::iter::once((files("policy"), Golden::open())).chain(families) {
+        let model = open(&files, DType::BF16, &device(), Trained::Nothing).unwrap();
+        assert_drawn_as_scored(&golden, &model);
+    }
+}
+
+/// Five completions of each prompt at a time.
+fn assert_drawn_as_scored(golden: &Golden, model: &Model) {
+    let (settings, mut most_at_a_time) = (unfiltered(golden, 7), 0);
     let (mut largest, mut sum, mut n) = (0.0f32, 0.0, 0.0);
     for name in golden.index["cases"].as_object().unwrap().keys() {
         let prompt = golden.prompt(name);
         let requests = vec![request(&prompt, 0, 5)];
-        let completions = generate(&model, requests, &settings, &mut |_| {}).unwrap().remove(0);
+        let mut on_tokens = |n: usize| most_at_a_time = n.max(most_at_a_time);
+        let completions = generate(model, requests, &settings, &mut on_tokens).unwrap().remove(0);
         let answers: Vec<&[u32]> = completions.iter().map(|c| &c.token_ids[..]).collect();
         let group = PackedGroup { prompt: &prompt, completions: answers };
         let scored = model.token_logps(&Packed::new(&[group]).unwrap(), 1.2).unwrap();
@@ -184,6 +194,7 @@ fn tokens_drawn_by_kernels_have_the_log_probabilities_that_training_computes() {
             n += 1.0;
         }
     }
+    assert_eq!(most_at_a_time, 5, "not by kernels");
     // Rounding to bf16 between the operations, in another order.
     assert!(largest < 0.1 && sum / n < 0.02, "{largest} at most, {} in the mean", sum / n);
 }

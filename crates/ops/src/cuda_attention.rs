@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Shape, Tensor};
+use candle_core::{Error, Result, Shape, Tensor};
 use othink_cuda::{Array, AttentionBackward, Output, Qkv, Tiles};
 
 use super::cuda_linear::CudaLinear;
 use super::cuda_tape::Map;
 use super::linear::LinearPart;
+use super::norm::NormParameters;
 use super::rotary::Angles;
 use super::segments::Segments;
 use super::self_attention::AttentionMaps;
@@ -23,11 +24,11 @@ pub(super) struct SelfAttention {
 
 /// What the backward pass needs besides its input.
 pub(super) struct Kept {
-    /// Rotated, `[T, heads, head_dim]`.
+    /// `[T, heads, head_dim]`, rotated; where heads have norms, before these, which cost little to compute again.
     q: Tensor,
-    /// Rotated, `[T, kv_heads, head_dim]`.
+    /// Likewise, `[T, kv_heads, head_dim]`.
     k: Tensor,
-    /// As `k`.
+    /// `[T, kv_heads, head_dim]`
     v: Tensor,
     /// What attention made of them, as `q`.
     attended: Tensor,
@@ -55,9 +56,37 @@ impl SelfAttention {
     }
 
     /// Heads turned by their tokens' angles, or back.
-    fn turned(&self, heads: &Output, is_inverse: bool) -> Result<Output> {
+    fn turned(&self, heads: Array, is_inverse: bool) -> Result<Output> {
         let [cos, sin] = self.angles.parts().map(Array::of);
-        othink_cuda::rotary(heads.array()?, cos?, sin?, is_inverse)
+        othink_cuda::rotary(heads, cos?, sin?, is_inverse)
+    }
+
+    fn norms(&self) -> [Option<&NormParameters>; 2] {
+        let norms = self.maps.head_norms.as_ref();
+        [norms.map(|norms| &norms.q), norms.map(|norms| &norms.k)]
+    }
+
+    /// Heads normalised, where they have a norm, and turned.
+    fn placed(&self, heads: Array, norm: Option<&NormParameters>) -> Result<Output> {
+        match norm {
+            Some(norm) => self.turned(norm.forward_cuda(heads)?.array()?, false),
+            None => self.turned(heads, false),
+        }
+    }
+
+    /// The gradient to heads, from that to what [`Self::placed`] made of them.
+    fn placed_backward(
+        &self,
+        heads: &Tensor,
+        norm: Option<&NormParameters>,
+        grad: &Output,
+    ) -> Result<Output> {
+        // A rotation's gradient is the rotation back.
+        let grad = self.turned(grad.array()?, true)?;
+        match norm {
+            Some(norm) => norm.backward_cuda(Array::of(heads)?, grad.array()?, None),
+            None => Ok(grad),
+        }
     }
 }
 
@@ -73,11 +102,17 @@ impl Map for SelfAttention {
     }
 
     fn forward(&self, h: Array, keep: impl FnOnce(Kept)) -> Result<Output> {
-        let turned = |part: &LinearPart| self.turned(&self.heads(part, h)?, false);
-        let (q, k) = (turned(&self.maps.q)?, turned(&self.maps.k)?);
+        let [q_norm, k_norm] = self.norms();
+        let heads = |part, norm| {
+            let heads = self.heads(part, h)?;
+            Ok::<_, Error>((self.placed(heads.array()?, norm)?, heads))
+        };
+        let ((q, q_heads), (k, k_heads)) =
+            (heads(&self.maps.q, q_norm)?, heads(&self.maps.k, k_norm)?);
         let v = self.heads(&self.maps.v, h)?;
         let x = Qkv { q: q.array()?, k: k.array()?, v: v.array()? };
         let attended = othink_cuda::attention(x, &self.tiles)?;
+        let (q, k) = if q_norm.is_some() { (q_heads, k_heads) } else { (q, k) };
         let [q, k, v, lse] = [q, k, v, attended.lse].map(Output::into_tensor);
         let attended = attended.out.into_tensor();
         keep(Kept { q, k, v, attended: attended.clone(), lse });
@@ -85,7 +120,13 @@ impl Map for SelfAttention {
     }
 
     fn backward(&self, h: Array, kept: &Kept, grad: Array) -> Result<Output> {
-        let Kept { q, k, v, attended, lse } = kept;
+        let Kept { q: q_heads, k: k_heads, v, attended, lse } = kept;
+        let [q_norm, k_norm] = self.norms();
+        let again = |heads: &Tensor, norm: Option<&NormParameters>| {
+            norm.map(|_| self.placed(Array::of(heads)?, norm).map(Output::into_tensor)).transpose()
+        };
+        let (q, k) = (again(q_heads, q_norm)?, again(k_heads, k_norm)?);
+        let (q, k) = (q.as_ref().unwrap_or(q_heads), k.as_ref().unwrap_or(k_heads));
         let attended_rows = attended.flatten_from(1)?;
         let d_attended =
             CudaLinear::of(&self.maps.o)?.backward(Array::of(&attended_rows)?, grad)?;
@@ -100,8 +141,8 @@ impl Map for SelfAttention {
             &self.tiles,
         )?;
         drop(d_attended);
-        // A rotation's gradient is the rotation back.
-        let (dq, dk) = (self.turned(&dq, true)?, self.turned(&dk, true)?);
+        let dq = self.placed_backward(q_heads, q_norm, &dq)?;
+        let dk = self.placed_backward(k_heads, k_norm, &dk)?;
         let AttentionMaps { q, k, v, .. } = &self.maps;
         let rows = |heads: Output, part: &LinearPart| {
             let tokens = heads.array()?.shape().dim(0)?;

@@ -49,11 +49,7 @@ pub fn residual_attention(
     segments: &Segments,
 ) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    // Attention with norms of heads has no operation of its own: it is composed of others.
-    if Path::of(x) == Path::Cuda
-        && othink_cuda::attention_takes(maps.head_dim)
-        && maps.head_norms.is_none()
-    {
+    if Path::of(x) == Path::Cuda && othink_cuda::attention_takes(maps.head_dim) {
         let map = SelfAttention::new(maps, angles, segments, x)?;
         return cuda_tape::residual(x, norm, map);
     }

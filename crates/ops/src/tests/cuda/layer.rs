@@ -24,6 +24,13 @@ fn separate_values(hidden: usize, [heads, kv_heads, head_dim]: Heads) -> Vec<Ten
     shapes.iter().zip(2..).map(|(shape, seed)| (numbers(shape, seed) * 0.5).unwrap()).collect()
 }
 
+/// [`separate_values`] and the weights of both norms of heads.
+fn normed_values(hidden: usize, heads: Heads) -> Vec<Tensor> {
+    let [_, _, head_dim] = heads;
+    let norms = [12, 13].map(|seed| numbers(&[head_dim], seed));
+    separate_values(hidden, heads).into_iter().chain(norms).collect()
+}
+
 fn angles(x: &Tensor, head_dim: usize) -> Angles {
     let angles = (numbers(&[x.dim(0).unwrap(), head_dim / 2], 11) * 3.0).unwrap();
     let angles = angles.to_device(x.device()).unwrap();
@@ -44,7 +51,7 @@ fn separate(
         v: part(4)?,
         o: map(&p[6], None),
         head_dim,
-        head_norms: None,
+        head_norms: (p.len() > 8).then(|| HeadNorms { q: norm(&p[8..9]), k: norm(&p[9..10]) }),
     };
     residual_attention(x, &norm(&p[7..8]), &maps, &angles(x, head_dim), segments)
 }
@@ -57,13 +64,16 @@ fn a_decoders_first_half_on_the_device_is_that_of_the_cpu() {
     {
         let groups: Vec<_> = groups.iter().map(|(prompt, own)| (*prompt, own.to_vec())).collect();
         let segments = Segments::prompts(&groups).unwrap();
-        check_on_device(
-            &format!("residual attention, {} tokens, heads {heads:?}", segments.len()),
-            &|x, p| separate(&x[0], p, &segments, heads),
-            &[numbers(&[segments.len(), 24], 1)],
-            &separate_values(24, heads),
-            [ROUNDED_BETWEEN; 2],
-        );
+        for values in [separate_values(24, heads), normed_values(24, heads)] {
+            let (n, of) = (segments.len(), values.len());
+            check_on_device(
+                &format!("residual attention, {n} tokens, heads {heads:?}, {of} parameters"),
+                &|x, p| separate(&x[0], p, &segments, heads),
+                &[numbers(&[n, 24], 1)],
+                &values,
+                [ROUNDED_BETWEEN; 2],
+            );
+        }
     }
 }
 
@@ -93,7 +103,7 @@ fn a_towers_first_half_on_the_device_is_that_of_the_cpu() {
 fn what_is_frozen_in_a_first_half_changes_no_other_gradient_on_the_device() {
     let heads = [4, 2, 16];
     let segments = Segments::prompts(&[(20, vec![9, 17])]).unwrap();
-    let values = separate_values(24, heads);
+    let values = normed_values(24, heads);
     let run = |frozen: Option<usize>| {
         let trained = |value| Parameter::trainable("p", &bf16_on_device(value)).unwrap();
         let mut p: Vec<Parameter> = values.iter().map(trained).collect();
@@ -120,7 +130,7 @@ fn what_is_frozen_in_a_first_half_changes_no_other_gradient_on_the_device() {
 #[test]
 fn a_first_half_of_an_input_that_nothing_tracks_is_on_no_tape_and_has_the_same_bits() {
     let (heads, segments) = ([4, 2, 16], Segments::prompts(&[(20, vec![9, 17])]).unwrap());
-    let values = separate_values(24, heads);
+    let values = normed_values(24, heads);
     let p: Vec<Parameter> =
         values.iter().map(|p| Parameter::trainable("p", &bf16_on_device(p)).unwrap()).collect();
     let x = bf16_on_device(&numbers(&[46, 24], 1));
