@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 
 use super::{ExitStatus, Printer, UsageError};
@@ -46,9 +47,15 @@ pub struct Args {
 /// The adapter or the model cannot be used, or the folder cannot be written.
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let Args { adapter, out, .. } = args;
-    if out.exists() {
-        let problem = format!("--out {}: it is there already", out.display());
-        return Err(UsageError::new(problem, "name a new folder").into());
+    let unfinished = with_ending(out, ".tmp");
+    for (path, hint) in [
+        (out, "name a new folder"),
+        (&unfinished, "a merge that was cut off left it: remove it, or name another folder"),
+    ] {
+        if path.exists() {
+            let problem = format!("--out {}: {} is there already", out.display(), path.display());
+            return Err(UsageError::new(problem, hint).into());
+        }
     }
     let files = files(args)?;
     let dtype = match &args.dtype {
@@ -59,9 +66,15 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let parameters = merged.parameters().in_hub_order();
     let tensors: Vec<(String, Tensor)> =
         parameters.map(|p| (p.name().to_owned(), p.value().clone())).collect();
-    let unfinished = with_ending(out, ".tmp");
-    save(&unfinished, &tensors, dtype, &files, MAX_SHARD_BYTES)?;
-    std::fs::rename(&unfinished, out)?;
+    let written = save(&unfinished, &tensors, dtype, &files, MAX_SHARD_BYTES);
+    let written = written.map_err(anyhow::Error::from).and_then(|()| {
+        std::fs::rename(&unfinished, out)
+            .with_context(|| format!("cannot rename {} to {}", unfinished.display(), out.display()))
+    });
+    if let Err(error) = written {
+        let _ = std::fs::remove_dir_all(&unfinished); // the error that is reported is the first one
+        return Err(error);
+    }
     printer.line(format!(
         "{} and its model, merged in {}: {}",
         adapter.display(),

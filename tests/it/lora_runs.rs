@@ -171,7 +171,7 @@ fn an_adapter_answers_as_the_model_that_it_is_merged_into_and_not_as_its_base() 
         othink(&[&["merge", "--adapter", &adapter, "--out", &out], more].concat())
     };
     succeed(merge(&[]));
-    assert!(refused(merge(&[])).contains("it is there already"));
+    assert!(refused(merge(&[])).contains("merged is there already"));
     let of_adapter = answers(&adapter, &root.join("adapter.jsonl"));
     assert_eq!(of_adapter.len(), 4);
     assert_eq!(of_adapter, answers(&merged, &root.join("merged.jsonl")));
@@ -356,4 +356,31 @@ fn merging_says_what_it_needs() {
     let stored = candle_core::safetensors::load(index, &Device::Cpu).unwrap();
     assert!(stored.values().all(|tensor| tensor.dtype() == DType::BF16), "as the model's files");
     assert!(stored.contains_key("model.language_model.norm.weight"), "and under their names");
+}
+
+#[test]
+fn a_merge_that_fails_leaves_nothing_and_one_that_was_cut_off_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (adapter, out) = (folder.path().join("adapter"), folder.path().join("merged"));
+    std::fs::create_dir(&adapter).unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(Path::new("tests/golden/lora/qwen3_vl").join(name), adapter.join(name))
+            .unwrap();
+    }
+    let weights = adapter.join("adapter_model.safetensors");
+    let mut factors = candle_core::safetensors::load(&weights, &Device::Cpu).unwrap();
+    for factor in factors.values_mut() {
+        *factor = factor.affine(f64::NAN, 0.0).unwrap();
+    }
+    candle_core::safetensors::save(&factors, &weights).unwrap();
+    let paths = [&adapter, &out].map(|path| path.display().to_string());
+    let merge = || othink(&["merge", "--adapter", &paths[0], "--out", &paths[1]]);
+    let output = merge().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("is NaN"), "{said}");
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["adapter"]);
+    std::fs::create_dir(folder.path().join("merged.tmp")).unwrap();
+    let said = refused(merge());
+    assert!(said.contains("merged.tmp is there already") && said.contains("cut off"), "{said}");
 }
