@@ -144,6 +144,7 @@ fn planned_memory_on_a_gpu_is_what_the_emulated_device_holds_at_its_peak() {
         ("f32", "model.freeze_vision=true", 0.02),
         // Gradients, moments and the reference, whose sizes are known exactly, are no part of this one.
         ("bf16", "model.lora.rank=8", 0.05),
+        ("bf16", "model.lora.dropout=0.1", 0.05),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let dtype = format!("model.dtype={dtype}");
