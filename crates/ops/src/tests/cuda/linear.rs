@@ -55,26 +55,10 @@ fn parts_of_a_stacked_weight_fill_their_rows_of_the_gradient_on_the_device() {
 
 #[test]
 fn a_low_rank_change_on_the_device_is_that_of_the_cpu() {
-    for (rows, inner, outputs, rank) in [(3, 64, 7, 4), (600, 40, 33, 8), (70, 1536, 1032, 16)] {
-        let values = [
-            numbers(&[outputs, inner], 2),
-            numbers(&[outputs], 3),
-            numbers(&[rank, inner], 4),
-            numbers(&[outputs, rank], 5),
-        ];
-        check_on_device(
-            &format!("linear with LoRA {rows} x {inner} -> {outputs}, rank {rank}"),
-            &|x, p| linear(&x[0], &adapted(p), Product::Blocked),
-            &[numbers(&[rows, inner], 1)],
-            &values,
-            // The map's result, the product with `A` and the sum are rounded, and so are their gradients.
-            [3.0 * ROUNDED_ONCE, 3.0 * ROUNDED_ONCE],
-        );
-    }
-}
-
-#[test]
-fn under_dropout_a_low_rank_change_on_the_device_is_that_of_the_cpu() {
+    // The map's result, the product with `A` and the sum are rounded, and so are their gradients; under dropout what `A` is given
+    // as well, and the gradient to it.
+    let maps: [(&str, fn(&[Parameter]) -> LinearParameters, f64); 2] =
+        [("LoRA", adapted, 3.0), ("dropout", adapted_under_dropout, 4.0)];
     for (rows, inner, outputs, rank) in [(3, 64, 7, 4), (601, 40, 33, 8), (70, 1536, 1032, 16)] {
         let values = [
             numbers(&[outputs, inner], 2),
@@ -82,14 +66,15 @@ fn under_dropout_a_low_rank_change_on_the_device_is_that_of_the_cpu() {
             numbers(&[rank, inner], 4),
             numbers(&[outputs, rank], 5),
         ];
-        check_on_device(
-            &format!("linear with LoRA and dropout {rows} x {inner} -> {outputs}, rank {rank}"),
-            &|x, p| linear(&x[0], &adapted_under_dropout(p), Product::Blocked),
-            &[numbers(&[rows, inner], 1)],
-            &values,
-            // As without, and what `A` is given is rounded, and the gradient to it.
-            [4.0 * ROUNDED_ONCE, 4.0 * ROUNDED_ONCE],
-        );
+        for (name, map, times_rounded) in maps {
+            check_on_device(
+                &format!("linear with {name} {rows} x {inner} -> {outputs}, rank {rank}"),
+                &|x, p| linear(&x[0], &map(p), Product::Blocked),
+                &[numbers(&[rows, inner], 1)],
+                &values,
+                [times_rounded * ROUNDED_ONCE; 2],
+            );
+        }
     }
 }
 
