@@ -72,7 +72,7 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
             .with_context(|| format!("cannot rename {} to {}", unfinished.display(), out.display()))
     });
     if let Err(error) = written {
-        let _ = std::fs::remove_dir_all(&unfinished); // the error that is reported is the first one
+        drop(std::fs::remove_dir_all(&unfinished)); // the error that is reported is the first one
         return Err(error);
     }
     printer.line(format!(

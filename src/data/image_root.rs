@@ -57,11 +57,12 @@ impl ImageRoot {
                 return Ok(FoundImage { image, shortened });
             }
         }
+        let root = if self.path() == Path::new("") { Path::new(".") } else { self.path() };
         if image.contains('\\') && !cfg!(windows) {
             return Err(place.bad_field(
                 field,
                 format!("no file {image}, a path with the separators of Windows"),
-                format!("a path with `/`, below {}", self.path().display()),
+                format!("a path with `/`, below {}", root.display()),
                 "write / for \\ in the paths of pictures, without a drive's letter",
             ));
         }
@@ -70,7 +71,7 @@ impl ImageRoot {
         Err(DataError::MissingImage {
             place: place.clone(),
             field: field.to_owned(),
-            root: if self.path() == Path::new("") { ".".into() } else { self.path().to_owned() },
+            root: root.to_owned(),
             looked_for: looked_for.join(", "),
         })
     }
