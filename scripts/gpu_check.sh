@@ -32,6 +32,7 @@ ceilings 25 baselines
 quickstart 40 training
 same-bits 40 training
 policy 60 training
+families 80 training
 torch-policy 40 baselines
 generate 45 baselines
 trl 100 baselines

@@ -263,6 +263,27 @@ measure_decoding() { # PREFIX PROMPTS GROUP
   return "$code"
 }
 
+# The other families' shapes, and low-rank factors, in sampling and in learning.
+stage_families() {
+  local code=0
+  need_program othink || return
+  measure_shape qwen3_vl_2b_ Qwen/Qwen3-VL-2B-Instruct || code=1
+  measure_shape qwen2_5_vl_3b_ Qwen/Qwen2.5-VL-3B-Instruct || code=1
+  measure_shape qwen2_vl_2b_lora_ Qwen/Qwen2-VL-2B-Instruct --lora-rank 16 || code=1
+  measure_shape qwen3_vl_8b_lora_ Qwen/Qwen3-VL-8B-Instruct --lora-rank 16 || code=1
+  return "$code"
+}
+measure_shape() { # PREFIX MODEL [OPTION...]
+  local code size=(--model "$2" --prompts 4 --group-size 8 --completion-tokens 128 --image-side 32 --dtype bf16 --repetitions 2)
+  [ -z "$DRY" ] || size=(--model tests/golden/families/qwen3_vl/tied --prompts 1 --group-size 2 --completion-tokens 8 --image-side 4 --copy-mb 4
+    --product-side 128 --repetitions 1)
+  ours timeout -k 1 "$((LIMIT / 4))" othink gpu-check --device cuda --json --only decoding,learning,optimizer "${size[@]}" "${@:3}" |
+    tee "$WORK/shape.jsonl"
+  code=${PIPESTATUS[0]}
+  figures learn "$1" "$WORK/shape.jsonl"
+  return "$code"
+}
+
 # NAME DTYPE: three updates of the built-in model, seeded, into WORK/NAME.
 train_tiny() {
   local size=(--set train.updates=3 --set grpo.prompts_per_update=8)

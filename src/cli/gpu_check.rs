@@ -49,6 +49,9 @@ pub struct Args {
     /// What the backward pass computes again: none, mlp or full, as `model.activation_checkpointing`
     #[arg(long, default_value_t = CheckpointingChoice::Mlp)]
     checkpointing: CheckpointingChoice,
+    /// Trains low-rank factors of this rank in the place of the model's own weights, as `model.lora.rank`
+    #[arg(long, value_name = "RANK", value_parser = at_least_one)]
+    lora_rank: Option<usize>,
     /// Bytes that are copied to measure the memory, in millions
     #[arg(long, default_value_t = 2000, value_parser = at_least_one)]
     copy_mb: usize,
@@ -124,7 +127,8 @@ fn of_model(
         completion_tokens: args.completion_tokens,
     };
     let checkpointing = checkpointing(args.checkpointing);
-    let settings = Settings { shape, checkpointing, repetitions: args.repetitions };
+    let Args { repetitions, lora_rank, .. } = *args;
+    let settings = Settings { shape, checkpointing, repetitions, lora_rank };
     let mut made = None;
     report.done(&Stage::of("random model", || {
         made = Some(Scoring::new(config, dtype, device, settings)?);

@@ -1,13 +1,14 @@
 //! The parts of an update that learn: scoring as the reference does, scoring with a backward pass, the optimiser's step.
 //! Not here: sampling completions.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
 
 use super::median_seconds;
 use super::random_model::{StreamShape, random_model, stream};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::gpu;
+use crate::model::lora::Lora;
 use crate::model::packed::Packed;
 use crate::model::parameters::Trained;
 use crate::model::stages::Checkpointing;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub checkpointing: Checkpointing,
     /// Runs of each part, after one that is not counted.
     pub repetitions: usize,
+    /// Rank of the factors that are trained in the place of the model's own weights.
+    pub lora_rank: Option<usize>,
 }
 
 /// What is kept of the parameters for the optimiser's step, and where.
@@ -51,6 +54,15 @@ pub struct Scoring {
     config: ModelConfig,
 }
 
+/// A random model with fresh factors for all maps of the decoder.
+fn with_factors(config: &ModelConfig, rank: usize, kept: (DType, &Device)) -> Result<Model> {
+    let (alpha, rslora, targets, vision, dropout) = (rank as f64, false, None, false, 0.0);
+    let lora = Lora { rank, alpha, rslora, targets, vision, dropout };
+    let base = random_model(config, kept.0, kept.1, Trained::Nothing)?;
+    let factors = lora.fresh(config, kept, 0).map_err(Error::wrap)?;
+    Model::new(config, base.parameters().with_factors(factors, lora.scale(), true)?)
+}
+
 impl Scoring {
     /// Makes the model and the stream.
     ///
@@ -62,7 +74,10 @@ impl Scoring {
         device: &Device,
         settings: Settings,
     ) -> Result<Self> {
-        let model = random_model(config, dtype, device, Trained::All)?;
+        let model = match settings.lora_rank {
+            None => random_model(config, dtype, device, Trained::All)?,
+            Some(rank) => with_factors(config, rank, (dtype, device))?,
+        };
         let packed = stream(config, settings.shape)?;
         Ok(Self { model, packed, settings, config: config.clone() })
     }
@@ -97,7 +112,8 @@ impl Scoring {
         self.reset_peak()?;
         let seconds = median_seconds(self.device(), self.settings.repetitions, || self.learn())?;
         let forward = self.forward();
-        let trains = Trains { vision: true, weights: true };
+        let trains_weights = self.settings.lora_rank.is_none();
+        let trains = Trains { vision: trains_weights, weights: trains_weights };
         let performed = forward.learned(self.settings.checkpointing, trains);
         Ok(self.figures(seconds, 3.0 * forward.total(), performed))
     }

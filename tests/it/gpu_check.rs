@@ -91,6 +91,27 @@ fn every_stage_measures_and_two_passes_give_the_same_bits() {
     assert_eq!(value(&full[6], "gradient norm"), value(&none[6], "gradient norm"));
 }
 
+/// Of another family, whose published shapes are known without a file; here one with files.
+#[test]
+fn low_rank_factors_are_measured_in_the_place_of_the_weights() {
+    let model = ["--model", "tests/golden/families/qwen3_vl/tied", "--only", "learning,optimizer"];
+    let of = |more: &[&str]| {
+        let words = [&SMALL[2..], &model, more, &["--json"]].concat();
+        let output = gpu_check(&words);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let (whole, factors) = (of(&[]), of(&["--lora-rank", "2"]));
+    let [learned, repeated, step] = [2, 3, 4].map(|i| &factors[i]);
+    assert!(figure(repeated, "gradient norm") > 0.0);
+    assert_eq!(value(repeated, "numbers that differ"), 0.0);
+    let moved = |step| figure(step, "traffic, TB/s") * figure(step, "seconds");
+    assert!(moved(step) < 0.2 * moved(&whole[4]));
+    let performed = |stage| figure(stage, "performed, TFLOP/s") * figure(stage, "seconds");
+    assert!(performed(learned) < 0.8 * performed(&whole[2]), "no weight has a gradient");
+}
+
 #[test]
 fn what_is_asked_for_is_measured_alone() {
     for (only, expected) in [
@@ -109,6 +130,7 @@ fn what_is_asked_for_is_measured_alone() {
 fn what_cannot_be_measured_is_refused() {
     for (words, expected) in [
         (&["--prompts", "0"][..], "at least 1"),
+        (&["--lora-rank", "0"], "at least 1"),
         (&["--completion-tokens", "0"], "at least 1"),
         (&["--group-size", "few"], "--group-size"),
         (&["--image-side", "5"], "take a multiple of 2"),
