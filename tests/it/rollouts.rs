@@ -166,7 +166,9 @@ fn tokens_drawn_by_kernels_have_the_log_probabilities_that_training_computes() {
     if device().is_cpu() {
         return;
     }
-    let families = checkpoints().map(|checkpoint| (checkpoint.files(), checkpoint.golden));
+    // Qwen2.5-VL's are of a shape without kernels, heads of 12 numbers.
+    let families = checkpoints().filter(|checkpoint| checkpoint.name.starts_with("qwen3_vl"));
+    let families = families.map(|checkpoint| (checkpoint.files(), checkpoint.golden));
     for (files, golden) in std::iter::once((files("policy"), Golden::open())).chain(families) {
         let model = open(&files, DType::BF16, &device(), Trained::Nothing).unwrap();
         assert_drawn_as_scored(&golden, &model);
