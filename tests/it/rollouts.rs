@@ -175,7 +175,7 @@ fn tokens_drawn_by_kernels_have_the_log_probabilities_that_training_computes() {
     }
 }
 
-/// Five completions of each prompt at a time.
+/// Completions of a prompt decode together.
 fn assert_drawn_as_scored(golden: &Golden, model: &Model) {
     let (settings, mut most_at_a_time) = (unfiltered(golden, 7), 0);
     let (mut largest, mut sum, mut n) = (0.0f32, 0.0, 0.0);
@@ -196,7 +196,7 @@ fn assert_drawn_as_scored(golden: &Golden, model: &Model) {
             n += 1.0;
         }
     }
-    assert_eq!(most_at_a_time, 5, "not by kernels");
+    assert!(most_at_a_time > 1, "one by one, as without kernels");
     // Rounding to bf16 between the operations, in another order.
     assert!(largest < 0.1 && sum / n < 0.02, "{largest} at most, {} in the mean", sum / n);
 }
