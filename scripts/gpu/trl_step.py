@@ -18,7 +18,7 @@ from pathlib import Path
 from workload import QUESTION, device, figures, images, peak_gb, synchronize
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benches" / "vs_trl"))
-from trl_grpo import accuracy_reward, format_reward  # noqa: E402
+from trl_grpo import accuracy_reward, data_set, format_reward  # noqa: E402
 
 
 def settings(args, out):
@@ -68,21 +68,6 @@ class Clock:
         setattr(trainer, name, timed)
 
 
-def rows(n_rows, size):
-    """The data set. It is given a fingerprint: to compute one fails where pyarrow is newer than datasets knows."""
-    from datasets import Dataset, DatasetInfo, Features, Image, Value
-    from datasets.table import InMemoryTable
-
-    features = Features({
-        "prompt": [{"role": Value("string"), "content": Value("string")}], "image": Image(), "solution": Value("string"),
-    })
-    encoded = [Image().encode_example(image) for image in images(n_rows, size)]
-    message = {"role": "user", "content": QUESTION}
-    columns = {"prompt": [[message]] * n_rows, "image": encoded, "solution": ["6"] * n_rows}
-    table = InMemoryTable.from_pydict(columns, schema=features.arrow_schema)
-    return Dataset(table, info=DatasetInfo(features=features), fingerprint="gpu-check")
-
-
 def run(args, folder):
     from transformers import AutoProcessor, TrainerCallback
     from trl import GRPOTrainer
@@ -108,7 +93,7 @@ def run(args, folder):
                 s_optimizer=self.times[-1] - trained, peak_gb=peak_gb(),
             )
 
-    dataset = rows(args.prompts * args.steps, args.image)
+    dataset = data_set(QUESTION, images(args.prompts * args.steps, args.image), "6")
     steps = Steps()
     trainer = GRPOTrainer(
         model=args.model, reward_funcs=[accuracy_reward, format_reward], args=settings(args, folder),

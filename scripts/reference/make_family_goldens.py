@@ -18,26 +18,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import refcommon as rc  # noqa: E402
+from family_files import ORDINARY, SIZES, chat_template, classes, hub_name, write_micro  # noqa: E402
 from make_checkpoint import draw  # noqa: E402
 
 import torch  # noqa: E402
-
-# Added tokens that are not special, as the hub's tokenizers have them.
-ORDINARY = {"qwen2_5_vl": ["<tool_call>", "</tool_call>"],
-            "qwen3_vl": ["<tool_call>", "</tool_call>", "<think>", "</think>"]}
-
-
-def chat_template(family):
-    """The hub's template (Apache-2.0, Qwen team), of which trl has a copy."""
-    trl = Path(importlib.util.find_spec("trl").origin).parent
-    return (trl / "chat_templates" / f"{family}.jinja").read_text(encoding="utf-8")
-
 
 # What the tower adds to its residual stream, by the ends of names.
 STREAM = ("patch_embed.proj", "pos_embed", "attn.proj", "mlp.fc2", "mlp.down_proj", "mlp.linear_fc2")
@@ -51,92 +40,12 @@ def value_of(name, shape, seed, kind, eos):
     return value * 0.03 if is_small else value
 
 
-# Sections of M-RoPE are unequal and the base is small, or axes that are confused would hardly be seen.
-SIZES = {
-    ("qwen2_5_vl", "tied"): dict(
-        text=dict(hidden_size=48, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
-                  num_key_value_heads=2, mrope_section=[3, 1, 2], rope_theta=60.0, rms_norm_eps=1e-6),
-        vision=dict(depth=3, hidden_size=24, intermediate_size=40, num_heads=2, patch_size=14, window_size=84,
-                    fullatt_block_indexes=[1])),
-    ("qwen2_5_vl", "untied"): dict(
-        text=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
-                  num_key_value_heads=1, mrope_section=[2, 3, 1], rope_theta=1e4, rms_norm_eps=1e-3),
-        vision=dict(depth=4, hidden_size=16, intermediate_size=36, num_heads=2, patch_size=14, window_size=64,
-                    fullatt_block_indexes=[0, 3])),
-    ("qwen3_vl", "tied"): dict(
-        text=dict(hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
-                  num_key_value_heads=2, head_dim=16, mrope_section=[4, 1, 3], rope_theta=60.0, rms_norm_eps=1e-6),
-        vision=dict(depth=4, hidden_size=16, intermediate_size=40, num_heads=2, patch_size=16,
-                    num_position_embeddings=36, deepstack_visual_indexes=[0, 1, 2])),
-    ("qwen3_vl", "untied"): dict(
-        text=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
-                  num_key_value_heads=1, head_dim=16, mrope_section=[3, 1, 4], rope_theta=1e4, rms_norm_eps=1e-3),
-        vision=dict(depth=3, hidden_size=24, intermediate_size=36, num_heads=3, patch_size=16,
-                    num_position_embeddings=16, deepstack_visual_indexes=[2])),
-}
-
-
-def classes(family):
-    import transformers as t
-    if family == "qwen2_5_vl":
-        return t.Qwen2_5_VLConfig, t.Qwen2_5_VLForConditionalGeneration, t.Qwen2_5_VLProcessor
-    return t.Qwen3VLConfig, t.Qwen3VLForConditionalGeneration, t.Qwen3VLProcessor
-
-
-def hub_config(family, architecture, text, vision, base, vocab, tied):
-    """config.json as the hub has it: flat for Qwen2.5-VL, nested for Qwen3-VL."""
-    text = dict(text, vocab_size=vocab, max_position_embeddings=4096, hidden_act="silu")
-    sections, theta = text.pop("mrope_section"), text.pop("rope_theta")
-    common = {"architectures": [architecture], "model_type": family, "image_token_id": base + 12,
-              "video_token_id": base + 13, "vision_start_token_id": base + 9, "vision_end_token_id": base + 10,
-              "tie_word_embeddings": tied}
-    vision = dict(vision, out_hidden_size=text["hidden_size"], spatial_merge_size=2, temporal_patch_size=2)
-    if family == "qwen2_5_vl":
-        vision = dict(vision, hidden_act="silu", in_chans=3, spatial_patch_size=14, tokens_per_second=2)
-        return {**common, **text, "rope_theta": theta, "rope_scaling": {"type": "mrope", "mrope_section": sections},
-                "bos_token_id": base, "eos_token_id": base + 2, "torch_dtype": "float32", "use_sliding_window": False,
-                "sliding_window": 4096, "max_window_layers": text["num_hidden_layers"], "vision_config": vision}
-    rope = {"mrope_interleaved": True, "mrope_section": sections, "rope_type": "default"}
-    text = dict(text, model_type="qwen3_vl_text", rope_theta=theta, rope_scaling=rope, attention_bias=False,
-                bos_token_id=base, eos_token_id=base + 2, dtype="float32", tie_word_embeddings=tied)
-    vision = dict(vision, model_type="qwen3_vl", hidden_act="gelu_pytorch_tanh", in_channels=3)
-    return {**common, "text_config": text, "vision_config": vision}
-
-
 def write_checkpoint(out, family, kind, seed):
     """The processor's files, the configuration and the weights."""
     from safetensors.torch import save_file
     spec = SIZES[family, kind]
     config_class, model_class, _ = classes(family)
-    vocab, merges, base = rc.train_micro_bpe(90)
-    rc.write_tokenizer(out, vocab, merges, base, with_vocab_files=False)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        doc = rc.read_json(out / name)
-        for i, content in enumerate(ORDINARY[family], base + len(rc.SPECIAL_TOKENS)):
-            token = {"content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-                     "special": False}
-            if name == "tokenizer.json":
-                doc["added_tokens"].append({"id": i, **token})
-            else:
-                doc["added_tokens_decoder"][str(i)] = token
-                doc["chat_template"] = chat_template(family)
-        rc.write_json(out / name, doc, compact=True)
-    rc.write_json(out / "chat_template.json", {"chat_template": chat_template(family)})
-    size = base + len(rc.SPECIAL_TOKENS) + len(ORDINARY[family]) + 3
-    config = hub_config(family, model_class.__name__, spec["text"], spec["vision"], base, size, kind == "tied")
-    patch = spec["vision"]["patch_size"]
-    clip = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
-    pre = {"patch_size": patch, "temporal_patch_size": 2, "merge_size": 2, "image_processor_type": "Qwen2VLImageProcessor"}
-    limits = [4 * patch * patch, 60 * patch * patch]
-    if family == "qwen2_5_vl":
-        pre |= {"min_pixels": limits[0], "max_pixels": limits[1], **clip}
-    else:
-        pre |= {"size": {"shortest_edge": limits[0], "longest_edge": limits[1]},
-                "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    rc.write_json(out / "preprocessor_config.json", pre)
-    rc.write_json(out / "generation_config.json", {"bos_token_id": base, "pad_token_id": base, "do_sample": True,
-                                                   "eos_token_id": [base + 2, base]})
-    rc.write_json(out / "config.json", config)
+    base = write_micro(out, family, spec["text"], spec["vision"], kind == "tied")
     model = model_class(config_class.from_pretrained(str(out)))
     tensors = {}
     for name, p in model.named_parameters():
@@ -144,7 +53,7 @@ def write_checkpoint(out, family, kind, seed):
         if kind == "untied":
             value = value.bfloat16()
         p.data = value.float()
-        tensors[rc.to_original_name(name) if family == "qwen2_5_vl" else name] = value.contiguous()
+        tensors[hub_name(family, name)] = value.contiguous()
     if kind == "tied":
         save_file(tensors, str(out / "model.safetensors"), metadata={"format": "pt"})
         (out / "model.safetensors").chmod(0o644)
