@@ -1,8 +1,9 @@
 //! What the dependencies are, as `deny.toml` allows it: their licences, and where they come from. `cargo deny check` asks the same
-//! and more; this needs no other program. What is copied into the project (`assets/report/uplot`) is what its README says.
+//! and more; this needs no other program. What is copied into the project (`assets/report/uplot`) is what its README says, and what
+//! the program is measured against in Rust (`benches/vs_candle`) has the same dependencies.
 //! Not here: advisories, which need a database of others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -95,6 +96,36 @@ fn every_dependency_has_an_allowed_licence_and_is_from_one_registry() {
     }
     assert!(wrong.is_empty(), "licences that deny.toml does not allow:\n{}", wrong.join("\n"));
     assert_eq!(sources.len(), 1, "{sources:?}");
+}
+
+/// Versions by name in a lock file.
+fn locked(file: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lock: toml::Table = text.parse().unwrap();
+    let mut versions = BTreeMap::<String, BTreeSet<String>>::new();
+    for package in lock["package"].as_array().unwrap() {
+        let of = |key: &str| package[key].as_str().unwrap().to_owned();
+        versions.entry(of("name")).or_default().insert(of("version"));
+    }
+    versions
+}
+
+/// Else candle-transformers would be measured on other kernels than those of the program, which are a part of both.
+#[test]
+fn the_benchmark_against_candle_transformers_has_the_programs_versions() {
+    let program = locked("Cargo.lock");
+    let benchmark = locked("benches/vs_candle/Cargo.lock");
+    assert!(benchmark.contains_key("candle-transformers"));
+    assert!(!program.contains_key("candle-transformers"), "it is no part of the program");
+    assert_eq!(benchmark["candle-transformers"], program["candle-core"]);
+    let mut apart = Vec::new();
+    for (name, versions) in &benchmark {
+        if let Some(ours) = program.get(name).filter(|ours| ours.is_disjoint(versions)) {
+            apart.push(format!("{name}: {versions:?}, expected {ours:?}"));
+        }
+    }
+    let hint = "cp Cargo.lock benches/vs_candle && cargo update --workspace --manifest-path benches/vs_candle/Cargo.toml";
+    assert!(apart.is_empty(), "{}\nhint: {hint}", apart.join("\n"));
 }
 
 #[test]
