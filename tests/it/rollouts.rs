@@ -51,6 +51,21 @@ fn sampled(
     generate(model, requests.collect(), &settings(golden, max_batch), &mut |_| {}).unwrap()
 }
 
+/// Each question's group alone; among all, with so many completions at a time, twice; and among all in reverse order.
+fn in_batches<'p>(
+    questions: &[(&'p Prompt, u32)],
+    sampled: impl Fn(&[(&'p Prompt, u32)], usize) -> Vec<Vec<Completion>>,
+    [together, squeezed, backwards]: [usize; 3],
+) -> Vec<[Vec<Completion>; 4]> {
+    let reversed: Vec<(&'p Prompt, u32)> = questions.iter().copied().rev().collect();
+    let backwards = sampled(&reversed, backwards).into_iter().rev();
+    let all = sampled(questions, together).into_iter().zip(sampled(questions, squeezed));
+    let alone =
+        questions.iter().map(|question| sampled(std::slice::from_ref(question), 1).remove(0));
+    let batches = alone.zip(all).zip(backwards);
+    batches.map(|((alone, (all, squeezed)), backwards)| [alone, all, squeezed, backwards]).collect()
+}
+
 /// Token ids, and log-probabilities by their bits.
 fn bits(completions: &[Completion]) -> Vec<(Vec<u32>, Vec<u32>)> {
     let bits =
@@ -84,19 +99,14 @@ fn completions_of_a_prompt_are_the_same_bits_whatever_else_is_in_the_batch() {
         let prompts: Vec<Prompt> = names.keys().map(|name| golden.prompt(name)).collect();
         let questions: Vec<(&Prompt, u32)> = prompts.iter().zip(0..).collect();
         let sampled = |questions: &[_], max_batch| sampled((&golden, &model), questions, max_batch);
-        let together = sampled(&questions, 64);
-        let squeezed = sampled(&questions, 3);
-        let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
-        let mut backwards = sampled(&reversed, 5);
-        backwards.reverse();
-        for (i, question) in questions.iter().enumerate() {
-            let alone = sampled(std::slice::from_ref(question), 1);
-            for other in [&together[i], &squeezed[i], &backwards[i]] {
-                assert_same(&alone[0], other, &format!("{family}, prompt {i}"));
+        let batches = in_batches(&questions, sampled, [64, 3, 5]);
+        for (i, [alone, others @ ..]) in batches.iter().enumerate() {
+            for other in others {
+                assert_same(alone, other, &format!("{family}, prompt {i}"));
             }
         }
         let first: Vec<_> =
-            bits(&together[0]).into_iter().map(|(token_ids, _)| token_ids).collect();
+            bits(&batches[0][0]).into_iter().map(|(token_ids, _)| token_ids).collect();
         assert!(first.iter().any(|other| *other != first[0]), "a group's members differ");
     }
 }
@@ -131,15 +141,11 @@ fn completions_by_kernels_are_the_same_bits_whatever_else_is_in_the_batch() {
             let settings = GenerationSettings { sampler, ..settings(golden, max_batch) };
             generate(&model, requests, &settings, &mut |_| {}).unwrap()
         };
-        let together = sampled(&questions, 64);
-        let squeezed = sampled(&questions, 3);
-        let reversed: Vec<(&Prompt, u32)> = questions.iter().copied().rev().collect();
-        let mut backwards = sampled(&reversed, 17);
-        backwards.reverse();
-        for (i, question) in questions.iter().enumerate() {
-            let alone = sampled(std::slice::from_ref(question), 1);
-            for other in [&together[i], &squeezed[i], &backwards[i]] {
-                assert_eq!(bits(&alone[0]), bits(other), "prompt {i}, {sampler:?}");
+        for (i, [alone, others @ ..]) in
+            in_batches(&questions, sampled, [64, 3, 17]).iter().enumerate()
+        {
+            for other in others {
+                assert_eq!(bits(alone), bits(other), "prompt {i}, {sampler:?}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! LoRA's change of a linear map: `y += s (x A^T) B^T` (Hu et al. 2021, section 4.1), with its gradients. Under dropout `A` is
 //! given what is left of `x`.
-//! Not here: the map itself (`linear`), which numbers are dropped (`dropout`); names, ranks and scales of a model's adapters (the program's `model`).
+//! Not here: the map itself (`linear`), which numbers are dropped (`dropout`); names, ranks and scales of a model's adapters
+//! (the program's `model`).
 
 use std::borrow::Cow;
 use std::ops::Range;

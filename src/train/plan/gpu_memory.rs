@@ -7,8 +7,8 @@
 //! Tests compare what learning holds with the peaks of an H200, and whole runs with those of the emulated device.
 //!
 //! Not counted: indices, positions, angles and tables of segments, below a thousandth; what the driver's pool loses between
-//! blocks of different sizes, which is not known; masks of dropout and what they leave, which the compositions keep. The reference's pass and the optimiser's step hold less than the policy's
-//! backward pass, and each when nothing is kept for that.
+//! blocks of different sizes, which is not known; masks of dropout and what they leave, which the compositions keep. The
+//! reference's pass and the optimiser's step hold less than the policy's backward pass, and each when nothing is kept for that.
 //! Not here: what is computed (`workload`), what to change where it is too much (`fit`).
 
 use candle_core::DType;
