@@ -1,7 +1,8 @@
-//! The process: its allocator, a thread with a stack deep enough, its exit code.
+//! The process: its allocator, its threads, a stack deep enough, its exit code.
 //! Not here: everything else (`cli`).
 
 mod allocator;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -11,16 +12,28 @@ use othink::cli::{self, ExitStatus};
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
+    threads::leave_candle_one();
     allocator::keep_freed_memory();
     let command = std::thread::Builder::new().name("othink".to_owned()).stack_size(STACK_BYTES);
-    let status = match command.spawn(cli::main) {
+    let status = match command.spawn(run) {
         // A panic prints its own message on standard error.
         Ok(handle) => handle.join().unwrap_or(ExitStatus::Failed),
-        Err(problem) => {
-            let problem = anyhow::Error::new(problem);
-            cli::report_error(&problem.context("cannot start a thread with a stack of 268 MB"));
-            ExitStatus::Failed
-        }
+        Err(problem) => failed(problem, "cannot start a thread with a stack of 268 MB"),
     };
     status.into()
+}
+
+fn run() -> ExitStatus {
+    match threads::join_pool() {
+        Ok(()) => cli::main(),
+        Err(problem) => failed(problem, "cannot start threads to compute with"),
+    }
+}
+
+fn failed(
+    problem: impl std::error::Error + Send + Sync + 'static,
+    what: &'static str,
+) -> ExitStatus {
+    cli::report_error(&anyhow::Error::new(problem).context(what));
+    ExitStatus::Failed
 }

@@ -56,6 +56,8 @@ mod rollouts;
 mod runs;
 #[cfg(target_os = "linux")]
 mod signals;
+#[cfg(target_os = "linux")]
+mod threads;
 mod tidy;
 mod told;
 mod train;

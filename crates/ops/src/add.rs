@@ -2,14 +2,19 @@
 //! Not here: gradients that are added to their buffers (`gradients`).
 
 #[cfg(feature = "cuda")]
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Shape, bail};
-use candle_core::{Result, Tensor};
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
 use othink_cuda::Array;
+use rayon::prelude::*;
 
 use super::path::Path;
+use super::real::{Real, slice_of, vectorized};
 
-/// `x + y`; candle's own but in bf16 on a GPU.
+/// Elements per parallel task.
+const CHUNK: usize = 1 << 14;
+
+/// `x + y`.
 ///
 /// - `x`, `y`: one shape, the run's dtype
 /// - returns that shape. Gradients to both: the sum's own.
@@ -18,16 +23,39 @@ use super::path::Path;
 /// Shapes or dtypes differ.
 pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     match Path::of(x) {
+        Path::Cpu => Add::apply(x, y),
         #[cfg(feature = "cuda")]
-        Path::Cuda => x.contiguous()?.apply_op2(&y.contiguous()?, Add),
-        _ => x + y,
+        Path::Cuda => Add::apply(x, y),
+        Path::Plain => x + y,
     }
 }
 
-#[cfg(feature = "cuda")]
 struct Add;
 
-#[cfg(feature = "cuda")]
+impl Add {
+    fn apply(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if x.dims() != y.dims() {
+            bail!("add: {:?} and {:?}", x.dims(), y.dims());
+        }
+        x.contiguous()?.apply_op2(&y.contiguous()?, Self)
+    }
+
+    fn forward<R: Real>(x: &[R], y: &[R]) -> Vec<R> {
+        let mut out = x.to_vec();
+        out.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(out, y)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (sum, y) in out.iter_mut().zip(y) {
+                        *sum += *y;
+                    }
+                },
+            );
+        });
+        out
+    }
+}
+
 impl CustomOp2 for Add {
     fn name(&self) -> &'static str {
         "add"
@@ -35,14 +63,21 @@ impl CustomOp2 for Add {
 
     fn cpu_fwd(
         &self,
-        _x: &CpuStorage,
-        _x_layout: &Layout,
-        _y: &CpuStorage,
-        _y_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        bail!("add: the CPU has candle's own operation")
+        let out = match x {
+            CpuStorage::F32(_) => {
+                CpuStorage::F32(Self::forward(slice_of(x, x_layout)?, slice_of(y, y_layout)?))
+            }
+            _ => CpuStorage::F64(Self::forward(slice_of(x, x_layout)?, slice_of(y, y_layout)?)),
+        };
+        Ok((out, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
         x: &CudaStorage,

@@ -84,7 +84,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// `x Phi(x)`, exact: the activation of Qwen2-VL's patch merger. On the CPU it is candle's own, and so is its gradient there.
+/// `x Phi(x)`, exact: the activation of Qwen2-VL's patch merger.
 ///
 /// - `x`: any shape, the run's dtype; returns that shape. Gradient to `x`.
 ///
@@ -92,9 +92,10 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 /// The dtype is not a float.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
     match Path::of(x) {
+        Path::Cpu => x.contiguous()?.apply_op1(Elementwise(PhantomData::<GeluErf>)),
         #[cfg(feature = "cuda")]
         Path::Cuda => x.contiguous()?.apply_op1(OnGpu(Gelu::Erf.into())),
-        _ => plain::gelu_erf(x),
+        Path::Plain => plain::gelu_erf(x),
     }
 }
 
@@ -147,6 +148,31 @@ impl Function for GeluTanh {
         let (twice, cubic) = (R::from_f64(TWICE), R::from_f64(CUBIC) * x * x);
         let s = sigmoid(twice * (x + cubic * x));
         s + x * s * (R::ONE - s) * twice * (R::ONE + R::from_f64(3.0) * cubic)
+    }
+}
+
+struct GeluErf;
+
+/// The normal distribution, `(1 + erf(x / sqrt(2))) / 2`.
+#[inline(always)]
+fn phi<R: Real>(x: R) -> R {
+    let half = R::from_f64(0.5);
+    half + half * (R::from_f64(std::f64::consts::FRAC_1_SQRT_2) * x).erf()
+}
+
+impl Function for GeluErf {
+    const NAME: &'static str = "gelu_erf";
+
+    #[inline(always)]
+    fn value<R: Real>(x: R) -> R {
+        x * phi(x)
+    }
+
+    #[inline(always)]
+    fn slope<R: Real>(x: R) -> R {
+        // 1 / sqrt(2 pi), the density at 0.
+        let top = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+        phi(x) + x * R::from_f64(top) * (R::from_f64(-0.5) * x * x).exp()
     }
 }
 

@@ -2,6 +2,9 @@
 //! can be summed over processes in one piece.
 //! Not here: which operation adds what (`parameter`, `linear`, ...), the optimiser that reads them (`optim`).
 
+use std::cell::Cell;
+use std::marker::PhantomData;
+
 use candle_core::{
     CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail,
 };
@@ -156,7 +159,23 @@ impl GradientBuffer {
 
     /// Adds a product; for buffers on the CPU path only.
     pub(super) fn add_outer<R: Real>(&mut self, outer: Outer<R>) -> Result<()> {
-        self.sum.inplace_op1(&AddOuter { outer, has_arrived: self.has_arrived })?;
+        let Outer { a, b, rows, m, n, first } = outer;
+        self.change(|sum: &mut [R], store| {
+            if store == Store::Overwrite && m * n < sum.len() {
+                sum.fill(R::ZERO);
+            }
+            let sum = &mut sum[first * n..(first + m) * n];
+            let (a, b) = (Matrix::new(a, rows, m).t(), Matrix::new(b, rows, n));
+            matmul((sum, n), store, R::ONE, a, b, Threads::All);
+        })
+    }
+
+    /// Calls `f` with all numbers, and with whether it is to add to them or to overwrite them, all of them; for buffers on the CPU
+    /// path only.
+    pub(super) fn change<R: Real>(&mut self, f: impl FnOnce(&mut [R], Store)) -> Result<()> {
+        let store = if self.has_arrived { Store::Add } else { Store::Overwrite };
+        let f = Cell::new(Some(|sum: &mut [R]| f(sum, store)));
+        self.sum.inplace_op1(&Change { f, numbers: PhantomData })?;
         self.has_arrived = true;
         Ok(())
     }
@@ -238,26 +257,22 @@ impl InplaceOp2 for AddInPlace {
     }
 }
 
-struct AddOuter<'a, R> {
-    outer: Outer<'a, R>,
-    has_arrived: bool,
+/// What a closure does to the numbers, once.
+struct Change<R, F> {
+    f: Cell<Option<F>>,
+    numbers: PhantomData<R>,
 }
 
-impl<R: Real> InplaceOp1 for AddOuter<'_, R> {
+impl<R: Real, F: FnOnce(&mut [R])> InplaceOp1 for Change<R, F> {
     fn name(&self) -> &'static str {
-        "add_outer"
+        "change"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let Outer { a, b, rows, m, n, first } = self.outer;
-        let sum = slice_mut::<R>(storage, layout)?;
-        if !self.has_arrived && m * n < sum.len() {
-            sum.fill(R::ZERO);
+        let numbers = slice_mut::<R>(storage, layout)?;
+        if let Some(f) = self.f.take() {
+            f(numbers);
         }
-        let sum = &mut sum[first * n..(first + m) * n];
-        let store = if self.has_arrived { Store::Add } else { Store::Overwrite };
-        let (a, b) = (Matrix::new(a, rows, m).t(), Matrix::new(b, rows, n));
-        matmul((sum, n), store, R::ONE, a, b, Threads::All);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 mod add;
 mod backward;
 mod cached_attention;
+mod cpu_head;
 #[cfg(feature = "cuda")]
 mod cuda_attention;
 #[cfg(feature = "cuda")]
@@ -53,6 +54,7 @@ mod token_logprob;
 pub use add::add;
 pub use backward::backward;
 pub use cached_attention::{CachedSequence, cached_attention};
+pub use cpu_head::head_numbers;
 pub use dropout::Dropout;
 pub use gelu::{Gelu, gelu_erf, gelu_tanh, quick_gelu};
 pub use gradients::GradientArena;

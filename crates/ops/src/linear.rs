@@ -12,7 +12,7 @@ use othink_cuda::Array;
 #[cfg(feature = "cuda")]
 use super::cuda_linear::CudaLinear;
 use super::low_rank::{LowRank, Rows};
-use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
+use super::matmul::{Matrix, Threads, matmul_by_rows, product};
 use super::parameter::Parameter;
 use super::path::Path;
 use super::plain;
@@ -180,15 +180,13 @@ impl Linear {
         let (n, first) = (self.outputs.rows.len(), self.outputs.rows.start);
         let mut out = self.parameters.weight.with_value(|w: &[R]| {
             let w = &w[first * inner..(first + n) * inner];
-            let mut out = vec![R::ZERO; rows * n];
-            match self.product {
+            Ok(match self.product {
                 Product::Blocked => {
                     let (x, w) = (Matrix::new(x, rows, inner), Matrix::new(w, n, inner).t());
-                    matmul((&mut out, n), Store::Overwrite, R::ONE, x, w, Threads::All);
+                    product(R::ONE, x, w, Threads::All)
                 }
-                Product::RowByRow => matmul_by_rows(&mut out, x, w, inner),
-            }
-            Ok(out)
+                Product::RowByRow => matmul_by_rows(x, w, rows, inner),
+            })
         })?;
         if let Some(bias) = &self.parameters.bias {
             bias.with_value(|b: &[R]| {
@@ -221,10 +219,8 @@ impl Linear {
             }
             let mut dx = weight.with_value(|w: &[R]| {
                 let w = &w[first * inner..(first + n) * inner];
-                let mut dx = vec![R::ZERO; rows * inner];
                 let (g, w) = (Matrix::new(g, rows, n), Matrix::new(w, n, inner));
-                matmul((&mut dx, inner), Store::Overwrite, R::ONE, g, w, Threads::All);
-                Ok(dx)
+                Ok(product(R::ONE, g, w, Threads::All))
             })?;
             if let Some(low_rank) = low_rank {
                 with_slice(x, |x: &[R]| {

@@ -12,7 +12,7 @@ use othink_cuda::{Array, LowRankGradients, Output};
 
 use super::dropout::Dropout;
 use super::linear::Product;
-use super::matmul::{Matrix, Store, Threads, matmul, matmul_by_rows};
+use super::matmul::{self, Matrix, Store, Threads, matmul, matmul_by_rows};
 use super::parameter::Parameter;
 use super::plain;
 use super::real::Real;
@@ -91,8 +91,7 @@ impl LowRank {
                     matmul((out, n), Store::Add, scale, inner, b, Threads::All);
                 }
                 Product::RowByRow => {
-                    let mut added = vec![R::ZERO; x.n * n];
-                    matmul_by_rows(&mut added, &inner, b, rank);
+                    let added = matmul_by_rows(&inner, b, x.n, rank);
                     for (y, added) in out.iter_mut().zip(added) {
                         *y += scale * added;
                     }
@@ -111,15 +110,13 @@ impl LowRank {
     fn inner<R: Real>(&self, x: Rows<R>, product: Product) -> Result<Vec<R>> {
         let rank = self.rank();
         self.a.with_value(|a: &[R]| {
-            let mut inner = vec![R::ZERO; x.n * rank];
-            match product {
+            Ok(match product {
                 Product::Blocked => {
                     let (x, a) = (Matrix::new(x.x, x.n, x.inner), Matrix::new(a, rank, x.inner));
-                    matmul((&mut inner, rank), Store::Overwrite, R::ONE, x, a.t(), Threads::All);
+                    matmul::product(R::ONE, x, a.t(), Threads::All)
                 }
-                Product::RowByRow => matmul_by_rows(&mut inner, x.x, a, x.inner),
-            }
-            Ok(inner)
+                Product::RowByRow => matmul_by_rows(x.x, a, x.n, x.inner),
+            })
         })
     }
 
@@ -145,10 +142,8 @@ impl LowRank {
         }
         let d_inner = self.b.with_value(|b: &[R]| {
             let b = &b[outputs.start * rank..outputs.end * rank];
-            let mut d_inner = vec![R::ZERO; x.n * rank];
             let (grad, b) = (Matrix::new(grad, x.n, n), Matrix::new(b, n, rank));
-            matmul((&mut d_inner, rank), Store::Overwrite, scale, grad, b, Threads::All);
-            Ok(d_inner)
+            Ok(matmul::product(scale, grad, b, Threads::All))
         })?;
         if self.a.is_trainable() {
             self.a.accumulate_outer(&d_inner, x.x, x.n, 0)?;
@@ -159,8 +154,7 @@ impl LowRank {
                 matmul((dx, x.inner), Store::Add, R::ONE, d_inner, a, Threads::All);
                 return Ok(());
             };
-            let mut d_left = vec![R::ZERO; x.n * x.inner];
-            matmul((&mut d_left, x.inner), Store::Overwrite, R::ONE, d_inner, a, Threads::All);
+            let d_left = matmul::product(R::ONE, d_inner, a, Threads::All);
             dropout.add_to(dx, &d_left);
             Ok(())
         })

@@ -1,6 +1,11 @@
 //! Matrix products on slices: the `gemm` crate behind bounds checks, and a product by rows for decoding.
 //! Not here: tensors, gradients (`linear`, `segment_attention`, `token_logprob`).
-#![expect(unsafe_code, reason = "gemm takes raw pointers; every access is bounds-checked first")]
+#![expect(
+    unsafe_code,
+    reason = "gemm takes raw pointers, every access bounds-checked first; products are not filled with zeros before they are computed"
+)]
+
+use std::mem::MaybeUninit;
 
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -37,6 +42,11 @@ impl<'a, R: Real> Matrix<'a, R> {
             row_stride: self.column_stride,
             column_stride: self.row_stride,
         }
+    }
+
+    /// Rows and columns.
+    pub(crate) fn dims(self) -> [usize; 2] {
+        [self.rows, self.columns]
     }
 
     fn fits(&self) -> bool {
@@ -79,12 +89,51 @@ pub(crate) fn matmul<R: Real>(
     threads: Threads,
 ) {
     let (out, out_row_stride) = out;
-    assert_eq!(a.columns, b.rows, "inner sizes of a matrix product differ");
-    assert!(a.fits() && b.fits(), "an operand of a matrix product is too short");
     assert!(
         fits(out.len(), (a.rows, out_row_stride), (b.columns, 1)) && out_row_stride >= b.columns,
         "the destination of a matrix product is too short"
     );
+    // SAFETY: the assertion above keeps every element of the destination inside its slice, which is a unique borrow.
+    unsafe { multiply((out.as_mut_ptr(), out_row_stride), store, scale, a, b, threads) }
+}
+
+/// `scale * a b`, dense and row-major. Its memory is not filled with zeros first, which takes a thread longer than many a product
+/// takes all of them.
+///
+/// # Panics
+/// As [`matmul`].
+pub(crate) fn product<R: Real>(scale: R, a: Matrix<R>, b: Matrix<R>, threads: Threads) -> Vec<R> {
+    let (rows, columns) = (a.rows, b.columns);
+    if a.columns == 0 {
+        return vec![R::ZERO; rows * columns];
+    }
+    let mut out = Vec::with_capacity(rows * columns);
+    // SAFETY: there is room for a dense row-major matrix of `rows` and `columns`. The product overwrites all of it without reading it
+    // before its length is set.
+    unsafe {
+        multiply((out.as_mut_ptr(), columns), Store::Overwrite, scale, a, b, threads);
+        out.set_len(rows * columns);
+    }
+    out
+}
+
+/// `out (+)= scale * a b` at a pointer, with rows `out.1` elements apart.
+///
+/// # Safety
+/// `out` may be written, and is overlapped by neither operand, wherever the product's elements are; and read there where they are added.
+///
+/// # Panics
+/// The inner sizes differ or an operand is too short: a bug of the caller.
+unsafe fn multiply<R: Real>(
+    out: (*mut R, usize),
+    store: Store,
+    scale: R,
+    a: Matrix<R>,
+    b: Matrix<R>,
+    threads: Threads,
+) {
+    assert_eq!(a.columns, b.rows, "inner sizes of a matrix product differ");
+    assert!(a.fits() && b.fits(), "an operand of a matrix product is too short");
     if a.rows == 0 || b.columns == 0 {
         return;
     }
@@ -92,17 +141,16 @@ pub(crate) fn matmul<R: Real>(
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
     };
-    // SAFETY: the assertions above keep every element that gemm reads or writes inside its slice;
-    // `out` is a unique borrow, so it overlaps neither operand. f32 and f64, the only `Real` types,
-    // are types that gemm accepts.
+    // SAFETY: the assertions keep every element that gemm reads inside its slice, the caller those of `out`. f32 and f64, the only
+    // `Real` types, are types that gemm accepts. It does not read `out` where it overwrites.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            out.as_mut_ptr(),
+            out.0,
             1,
-            out_row_stride as isize,
+            out.1 as isize,
             store == Store::Add,
             a.data.as_ptr(),
             a.column_stride as isize,
@@ -122,8 +170,8 @@ pub(crate) fn matmul<R: Real>(
 
 /// Partial sums of a dot product: one 512-bit register of f32.
 const LANES: usize = 16;
-/// Weight rows per task of [`matmul_by_rows`].
-const TASK: usize = 64;
+/// Weight rows per task of [`matmul_by_rows`] at most: what a task begins with is not fetched ahead.
+const TASK: usize = 512;
 /// Rows of `x` per pass over the weights: more would not stay in a core's cache.
 const ROWS_AT_ONCE: usize = 64;
 
@@ -132,43 +180,29 @@ const ROWS_AT_ONCE: usize = 64;
 /// Every product is summed in one fixed order, whatever `rows` is and however the work is split, so
 /// a row's result does not depend on which other rows are computed with it. For few rows it also
 /// is faster than a blocked product, because the weights are read once and never packed.
-pub(crate) fn matmul_by_rows<R: Real>(out: &mut [R], x: &[R], w: &[R], inner: usize) {
+pub(crate) fn matmul_by_rows<R: Real>(x: &[R], w: &[R], rows: usize, inner: usize) -> Vec<R> {
     let outputs = w.len().checked_div(inner).unwrap_or(0);
-    if outputs == 0 {
-        return;
+    let (x, w) = (&x[..rows * inner], &w[..outputs * inner]);
+    if rows == 0 || outputs == 0 {
+        return Vec::new();
     }
-    let chunks = out.chunks_mut(ROWS_AT_ONCE * outputs).zip(x.chunks(ROWS_AT_ONCE * inner));
-    for (out, x) in chunks {
-        let rows = x.len() / inner;
-        let mut transposed = vec![R::ZERO; outputs * rows]; // [outputs, rows]: each task owns whole rows
-        transposed.par_chunks_mut(TASK * rows).enumerate().for_each(|(i, chunk)| {
-            let n = chunk.len() / rows;
-            let weights = &w[i * TASK * inner..(i * TASK + n) * inner];
-            R::multiply_rows(chunk, x, weights, rows);
-        });
-        transpose(out, &transposed, rows);
-    }
-}
-
-/// `out [rows, columns]` from its transpose.
-fn transpose<R: Real>(out: &mut [R], transposed: &[R], rows: usize) {
-    // Blocks of columns, so that what a thread reads for its block fits its cache.
-    let block = 4096;
-    let columns = out.len() / rows;
-    let mut parts: Vec<Vec<&mut [R]>> = (0..columns.div_ceil(block)).map(|_| Vec::new()).collect();
-    for row in out.chunks_mut(columns) {
-        for (part, stretch) in parts.iter_mut().zip(row.chunks_mut(block)) {
-            part.push(stretch);
-        }
-    }
-    parts.par_iter_mut().enumerate().for_each(|(i, part)| {
-        for (row, stretch) in part.iter_mut().enumerate() {
-            let first = i * block * rows + row;
-            for (y, x) in stretch.iter_mut().zip(transposed[first..].iter().step_by(rows)) {
-                *y = *x;
+    let mut out = Vec::with_capacity(rows * outputs);
+    let room = &mut out.spare_capacity_mut()[..rows * outputs];
+    let task = (outputs / (4 * rayon::current_num_threads())).next_multiple_of(8).clamp(8, TASK);
+    for (out, x) in room.chunks_mut(ROWS_AT_ONCE * outputs).zip(x.chunks(ROWS_AT_ONCE * inner)) {
+        let mut stretches: Vec<Vec<&mut [MaybeUninit<R>]>> = Vec::new();
+        stretches.resize_with(outputs.div_ceil(task), Vec::new);
+        for row in out.chunks_mut(outputs) {
+            for (stretches, stretch) in stretches.iter_mut().zip(row.chunks_mut(task)) {
+                stretches.push(stretch);
             }
         }
-    });
+        let tasks = stretches.par_iter_mut().zip(w.par_chunks(task * inner));
+        tasks.for_each(|(out, w)| R::multiply_rows(out, x, w));
+    }
+    // SAFETY: every row was cut into stretches without gaps, and `multiply_rows` writes all of what it is given.
+    unsafe { out.set_len(rows * outputs) };
+    out
 }
 
 /// The sum of the lanes, by halves.
@@ -260,16 +294,13 @@ mod tests {
         let (x, w) = (numbers(rows * inner, 4), numbers(outputs * inner, 3));
         let w_t: Vec<f64> =
             (0..inner * outputs).map(|i| w[(i % outputs) * inner + i / outputs]).collect();
-        let mut all = vec![0.0; rows * outputs];
-        matmul_by_rows(&mut all, &x, &w, inner);
+        let all = matmul_by_rows(&x, &w, rows, inner);
         assert_close(&all, &naive(&x, &w_t, rows, inner, outputs));
 
         let [x, w] = [x, w].map(|x| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>());
-        let mut all = vec![0.0; rows * outputs];
-        matmul_by_rows(&mut all, &x, &w, inner);
+        let all = matmul_by_rows(&x, &w, rows, inner);
         for i in [0, 1, 5, rows - 1] {
-            let mut alone = vec![0.0; outputs];
-            matmul_by_rows(&mut alone, &x[i * inner..(i + 1) * inner], &w, inner);
+            let alone = matmul_by_rows(&x[i * inner..(i + 1) * inner], &w, 1, inner);
             assert_eq!(alone, all[i * outputs..(i + 1) * outputs], "row {i}");
         }
     }

@@ -15,6 +15,7 @@ use candle_core::{Result, Tensor, Var, bail};
 #[cfg(feature = "cuda")]
 use super::gradients::Destination;
 use super::gradients::{GradientArena, GradientBuffer, Outer};
+use super::matmul::Store;
 use super::real::{Real, with_slice};
 
 /// A named tensor of the model; clones share value and gradient.
@@ -140,6 +141,19 @@ impl Parameter {
         let (_, n) = self.matrix_dims()?;
         let m = a.len() / rows.max(1);
         buffer.add_outer(Outer { a, b, rows, m, n, first })
+    }
+
+    /// Calls `f` with the buffer's numbers, and with whether it is to add to them or to overwrite all of them; with nothing where the
+    /// parameter is frozen. For the CPU's path.
+    pub(super) fn with_gradient<R: Real>(
+        &self,
+        f: impl FnOnce(Option<(&mut [R], Store)>),
+    ) -> Result<()> {
+        if let Some(mut buffer) = self.buffer() {
+            return buffer.change(|numbers, store| f(Some((numbers, store))));
+        }
+        f(None);
+        Ok(())
     }
 
     /// Rows of the buffer, for a kernel on the GPU that is about to write to all of them; `None` where the parameter is

@@ -1,5 +1,12 @@
 //! The inner loop of a product by rows: blocks of dot products, each summed in a fixed order of its own.
 //! Not here: which rows it is called on (`matmul`).
+#![expect(
+    unsafe_code,
+    reason = "a prefetch is an intrinsic that takes a pointer, which it does not follow"
+)]
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
@@ -7,24 +14,28 @@ use pulp::{Simd, WithSimd};
 const ROWS: usize = 4;
 /// Rows of `w` per block: with [`ROWS`], as many running sums as the vector registers can hold.
 const OUTPUTS: usize = 4;
+/// How far ahead of a block rows of `w` are fetched. A processor does that by itself along one stream, but a block reads several, and
+/// where rows are short all of them in one page.
+const AHEAD: usize = 2 * OUTPUTS;
 
-/// `out[o, i] = x[i] . w[o]` for dense `x [rows, inner]` and `w [outputs, inner]`.
-pub(super) struct RowProduct<'a> {
-    pub(super) out: &'a mut [f32],
+/// `out[i][o] = x[i] . w[o]` for dense `x [rows, inner]` and `w [outputs, inner]`, all of it written.
+pub(super) struct RowProduct<'a, 'o> {
+    pub(super) out: &'a mut [&'o mut [MaybeUninit<f32>]],
     pub(super) x: &'a [f32],
     pub(super) w: &'a [f32],
-    pub(super) rows: usize,
     pub(super) inner: usize,
 }
 
-impl WithSimd for RowProduct<'_> {
+impl WithSimd for RowProduct<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { out, x, w, rows, inner } = self;
-        let outputs = w.len() / inner;
+        let Self { out, x, w, inner } = self;
+        let (rows, outputs) = (out.len(), w.len() / inner);
         for first_output in (0..outputs).step_by(OUTPUTS) {
+            let ahead = first_output + AHEAD;
+            fetch(w, ahead * inner..(ahead + OUTPUTS) * inner);
             let n_outputs = OUTPUTS.min(outputs - first_output);
             // A short block repeats its last row; the surplus results are not stored.
             let w_rows = std::array::from_fn(|b| {
@@ -38,14 +49,28 @@ impl WithSimd for RowProduct<'_> {
                     &x[row * inner..(row + 1) * inner]
                 });
                 let products = dot_block(simd, x_rows, w_rows);
-                for b in 0..n_outputs {
-                    for a in 0..n_rows {
-                        out[(first_output + b) * rows + first_row + a] = products[a][b];
+                for (out, products) in out[first_row..first_row + n_rows].iter_mut().zip(products) {
+                    for (out, product) in out[first_output..][..n_outputs].iter_mut().zip(products)
+                    {
+                        out.write(product);
                     }
                 }
             }
         }
     }
+}
+
+/// Has the lines of `w` in `range` brought into the cache, as far as there are any.
+#[inline(always)]
+fn fetch(w: &[f32], range: Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in w.get(range).unwrap_or_default().chunks(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has the instruction, and no address makes it fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _unused = (w, range);
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 #![expect(clippy::float_cmp, reason = "results that must be equal to the bit")]
 
 use std::ops::Range;
+use std::slice::from_ref;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -284,7 +285,7 @@ fn heads_are_rows_of_a_linear_map() {
 fn rows_that_do_not_make_whole_heads_are_refused() {
     let weight = Parameter::frozen("w", &numbers(&[6, 7], 2));
     for (rows, head_dim) in [(0..5, 2), (0..4, 0), (4..8, 2)] {
-        let part = stacked(std::slice::from_ref(&weight), rows);
+        let part = stacked(from_ref(&weight), rows);
         assert!(linear_heads(&numbers(&[5, 7], 1), &part, head_dim, Product::Blocked).is_err());
     }
 }
@@ -329,6 +330,17 @@ fn activations_have_the_right_value_and_gradients() {
     check(&|x, _| swiglu(&x[0], &x[1]), &|x, _| plain::swiglu(&x[0], &x[1]), &x, &[]);
     check(&|x, _| quick_gelu(&x[0]), &|x, _| plain::quick_gelu(&x[0]), &x[..1], &[]);
     check(&|x, _| gelu_tanh(&x[0]), &|x, _| plain::gelu_tanh(&x[0]), &x[..1], &[]);
+    // Candle's own has a gradient of six digits.
+    let normal = |x: &Tensor| (x * std::f64::consts::FRAC_1_SQRT_2)?.erf()?.affine(0.5, 0.5);
+    check(&|x, _| gelu_erf(&x[0]), &|x, _| &x[0] * normal(&x[0])?, &x[..1], &[]);
+}
+
+#[test]
+fn a_sum_has_the_right_value_and_gradients() {
+    let x = [numbers(&[9, 2111], 10), numbers(&[9, 2111], 11)];
+    check(&|x, _| add(&x[0], &x[1]), &|x, _| &x[0] + &x[1], &x, &[]);
+    let error = add(&numbers(&[2, 3], 1), &numbers(&[3], 2)).unwrap_err();
+    assert!(error.to_string().contains("add: [2, 3] and [3]"), "{error}");
 }
 
 fn attention_case(segments: &Segments, heads: usize, kv_heads: usize, scale: f64) {
@@ -450,9 +462,53 @@ fn token_logprob_has_the_right_value_and_gradients() {
     );
 }
 
+/// More rows and more tokens than a block of logits has, neither a multiple of one; targets in several blocks.
+fn head_of_several_blocks() -> (Tensor, Tensor, Tensor) {
+    let targets: Vec<u32> = (0..530u32).map(|i| (i * 97) % 1100).collect();
+    let targets = Tensor::new(targets, &Device::Cpu).unwrap();
+    (numbers(&[530, 3], 15), (numbers(&[1100, 3], 16) * 2.0).unwrap(), targets)
+}
+
+#[test]
+fn a_head_of_several_blocks_has_the_right_value_and_gradients() {
+    let (hidden, weight, targets) = head_of_several_blocks();
+    check(
+        &|x, p| Ok(token_logprob(&x[0], &p[0], &targets, 0.7)?.logp),
+        &|x, p| plain::token_logprob(&x[0], &p[0], &targets, 0.7),
+        from_ref(&hidden),
+        from_ref(&weight),
+    );
+    let logits = (hidden.matmul(&weight.t().unwrap()).unwrap() / 0.7).unwrap();
+    let p = candle_nn::ops::softmax(&logits, 1).unwrap();
+    let entropy = (&p * p.log().unwrap()).unwrap().sum(1).unwrap().neg().unwrap();
+    let head = Parameter::frozen("head", &weight);
+    let ours = token_logprob(&hidden, &head, &targets, 0.7).unwrap().entropy;
+    assert!(largest_difference(&ours, &entropy) < 1e-10);
+}
+
+#[test]
+fn the_head_has_the_same_bits_with_any_number_of_threads() {
+    let (hidden, weight, targets) = head_of_several_blocks();
+    let [hidden, weight] = [hidden, weight].map(|x| x.to_dtype(DType::F32).unwrap());
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let op =
+            |x: &[Tensor], p: &[Parameter]| Ok(token_logprob(&x[0], &p[0], &targets, 0.7)?.logp);
+        pool.install(|| gradients(&op, from_ref(&hidden), from_ref(&weight)).unwrap())
+    };
+    let (y, expected) = run(1);
+    for threads in [2, 3] {
+        let (again, found) = run(threads);
+        assert_eq!(largest_difference(&y, &again), 0.0);
+        for (expected, found) in expected.iter().zip(&found) {
+            assert_eq!(largest_difference(expected, found), 0.0, "{threads} threads");
+        }
+    }
+}
+
 #[test]
 fn token_logprob_does_not_depend_on_its_chunks() {
-    // A vocabulary of 2^22 gives chunks of 4 rows.
+    // On the plain path, a vocabulary of 2^22 gives chunks of 4 rows; the kernel's has 8192 blocks.
     let weight = numbers(&[1 << 22, 1], 17).to_dtype(DType::F32).unwrap();
     let hidden = numbers(&[9, 1], 18).to_dtype(DType::F32).unwrap();
     let targets: Vec<u32> = (0..9).map(|i| i * 1000).collect();
@@ -473,7 +529,7 @@ fn the_plain_head_gives_what_its_composition_over_all_rows_gives() {
     let weight = numbers(&[1 << 23, 1], 17).to_dtype(DType::BF16).unwrap();
     let hidden = [numbers(&[3, 1], 18).to_dtype(DType::BF16).unwrap()];
     let targets = Tensor::new(&[8_000_000u32, 3, 3], &Device::Cpu).unwrap();
-    let weights = std::slice::from_ref(&weight);
+    let weights = from_ref(&weight);
     let chunks = |x: &[Tensor], p: &[Parameter]| token_logprob(&x[0], &p[0], &targets, 0.7);
     let ours = gradients(&|x, p| Ok(chunks(x, p)?.logp), &hidden, weights).unwrap();
     let whole =

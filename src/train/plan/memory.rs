@@ -1,11 +1,11 @@
 //! What a run holds in memory at its peak, by component.
 //!
 //! On the CPU the components follow the code: what each layer's tape keeps is counted beside the layer (`model`), half a
-//! layer's gradients are added during its backward pass, and the head holds a chunk of logits (`ops::token_logprob`). A
+//! layer's gradients are added during its backward pass, and the head holds blocks of logits (`ops::head_numbers`). A
 //! test compares the sum with measured peaks.
 //! Not here: what is computed (`workload`), a GPU's memory (`gpu_memory`).
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use serde::Serialize;
 
 use super::gpu_memory::gpu_memory;
@@ -15,7 +15,7 @@ use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
 use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::model::stages::Kept;
-use crate::ops;
+use crate::ops::{self, Path};
 use crate::run_folder::metrics::resident_bytes;
 use crate::train::settings::{kl_schedule, lora, trained, trains_vision};
 
@@ -44,7 +44,7 @@ pub struct Memory {
     pub activations: u64,
     /// On a GPU: one layer's gradients, and what is computed again of it.
     pub temporaries: u64,
-    /// The head's chunk of logits, or of their gradients; on a GPU freed before `temporaries` are held.
+    /// The head's logits that exist at once, or their gradients; on a GPU freed before `temporaries` are held.
     pub logits: u64,
     /// Pictures as patches: on the CPU those of the update's prompts and of the prompts made ahead, on a GPU those of one
     /// packed stream.
@@ -89,10 +89,14 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     let is_supervised = config.method == Method::Sft;
     let needs_reference = kl_schedule(config, 1).needs_reference();
     let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
-    let scored = work.streams.iter().map(|stream| stream.scored as u64).max().unwrap_or(0);
-    let vocab = model.text.vocab_size as u64;
+    let scored = work.streams.iter().map(|stream| stream.scored).max().unwrap_or(0);
+    let (vocab, hidden) = (model.text.vocab_size, model.text.hidden_size);
     // The backward pass overwrites them with their gradients.
-    let chunk = (ops::MAX_LOGITS as u64).min(scored * vocab).max(vocab);
+    let logits = if Path::resolve(&Device::Cpu, dtype) == Path::Cpu {
+        ops::head_numbers(scored, vocab, hidden)
+    } else {
+        ops::MAX_LOGITS.min(scored * vocab).max(vocab)
+    };
     let mut memory = Memory {
         weights: (all + factors) * width,
         gradients: trained * F32,
@@ -102,7 +106,7 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
         rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
         activations: taped.max().unwrap_or(0),
         temporaries: 0,
-        logits: chunk * F32,
+        logits: logits as u64 * F32,
         pictures: pictures_ahead(config, model, work),
         program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
         driver: 0,
