@@ -2,8 +2,9 @@
 //! every folder. Not here: which of several files of one name wins (`file`).
 
 /// Names and texts, in the order in which they are listed.
-const BUILTIN: [(&str, &str); 13] = [
+const BUILTIN: [(&str, &str); 14] = [
     ("quickstart.toml", include_str!("../../configs/quickstart.toml")),
+    ("grpo-d-synth-vc.toml", include_str!("../../configs/grpo-d-synth-vc.toml")),
     ("grpo-synth-vc.toml", include_str!("../../configs/grpo-synth-vc.toml")),
     ("sft-synth-vc.toml", include_str!("../../configs/sft-synth-vc.toml")),
     ("grpo-d-synth-gr.toml", include_str!("../../configs/grpo-d-synth-gr.toml")),

@@ -160,7 +160,7 @@ fn init_reaches_data_from_the_run_files_folder_and_writes_what_is_special_about_
         (vec!["init", "none.jsonl"], "none.jsonl: cannot be read"),
         (
             vec!["init", "synth-vc"],
-            "hint: a task has run files: othink train --config quickstart.toml",
+            "hint: a task has run files: othink train --config grpo-d-synth-vc.toml",
         ),
         (vec!["init", "my.jsonl", "--field", "problme=asked"], "expected one of problem, solution"),
     ] {

@@ -8,7 +8,11 @@ use crate::reward::{GoldKind, Rule};
 pub(super) static SYNTH_VC: Task = task(
     DrawnTask::VisualCounting,
     2,
-    RunFiles { sft: "sft-synth-vc.toml", grpo: "grpo-synth-vc.toml", grpo_d: "quickstart.toml" },
+    RunFiles {
+        sft: "sft-synth-vc.toml",
+        grpo: "grpo-synth-vc.toml",
+        grpo_d: "grpo-d-synth-vc.toml",
+    },
 );
 
 pub(super) static SYNTH_GR: Task = task(
