@@ -34,7 +34,7 @@ impl Case {
             entropy.replace(Some(result.entropy));
             Ok(result.logp)
         };
-        let all = [&self.hidden, &self.weight].map(std::slice::from_ref);
+        let all = [&self.hidden, &self.weight].map(from_ref);
         let (logp, gradients) = gradients(&op, all[0], all[1]).unwrap();
         let [hidden, weight] = gradients.try_into().unwrap();
         ([logp, hidden, weight], entropy.into_inner().unwrap())

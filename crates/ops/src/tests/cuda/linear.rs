@@ -12,8 +12,8 @@ fn linear_on_the_device_is_that_of_the_cpu() {
         check_on_device(
             &format!("linear {rows} x {inner} -> {outputs}"),
             &|x, p| linear(&x[0], &map(&p[0], None), Product::Blocked),
-            std::slice::from_ref(&x),
-            std::slice::from_ref(&weight),
+            from_ref(&x),
+            from_ref(&weight),
             [rounded, IN_F32],
         );
         check_on_device(
@@ -99,7 +99,7 @@ fn parts_of_a_map_share_its_low_rank_change_on_the_device() {
 fn rows_of_the_gradient_that_no_part_used_are_zeros_on_the_device() {
     let weight = Parameter::trainable("w", &bf16_on_device(&numbers(&[6, 8], 2))).unwrap();
     let x = Var::from_tensor(&bf16_on_device(&numbers(&[4, 8], 1))).unwrap();
-    let part = stacked(std::slice::from_ref(&weight), 2..3);
+    let part = stacked(from_ref(&weight), 2..3);
     let y = linear_heads(&x, &part, 1, Product::Blocked).unwrap();
     scalar(&y).unwrap().backward().unwrap();
     let gradient = f64_here(&weight.gradient().unwrap());
