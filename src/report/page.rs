@@ -6,7 +6,7 @@
 //! can be made; our scripts put it in as text; and the page's own policy lets no other script run than those whose hashes it
 //! names, no text become markup, and nothing be fetched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
@@ -45,7 +45,7 @@ static SCRIPT: LazyLock<String> =
 /// Texts of all completions in a page, bytes before they are compressed; more are thinned out.
 const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
 /// Pictures in a page, and what they take.
-const MAX_PICTURES: usize = 1500;
+const MAX_PICTURES: usize = 2000;
 const MAX_PICTURE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the template takes.
@@ -158,10 +158,10 @@ fn index<'a>(
             continue;
         }
         let sharing = (place..rows.len()).filter(|&other| shares(place, other));
-        let ids: BTreeSet<&str> = sharing
-            .flat_map(|other| indices[other].prompts.iter().map(|prompt| prompt.id))
-            .collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
+        // In the order in which they are shown, each once.
+        let mut seen = HashSet::new();
+        let ids = sharing.flat_map(|other| indices[other].prompts.iter().map(|prompt| prompt.id));
+        let ids: Vec<&str> = ids.filter(|id| seen.insert(*id)).collect();
         let (most, bytes) = (MAX_PICTURES / n_distinct, MAX_PICTURE_BYTES / n_distinct);
         let addresses = rows[place].addresses(&ids, most, bytes)?;
         let mut of_rows = BTreeMap::new();

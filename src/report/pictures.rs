@@ -131,7 +131,7 @@ impl PictureRows {
         picture.as_ref().map(EncodedPicture::of).transpose()
     }
 
-    /// Pictures of questions as `data:` addresses, evenly spaced ones where not all may be taken.
+    /// Pictures of questions as `data:` addresses, the first and evenly spaced ones where not all may be taken.
     ///
     /// - `max_pictures`, `max_bytes`: at most so many, and about so many letters
     /// - returns an address or nothing for each identifier
@@ -145,8 +145,8 @@ impl PictureRows {
         max_bytes: usize,
     ) -> Result<Vec<Option<String>>, ReportError> {
         let mut addresses = vec![None; ids.len()];
-        let step = ids.len().div_ceil(max_pictures.max(1)).max(1);
-        let places: Vec<usize> = (0..ids.len()).step_by(step).collect();
+        let n = ids.len().min(max_pictures);
+        let places: Vec<usize> = (0..n).map(|i| i * ids.len() / n).collect();
         let mut bytes = 0;
         for batch in places.chunks(BATCH) {
             let made: Vec<Option<EncodedPicture>> = batch
@@ -208,8 +208,9 @@ mod tests {
             addresses.iter().map(Option::is_some).collect::<Vec<_>>()
         };
         assert!(kept(10, usize::MAX).into_iter().all(|is_there| is_there));
-        let every_third: Vec<bool> = (0..10).map(|place| place % 3 == 0).collect();
-        assert_eq!(kept(4, usize::MAX), every_third);
+        let spaced: Vec<bool> = (0..10).map(|place| [0, 2, 5, 7].contains(&place)).collect();
+        assert_eq!(kept(4, usize::MAX), spaced);
+        assert_eq!(kept(0, usize::MAX), [false; 10]);
         assert_eq!(kept(10, 0), [false; 10]);
     }
 
