@@ -12,7 +12,7 @@ use othink::cli::{self, ExitStatus};
 const STACK_BYTES: usize = 256 << 20;
 
 fn main() -> ExitCode {
-    threads::leave_candle_one();
+    threads::let_candle_sleep();
     allocator::keep_freed_memory();
     let command = std::thread::Builder::new().name("othink".to_owned()).stack_size(STACK_BYTES);
     let status = match command.spawn(run) {

@@ -1,4 +1,4 @@
-//! The process's threads that compute: rayon's pool, of which the command's own thread is one, and none of candle's.
+//! The process's threads that compute: rayon's pool, of which the command's own thread is one, and candle's, which does not spin.
 //! Not here: work that is done ahead (`prefetch`).
 
 use std::num::NonZero;
@@ -7,13 +7,14 @@ use std::{env, thread};
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// Candle's pool has a thread for each core, which spins for a millisecond after each of its operations, on the core that a kernel of
-/// ours wants. What is left to candle on a CPU is few and small operations. `CANDLE_NUM_THREADS` in the environment overrides this.
-pub(crate) fn leave_candle_one() {
-    const VARIABLE: &str = "CANDLE_NUM_THREADS";
+/// ours wants. Put to sleep at once, they serve where operations are candle's, in 16 bits on the CPU, and are in nobody's way where few
+/// are. `CANDLE_BARRIER_POOL_SPIN_LIMIT` in the environment overrides this.
+pub(crate) fn let_candle_sleep() {
+    const VARIABLE: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
     if env::var_os(VARIABLE).is_some() {
         return;
     }
-    #[expect(unsafe_code, reason = "candle takes its number of threads from the environment alone")]
+    #[expect(unsafe_code, reason = "candle takes this from the environment alone")]
     // SAFETY: called before the process has a second thread, so nobody else reads the environment.
     unsafe {
         env::set_var(VARIABLE, "1");

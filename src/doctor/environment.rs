@@ -17,7 +17,8 @@ use crate::train::plan::available_bytes;
 use crate::utc;
 
 /// Variables that change what the program does.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 13] = [
+    "CANDLE_BARRIER_POOL_SPIN_LIMIT",
     "CUDA_VISIBLE_DEVICES",
     "HF_ASSETS_CACHE",
     "HF_HOME",

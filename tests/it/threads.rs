@@ -12,7 +12,7 @@ fn long_run(folder: &Path, threads: &str) -> Child {
     for change in ["eval.before_training=false", "grpo.prompts_per_update=2"] {
         command.args(["--set", change]);
     }
-    command.env("RAYON_NUM_THREADS", threads).env_remove("CANDLE_NUM_THREADS").current_dir(folder);
+    command.env("RAYON_NUM_THREADS", threads).current_dir(folder);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -34,14 +34,25 @@ fn names_while_training(folder: &Path, threads: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_commands_own_thread_computes_and_candle_has_none() {
+fn the_commands_own_thread_computes() {
     for (threads, of_rayon) in [("3", 2), ("1", 1)] {
         let folder = tempfile::tempdir().unwrap();
         let names = names_while_training(folder.path(), threads);
-        assert!(!names.iter().any(|name| name.starts_with("candle")), "{threads}: {names:?}");
         // The process's first thread waits for the command's; alone, that one must not be what it waits for.
         let expected = 2 + of_rayon;
         let found = names.iter().filter(|name| *name == "othink").count();
         assert_eq!(found, expected, "{threads} threads: {names:?}");
     }
+}
+
+#[test]
+fn candles_threads_are_told_not_to_spin() {
+    const VARIABLE: &str = "CANDLE_BARRIER_POOL_SPIN_LIMIT";
+    let environment = |given: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_othink"));
+        command.arg("env").env_remove(VARIABLE).envs(given.map(|given| (VARIABLE, given)));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(environment(None).contains(&format!("{VARIABLE}=1")));
+    assert!(environment(Some("77")).contains(&format!("{VARIABLE}=77")), "a user's own is kept");
 }
