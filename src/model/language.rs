@@ -72,7 +72,7 @@ impl LanguageModel {
 
 /// Elements kept per token in one layer. In its first half: the input, the norm, attention's output and the sum; queries
 /// before and after rotation and attention's result; keys before and after rotation and values; queries and keys before their
-/// norms, where they have any. In its MLP: the input, the norm, the output and the sum; gate, up and their product.
+/// norms, where they have any. In its MLP: the input; gate and up.
 pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
@@ -82,13 +82,14 @@ pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     };
     Kept {
         mix: 4 * text.hidden_size + 3 * queries + 3 * keys + before_norms,
-        mlp: 4 * text.hidden_size + 3 * text.intermediate_size,
+        mlp: text.hidden_size + 2 * text.intermediate_size,
     }
 }
 
 /// The same where the layer is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
 /// [`kept_by_layer`] counts: two rows of a norm; a product before its bias, or two rows of a head's norm; three of a rotation's
-/// four; queries, repeated keys (twice) and values, and the result (twice), as attention lays them out; `silu(gate)`.
+/// four; queries, repeated keys (twice) and values, and the result (twice), as attention lays them out; the MLP's norm, output,
+/// sum, `silu(gate)` and product.
 pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
     let Kept { mix, mlp } = kept_by_layer(text);
     let queries = text.num_attention_heads * text.head_dim();
@@ -101,7 +102,7 @@ pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
     let (rotation, attention) = (3 * (queries + keys), 6 * queries);
     Kept {
         mix: mix + norm + biases + rotation + attention,
-        mlp: mlp + norm + text.intermediate_size,
+        mlp: mlp + 3 * text.hidden_size + norm + 2 * text.intermediate_size,
     }
 }
 

@@ -124,17 +124,17 @@ impl TowerParts {
     }
 
     /// Elements kept per patch in one block. In its first half: the input, the norm, attention's output and the sum; queries
-    /// and keys before and after rotation, values, attention's result. In its MLP: the input, the norm, the output and the
-    /// sum; the maps to its inner width and what is made of them.
+    /// and keys before and after rotation, values, attention's result. In its MLP: the input; the maps to its
+    /// inner width.
     pub(super) fn kept_by_block(&self, vision: &VisionConfig) -> Kept {
-        let inner = (self.mlp.n_wide() + 1) * vision.mlp_hidden;
-        Kept { mix: 10 * vision.embed_dim, mlp: 4 * vision.embed_dim + inner }
+        let inner = self.mlp.n_wide() * vision.mlp_hidden;
+        Kept { mix: 10 * vision.embed_dim, mlp: vision.embed_dim + inner }
     }
 
     /// The same where the block is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
     /// [`Self::kept_by_block`] counts: four rows of a `LayerNorm`, two of an RMS norm; a product before its bias; three of a
-    /// rotation's four; queries, keys (twice) and values, and the result (twice), as attention lays them out; two of the
-    /// activation's three, or `silu(gate)`.
+    /// rotation's four; queries, keys (twice) and values, and the result (twice), as attention lays them out; the MLP's
+    /// norm, output and sum, the activation's three, or `silu(gate)` and product.
     pub(super) fn kept_by_plain_block(&self, vision: &VisionConfig) -> Kept {
         let Kept { mix, mlp } = self.kept_by_block(vision);
         let width = vision.embed_dim;
@@ -143,9 +143,10 @@ impl TowerParts {
             NormKind::Rms => 2 * width,
         };
         let (biases, rotation, attention) = (4 * width, 6 * width, 6 * width);
-        // Plain and gated alike: one or two products before their biases, two or one of the activation.
-        let inner = 3 * vision.mlp_hidden;
-        Kept { mix: mix + norm + biases + rotation + attention, mlp: mlp + norm + width + inner }
+        // Plain and gated alike: one or two products before their biases, three or two of the activation.
+        let inner = 4 * vision.mlp_hidden;
+        let mlp = mlp + norm + 4 * width + inner;
+        Kept { mix: mix + norm + biases + rotation + attention, mlp }
     }
 
     pub(super) fn find_norm(&self, parameters: &Parameters, name: &str) -> Result<NormParameters> {

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor, bail};
 #[cfg(feature = "cuda")]
 use othink_cuda::Array;
 use rayon::prelude::*;
@@ -30,7 +30,7 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     }
 }
 
-struct Add;
+pub(super) struct Add;
 
 impl Add {
     fn apply(x: &Tensor, y: &Tensor) -> Result<Tensor> {
@@ -38,6 +38,19 @@ impl Add {
             bail!("add: {:?} and {:?}", x.dims(), y.dims());
         }
         x.contiguous()?.apply_op2(&y.contiguous()?, Self)
+    }
+
+    /// The sum with a tensor of the same shape, which must be dense.
+    pub(super) fn to_storage(
+        x: &CpuStorage,
+        layout: &Layout,
+        y: &Tensor,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (storage, y_layout) = y.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(y) => Self.cpu_fwd(x, layout, y, y_layout),
+            _ => bail!("add: tensors of two devices"),
+        }
     }
 
     fn forward<R: Real>(x: &[R], y: &[R]) -> Vec<R> {

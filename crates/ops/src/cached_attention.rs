@@ -5,7 +5,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::matmul::dot;
+use super::matmul::{dot, largest, sum};
 use super::path::Path;
 use super::plain;
 use super::real::{Real, slice_of, vectorized, with_slice};
@@ -137,20 +137,18 @@ fn attend<R: Real>(out: &mut [R], q: &[R], parts: &Parts<R>) {
     let n_rows = (parts.keys[0].len() + parts.keys[1].len()) / parts.row;
     let mut weights = vec![R::ZERO; n_rows];
     // Plain loops: a closure handed to an iterator would not be compiled for this processor.
-    let mut maximum = R::NEG_INFINITY;
     let mut i = 0;
     for keys in parts.keys {
         for key in keys.chunks_exact(parts.row) {
             weights[i] = dot(q, &key[columns.clone()]) * scale;
-            maximum = maximum.larger(weights[i]);
             i += 1;
         }
     }
-    let mut total = R::ZERO;
+    let maximum = largest(&weights);
     for weight in &mut weights {
         *weight = (*weight - maximum).exp();
-        total += *weight;
     }
+    let total = sum(&weights);
     let mut i = 0;
     for values in parts.values {
         for value in values.chunks_exact(parts.row) {

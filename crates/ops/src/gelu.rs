@@ -41,6 +41,15 @@ impl Gelu {
             Self::Erf => gelu_erf(x),
         }
     }
+
+    /// The gradient to `x` of [`Self::apply`] on the CPU's path; both dense.
+    pub(super) fn backward(self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Quick => Elementwise::<QuickGelu>::backward_of(x, grad),
+            Self::Tanh => Elementwise::<GeluTanh>::backward_of(x, grad),
+            Self::Erf => Elementwise::<GeluErf>::backward_of(x, grad),
+        }
+    }
 }
 
 #[cfg(feature = "cuda")]
@@ -194,6 +203,13 @@ impl<F: Function> Elementwise<F> {
         out
     }
 
+    fn backward_of(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        match x.dtype() {
+            DType::F32 => Self::backward::<f32>(x, grad),
+            _ => Self::backward::<f64>(x, grad),
+        }
+    }
+
     fn backward<R: Real>(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let mut dx = vec![R::ZERO; x.elem_count()];
         with_slice(x, |x: &[R]| {
@@ -231,11 +247,7 @@ impl<F: Function> CustomOp1 for Elementwise<F> {
     }
 
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        match x.dtype() {
-            DType::F32 => Self::backward::<f32>(x, &grad).map(Some),
-            _ => Self::backward::<f64>(x, &grad).map(Some),
-        }
+        Self::backward_of(x, &grad.contiguous()?).map(Some)
     }
 }
 

@@ -17,6 +17,8 @@ mod add;
 mod backward;
 mod cached_attention;
 mod cpu_head;
+mod cpu_mlp;
+mod cpu_tape;
 #[cfg(feature = "cuda")]
 mod cuda_attention;
 #[cfg(feature = "cuda")]

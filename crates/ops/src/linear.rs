@@ -8,6 +8,7 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
 use othink_cuda::Array;
+use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda_linear::CudaLinear;
@@ -17,6 +18,11 @@ use super::parameter::Parameter;
 use super::path::Path;
 use super::plain;
 use super::real::{Real, slice_of, with_slice};
+
+/// Rows that a task adds a bias to.
+const ROWS_PER_TASK: usize = 32;
+/// Columns that a task adds up.
+const COLUMNS_PER_TASK: usize = 128;
 
 /// How the rows of a product are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +89,19 @@ impl LinearPart {
 pub fn linear(x: &Tensor, map: &LinearParameters, product: Product) -> Result<Tensor> {
     let rows = 0..map.weight.value().dim(0)?;
     linear_of(x, map, Outputs { rows, head_dim: None }, product)
+}
+
+/// The gradient to `x` of [`linear()`] with [`Product::Blocked`] on the CPU's path; those of trained parameters go to their buffers.
+///
+/// - `grad`: `[T, out]`
+pub(super) fn linear_backward(x: &Tensor, map: &LinearParameters, grad: &Tensor) -> Result<Tensor> {
+    let rows = 0..map.weight.value().dim(0)?;
+    let linear = Linear::new(map, Product::Blocked, Outputs { rows, head_dim: None });
+    let (x, grad) = (x.contiguous()?, grad.contiguous()?);
+    match x.dtype() {
+        DType::F32 => linear.backward::<f32>(&x, &grad),
+        _ => linear.backward::<f64>(&x, &grad),
+    }
 }
 
 /// [`linear()`] with some of the outputs, as heads.
@@ -190,11 +209,12 @@ impl Linear {
         })?;
         if let Some(bias) = &self.parameters.bias {
             bias.with_value(|b: &[R]| {
-                for row in out.chunks_exact_mut(n) {
-                    for (y, b) in row.iter_mut().zip(&b[first..first + n]) {
-                        *y += *b;
+                let b = &b[first..first + n];
+                out.par_chunks_mut(ROWS_PER_TASK * n).for_each(|rows| {
+                    for row in rows.chunks_exact_mut(n) {
+                        row.iter_mut().zip(b).for_each(|(y, b)| *y += *b);
                     }
-                }
+                });
                 Ok(())
             })?;
         }
@@ -236,11 +256,13 @@ impl Linear {
 /// Column sums of a dense `[rows, width]` matrix, rows added in order.
 pub(super) fn sum_rows<R: Real>(data: &[R], width: usize) -> Vec<R> {
     let mut sums = vec![R::ZERO; width];
-    for row in data.chunks_exact(width) {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += *value;
+    sums.par_chunks_mut(COLUMNS_PER_TASK).enumerate().for_each(|(i, sums)| {
+        for row in data.chunks_exact(width) {
+            for (sum, value) in sums.iter_mut().zip(&row[i * COLUMNS_PER_TASK..]) {
+                *sum += *value;
+            }
         }
-    }
+    });
     sums
 }
 

@@ -219,6 +219,32 @@ pub(crate) fn sum_lanes<R: Real>(mut lanes: [R; LANES]) -> R {
     lanes[0]
 }
 
+/// The largest of some numbers; what it is where one is NaN is left open.
+#[inline(always)]
+pub(crate) fn largest<R: Real>(numbers: &[R]) -> R {
+    let (blocks, rest) = numbers.as_chunks::<LANES>();
+    let mut maxima = [R::NEG_INFINITY; LANES];
+    for block in blocks {
+        for lane in 0..LANES {
+            maxima[lane] = maxima[lane].larger(block[lane]);
+        }
+    }
+    maxima.iter().chain(rest).fold(R::NEG_INFINITY, |m, &x| m.larger(x))
+}
+
+/// The sum of some numbers with [`LANES`] partial sums, in an order that depends on their number alone.
+#[inline(always)]
+pub(crate) fn sum<R: Real>(numbers: &[R]) -> R {
+    let (blocks, rest) = numbers.as_chunks::<LANES>();
+    let mut sums = [R::ZERO; LANES];
+    for block in blocks {
+        for lane in 0..LANES {
+            sums[lane] += block[lane];
+        }
+    }
+    rest.iter().fold(sum_lanes(sums), |total, &x| total + x)
+}
+
 /// `sum_i a[i] * b[i]` with [`LANES`] partial sums, in an order that depends on the length alone.
 #[inline(always)]
 pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {

@@ -1,6 +1,6 @@
 //! The MLPs of a layer: the decoder's, which is gated, and the vision tower's.
 //! Not here: their maps and activations (`linear`, `swiglu`, `gelu`), which they are composed of; in bf16 on a GPU an MLP is
-//! one operation (`cuda_tape`), with what is around it in a layer (`residual`).
+//! one operation (`cuda_tape`), and with what is around it in a layer (`residual`) on the CPU too (`cpu_tape`).
 
 use candle_core::{Result, Tensor};
 

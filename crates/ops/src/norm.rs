@@ -11,7 +11,7 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use super::gradients::Destination;
 use super::linear::sum_rows;
-use super::matmul::{dot, sum_lanes};
+use super::matmul::{dot, sum, sum_lanes};
 use super::parameter::Parameter;
 use super::path::Path;
 use super::plain;
@@ -142,7 +142,17 @@ impl NormParameters {
         Ok(out)
     }
 
-    fn backward<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    /// The gradient to `x` on the CPU's path; those of trained parameters go to their buffers.
+    ///
+    /// - `x`, `grad`: `[T, width]`, dense
+    pub(super) fn backward(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        match x.dtype() {
+            DType::F32 => self.backward_in::<f32>(x, grad),
+            _ => self.backward_in::<f64>(x, grad),
+        }
+    }
+
+    fn backward_in<R: Real>(&self, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (rows, width) = x.dims2()?;
         let mut dx = vec![R::ZERO; rows * width];
         let n_tasks = rows.div_ceil(ROWS);
@@ -233,22 +243,6 @@ impl NormParameters {
     }
 }
 
-#[inline(always)]
-fn sum<R: Real>(x: &[R]) -> R {
-    let mut lanes = [R::ZERO; 16];
-    let (blocks, rest) = x.as_chunks::<16>();
-    for block in blocks {
-        for lane in 0..16 {
-            lanes[lane] += block[lane];
-        }
-    }
-    let mut total = sum_lanes(lanes);
-    for &value in rest {
-        total += value;
-    }
-    total
-}
-
 impl CustomOp1 for Norm {
     fn name(&self) -> &'static str {
         "norm"
@@ -277,9 +271,6 @@ impl CustomOp1 for Norm {
             let dx = self.0.backward_cuda(Array::of(x)?, Array::of(&grad)?, None)?;
             return Ok(Some(dx.into_tensor()));
         }
-        match x.dtype() {
-            DType::F32 => self.0.backward::<f32>(x, &grad).map(Some),
-            _ => self.0.backward::<f64>(x, &grad).map(Some),
-        }
+        self.0.backward(x, &grad).map(Some)
     }
 }

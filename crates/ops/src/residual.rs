@@ -1,9 +1,11 @@
 //! The halves of a layer, `x + f(norm(x))`: residual connections with the norm inside (Xiong et al. 2020).
-//! Not here: what `f` is (`self_attention`, `mlp`). In bf16 on a GPU a half is one operation on candle's tape (`cuda_tape`).
+//! Not here: what `f` is (`self_attention`, `mlp`). In bf16 on a GPU a half is one
+//! operation on candle's tape (`cuda_tape`), and so is one with an MLP on the CPU (`cpu_tape`).
 
 use candle_core::{Result, Tensor};
 
 use super::add::add;
+use super::cpu_tape;
 #[cfg(feature = "cuda")]
 use super::cuda_attention::SelfAttention;
 #[cfg(feature = "cuda")]
@@ -11,7 +13,6 @@ use super::cuda_tape;
 use super::linear::Product;
 use super::mlp::{GatedMaps, MlpMaps, gated_mlp, mlp};
 use super::norm::NormParameters;
-#[cfg(feature = "cuda")]
 use super::path::Path;
 use super::rotary::Angles;
 use super::segment_attention::segment_attention;
@@ -74,6 +75,9 @@ pub fn residual_gated_mlp(
     if Path::of(x) == Path::Cuda {
         return cuda_tape::residual(x, norm, maps.clone());
     }
+    if Path::of(x) == Path::Cpu && x.track_op() && product == Product::Blocked {
+        return cpu_tape::residual(x, norm, maps.clone());
+    }
     residual(x, norm, |h| gated_mlp(h, maps, product))
 }
 
@@ -90,6 +94,9 @@ pub fn residual_mlp(
     #[cfg(feature = "cuda")]
     if Path::of(x) == Path::Cuda {
         return cuda_tape::residual(x, norm, maps.clone());
+    }
+    if Path::of(x) == Path::Cpu && x.track_op() && product == Product::Blocked {
+        return cpu_tape::residual(x, norm, maps.clone());
     }
     residual(x, norm, |h| mlp(h, maps, product))
 }

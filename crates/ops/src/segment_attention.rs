@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::matmul::{Matrix, Store, Threads, dot, matmul};
+use super::matmul::{Matrix, Store, Threads, dot, largest, matmul, sum};
 use super::path::Path;
 use super::plain;
 use super::real::{Real, slice_of, vectorized, with_slice};
@@ -25,7 +25,7 @@ use super::segments::{Group, Segments};
 /// Queries per block.
 const QUERIES: usize = 64;
 /// Keys per block.
-const KEYS: usize = 128;
+const KEYS: usize = 256;
 
 /// Softmax attention in which a token sees its own segment (up to itself, or all of it in the vision
 /// tower) and, in a completion, all of the completion's prompt; weights `softmax(q k / sqrt(head_dim))`.
@@ -267,7 +267,7 @@ fn online_softmax<R: Real>(
     head_dim: usize,
 ) {
     for (i, row) in scores.chunks_exact_mut(n_keys).enumerate() {
-        let block_maximum = row.iter().fold(R::NEG_INFINITY, |m, &s| m.larger(s));
+        let block_maximum = largest(row);
         let new_maximum = maximum[i].larger(block_maximum);
         if new_maximum == R::NEG_INFINITY {
             row.fill(R::ZERO); // nothing seen yet, and nothing in this block
@@ -288,13 +288,7 @@ fn online_softmax<R: Real>(
             let weight = (*score - new_maximum).exp();
             *score = if *score == R::NEG_INFINITY { R::ZERO } else { weight };
         }
-        let mut sum = R::ZERO;
-        for block in row.chunks(16) {
-            let mut lanes = [R::ZERO; 16];
-            lanes[..block.len()].copy_from_slice(block);
-            sum += super::matmul::sum_lanes(lanes);
-        }
-        total[i] += sum;
+        total[i] += sum(row);
     }
 }
 

@@ -34,6 +34,18 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// The gradients of [`swiglu`] to `gate` and `up` on the CPU's path.
+pub(super) fn swiglu_backward(
+    gate: &Tensor,
+    up: &Tensor,
+    grad: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    match gate.dtype() {
+        DType::F32 => SwiGlu::backward::<f32>(gate, up, grad),
+        _ => SwiGlu::backward::<f64>(gate, up, grad),
+    }
+}
+
 #[inline(always)]
 pub(super) fn sigmoid<R: Real>(x: R) -> R {
     R::ONE / (R::ONE + x.neg().exp())
@@ -148,10 +160,7 @@ impl CustomOp2 for SwiGlu {
             let [d_gate, d_up] = othink_cuda::swiglu_backward(gate?, up?, grad?)?;
             return Ok((Some(d_gate.into_tensor()), Some(d_up.into_tensor())));
         }
-        let (d_gate, d_up) = match gate.dtype() {
-            DType::F32 => Self::backward::<f32>(gate, up, &grad)?,
-            _ => Self::backward::<f64>(gate, up, &grad)?,
-        };
+        let (d_gate, d_up) = swiglu_backward(gate, up, &grad)?;
         Ok((Some(d_gate), Some(d_up)))
     }
 }

@@ -343,6 +343,49 @@ fn a_sum_has_the_right_value_and_gradients() {
     assert!(error.to_string().contains("add: [2, 3] and [3]"), "{error}");
 }
 
+#[test]
+fn halves_with_an_mlp_have_the_right_value_and_gradients() {
+    let rms = |p: &Parameter| NormParameters { weight: p.clone(), bias: None, eps: 1e-6 };
+    check(
+        &|x, p| {
+            let [gate, up, down] = [1, 2, 3].map(|i| map(&p[i], None));
+            let maps = GatedMaps { gate, up, down };
+            residual_gated_mlp(&x[0], &rms(&p[0]), &maps, Product::Blocked)
+        },
+        &|x, p| {
+            let h = plain::rms_norm(&x[0], &p[0], 1e-6)?;
+            let [gate, up] = [1, 2].map(|i| plain::linear(&h, &p[i], None));
+            &x[0] + plain::linear(&plain::swiglu(&gate?, &up?)?, &p[3], None)?
+        },
+        &[numbers(&[5, 6], 1)],
+        &[&[6][..], &[7, 6], &[7, 6], &[6, 7]].map(|shape| numbers(shape, 2)),
+    );
+    for activation in [Gelu::Quick, Gelu::Tanh] {
+        check(
+            &|x, p| {
+                let [first, second] = [1, 3].map(|i| map(&p[i], Some(&p[i + 1])));
+                residual_mlp(
+                    &x[0],
+                    &rms(&p[0]),
+                    &MlpMaps { first, activation, second },
+                    Product::Blocked,
+                )
+            },
+            &|x, p| {
+                let h = plain::rms_norm(&x[0], &p[0], 1e-6)?;
+                let wide = plain::linear(&h, &p[1], Some(&p[2]))?;
+                let activated = match activation {
+                    Gelu::Quick => plain::quick_gelu(&wide)?,
+                    _ => plain::gelu_tanh(&wide)?,
+                };
+                &x[0] + plain::linear(&activated, &p[3], Some(&p[4]))?
+            },
+            &[numbers(&[5, 6], 1)],
+            &[&[6][..], &[7, 6], &[7], &[6, 7], &[6]].map(|shape| numbers(shape, 2)),
+        );
+    }
+}
+
 fn attention_case(segments: &Segments, heads: usize, kv_heads: usize, scale: f64) {
     let n = segments.len();
     let inputs = [

@@ -181,25 +181,29 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
     let hidden = model.text.hidden_size as u64 * stream.tokens as u64;
     let patch = model.vision.embed_dim as u64 * stream.patches as u64;
     let (layers, blocks) = (model.text.num_hidden_layers as u64, model.vision.depth as u64);
-    // Four copies: the stream's, the tensor made of it, and the tape's two.
-    let patches = 4 * model.vision.patch_dim() as u64 * stream.patches as u64;
+    // Two copies: the stream's, and the tensor made of it. The tape makes two more, of gradients, when all else of it is gone.
+    let patches = 2 * model.vision.patch_dim() as u64 * stream.patches as u64;
     let head = 3 * model.text.hidden_size as u64 * stream.scored as u64;
-    let trains_vision = trains_vision(config);
     let checkpointing = config.model.activation_checkpointing;
     let merger = match checkpointing {
         CheckpointingChoice::None => (model.kept_by_merger() * stream.patches) as u64,
         CheckpointingChoice::Mlp | CheckpointingChoice::Full => 0,
     };
-    let language = kept(checkpointing, layer, layers, stream.tokens, hidden);
-    let vision = kept(checkpointing, block, blocks, stream.patches, patch) + merger;
-    let half = |kept: Kept, rows| (kept.mix.max(kept.mlp) * rows) as u64;
-    let gradients = half(layer, stream.tokens).max(half(block, stream.patches));
+    // An MLP's backward pass computes what is not kept again, beside its gradients.
+    let half = |kept: Kept, rows| (kept.mix.max(2 * kept.mlp) * rows) as u64;
+    let (of_layer, of_block) = (half(layer, stream.tokens), half(block, stream.patches));
+    let language = kept(checkpointing, layer, layers, stream.tokens, hidden) + head;
     // A tower that is not trained leaves no tape: what a block holds, and the next one's.
-    let whole_block = ((block.mix + block.mlp) * stream.patches) as u64;
-    let vision = if trains_vision { vision } else { 2 * whole_block };
+    let vision = if trains_vision(config) {
+        kept(checkpointing, block, blocks, stream.patches, patch) + merger
+    } else {
+        2 * ((block.mix + block.mlp) * stream.patches) as u64
+    };
+    // The decoder's tape is gone when the tower's is run.
+    let learning = (vision + (language + of_layer).max(of_block)).max(patches);
     // What is left of a map's input, and the gradient to that.
     let dropped = 2 * dropped(config, model, stream);
-    patches + language + vision + head + gradients + dropped
+    patches + learning + dropped
 }
 
 /// Elements that the tapes of `n` layers on `rows` rows hold, and of the one half that is computed again; `input` elements
