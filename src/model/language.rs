@@ -70,9 +70,8 @@ impl LanguageModel {
     }
 }
 
-/// Elements kept per token in one layer. In its first half: the input, the norm, attention's output and the sum; queries
-/// before and after rotation and attention's result; keys before and after rotation and values; queries and keys before their
-/// norms, where they have any. In its MLP: the input; gate and up.
+/// Elements kept per token in one layer. In its first half: the input; rotated queries and keys, values and attention's result;
+/// queries and keys before their norms, where they have any. In its MLP: the input; gate and up.
 pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
     let queries = text.num_attention_heads * text.head_dim();
     let keys = text.num_key_value_heads * text.head_dim();
@@ -81,15 +80,15 @@ pub(super) fn kept_by_layer(text: &TextConfig) -> Kept {
         Heads::Normalized => queries + keys,
     };
     Kept {
-        mix: 4 * text.hidden_size + 3 * queries + 3 * keys + before_norms,
+        mix: text.hidden_size + 2 * queries + 2 * keys + before_norms,
         mlp: text.hidden_size + 2 * text.intermediate_size,
     }
 }
 
 /// The same where the layer is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
-/// [`kept_by_layer`] counts: two rows of a norm; a product before its bias, or two rows of a head's norm; three of a rotation's
-/// four; queries, repeated keys (twice) and values, and the result (twice), as attention lays them out; the MLP's norm, output,
-/// sum, `silu(gate)` and product.
+/// [`kept_by_layer`] counts: a norm with two rows more, the output and the sum of both halves; a product before its bias, or two
+/// rows of a head's norm; a rotation's four; queries, repeated keys (twice) and values, and the result (twice), as attention lays
+/// them out; the MLP's `silu(gate)` and product.
 pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
     let Kept { mix, mlp } = kept_by_layer(text);
     let queries = text.num_attention_heads * text.head_dim();
@@ -98,11 +97,11 @@ pub(super) fn kept_by_plain_layer(text: &TextConfig) -> Kept {
         Heads::Biased => queries + 2 * keys,
         Heads::Normalized => 2 * (queries + keys),
     };
-    let norm = 2 * text.hidden_size;
-    let (rotation, attention) = (3 * (queries + keys), 6 * queries);
+    let around = (3 + 2) * text.hidden_size;
+    let (rotation, attention) = (4 * (queries + keys), 6 * queries);
     Kept {
-        mix: mix + norm + biases + rotation + attention,
-        mlp: mlp + 3 * text.hidden_size + norm + 2 * text.intermediate_size,
+        mix: mix + around + biases + rotation + attention,
+        mlp: mlp + around + 2 * text.intermediate_size,
     }
 }
 

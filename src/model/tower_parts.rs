@@ -123,18 +123,17 @@ impl TowerParts {
         }
     }
 
-    /// Elements kept per patch in one block. In its first half: the input, the norm, attention's output and the sum; queries
-    /// and keys before and after rotation, values, attention's result. In its MLP: the input; the maps to its
-    /// inner width.
+    /// Elements kept per patch in one block. In its first half: the input; rotated queries and keys, values, attention's
+    /// result. In its MLP: the input; the maps to its inner width.
     pub(super) fn kept_by_block(&self, vision: &VisionConfig) -> Kept {
         let inner = self.mlp.n_wide() * vision.mlp_hidden;
-        Kept { mix: 10 * vision.embed_dim, mlp: vision.embed_dim + inner }
+        Kept { mix: 5 * vision.embed_dim, mlp: vision.embed_dim + inner }
     }
 
     /// The same where the block is composed of candle's operations (`ops::plain`), without attention's scores. Beyond what
-    /// [`Self::kept_by_block`] counts: four rows of a `LayerNorm`, two of an RMS norm; a product before its bias; three of a
-    /// rotation's four; queries, keys (twice) and values, and the result (twice), as attention lays them out; the MLP's
-    /// norm, output and sum, the activation's three, or `silu(gate)` and product.
+    /// [`Self::kept_by_block`] counts: a norm with four rows more (`LayerNorm`) or two (RMS), the output and the sum of both halves; a
+    /// product before its bias; a rotation's four; queries, keys (twice) and values, and the result (twice), as attention lays
+    /// them out; the activation's three, or `silu(gate)` and product.
     pub(super) fn kept_by_plain_block(&self, vision: &VisionConfig) -> Kept {
         let Kept { mix, mlp } = self.kept_by_block(vision);
         let width = vision.embed_dim;
@@ -142,11 +141,12 @@ impl TowerParts {
             NormKind::Layer => 4 * width,
             NormKind::Rms => 2 * width,
         };
-        let (biases, rotation, attention) = (4 * width, 6 * width, 6 * width);
+        let around = norm + 3 * width;
+        let (biases, rotation, attention) = (4 * width, 8 * width, 6 * width);
         // Plain and gated alike: one or two products before their biases, three or two of the activation.
         let inner = 4 * vision.mlp_hidden;
-        let mlp = mlp + norm + 4 * width + inner;
-        Kept { mix: mix + norm + biases + rotation + attention, mlp }
+        let mlp = mlp + around + width + inner;
+        Kept { mix: mix + around + biases + rotation + attention, mlp }
     }
 
     pub(super) fn find_norm(&self, parameters: &Parameters, name: &str) -> Result<NormParameters> {

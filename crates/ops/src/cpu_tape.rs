@@ -1,6 +1,6 @@
 //! A half of a layer on the CPU as one operation on candle's tape: its only edge is its input, so that inside nothing is filled with
 //! zeros and added to by one thread, as the tape does for every edge, and what is cheap to compute again is not kept.
-//! Not here: the halves themselves (`cpu_mlp`); the same on a GPU (`cuda_tape`).
+//! Not here: the halves themselves (`cpu_attention`, `cpu_mlp`); the same on a GPU (`cuda_tape`).
 
 use std::sync::{Mutex, PoisonError};
 

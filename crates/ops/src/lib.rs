@@ -16,6 +16,7 @@
 mod add;
 mod backward;
 mod cached_attention;
+mod cpu_attention;
 mod cpu_head;
 mod cpu_mlp;
 mod cpu_tape;

@@ -96,6 +96,26 @@ pub fn linear(x: &Tensor, map: &LinearParameters, product: Product) -> Result<Te
 /// - `grad`: `[T, out]`
 pub(super) fn linear_backward(x: &Tensor, map: &LinearParameters, grad: &Tensor) -> Result<Tensor> {
     let rows = 0..map.weight.value().dim(0)?;
+    backward_of(x, map, rows, grad)
+}
+
+/// [`linear_backward`] for [`linear_heads`].
+///
+/// - `grad`: `[T, outputs / head_dim, head_dim]`
+pub(super) fn linear_heads_backward(
+    x: &Tensor,
+    part: &LinearPart,
+    grad: &Tensor,
+) -> Result<Tensor> {
+    backward_of(x, &part.parameters, part.rows.clone(), grad)
+}
+
+fn backward_of(
+    x: &Tensor,
+    map: &LinearParameters,
+    rows: Range<usize>,
+    grad: &Tensor,
+) -> Result<Tensor> {
     let linear = Linear::new(map, Product::Blocked, Outputs { rows, head_dim: None });
     let (x, grad) = (x.contiguous()?, grad.contiguous()?);
     match x.dtype() {

@@ -137,12 +137,106 @@ unsafe fn multiply<R: Real>(
     if a.rows == 0 || b.columns == 0 {
         return;
     }
-    let parallelism = match threads {
-        Threads::One => Parallelism::None,
-        Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
+    let threads = match threads {
+        Threads::One => 1,
+        Threads::All => rayon::current_num_threads(),
     };
-    // SAFETY: the assertions keep every element that gemm reads inside its slice, the caller those of `out`. f32 and f64, the only
-    // `Real` types, are types that gemm accepts. It does not read `out` where it overwrites.
+    let stripes = Stripes::of(&a, &b, threads);
+    if threads == 1 || stripes.count == 0 {
+        let parallelism = match threads {
+            1 => Parallelism::None,
+            _ => Parallelism::Rayon(threads),
+        };
+        // SAFETY: as the caller's.
+        return unsafe { gemm(out, store, scale, a, b, parallelism) };
+    }
+    let at = Destination(out.0);
+    (0..stripes.count).into_par_iter().with_max_len(1).for_each(|i| {
+        let (start, a, b) = stripes.cut(i, out.1, a, b);
+        // SAFETY: stripes do not overlap, and each is a part of what the caller lets be written.
+        unsafe { gemm((at.plus(start), out.1), store, scale, a, b, Parallelism::None) };
+    });
+}
+
+/// Columns, or rows, of a stripe at least.
+const STRIPE: usize = 64;
+/// What a stripe begins at a multiple of: a register of f32.
+const STEP: usize = 16;
+/// Stripes per thread at most: a thread that something else keeps from running holds up the others less.
+const STRIPES_PER_THREAD: usize = 4;
+
+/// How a product is divided among threads. The operand that lies across its order, which takes longest to read, is read once:
+/// columns of the product are divided, or rows where the left operand is a transpose. A small product is not divided here
+/// (`count` is 0): `gemm` adds up small products in another order, and bits may not depend on the number of threads.
+struct Stripes {
+    by_columns: bool,
+    length: usize,
+    count: usize,
+}
+
+impl Stripes {
+    fn of<R>(a: &Matrix<R>, b: &Matrix<R>, threads: usize) -> Self {
+        let by_columns = a.column_stride == 1;
+        let (length, across) = if by_columns { (b.columns, a.rows) } else { (a.rows, b.columns) };
+        let count = if across > STRIPE {
+            (length / STRIPE).min(STRIPES_PER_THREAD * threads) / threads * threads
+        } else {
+            0
+        };
+        Self { by_columns, length, count }
+    }
+
+    /// Where stripe `i` begins in a destination with rows `out_row_stride` apart, and its operands.
+    fn cut<'a, R: Real>(
+        &self,
+        i: usize,
+        out_row_stride: usize,
+        a: Matrix<'a, R>,
+        b: Matrix<'a, R>,
+    ) -> (usize, Matrix<'a, R>, Matrix<'a, R>) {
+        let begin = |i| {
+            if i == self.count { self.length } else { self.length / STEP * i / self.count * STEP }
+        };
+        let (first, length) = (begin(i), begin(i + 1) - begin(i));
+        if self.by_columns {
+            let data = &b.data[first * b.column_stride..];
+            (first, a, Matrix { data, columns: length, ..b })
+        } else {
+            let data = &a.data[first * a.row_stride..];
+            (first * out_row_stride, Matrix { data, rows: length, ..a }, b)
+        }
+    }
+}
+
+/// A destination that threads write disjoint stripes of.
+#[derive(Clone, Copy)]
+struct Destination<R>(*mut R);
+
+// SAFETY: a pointer may go to another thread; what is written through it is disjoint (`multiply`).
+unsafe impl<R> Send for Destination<R> {}
+// SAFETY: as above.
+unsafe impl<R> Sync for Destination<R> {}
+
+impl<R> Destination<R> {
+    fn plus(self, n: usize) -> *mut R {
+        self.0.wrapping_add(n)
+    }
+}
+
+/// The call of `gemm`.
+///
+/// # Safety
+/// As [`multiply`], which checks what it demands.
+unsafe fn gemm<R: Real>(
+    out: (*mut R, usize),
+    store: Store,
+    scale: R,
+    a: Matrix<R>,
+    b: Matrix<R>,
+    parallelism: Parallelism,
+) {
+    // SAFETY: `multiply`'s assertions keep every element that gemm reads inside its slice, its caller those of `out`. f32 and f64, the
+    // only `Real` types, are types that gemm accepts. It does not read `out` where it overwrites.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -311,6 +405,34 @@ mod tests {
         let b_t = Matrix::new(&b_t, n, k).t();
         matmul((&mut out, n), Store::Overwrite, 1.0, am, b_t, Threads::One);
         assert_close(&out, &expected);
+    }
+
+    /// Divided by columns, by rows and not at all, dense, transposed and added, with lengths that stripes do not divide.
+    #[test]
+    fn a_product_has_the_same_bits_with_any_number_of_threads() {
+        for (m, k, n) in [(70, 40, 389), (389, 600, 70), (64, 40, 389), (70, 3, 64), (1, 40, 389)] {
+            let [a, b] = [numbers(m * k, 1), numbers(k * n, 2)];
+            let expected = naive(&a, &b, m, k, n);
+            let a_t: Vec<f64> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();
+            let b_t: Vec<f64> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+            let of = |threads: usize, a, b| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let mut out = product(1.0, a, b, Threads::All);
+                    matmul((&mut out, n), Store::Add, 2.0, a, b, Threads::All);
+                    out
+                })
+            };
+            for a in [Matrix::new(&a, m, k), Matrix::new(&a_t, k, m).t()] {
+                for b in [Matrix::new(&b, k, n), Matrix::new(&b_t, n, k).t()] {
+                    let one = of(1, a, b);
+                    assert_close(&one, &expected.iter().map(|x| 3.0 * x).collect::<Vec<_>>());
+                    for threads in [2, 3, 7] {
+                        assert_eq!(of(threads, a, b), one, "{m} x {k} x {n}, {threads} threads");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The halves of a layer, `x + f(norm(x))`: residual connections with the norm inside (Xiong et al. 2020).
-//! Not here: what `f` is (`self_attention`, `mlp`). In bf16 on a GPU a half is one
-//! operation on candle's tape (`cuda_tape`), and so is one with an MLP on the CPU (`cpu_tape`).
+//! Not here: what `f` is (`self_attention`, `mlp`). On the CPU a half that is
+//! tracked is one operation on candle's tape (`cpu_tape`), and in bf16 on a GPU every half (`cuda_tape`).
 
 use candle_core::{Result, Tensor};
 
 use super::add::add;
+use super::cpu_attention;
 use super::cpu_tape;
 #[cfg(feature = "cuda")]
 use super::cuda_attention::SelfAttention;
@@ -53,6 +54,14 @@ pub fn residual_attention(
     if Path::of(x) == Path::Cuda && othink_cuda::attention_takes(maps.head_dim) {
         let map = SelfAttention::new(maps, angles, segments, x)?;
         return cuda_tape::residual(x, norm, map);
+    }
+    if Path::of(x) == Path::Cpu && x.track_op() {
+        let (maps, angles, segments) = (maps.clone(), angles.clone(), segments.clone());
+        return cpu_tape::residual(
+            x,
+            norm,
+            cpu_attention::SelfAttention { maps, angles, segments },
+        );
     }
     let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, segments);
     residual(x, norm, |h| self_attention(h, maps, angles, Product::Blocked, attend))

@@ -79,6 +79,11 @@ pub fn rotary(x: &Tensor, angles: &Angles) -> Result<Tensor> {
     }
 }
 
+/// The gradient to `x` of [`rotary`], on the CPU's path: the rotation back.
+pub(super) fn rotary_backward(grad: &Tensor, angles: &Angles) -> Result<Tensor> {
+    grad.contiguous()?.apply_op1_no_bwd(&Rotary { angles: angles.clone(), inverse: true })
+}
+
 struct Rotary {
     angles: Angles,
     inverse: bool,

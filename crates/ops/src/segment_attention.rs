@@ -42,23 +42,14 @@ pub fn segment_attention(
     v: &Tensor,
     segments: &Segments,
 ) -> Result<Tensor> {
-    let (tokens, heads, head_dim) = q.dims3()?;
-    let (k_tokens, kv_heads, k_dim) = k.dims3()?;
-    if k.dims() != v.dims() || k_dim != head_dim || k_tokens != tokens || tokens != segments.len() {
-        let (q, k, v, n) = (q.dims(), k.dims(), v.dims(), segments.len());
-        bail!("segment_attention: q {q:?}, k {k:?}, v {v:?} and {n} tokens do not fit");
-    }
-    if kv_heads == 0 || heads % kv_heads != 0 {
-        bail!("segment_attention: {heads} heads cannot share {kv_heads} key-value heads");
-    }
+    let shape = HeadShape::of([q, k, v], segments)?;
     match Path::of(q) {
         Path::Cpu => {
-            let shape = HeadShape { heads, kv_heads, head_dim };
-            let op = Attention { segments: segments.clone(), shape, logsumexp: OnceLock::new() };
+            let op = Attention::new(shape, segments);
             q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
         }
         #[cfg(feature = "cuda")]
-        Path::Cuda if othink_cuda::attention_takes(head_dim) => {
+        Path::Cuda if othink_cuda::attention_takes(shape.head_dim) => {
             cuda::segment_attention(q, k, v, segments)
         }
         #[cfg(feature = "cuda")]
@@ -68,13 +59,32 @@ pub fn segment_attention(
 }
 
 #[derive(Debug, Clone, Copy)]
-struct HeadShape {
+pub(super) struct HeadShape {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
 }
 
-struct Attention {
+impl HeadShape {
+    /// # Errors
+    /// Queries, keys and values do not fit each other or `segments`.
+    pub(super) fn of([q, k, v]: [&Tensor; 3], segments: &Segments) -> Result<Self> {
+        let (tokens, heads, head_dim) = q.dims3()?;
+        let (k_tokens, kv_heads, k_dim) = k.dims3()?;
+        let fits = k.dims() == v.dims() && k_dim == head_dim && k_tokens == tokens;
+        if !fits || tokens != segments.len() {
+            let (q, k, v, n) = (q.dims(), k.dims(), v.dims(), segments.len());
+            bail!("segment_attention: q {q:?}, k {k:?}, v {v:?} and {n} tokens do not fit");
+        }
+        if kv_heads == 0 || heads % kv_heads != 0 {
+            bail!("segment_attention: {heads} heads cannot share {kv_heads} key-value heads");
+        }
+        Ok(Self { heads, kv_heads, head_dim })
+    }
+}
+
+/// The CPU's attention on candle's tape, or in an operation that holds it.
+pub(super) struct Attention {
     segments: Segments,
     shape: HeadShape,
     /// `[task][row of the group]`, in f64; what the backward pass needs besides the output.
@@ -315,6 +325,23 @@ fn softmax_slopes<R: Real>(
 }
 
 impl Attention {
+    pub(super) fn new(shape: HeadShape, segments: &Segments) -> Self {
+        Self { segments: segments.clone(), shape, logsumexp: OnceLock::new() }
+    }
+
+    /// The gradients to queries, keys and values, `out` and `grad` being those of the forward pass's output.
+    pub(super) fn gradients(
+        &self,
+        qkv: [&Tensor; 3],
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Tensor; 3]> {
+        match out.dtype() {
+            DType::F32 => self.backward::<f32>(qkv, out, grad),
+            _ => self.backward::<f64>(qkv, out, grad),
+        }
+    }
+
     fn tasks(&self) -> Vec<Task<'_>> {
         let (segments, shape) = (&self.segments, self.shape);
         segments
@@ -428,11 +455,7 @@ impl CustomOp3 for Attention {
         res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let [dq, dk, dv] = match q.dtype() {
-            DType::F32 => self.backward::<f32>([q, k, v], res, &grad)?,
-            _ => self.backward::<f64>([q, k, v], res, &grad)?,
-        };
+        let [dq, dk, dv] = self.gradients([q, k, v], res, &grad.contiguous()?)?;
         Ok((Some(dq), Some(dk), Some(dv)))
     }
 }

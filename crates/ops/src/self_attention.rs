@@ -34,7 +34,7 @@ pub struct HeadNorms {
 }
 
 /// A norm over the elements of every head, `[T, heads, head_dim]`.
-fn normalized(heads: &Tensor, norm: &NormParameters) -> Result<Tensor> {
+pub(super) fn normalized(heads: &Tensor, norm: &NormParameters) -> Result<Tensor> {
     let (tokens, n, head_dim) = heads.dims3()?;
     norm.apply(&heads.reshape((tokens * n, head_dim))?)?.reshape((tokens, n, head_dim))
 }

@@ -415,8 +415,8 @@ fn segment_attention_has_the_right_value_and_gradients() {
 #[test]
 fn segment_attention_crosses_block_borders() {
     // More than one block of queries and of keys; a block that starts in the prompt and ends in a completion.
-    attention_case(&Segments::prompts(&[(150, vec![30, 70, 5])]).unwrap(), 2, 1, 1.0);
-    attention_case(&Segments::separate(&[140, 3]).unwrap(), 1, 1, 1.0);
+    attention_case(&Segments::prompts(&[(290, vec![30, 70, 5])]).unwrap(), 2, 1, 1.0);
+    attention_case(&Segments::separate(&[270, 3]).unwrap(), 1, 1, 1.0);
 }
 
 /// Queries of two heads, keys and values of one, from a stream of 8 numbers a token; norms with weights of their own.
@@ -457,6 +457,68 @@ fn attention_with_norms_of_heads_has_the_right_value_and_gradients() {
         },
         &[numbers(&[7, 8], 12)],
         &parameters,
+    );
+}
+
+/// Queries of two heads, keys and values of one, with norms of heads; and three stacked maps of two heads with biases, as in a tower.
+#[test]
+fn halves_with_attention_have_the_right_value_and_gradients() {
+    let segments = Segments::prompts(&[(4, vec![2, 1])]).unwrap();
+    let angles = (numbers(&[7, 2], 8) * 3.0).unwrap();
+    let of = |x: &Tensor| Angles::new(&angles, x.dtype());
+    let norm = |p: &Parameter| NormParameters { weight: p.clone(), bias: None, eps: 1e-6 };
+    let parameters = |shapes: &[&[usize]]| -> Vec<Tensor> {
+        shapes.iter().zip(20..).map(|(shape, seed)| numbers(shape, seed)).collect()
+    };
+    check(
+        &|x, p| {
+            let part = |i: usize| LinearPart::whole(map(&p[i], None));
+            let maps = AttentionMaps {
+                q: part(0)?,
+                k: part(1)?,
+                v: part(2)?,
+                o: map(&p[3], None),
+                head_dim: 4,
+                head_norms: Some(HeadNorms { q: norm(&p[4]), k: norm(&p[5]) }),
+            };
+            residual_attention(&x[0], &norm(&p[6]), &maps, &of(&x[0])?, &segments)
+        },
+        &|x, p| {
+            let angles = of(&x[0])?;
+            let [cos, sin] = angles.parts();
+            let h = plain::rms_norm(&x[0], &p[6], 1e-6)?;
+            let heads = |i: usize, n: usize| {
+                let heads = plain::linear(&h, &p[i], None)?.reshape((7, n, 4))?;
+                let normed = plain::rms_norm(&heads, &p[4 + i], 1e-6)?;
+                plain::rotary(&normed, cos, sin)
+            };
+            let v = plain::linear(&h, &p[2], None)?.reshape((7, 1, 4))?;
+            let attended = plain::segment_attention(&heads(0, 2)?, &heads(1, 1)?, &v, &segments)?;
+            &x[0] + plain::linear(&attended.flatten_from(1)?, &p[3], None)?
+        },
+        &[numbers(&[7, 8], 12)],
+        &parameters(&[&[8, 8], &[4, 8], &[4, 8], &[8, 8], &[4], &[4], &[8]]),
+    );
+    check(
+        &|x, p| {
+            let stacked = map(&p[0], Some(&p[1]));
+            let [q, k, v] = [0, 1, 2]
+                .map(|i| LinearPart { parameters: stacked.clone(), rows: 8 * i..8 * (i + 1) });
+            let o = map(&p[2], Some(&p[3]));
+            let maps = AttentionMaps { q, k, v, o, head_dim: 4, head_norms: None };
+            residual_attention(&x[0], &norm(&p[4]), &maps, &of(&x[0])?, &segments)
+        },
+        &|x, p| {
+            let angles = of(&x[0])?;
+            let [cos, sin] = angles.parts();
+            let qkv = plain::linear(&plain::rms_norm(&x[0], &p[4], 1e-6)?, &p[0], Some(&p[1]))?;
+            let heads = |i: usize| qkv.narrow(1, 8 * i, 8)?.reshape((7, 2, 4));
+            let [q, k] = [0, 1].map(|i| plain::rotary(&heads(i)?, cos, sin));
+            let attended = plain::segment_attention(&q?, &k?, &heads(2)?, &segments)?;
+            &x[0] + plain::linear(&attended.flatten_from(1)?, &p[2], Some(&p[3]))?
+        },
+        &[numbers(&[7, 8], 12)],
+        &parameters(&[&[24, 8], &[24], &[8, 8], &[8], &[8]]),
     );
 }
 

@@ -22,7 +22,7 @@ use crate::train::settings::{kl_schedule, lora, trained, trains_vision};
 const F32: u64 = 4;
 /// Threads, buffers of matrix products and freed memory that the allocator keeps, measured on the CPU: this many bytes,
 /// and a fraction `1 / KEPT_ONE_IN` of the memory that is allocated and freed at every update.
-const KEPT_BYTES: u64 = 50_000_000;
+const KEPT_BYTES: u64 = 55_000_000;
 const KEPT_ONE_IN: u64 = 12;
 
 /// Bytes at the peak, by component: of the CPU's memory, or of a GPU's. What a device does not hold is 0.
@@ -189,8 +189,8 @@ fn activations(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 
         CheckpointingChoice::None => (model.kept_by_merger() * stream.patches) as u64,
         CheckpointingChoice::Mlp | CheckpointingChoice::Full => 0,
     };
-    // An MLP's backward pass computes what is not kept again, beside its gradients.
-    let half = |kept: Kept, rows| (kept.mix.max(2 * kept.mlp) * rows) as u64;
+    // The backward pass of a half computes what is not kept again, beside its gradients.
+    let half = |kept: Kept, rows| (2 * kept.mix.max(kept.mlp) * rows) as u64;
     let (of_layer, of_block) = (half(layer, stream.tokens), half(block, stream.patches));
     let language = kept(checkpointing, layer, layers, stream.tokens, hidden) + head;
     // A tower that is not trained leaves no tape: what a block holds, and the next one's.
