@@ -345,7 +345,6 @@ fn a_sum_has_the_right_value_and_gradients() {
 
 #[test]
 fn halves_with_an_mlp_have_the_right_value_and_gradients() {
-    let rms = |p: &Parameter| NormParameters { weight: p.clone(), bias: None, eps: 1e-6 };
     check(
         &|x, p| {
             let [gate, up, down] = [1, 2, 3].map(|i| map(&p[i], None));
@@ -419,6 +418,18 @@ fn segment_attention_crosses_block_borders() {
     attention_case(&Segments::separate(&[270, 3]).unwrap(), 1, 1, 1.0);
 }
 
+fn rms(weight: &Parameter) -> NormParameters {
+    NormParameters { weight: weight.clone(), bias: None, eps: 1e-6 }
+}
+
+/// Maps to heads of four and back, and norms of queries and keys.
+fn maps_with_norms(p: &[Parameter]) -> Result<AttentionMaps> {
+    let part = |i: usize| LinearPart::whole(map(&p[i], None));
+    let head_norms = Some(HeadNorms { q: rms(&p[4]), k: rms(&p[5]) });
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    Ok(AttentionMaps { q, k, v, o: map(&p[3], None), head_dim: 4, head_norms })
+}
+
 /// Queries of two heads, keys and values of one, from a stream of 8 numbers a token; norms with weights of their own.
 #[test]
 fn attention_with_norms_of_heads_has_the_right_value_and_gradients() {
@@ -428,18 +439,9 @@ fn attention_with_norms_of_heads_has_the_right_value_and_gradients() {
     let parameters: Vec<Tensor> =
         shapes.iter().zip(20..).map(|(shape, seed)| numbers(shape, seed)).collect();
     let of = |x: &Tensor| Angles::new(&angles, x.dtype());
-    let norm = |p: &Parameter| NormParameters { weight: p.clone(), bias: None, eps: 1e-6 };
     check(
         &|x, p| {
-            let part = |i: usize| LinearPart::whole(map(&p[i], None));
-            let maps = AttentionMaps {
-                q: part(0)?,
-                k: part(1)?,
-                v: part(2)?,
-                o: map(&p[3], None),
-                head_dim: 4,
-                head_norms: Some(HeadNorms { q: norm(&p[4]), k: norm(&p[5]) }),
-            };
+            let maps = maps_with_norms(p)?;
             let attend = |h: Qkv| segment_attention(&h.q, &h.k, &h.v, &segments);
             self_attention(&x[0], &maps, &of(&x[0])?, Product::Blocked, attend)
         },
@@ -466,22 +468,13 @@ fn halves_with_attention_have_the_right_value_and_gradients() {
     let segments = Segments::prompts(&[(4, vec![2, 1])]).unwrap();
     let angles = (numbers(&[7, 2], 8) * 3.0).unwrap();
     let of = |x: &Tensor| Angles::new(&angles, x.dtype());
-    let norm = |p: &Parameter| NormParameters { weight: p.clone(), bias: None, eps: 1e-6 };
     let parameters = |shapes: &[&[usize]]| -> Vec<Tensor> {
         shapes.iter().zip(20..).map(|(shape, seed)| numbers(shape, seed)).collect()
     };
     check(
         &|x, p| {
-            let part = |i: usize| LinearPart::whole(map(&p[i], None));
-            let maps = AttentionMaps {
-                q: part(0)?,
-                k: part(1)?,
-                v: part(2)?,
-                o: map(&p[3], None),
-                head_dim: 4,
-                head_norms: Some(HeadNorms { q: norm(&p[4]), k: norm(&p[5]) }),
-            };
-            residual_attention(&x[0], &norm(&p[6]), &maps, &of(&x[0])?, &segments)
+            let maps = maps_with_norms(p)?;
+            residual_attention(&x[0], &rms(&p[6]), &maps, &of(&x[0])?, &segments)
         },
         &|x, p| {
             let angles = of(&x[0])?;
@@ -506,7 +499,7 @@ fn halves_with_attention_have_the_right_value_and_gradients() {
                 .map(|i| LinearPart { parameters: stacked.clone(), rows: 8 * i..8 * (i + 1) });
             let o = map(&p[2], Some(&p[3]));
             let maps = AttentionMaps { q, k, v, o, head_dim: 4, head_norms: None };
-            residual_attention(&x[0], &norm(&p[4]), &maps, &of(&x[0])?, &segments)
+            residual_attention(&x[0], &rms(&p[4]), &maps, &of(&x[0])?, &segments)
         },
         &|x, p| {
             let angles = of(&x[0])?;
