@@ -79,7 +79,7 @@ fn memory_rows(plan: &Plan) -> Vec<Row> {
     };
     let total = gigabytes(memory.total) + " at the peak" + &available;
     let (total, parts) = match host {
-        None => (total + "; rollout and gradients in turn", cpu_parts(memory)),
+        None => (total, cpu_parts(memory)),
         Some(_) => (total, gpu_parts(memory)),
     };
     let mut rows = vec![("memory", total)];
@@ -94,17 +94,21 @@ fn memory_rows(plan: &Plan) -> Vec<Row> {
 type Part = (&'static str, u64, &'static str);
 
 fn cpu_parts(memory: &Memory) -> Vec<Part> {
-    vec![
+    let parts = vec![
         ("  weights", memory.weights, ""),
         ("  gradients", memory.gradients, ""),
         ("  optimizer", memory.optimizer, ""),
         ("  reference", memory.reference, ""),
         ("  activations", memory.activations, ""),
         ("  logits", memory.logits, ""),
-        ("  rollout", memory.rollout, ""),
+        ("  temporaries", memory.temporaries, ", in turn with logits"),
+        ("  rollout", memory.rollout, ", in turn with all from activations on"),
         ("  pictures", memory.pictures, ""),
         ("  program", memory.program, ""),
-    ]
+    ];
+    // Kernels have none.
+    let is_held = |part: &Part| part.0 != "  temporaries" || part.1 > 0;
+    parts.into_iter().filter(is_held).collect()
 }
 
 /// In two groups: what is always there, and what learning holds or rollouts.

@@ -16,6 +16,16 @@ pub enum ModelError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that is read again and again was written to in between.
+    #[error(
+        "{file} was written to since the run opened it, expected the weights that the run began from\n\
+         hint: a run reads its reference from these files at every batch of rollouts; put them back as they were, and \
+         resume it"
+    )]
+    Changed {
+        /// Its path.
+        file: String,
+    },
     /// A model that is to be saved holds a number that is none.
     #[error(
         "{tensor}: number {place} is {found}, expected a finite one: not saved\n\

@@ -3,9 +3,11 @@
 //! Not here: what the files mean (`config`, `weights`, `processor`); finding the folder (`source`).
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::input_file;
 use crate::limits::MODEL_JSON_BYTES;
@@ -71,9 +73,25 @@ pub(super) const PROCESSOR_FILES: [&str; 11] = [
 ];
 
 /// A source of bytes that can be read from any position.
-pub trait ReadSeek: Read + Seek + Send {}
+pub trait ReadSeek: Read + Seek + Send {
+    /// When it was written last; `None` for what never is.
+    ///
+    /// # Errors
+    /// The system cannot say.
+    fn modified(&self) -> std::io::Result<Option<SystemTime>>;
+}
 
-impl<T: Read + Seek + Send> ReadSeek for T {}
+impl ReadSeek for File {
+    fn modified(&self) -> std::io::Result<Option<SystemTime>> {
+        self.metadata()?.modified().map(Some)
+    }
+}
+
+impl ReadSeek for Cursor<&'static [u8]> {
+    fn modified(&self) -> std::io::Result<Option<SystemTime>> {
+        Ok(None)
+    }
+}
 
 /// A file opened for reading in pieces.
 pub struct OpenFile {

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::angles::language_angles;
 use super::config::ModelConfig;
+use super::error::ModelError;
 use super::language::LanguageModel;
 use super::lora::UpdateDropout;
 use super::packed::Packed;
@@ -64,6 +65,21 @@ impl Model {
     /// There is no memory for the weights.
     pub fn merged(&self) -> Result<Self> {
         Self::new(&self.config, self.parameters.merged()?)
+    }
+
+    /// The same model, nothing trainable, with another parameter in the place of each one that is trained.
+    ///
+    /// # Errors
+    /// What `other` returns.
+    pub fn with_trained_replaced(
+        &self,
+        other: impl FnMut(&Parameter) -> std::result::Result<Parameter, ModelError>,
+    ) -> std::result::Result<Self, ModelError> {
+        let parameters = self.parameters.with_trained_replaced(other)?;
+        Self::new(&self.config, parameters).map_err(|source| ModelError::Tensor {
+            context: "building the model".to_owned(),
+            source,
+        })
     }
 
     /// The same model, parameters and gradients with dropout in one pass of an update, forward and backward.

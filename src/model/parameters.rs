@@ -195,6 +195,25 @@ impl Parameters {
         Self { in_hub_order, by_name: self.by_name.clone(), gradients: None, low_rank }
     }
 
+    /// The same parameters, nothing trainable, with another in the place of each one that is trained.
+    ///
+    /// # Errors
+    /// What `other` returns.
+    pub fn with_trained_replaced<E>(
+        &self,
+        mut other: impl FnMut(&Parameter) -> std::result::Result<Parameter, E>,
+    ) -> std::result::Result<Self, E> {
+        let mut replaced = self.detached();
+        for (now, Member { parameter, .. }) in
+            replaced.in_hub_order.iter_mut().zip(&self.in_hub_order)
+        {
+            if parameter.is_trainable() {
+                now.parameter = other(parameter)?;
+            }
+        }
+        Ok(replaced)
+    }
+
     /// The parameter of that name, if the model has it.
     pub fn find(&self, name: &str) -> Option<&Parameter> {
         self.by_name.get(name).map(|&place| &self.in_hub_order[place].parameter)

@@ -6,6 +6,7 @@
 //! file that shrinks while it is read is an error rather than a crash.
 
 use std::io::SeekFrom;
+use std::time::SystemTime;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -46,6 +47,8 @@ pub(crate) struct Shard {
     /// Its tensors, in the order of the file.
     pub(crate) tensors: Vec<StoredTensor>,
     reader: Box<dyn ReadSeek>,
+    /// When it was written last before it was opened.
+    modified: Option<SystemTime>,
 }
 
 impl Shard {
@@ -76,7 +79,19 @@ impl Shard {
             )));
         }
         let tensors = stored_tensors(&metadata, data_start);
-        Ok(Some(Self { file, tensors, reader: opened.reader }))
+        let modified = opened.reader.modified().map_err(unreadable)?;
+        Ok(Some(Self { file, tensors, reader: opened.reader, modified }))
+    }
+
+    /// Checks that the file was not written to since it was opened. One that was deleted or replaced stays as it was.
+    ///
+    /// # Errors
+    /// It was written to, or the system cannot say.
+    pub(crate) fn require_unchanged(&self) -> Result<(), ModelError> {
+        let file = || self.file.clone();
+        let unreadable = |source| ModelError::Read { file: file(), source };
+        let modified = self.reader.modified().map_err(unreadable)?;
+        if modified == self.modified { Ok(()) } else { Err(ModelError::Changed { file: file() }) }
     }
 
     /// The tensor's numbers, each by way of f32; a round trip through f32 changes no bf16 or f16.
@@ -88,25 +103,40 @@ impl Shard {
         tensor_idx: usize,
         from_f32: impl Fn(f32) -> D + Sync,
     ) -> Result<Vec<D>, ModelError> {
+        let mut values = vec![D::default(); self.tensors[tensor_idx].shape.iter().product()];
+        self.read_into(tensor_idx, &mut values, from_f32)?;
+        Ok(values)
+    }
+
+    /// The same, into `values`, of which there are as many as the tensor has numbers.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds numbers that are not weights.
+    pub(crate) fn read_into<D: Send>(
+        &mut self,
+        tensor_idx: usize,
+        values: &mut [D],
+        from_f32: impl Fn(f32) -> D + Sync,
+    ) -> Result<(), ModelError> {
         let tensor = &self.tensors[tensor_idx];
-        let count = tensor.shape.iter().product();
         let reader = self.reader.as_mut();
-        let values = reader.seek(SeekFrom::Start(tensor.offset)).and_then(|_| match tensor.dtype {
-            Dtype::F32 => {
-                read_numbers(reader, count, |raw| from_f32(f32::from_le_bytes(raw))).map(Some)
-            }
-            Dtype::BF16 => {
-                read_numbers(reader, count, |raw| from_f32(bf16::from_le_bytes(raw).to_f32()))
-                    .map(Some)
-            }
-            Dtype::F16 => {
-                read_numbers(reader, count, |raw| from_f32(f16::from_le_bytes(raw).to_f32()))
-                    .map(Some)
-            }
-            _ => Ok(None),
-        });
-        match values {
-            Ok(Some(values)) => Ok(values),
+        let outcome =
+            reader.seek(SeekFrom::Start(tensor.offset)).and_then(|_| match tensor.dtype {
+                Dtype::F32 => {
+                    read_numbers(reader, values, |raw| from_f32(f32::from_le_bytes(raw))).map(Some)
+                }
+                Dtype::BF16 => {
+                    read_numbers(reader, values, |raw| from_f32(bf16::from_le_bytes(raw).to_f32()))
+                        .map(Some)
+                }
+                Dtype::F16 => {
+                    read_numbers(reader, values, |raw| from_f32(f16::from_le_bytes(raw).to_f32()))
+                        .map(Some)
+                }
+                _ => Ok(None),
+            });
+        match outcome {
+            Ok(Some(())) => Ok(()),
             Ok(None) => Err(self.not_a_weight(tensor_idx)),
             Err(source) => Err(ModelError::Read { file: self.file.clone(), source }),
         }
@@ -175,14 +205,13 @@ fn stored_tensors(metadata: &Metadata, data_start: u64) -> Vec<StoredTensor> {
     described.collect()
 }
 
-/// Reads `count` numbers of `WIDTH` bytes each, decoding them on all threads.
-fn read_numbers<const WIDTH: usize, D: Copy + Default + Send>(
+/// Reads numbers of `WIDTH` bytes each, decoding them on all threads.
+fn read_numbers<const WIDTH: usize, D: Send>(
     reader: &mut dyn ReadSeek,
-    count: usize,
+    values: &mut [D],
     decode: impl Fn([u8; WIDTH]) -> D + Sync,
-) -> std::io::Result<Vec<D>> {
-    let mut values = vec![D::default(); count];
-    let mut buffer = vec![0; PIECE_BYTES.min(count * WIDTH)];
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; PIECE_BYTES.min(values.len() * WIDTH)];
     for piece in values.chunks_mut(PIECE_BYTES / WIDTH) {
         let raw = &mut buffer[..piece.len() * WIDTH];
         reader.read_exact(raw)?;
@@ -193,5 +222,5 @@ fn read_numbers<const WIDTH: usize, D: Copy + Default + Send>(
             }
         });
     }
-    Ok(values)
+    Ok(())
 }

@@ -48,32 +48,89 @@ struct StoredAt {
     tensor_idx: usize,
 }
 
+/// The files of a model, opened and checked, from which its parameters are read one at a time.
+pub struct WeightFiles {
+    shards: Vec<Shard>,
+    /// Every parameter of the model, in the order of its configuration.
+    parameters: Vec<(ParameterShape, StoredAt)>,
+}
+
+impl WeightFiles {
+    /// Opens the files and checks that they hold the parameters of `config`.
+    ///
+    /// # Errors
+    /// A file is missing, unreadable or damaged; a tensor is missing, not the model's, of another shape,
+    /// of a number type that no weight has, or present twice; index and shards disagree. Each names the
+    /// file and the tensor.
+    pub fn open(files: &ModelFiles, config: &ModelConfig) -> Result<Self, ModelError> {
+        let mut checkpoint = open(files)?;
+        let mut places = locate(&checkpoint.shards)?;
+        if config.text.tie_word_embeddings
+            && let Some(head) = places.remove(HEAD)
+            && let Some(embedding) = places.get(EMBEDDING)
+        {
+            require_equal(&mut checkpoint.shards, head, *embedding)?;
+        }
+        let parameters = require_parameters(&checkpoint, config.parameter_shapes(), &places)?;
+        Ok(Self { shards: checkpoint.shards, parameters })
+    }
+
+    /// One of the parameters that `open` checked.
+    fn place(&self, name: &str) -> Result<StoredAt, ModelError> {
+        let found = self.parameters.iter().find(|(parameter, _)| parameter.name == name);
+        found.map(|(_, place)| *place).ok_or_else(|| ModelError::Tensor {
+            context: format!("reading {name}"),
+            source: candle_core::Error::Msg("the model has no such parameter".to_owned()),
+        })
+    }
+
+    /// A parameter, converted to `dtype` on `device`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(
+        &mut self,
+        name: &str,
+        (dtype, device): (DType, &Device),
+    ) -> Result<Tensor, ModelError> {
+        let StoredAt { shard_idx, tensor_idx } = self.place(name)?;
+        read_tensor(&mut self.shards[shard_idx], tensor_idx, dtype, device)
+    }
+
+    /// A parameter, into `values`, of which there are as many as the parameter has numbers.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read_into(&mut self, name: &str, values: &mut [f32]) -> Result<(), ModelError> {
+        let StoredAt { shard_idx, tensor_idx } = self.place(name)?;
+        self.shards[shard_idx].read_into(tensor_idx, values, |value| value)
+    }
+
+    /// Checks that no file was written to since all were opened. Files that were deleted or replaced stay as they were.
+    ///
+    /// # Errors
+    /// One was written to, or the system cannot say.
+    pub fn require_unchanged(&self) -> Result<(), ModelError> {
+        self.shards.iter().try_for_each(Shard::require_unchanged)
+    }
+}
+
 /// Every parameter of the model in the order of `config`, converted to `dtype` on `device`.
 ///
 /// Tensors are converted one after the other, each on all threads, straight from the file; beyond
 /// the returned model the CPU needs a few megabytes, and a GPU one tensor in host memory.
 ///
 /// # Errors
-/// A file is missing, unreadable or damaged; a tensor is missing, not the model's, of another shape,
-/// of a number type that no weight has, or present twice; index and shards disagree. Each names the
-/// file and the tensor.
+/// As [`WeightFiles::open`].
 pub fn load(
     files: &ModelFiles,
     config: &ModelConfig,
     dtype: DType,
     device: &Device,
 ) -> Result<Vec<(ParameterShape, Tensor)>, ModelError> {
-    let mut checkpoint = open(files)?;
-    let mut places = locate(&checkpoint.shards)?;
-    if config.text.tie_word_embeddings
-        && let Some(head) = places.remove(HEAD)
-        && let Some(embedding) = places.get(EMBEDDING)
-    {
-        require_equal(&mut checkpoint.shards, head, *embedding)?;
-    }
-    let parameters = require_parameters(&checkpoint, config.parameter_shapes(), &places)?;
+    let WeightFiles { mut shards, parameters } = WeightFiles::open(files, config)?;
     let read = |(parameter, place): (ParameterShape, StoredAt)| {
-        let shard = &mut checkpoint.shards[place.shard_idx];
+        let shard = &mut shards[place.shard_idx];
         Ok((parameter, read_tensor(shard, place.tensor_idx, dtype, device)?))
     };
     parameters.into_iter().map(read).collect()

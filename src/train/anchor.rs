@@ -3,10 +3,12 @@
 
 use std::time::Instant;
 
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
 
 use super::OnStage;
 use super::accumulate::{Anchors, ScoringSettings, TrainedGroup, token_logps};
+use super::error::TrainError;
+use super::reference::Reference;
 use super::stage::Stage;
 use crate::model::Model;
 
@@ -20,29 +22,36 @@ pub(super) struct BatchAnchors {
 }
 
 impl BatchAnchors {
-    /// - `reference`: none where the KL weight is zero throughout
+    /// - `policy`: without gradients
     /// - `old`: the policy that sampled; none where the batch serves one update, whose ratios are one
     ///
     /// # Errors
-    /// The models' own.
+    /// The models' own, or the reference's files cannot be read.
     pub(super) fn compute(
         mini_batches: &[Vec<TrainedGroup>],
-        (reference, old): (Option<&Model>, Option<&Model>),
+        (reference, policy, old): (&mut Reference, &Model, Option<&Model>),
         settings: ScoringSettings,
         on_stage: &mut OnStage,
-    ) -> Result<Self> {
-        let score = |model: &Model| -> Result<Vec<Vec<Tensor>>> {
-            mini_batches.iter().map(|groups| token_logps(model, groups, settings)).collect()
+    ) -> Result<Self, TrainError> {
+        let score = |model: &Model| -> Result<Vec<Vec<Tensor>>, TrainError> {
+            let scored = mini_batches.iter().map(|groups| token_logps(model, groups, settings));
+            scored
+                .collect::<candle_core::Result<_>>()
+                .map_err(TrainError::during("computing log-probabilities"))
         };
-        let mut staged = |stage, model: Option<&Model>| {
-            let Some(model) = model else { return Ok(None) };
-            on_stage(stage, 0);
-            score(model).map(Some)
-        };
-        let started = Instant::now();
-        let reference = staged(Stage::Reference, reference)?;
-        let s_reference = started.elapsed().as_secs_f64();
-        Ok(Self { reference, old: staged(Stage::OldPolicy, old)?, s_reference })
+        let mut anchors = Self::default();
+        if !matches!(reference, Reference::None) {
+            on_stage(Stage::Reference, 0);
+            let started = Instant::now();
+            let model = reference.model(policy)?;
+            anchors.reference = model.as_ref().map(&score).transpose()?;
+            anchors.s_reference = started.elapsed().as_secs_f64();
+        }
+        if let Some(old) = old {
+            on_stage(Stage::OldPolicy, 0);
+            anchors.old = Some(score(old)?);
+        }
+        Ok(anchors)
     }
 
     /// Those of one mini-batch.

@@ -136,7 +136,7 @@ impl Setup {
             return Ok(Trainer::Supervised(SupervisedTrainer { settings, processor }));
         }
         let settings = grpo_settings(config, self.total_updates);
-        let reference = Reference::open(&settings.kl_schedule, (self, policy))?;
+        let reference = Reference::open(&settings.kl_schedule, &self.files, policy)?;
         let generation = generation_settings(config, &processor, vocab_size);
         let limits = recording_limits(config, vocab_size, self.total_updates);
         let replay = config.rollout.replay.as_ref();

@@ -120,9 +120,8 @@ impl GrpoTrainer {
             chunks.iter().map(|groups| trained(groups, settings.mask_truncated)).collect();
         // In a batch's only update the policy is the one that sampled.
         let old = (settings.updates_per_rollout > 1).then_some(&policy.sampling);
-        let models = (self.reference.model(), old);
-        let anchors = BatchAnchors::compute(&mini_batches, models, settings.scoring, on_stage)
-            .map_err(TrainError::during("computing log-probabilities"))?;
+        let models = (&mut self.reference, &policy.model, old);
+        let anchors = BatchAnchors::compute(&mini_batches, models, settings.scoring, on_stage)?;
         clock.reference_took(anchors.s_reference);
 
         let mut metrics = Vec::new();

@@ -174,10 +174,23 @@ impl GradientBuffer {
     /// path only.
     pub(super) fn change<R: Real>(&mut self, f: impl FnOnce(&mut [R], Store)) -> Result<()> {
         let store = if self.has_arrived { Store::Add } else { Store::Overwrite };
-        let f = Cell::new(Some(|sum: &mut [R]| f(sum, store)));
-        self.sum.inplace_op1(&Change { f, numbers: PhantomData })?;
+        self.with_numbers(|sum| f(sum, store))?;
         self.has_arrived = true;
         Ok(())
+    }
+
+    /// Calls `f` with the memory of a gradient that has not arrived, and returns a view of it: other values of the parameter,
+    /// until the gradient overwrites them; for buffers on the CPU path only.
+    pub(super) fn lend<R: Real>(&mut self, f: impl FnOnce(&mut [R])) -> Result<Tensor> {
+        if self.has_arrived {
+            bail!("the memory of a gradient is to be lent while the gradient is in it");
+        }
+        self.with_numbers(f)?;
+        Ok(self.sum.clone())
+    }
+
+    fn with_numbers<R: Real>(&self, f: impl FnOnce(&mut [R])) -> Result<()> {
+        self.sum.inplace_op1(&Change { f: Cell::new(Some(f)), numbers: PhantomData })
     }
 
     /// Adds `gradient[i]` to row `ids[i]`, in the order of `ids`.

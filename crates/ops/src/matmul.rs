@@ -407,10 +407,19 @@ mod tests {
         assert_close(&out, &expected);
     }
 
-    /// Divided by columns, by rows and not at all, dense, transposed and added, with lengths that stripes do not divide.
+    /// Divided by columns, by rows and not at all, dense, transposed and added, with lengths that stripes do not divide; two rows or
+    /// columns that `gemm` adds up in another order where stripes leave the product no more than 256 elements.
     #[test]
     fn a_product_has_the_same_bits_with_any_number_of_threads() {
-        for (m, k, n) in [(70, 40, 389), (389, 600, 70), (64, 40, 389), (70, 3, 64), (1, 40, 389)] {
+        for (m, k, n) in [
+            (70, 40, 389),
+            (389, 600, 70),
+            (64, 40, 389),
+            (70, 3, 64),
+            (1, 40, 389),
+            (2, 40, 389),
+            (389, 40, 2),
+        ] {
             let [a, b] = [numbers(m * k, 1), numbers(k * n, 2)];
             let expected = naive(&a, &b, m, k, n);
             let a_t: Vec<f64> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();

@@ -62,6 +62,18 @@ impl Parameter {
         Self::frozen(&self.name, &self.value)
     }
 
+    /// A frozen parameter of this name and shape with the values that `write` writes, all of them, in the memory of this
+    /// parameter's gradient: until a gradient is added, which overwrites them. For trained f32 parameters on the CPU.
+    ///
+    /// # Errors
+    /// There is a gradient, or the parameter is frozen or another.
+    pub fn in_memory_of_gradient(&self, write: impl FnOnce(&mut [f32])) -> Result<Self> {
+        let Some(mut buffer) = self.buffer() else {
+            bail!("{} is not trained: there is no memory of its gradient", self.name);
+        };
+        Ok(Self::frozen(&self.name, &buffer.lend(write)?))
+    }
+
     /// The hub's name of this tensor.
     pub fn name(&self) -> &str {
         &self.name
@@ -204,5 +216,33 @@ impl Parameter {
 
     fn buffer(&self) -> Option<MutexGuard<'_, GradientBuffer>> {
         Some(self.gradient.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    #[test]
+    fn memory_of_a_gradient_is_lent_while_none_is_in_it_and_the_next_gradient_overwrites_it() {
+        let arena = GradientArena::new(5, DType::F32, &Device::Cpu).unwrap();
+        let value = Tensor::new(&[1f32, 2.0, 3.0], &Device::Cpu).unwrap();
+        let parameter = Parameter::trainable_in("w", &value, &arena, 2).unwrap();
+        let write = |values: &mut [f32]| values.copy_from_slice(&[4.0, 5.0, 6.0]);
+        let other = parameter.in_memory_of_gradient(write).unwrap();
+        assert_eq!((other.name(), other.is_trainable()), ("w", false));
+        assert_eq!(other.value().to_vec1::<f32>().unwrap(), [4.0, 5.0, 6.0]);
+        assert_eq!(arena.numbers().to_vec1::<f32>().unwrap(), [0.0, 0.0, 4.0, 5.0, 6.0]);
+        assert_eq!(parameter.value().to_vec1::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+        assert!(parameter.gradient().is_none());
+
+        parameter.accumulate(&value).unwrap();
+        assert_eq!(parameter.gradient().unwrap().to_vec1::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+        let error = parameter.in_memory_of_gradient(|_| panic!("nothing is lent")).unwrap_err();
+        assert!(error.to_string().contains("while the gradient is in it"), "{error}");
+        let error = other.in_memory_of_gradient(|_| panic!("nothing is lent")).unwrap_err();
+        assert!(error.to_string().contains("w is not trained"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! What a run holds of a GPU's memory at its peak, buffer by buffer as the code allocates them.
+//! What a run holds of a GPU's memory at its peak, buffer by buffer as the code allocates them; and what compositions hold on
+//! the CPU, in a dtype that has no kernels there.
 //!
 //! In bf16 the kernels of `crates/cuda` compute, and half a layer is one operation on the tape, which keeps little
 //! (`ops::cuda_tape`); in f32 compositions of candle's operations (`ops::plain`), which keep much, attention's scores among it.
@@ -14,14 +15,15 @@
 use candle_core::DType;
 
 use super::memory::{
-    Memory, dropped, factors, merged, optimizer_bytes, parameters, trained_parameters,
+    Memory, copied_for_reference, dropped, factors, merged, optimizer_bytes, parameters,
+    trained_parameters,
 };
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::stages::Kept;
 use crate::ops;
-use crate::train::settings::{kl_schedule, rollout_sampler, trains_vision};
+use crate::train::settings::{rollout_sampler, trains_vision};
 
 /// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
 /// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
@@ -35,6 +37,10 @@ const PLAIN_HEAD: u64 = 9;
 /// Arrays of a score for each two tokens of a group that the composed attention keeps: the product, scaled and masked, less
 /// its maximum, the exponential, the softmax (`ops::plain::attention`, `candle_nn::ops::softmax`).
 const PLAIN_SCORES: u64 = 6;
+/// In 16 bits: the converted product and the four that follow it in f32, and the product, scaled, and the softmax in 16 bits.
+const NARROW_SCORES: [u64; 2] = [5, 3];
+/// Rows of a half's norm that are in f32 where all else is in 16 bits (`ops::plain::rms_norm`; a `LayerNorm` has one more).
+const WIDE_ROWS: u64 = 2;
 /// Arrays of one group's scores that gradients take in half a layer's backward pass, beside three quarters of what the half
 /// keeps without scores: seen on the emulated device.
 const PLAIN_GRADIENTS: u64 = 10;
@@ -58,10 +64,8 @@ pub(super) fn gpu_memory(
         if dtype == DType::BF16 { Operations::Kernels } else { Operations::Compositions };
     let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
     let factors = factors(config, model);
-    let needs_copy = kl_schedule(config, 1).needs_reference() && factors == 0;
     let on = On { config, model, operations, width };
-    let learning = work.streams.iter().map(|stream| on.learning(stream));
-    let learning = learning.max_by_key(Learning::peak).unwrap_or_default();
+    let learning = on.learning_at_most(work);
     let mut memory = Memory {
         // `model::weights`; trained ones are copied one by one into variables (`ops::Parameter`).
         weights: (all + factors) * width,
@@ -70,7 +74,7 @@ pub(super) fn gpu_memory(
         // `optim::AdamW` and the masters of `train::step`.
         optimizer: if config.optim.offload { 0 } else { optimizer_bytes(config, trained, dtype) },
         // `train::reference`.
-        reference: if needs_copy { all * width } else { 0 },
+        reference: copied_for_reference(config, model) * width,
         rollout: on.decoding(work),
         activations: learning.activations,
         temporaries: learning.temporaries,
@@ -87,21 +91,33 @@ pub(super) fn gpu_memory(
     memory
 }
 
+/// What learning and decoding hold in a dtype for which the CPU has no kernels: as on a GPU without kernels.
+pub(super) fn composed(
+    config: &RunConfig,
+    model: &ModelConfig,
+    work: &Workload,
+    dtype: DType,
+) -> (Learning, u64) {
+    let width = dtype.size_in_bytes() as u64;
+    let on = On { config, model, operations: Operations::Compositions, width };
+    (on.learning_at_most(work), on.decoding(work))
+}
+
 /// What the backward pass of one stream holds, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Learning {
-    activations: u64,
-    pictures: u64,
+pub(super) struct Learning {
+    pub(super) activations: u64,
+    pub(super) pictures: u64,
     /// The head's, when its backward pass begins the whole one.
-    logits: u64,
+    pub(super) logits: u64,
     /// A layer's, after the head's are freed.
-    temporaries: u64,
+    pub(super) temporaries: u64,
     /// A product's with a bias: not while the largest of a layer's are held.
     workspace: u64,
 }
 
 impl Learning {
-    fn peak(&self) -> u64 {
+    pub(super) fn peak(&self) -> u64 {
         self.activations + self.pictures + self.logits.max(self.temporaries).max(self.workspace)
     }
 }
@@ -175,6 +191,12 @@ struct On<'a> {
 }
 
 impl On<'_> {
+    /// Of the stream that holds the most.
+    fn learning_at_most(&self, work: &Workload) -> Learning {
+        let each = work.streams.iter().map(|stream| self.learning(stream));
+        each.max_by_key(Learning::peak).unwrap_or_default()
+    }
+
     fn learning(&self, stream: &Stream) -> Learning {
         let (text, vision) = (&self.model.text, &self.model.vision);
         let checkpointing = self.config.model.activation_checkpointing;
@@ -263,12 +285,22 @@ impl On<'_> {
     fn layers(&self, shape: &Shape) -> Layers {
         let bytes = |per_row: usize| (shape.rows * per_row) as u64 * self.width;
         let heads = shape.heads as u64;
-        let of_group = heads * (shape.rows as u64 / shape.groups as u64).pow(2) * F32;
+        let pairs = heads * (shape.rows as u64 / shape.groups as u64).pow(2);
+        let of_group = pairs * F32;
+        let is_narrow = self.width < F32;
+        let a_pair = if is_narrow {
+            NARROW_SCORES[0] * F32 + NARROW_SCORES[1] * self.width
+        } else {
+            PLAIN_SCORES * F32
+        };
         let attention = self.chosen(
             shape.rows as u64 * heads * F32, // the log-sum-exp, `[heads, T]`
-            PLAIN_SCORES * of_group * shape.groups as u64,
+            a_pair * pairs * shape.groups as u64,
         );
-        let (mix, mlp) = (bytes(shape.kept.mix) + attention, bytes(shape.kept.mlp));
+        let widened = if is_narrow { WIDE_ROWS * (F32 - self.width) } else { 0 };
+        let norm = self.chosen(0, widened * (shape.rows * shape.input) as u64);
+        let mix = bytes(shape.kept.mix) + norm + attention;
+        let mlp = bytes(shape.kept.mlp) + norm;
         // The most is held inside an MLP, beside the gradient that arrived at its half, the tape's copy of it and the norm.
         let kernels = bytes(shape.inner_gradients * shape.inner + 3 * shape.input);
         let kept = bytes(shape.kept.mix.max(shape.kept.mlp));

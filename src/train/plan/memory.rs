@@ -8,7 +8,7 @@
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use super::gpu_memory::gpu_memory;
+use super::gpu_memory::{Learning, composed, gpu_memory};
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
@@ -17,6 +17,7 @@ use crate::model::parameters::{ParameterGroup, ParameterShape};
 use crate::model::stages::Kept;
 use crate::ops::{self, Path};
 use crate::run_folder::metrics::resident_bytes;
+use crate::train::reference::is_read_again;
 use crate::train::settings::{kl_schedule, lora, trained, trains_vision};
 
 const F32: u64 = 4;
@@ -30,21 +31,21 @@ const KEPT_ONE_IN: u64 = 12;
 pub struct Memory {
     /// The policy's parameters.
     pub weights: u64,
-    /// Their gradients, in f32.
+    /// Their gradients, in f32; on the CPU in f32 the reference is in their place between one backward pass and the next.
     pub gradients: u64,
     /// Adam's two moments, in f32, and f32 master weights where the parameters are narrower; on a GPU 0 where they are in the
     /// host's memory.
     pub optimizer: u64,
-    /// The reference model; 0 where no KL term needs it.
+    /// A copy of the parameters that are trained, for the reference; 0 where no KL term needs one, or it has no memory of its own.
     pub reference: u64,
-    /// Keys and values of rollouts, and their logits; not held while activations are, on the CPU nor while gradients are. On
-    /// a GPU also those of the run's evaluation, where they are more.
+    /// Keys and values of rollouts, and their logits; not held while activations are. On a GPU also those of the run's
+    /// evaluation, where they are more.
     pub rollout: u64,
     /// What the backward pass of the largest packed stream keeps; on the CPU one layer's gradients among it.
     pub activations: u64,
-    /// On a GPU: one layer's gradients, and what is computed again of it.
+    /// On a GPU, and on the CPU in 16 bits: one layer's gradients, and what is computed again of it.
     pub temporaries: u64,
-    /// The head's logits that exist at once, or their gradients; on a GPU freed before `temporaries` are held.
+    /// The head's logits that exist at once, or their gradients; freed before `temporaries` are held.
     pub logits: u64,
     /// Pictures as patches: on the CPU those of the update's prompts and of the prompts made ahead, on a GPU those of one
     /// packed stream.
@@ -54,8 +55,7 @@ pub struct Memory {
     pub program: u64,
     /// On a GPU: what the driver and CUDA's libraries take.
     pub driver: u64,
-    /// What is held while the policy learns and not always: the most that the backward pass of a packed stream holds, on the CPU
-    /// with the gradients.
+    /// What is held while the policy learns and not always: the most that the backward pass of a packed stream holds.
     #[serde(skip)]
     pub(in crate::train) learning: u64,
     /// All that is held at once at the peak.
@@ -85,41 +85,61 @@ impl Memory {
 fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: DType) -> Memory {
     let width = dtype.size_in_bytes() as u64;
     let (all, trained) = (parameters(model, |_| true), trained_parameters(config, model));
-    let factors = factors(config, model);
-    let is_supervised = config.method == Method::Sft;
-    let needs_reference = kl_schedule(config, 1).needs_reference();
-    let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
-    let scored = work.streams.iter().map(|stream| stream.scored).max().unwrap_or(0);
-    let (vocab, hidden) = (model.text.vocab_size, model.text.hidden_size);
-    // The backward pass overwrites them with their gradients.
-    let logits = if Path::resolve(&Device::Cpu, dtype) == Path::Cpu {
-        ops::head_numbers(scored, vocab, hidden)
+    let is_read_again = is_read_again((dtype, &Device::Cpu));
+    let copied = if is_read_again { 0 } else { copied_for_reference(config, model) };
+    let computed = if Path::resolve(&Device::Cpu, dtype) == Path::Cpu {
+        of_kernels(config, model, work, width)
     } else {
-        ops::MAX_LOGITS.min(scored * vocab).max(vocab)
+        of_compositions(config, model, work, dtype)
     };
     let mut memory = Memory {
-        weights: (all + factors) * width,
+        weights: (all + factors(config, model)) * width,
         gradients: trained * F32,
         optimizer: optimizer_bytes(config, trained, dtype),
-        // Without its factors, a policy is its own reference.
-        reference: if needs_reference && factors == 0 { all * width } else { 0 },
-        rollout: if is_supervised { 0 } else { rollout(config, model, work) * width },
-        activations: taped.max().unwrap_or(0),
-        temporaries: 0,
-        logits: logits as u64 * F32,
-        pictures: pictures_ahead(config, model, work),
+        reference: copied * width,
+        pictures: computed.pictures + pictures_ahead(config, model, work),
         program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
-        driver: 0,
-        learning: 0,
-        total: 0,
+        ..computed
     };
-    let passing = memory.activations.max(memory.rollout) + memory.pictures;
+    if config.method == Method::Sft {
+        memory.rollout = 0;
+    }
+    let passing = memory.learning.max(memory.rollout) + memory.pictures;
     memory.program += passing / KEPT_ONE_IN;
-    memory.learning = memory.gradients + memory.activations + memory.logits;
-    let always =
-        memory.weights + memory.optimizer + memory.reference + memory.pictures + memory.program;
-    memory.total = always + memory.learning.max(memory.rollout);
+    let state = memory.weights + memory.gradients + memory.optimizer + memory.reference;
+    let pictures = memory.pictures - computed.pictures;
+    memory.total = state + pictures + memory.program + memory.learning.max(memory.rollout);
     memory
+}
+
+/// What learning and rollouts hold where the CPU has kernels.
+fn of_kernels(config: &RunConfig, model: &ModelConfig, work: &Workload, width: u64) -> Memory {
+    let taped = work.streams.iter().map(|stream| activations(config, model, stream) * width);
+    let scored = work.streams.iter().map(|stream| stream.scored).max().unwrap_or(0);
+    // The backward pass overwrites them with their gradients.
+    let logits = ops::head_numbers(scored, model.text.vocab_size, model.text.hidden_size);
+    let (activations, logits) = (taped.max().unwrap_or(0), logits as u64 * F32);
+    let rollout = rollout(config, model, work) * width;
+    Memory { rollout, activations, logits, learning: activations + logits, ..Memory::default() }
+}
+
+/// The same where candle's operations compute, as they do on a GPU.
+fn of_compositions(
+    config: &RunConfig,
+    model: &ModelConfig,
+    work: &Workload,
+    dtype: DType,
+) -> Memory {
+    let (learning, rollout) = composed(config, model, work, dtype);
+    let Learning { activations, pictures, logits, temporaries, .. } = learning;
+    let learning = learning.peak();
+    Memory { rollout, activations, temporaries, logits, pictures, learning, ..Memory::default() }
+}
+
+/// Numbers of a copy of the weights for the reference: those that are trained, where it is not the policy without its factors.
+pub(super) fn copied_for_reference(config: &RunConfig, model: &ModelConfig) -> u64 {
+    let needs_copy = kl_schedule(config, 1).needs_reference() && config.model.lora.is_none();
+    if needs_copy { trained_parameters(config, model) } else { 0 }
 }
 
 /// Adam's two moments of the trained parameters, and f32 master weights where parameters in 16 bits have some.
@@ -250,7 +270,9 @@ mod tests {
         {
             let (memory, of_whole) = (of(&config, kind, dtype), of(&whole, kind, dtype));
             assert_eq!((memory.weights, memory.gradients), ((2776 + 232) * width, 232 * 4));
-            assert_eq!((memory.reference, of_whole.reference), (0, 2776 * width));
+            // On the CPU in f32 the reference is in the memory of the gradients.
+            let copied = if kind == DeviceKind::Gpu { 2776 * width } else { 0 };
+            assert_eq!((memory.reference, of_whole.reference), (0, copied));
             let masters = if dtype == DType::BF16 { 4 } else { 0 };
             assert_eq!(memory.optimizer, 232 * (8 + masters));
             let merged = if kind == DeviceKind::Gpu { 480 * width } else { 0 };
