@@ -86,7 +86,7 @@ fn read_again(files: &mut WeightFiles, policy: &Model) -> Result<Model, ModelErr
             source,
         })
     });
-    // Before what was read, and before an error from reading files that someone writes to.
+    // Where a file was written to, neither what was read counts nor what went wrong in reading it.
     files.require_unchanged()?;
     model
 }

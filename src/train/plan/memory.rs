@@ -104,7 +104,8 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     if config.method == Method::Sft {
         memory.rollout = 0;
     }
-    let passing = memory.learning.max(memory.rollout) + memory.pictures;
+    let learning = memory.activations + memory.temporaries;
+    let passing = learning.max(memory.rollout) + memory.pictures;
     memory.program += passing / KEPT_ONE_IN;
     let state = memory.weights + memory.gradients + memory.optimizer + memory.reference;
     let pictures = memory.pictures - computed.pictures;
