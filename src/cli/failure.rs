@@ -325,6 +325,8 @@ mod tests {
         assert_eq!(exit_status_of(&TrainError::Underflow.into()), ExitStatus::Usage);
         let too_large = TrainError::DoesNotFit { shortage: "too large".to_owned() };
         assert_eq!(exit_status_of(&too_large.into()), ExitStatus::Usage);
+        let changed = ModelError::Changed { file: "model.safetensors".to_owned() };
+        assert_eq!(exit_status_of(&TrainError::from(changed).into()), ExitStatus::Usage);
     }
 
     #[test]

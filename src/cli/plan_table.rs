@@ -102,7 +102,7 @@ fn cpu_parts(memory: &Memory) -> Vec<Part> {
         ("  activations", memory.activations, ""),
         ("  logits", memory.logits, ""),
         ("  temporaries", memory.temporaries, ", in turn with logits"),
-        ("  rollout", memory.rollout, ", in turn with all from activations on"),
+        ("  rollout", memory.rollout, ", in turn with these, from activations on"),
         ("  pictures", memory.pictures, ""),
         ("  program", memory.program, ""),
     ];

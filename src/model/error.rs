@@ -18,7 +18,7 @@ pub enum ModelError {
     },
     /// A file that is read again and again was written to in between.
     #[error(
-        "{file} was written to since the run opened it, expected the weights that the run began from\n\
+        "{file} has another time of modification than when the run opened it, expected the weights that the run began from\n\
          hint: a run reads its reference from these files at every batch of rollouts; put them back as they were, and \
          resume it"
     )]

@@ -67,7 +67,7 @@ impl Model {
         Self::new(&self.config, self.parameters.merged()?)
     }
 
-    /// The same model, nothing trainable, with another parameter in the place of each one that is trained.
+    /// The same model without low-rank factors, nothing trainable, with another parameter in the place of each one that is trained.
     ///
     /// # Errors
     /// What `other` returns.

@@ -195,7 +195,7 @@ impl Parameters {
         Self { in_hub_order, by_name: self.by_name.clone(), gradients: None, low_rank }
     }
 
-    /// The same parameters, nothing trainable, with another in the place of each one that is trained.
+    /// The same parameters without low-rank factors, nothing trainable, with another in the place of each one that is trained.
     ///
     /// # Errors
     /// What `other` returns.
@@ -203,7 +203,7 @@ impl Parameters {
         &self,
         mut other: impl FnMut(&Parameter) -> std::result::Result<Parameter, E>,
     ) -> std::result::Result<Self, E> {
-        let mut replaced = self.detached();
+        let mut replaced = self.without_factors(); // which are behind all others
         for (now, Member { parameter, .. }) in
             replaced.in_hub_order.iter_mut().zip(&self.in_hub_order)
         {

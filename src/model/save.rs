@@ -20,8 +20,10 @@ use super::fields::read_object;
 use super::files::{ModelFiles, PROCESSOR_FILES};
 use super::weights::{INDEX_FILE, SINGLE_FILE, spelling};
 
+/// The model's configuration, which every model folder holds.
+const CONFIG: &str = "config.json";
 /// What a model folder may hold besides the tensors and the processor.
-const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
+const CONFIG_FILES: [&str; 2] = [CONFIG, "generation_config.json"];
 /// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 /// Numbers copied from the device and converted in one go.
@@ -43,7 +45,7 @@ pub(super) fn side_files() -> impl Iterator<Item = &'static str> {
 /// makes the folder appear under its final name.
 ///
 /// # Errors
-/// A file cannot be read or written, or a tensor cannot be converted.
+/// A file cannot be read or written, the source has no configuration any more, or a tensor cannot be converted.
 pub fn save(
     folder: &Path,
     tensors: &[(String, Tensor)],
@@ -55,6 +57,12 @@ pub fn save(
         let path = path.to_owned();
         |source| ModelError::Write { path, source }
     };
+    if read(source, CONFIG)?.is_none() {
+        let (file, expected) =
+            (source.describe(CONFIG), "the model's configuration, for a copy of it");
+        let hint = "a run needs the files of its model until it ends: put them back, and resume it";
+        return Err(ModelError::MissingFile { file, expected, hint });
+    }
     std::fs::create_dir_all(folder).map_err(cannot_write(folder))?;
     let bytes: Vec<u64> = tensors.iter().map(|(_, tensor)| stored_bytes(tensor, dtype)).collect();
     let shards = split(&bytes, max_shard_bytes);
@@ -230,7 +238,7 @@ fn copy_side_files(folder: &Path, dtype: DType, source: &ModelFiles) -> Result<(
     copy_processor(folder, source)?;
     for name in CONFIG_FILES {
         let Some(contents) = read(source, name)? else { continue };
-        if name == "config.json"
+        if name == CONFIG
             && let Some(updated) = with_dtype(read_object(source, name)?, dtype)
         {
             write_file(&folder.join(name), format!("{updated:#}\n").as_bytes())?;
@@ -328,6 +336,18 @@ mod tests {
                 assert!(contents(first.path()) == contents(second.path()));
             }
         }
+    }
+
+    #[test]
+    fn a_model_whose_source_is_gone_is_not_saved_without_its_configuration() {
+        let source = folder(&config_json(), &tensors(&config_json()));
+        let loaded = in_hub_order(&files(&source), DType::F32);
+        std::fs::remove_file(source.path().join(CONFIG)).unwrap();
+        let out = source.path().join("out");
+        let error = save(&out, &loaded, DType::F32, &files(&source), u64::MAX).unwrap_err();
+        let ModelError::MissingFile { file, .. } = &error else { panic!("{error}") };
+        assert_eq!(file, &source.path().join(CONFIG).display().to_string());
+        assert!(!out.exists());
     }
 
     #[test]

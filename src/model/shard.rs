@@ -47,7 +47,7 @@ pub(crate) struct Shard {
     /// Its tensors, in the order of the file.
     pub(crate) tensors: Vec<StoredTensor>,
     reader: Box<dyn ReadSeek>,
-    /// When it was written last before it was opened.
+    /// When it was written last, as its header was read.
     modified: Option<SystemTime>,
 }
 

@@ -80,7 +80,7 @@ pub struct UpdateMetrics {
     /// Time spent on drawing prompts, sampling completions and rewarding them, s.
     #[serde(with = "number")]
     pub s_rollout: f64,
-    /// Time spent on the reference model's log-probabilities, s.
+    /// Time spent on the reference model's log-probabilities, and on reading its weights where it has no copy of them, s.
     #[serde(with = "number")]
     pub s_reference: f64,
     /// Time spent on the policy's forward and backward passes, s.

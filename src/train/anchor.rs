@@ -39,19 +39,16 @@ impl BatchAnchors {
                 .collect::<candle_core::Result<_>>()
                 .map_err(TrainError::during("computing log-probabilities"))
         };
-        let mut anchors = Self::default();
         if !matches!(reference, Reference::None) {
             on_stage(Stage::Reference, 0);
-            let started = Instant::now();
-            let model = reference.model(policy)?;
-            anchors.reference = model.as_ref().map(&score).transpose()?;
-            anchors.s_reference = started.elapsed().as_secs_f64();
         }
-        if let Some(old) = old {
+        let started = Instant::now();
+        let reference = reference.scored(policy, score)?;
+        let s_reference = started.elapsed().as_secs_f64();
+        if old.is_some() {
             on_stage(Stage::OldPolicy, 0);
-            anchors.old = Some(score(old)?);
         }
-        Ok(anchors)
+        Ok(Self { reference, old: old.map(score).transpose()?, s_reference })
     }
 
     /// Those of one mini-batch.

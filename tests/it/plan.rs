@@ -105,6 +105,7 @@ fn planned_memory_is_within_a_fifth_of_the_peak() {
         ("quickstart.toml", "data.image_size=448 grpo.prompts_per_update=2"),
         // Where the CPU has no kernels.
         ("quickstart.toml", "model.dtype=bf16"),
+        ("quickstart.toml", "model.dtype=bf16 model.lora.rank=8 model.lora.dropout=0.1"),
         ("quickstart.toml", "model.dtype=bf16 data.image_size=448 grpo.prompts_per_update=2"),
         ("grpo-synth-vc.toml", &format!("{model} grpo.prompts_per_update=2")),
         ("grpo-synth-vc.toml", &format!("{model} grpo.prompts_per_update=2 model.lora.rank=8")),
@@ -241,8 +242,7 @@ fn published_run_files_fit_cards_of_80_48_24_and_8_gb_with_ever_less_kept() {
 
 /// The step that other programs are measured by: 8 prompts x 8 completions of 256 tokens, pictures of 448 x 448.
 #[test]
-fn a_step_of_64_completions_needs_at_most_51_gb_where_mlps_are_recomputed_and_less_on_a_small_card()
-{
+fn a_step_of_64_completions_needs_51_gb_where_mlps_are_recomputed_and_less_on_a_small_card() {
     let gigabytes = |changes: &[&str]| {
         let step = [
             "grpo.prompts_per_update=8",
@@ -255,11 +255,12 @@ fn a_step_of_64_completions_needs_at_most_51_gb_where_mlps_are_recomputed_and_le
             ["geoqa.toml", "--gpu-memory", "80"].into_iter().chain(changes).collect();
         planned(&words)["memory"]["total"].as_f64().unwrap() / 1e9
     };
-    for (changes, most) in
-        [(&[][..], 51.0), (&["optim.offload=true"], 40.0), (&["model.freeze_vision=true"], 51.0)]
+    // README has these.
+    for (changes, expected) in
+        [(&[][..], 51.0), (&["optim.offload=true"], 24.0), (&["model.freeze_vision=true"], 37.0)]
     {
         let needed = gigabytes(changes);
-        assert!(needed <= most, "{changes:?}: {needed}");
+        assert!((needed - expected).abs() <= 0.5, "{changes:?}: {needed}");
     }
 }
 

@@ -50,7 +50,7 @@ impl GradientArena {
 pub(super) struct GradientBuffer {
     /// The parameter's shape; a view of the arena.
     sum: Tensor,
-    /// Whether `sum` holds a gradient; otherwise its contents are of an earlier update.
+    /// Whether `sum` holds a gradient; otherwise its contents are of an earlier update, or what they were lent for ([`Self::lend`]).
     has_arrived: bool,
 }
 

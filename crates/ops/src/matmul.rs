@@ -361,7 +361,7 @@ pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
 mod tests {
     use super::*;
 
-    /// Between -1 and 1, with all bits of a mantissa: sums of their products depend on the order.
+    /// About -1 to 1, with all bits of a mantissa: sums of their products depend on the order.
     fn numbers(n: usize, seed: u32) -> Vec<f64> {
         (0..n)
             .map(|i| {

@@ -21,9 +21,10 @@ use super::memory::{
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
+use crate::model::lora::LinearMap;
 use crate::model::stages::Kept;
 use crate::ops;
-use crate::train::settings::{rollout_sampler, trains_vision};
+use crate::train::settings::{lora, rollout_sampler, trains_vision};
 
 /// What the driver and CUDA's libraries hold of the GPU's memory for themselves, seen on an H200 as what was no longer free
 /// once it had been opened; and the workspace of matrix products (`crates/cuda`, `device`).
@@ -45,7 +46,7 @@ const WIDE_ROWS: u64 = 2;
 /// keeps without scores: seen on the emulated device.
 const PLAIN_GRADIENTS: u64 = 10;
 
-/// Which implementation of the operations computes on a GPU (`ops::Path`).
+/// Which implementation of the operations computes (`ops::Path`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operations {
     Kernels,
@@ -206,7 +207,7 @@ impl On<'_> {
         // `model::network`: the head's stage copies all rows, selects the scored ones and normalises them.
         let head = (rows + 2 * scored) * hidden * self.width;
         let mut learning = Learning {
-            activations: language.kept(checkpointing) + head,
+            activations: language.kept(checkpointing) + self.kept_by_factors(stream) + head,
             pictures: 0,
             logits: self.head(scored),
             temporaries: language.in_turn(checkpointing) + self.dropped(stream),
@@ -232,6 +233,23 @@ impl On<'_> {
             learning.temporaries = learning.temporaries.max(tower);
         }
         learning
+    }
+
+    /// What compositions keep of each map with low-rank factors (`ops::LowRank`): what is left of the input, and the mask; the
+    /// product with A; that with B, the same scaled, and the sum with the map's own.
+    fn kept_by_factors(&self, stream: &Stream) -> u64 {
+        let Some(lora) = lora(self.config) else { return 0 };
+        let is_kept = |map: &&LinearMap| match self.config.model.activation_checkpointing {
+            CheckpointingChoice::None => true,
+            CheckpointingChoice::Mlp => !map.name.contains(".mlp."),
+            CheckpointingChoice::Full => false,
+        };
+        let maps = lora.maps(self.model).unwrap_or_default();
+        let numbers = maps.iter().filter(is_kept).map(|map| {
+            let left = if lora.dropout > 0.0 { 2 * map.inner } else { 0 };
+            stream.rows(map.group) * (left + lora.rank + 3 * map.out)
+        });
+        self.chosen(0, numbers.sum::<usize>() as u64 * self.width)
     }
 
     /// What is left of a map's input under dropout, or the gradient to that.

@@ -13,7 +13,7 @@ use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
 use crate::model::device::DeviceKind;
-use crate::model::parameters::{ParameterGroup, ParameterShape};
+use crate::model::parameters::ParameterShape;
 use crate::model::stages::Kept;
 use crate::ops::{self, Path};
 use crate::run_folder::metrics::resident_bytes;
@@ -38,17 +38,17 @@ pub struct Memory {
     pub optimizer: u64,
     /// A copy of the parameters that are trained, for the reference; 0 where no KL term needs one, or it has no memory of its own.
     pub reference: u64,
-    /// Keys and values of rollouts, and their logits; not held while activations are. On a GPU also those of the run's
-    /// evaluation, where they are more.
+    /// Keys and values of rollouts, and their logits; not held while activations are. On a GPU, and on the CPU in 16 bits, also those
+    /// of the run's evaluation, where they are more.
     pub rollout: u64,
-    /// What the backward pass of the largest packed stream keeps; on the CPU one layer's gradients among it.
+    /// What the backward pass of the largest packed stream keeps; on the CPU in f32 one layer's gradients among it.
     pub activations: u64,
     /// On a GPU, and on the CPU in 16 bits: one layer's gradients, and what is computed again of it.
     pub temporaries: u64,
     /// The head's logits that exist at once, or their gradients; freed before `temporaries` are held.
     pub logits: u64,
     /// Pictures as patches: on the CPU those of the update's prompts and of the prompts made ahead, on a GPU those of one
-    /// packed stream.
+    /// packed stream, on the CPU in 16 bits both.
     pub pictures: u64,
     /// On the CPU: the program itself, its tokenizer and the data's text, as they are now; threads, buffers, and freed memory
     /// that the allocator keeps.
@@ -101,9 +101,6 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
         program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
         ..computed
     };
-    if config.method == Method::Sft {
-        memory.rollout = 0;
-    }
     let learning = memory.activations + memory.temporaries;
     let passing = learning.max(memory.rollout) + memory.pictures;
     memory.program += passing / KEPT_ONE_IN;
@@ -120,7 +117,8 @@ fn of_kernels(config: &RunConfig, model: &ModelConfig, work: &Workload, width: u
     // The backward pass overwrites them with their gradients.
     let logits = ops::head_numbers(scored, model.text.vocab_size, model.text.hidden_size);
     let (activations, logits) = (taped.max().unwrap_or(0), logits as u64 * F32);
-    let rollout = rollout(config, model, work) * width;
+    let samples = config.method != Method::Sft;
+    let rollout = if samples { rollout(config, model, work) * width } else { 0 };
     Memory { rollout, activations, logits, learning: activations + logits, ..Memory::default() }
 }
 
@@ -180,10 +178,7 @@ pub(super) fn merged(config: &RunConfig, model: &ModelConfig) -> u64 {
 pub(super) fn dropped(config: &RunConfig, model: &ModelConfig, stream: &Stream) -> u64 {
     let lora = lora(config).filter(|lora| lora.dropout > 0.0);
     let maps = lora.and_then(|lora| lora.maps(model).ok()).unwrap_or_default();
-    let numbers = maps.iter().map(|map| match map.group {
-        ParameterGroup::Language => map.inner * stream.tokens,
-        ParameterGroup::Vision => map.inner * stream.patches,
-    });
+    let numbers = maps.iter().map(|map| map.inner * stream.rows(map.group));
     numbers.max().unwrap_or(0) as u64
 }
 

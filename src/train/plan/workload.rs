@@ -7,6 +7,7 @@ use super::fit::Lengths;
 use crate::config::{Method, OnBadRow, RunConfig};
 use crate::data::Questions;
 use crate::model::config::ModelConfig;
+use crate::model::parameters::ParameterGroup;
 use crate::processor::Processor;
 use crate::train::error::TrainError;
 use crate::train::micro_batch::{GroupSlice, micro_batches};
@@ -51,6 +52,16 @@ pub struct Stream {
     pub scored: usize,
     /// Patches of its pictures.
     pub patches: usize,
+}
+
+impl Stream {
+    /// What a component of the model computes on: tokens or patches.
+    pub(super) fn rows(&self, group: ParameterGroup) -> usize {
+        match group {
+            ParameterGroup::Language => self.tokens,
+            ParameterGroup::Vision => self.patches,
+        }
+    }
 }
 
 impl Workload {
