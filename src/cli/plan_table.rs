@@ -102,7 +102,7 @@ fn cpu_parts(memory: &Memory) -> Vec<Part> {
         ("  activations", memory.activations, ""),
         ("  logits", memory.logits, ""),
         ("  temporaries", memory.temporaries, ", in turn with logits"),
-        ("  rollout", memory.rollout, ", in turn with these, from activations on"),
+        ("  rollout", memory.rollout, ", in turn with activations, logits and temporaries"),
         ("  pictures", memory.pictures, ""),
         ("  program", memory.program, ""),
     ];

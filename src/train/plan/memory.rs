@@ -92,12 +92,13 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     } else {
         of_compositions(config, model, work, dtype)
     };
+    let ahead = pictures_ahead(config, model, work);
     let mut memory = Memory {
         weights: (all + factors(config, model)) * width,
         gradients: trained * F32,
         optimizer: optimizer_bytes(config, trained, dtype),
         reference: copied * width,
-        pictures: computed.pictures + pictures_ahead(config, model, work),
+        pictures: computed.pictures + ahead,
         program: resident_bytes().unwrap_or(0) + KEPT_BYTES,
         ..computed
     };
@@ -105,8 +106,7 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     let passing = learning.max(memory.rollout) + memory.pictures;
     memory.program += passing / KEPT_ONE_IN;
     let state = memory.weights + memory.gradients + memory.optimizer + memory.reference;
-    let pictures = memory.pictures - computed.pictures;
-    memory.total = state + pictures + memory.program + memory.learning.max(memory.rollout);
+    memory.total = state + ahead + memory.program + memory.learning.max(memory.rollout);
     memory
 }
 
