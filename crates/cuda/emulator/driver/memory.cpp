@@ -8,8 +8,10 @@
 #include "executor/fault.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <sys/mman.h>
 
 namespace driver {
@@ -34,6 +36,12 @@ size_t waiting_bytes;
 // The machine's own memory has an end: beyond this the work is done at once.
 constexpr size_t MOST_WAITING_BYTES = size_t(1) << 30;
 
+// Guarded pages that were given back, by their number of bytes: nobody may touch them until they are an allocation again. New
+// pages would cost a fault each.
+std::map<size_t, std::deque<char*>> idle_mappings;
+size_t idle_bytes;
+constexpr size_t MOST_IDLE_BYTES = MOST_WAITING_BYTES;
+
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 unsigned char* begin_of(const Allocation& allocation) { return reinterpret_cast<unsigned char*>(allocation.address); }
@@ -44,17 +52,46 @@ size_t tail_bytes(const Allocation& allocation) {
   return round_up(allocation.bytes, ALIGNMENT) + TAIL - allocation.bytes;
 }
 
+// Room for so many bytes and the pages around them. Few different sizes, so that they serve others again: an eighth more at most.
+size_t mapping_bytes_for(size_t body) {
+  const size_t step = std::max(PAGE, std::bit_ceil(body + 1) / 16);
+  return round_up(body, step) + 2 * PAGE;
+}
+
+// Pages that cannot be touched; null if there is no room for them.
+char* take_mapping(size_t bytes) {
+  std::deque<char*>& idle = idle_mappings[bytes];
+  if (idle.empty()) {
+    void* mapping = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return mapping == MAP_FAILED ? nullptr : static_cast<char*>(mapping);
+  }
+  char* mapping = idle.front();  // the one that was given back first: what still uses it is found for longest
+  idle.pop_front();
+  idle_bytes -= bytes;
+  return mapping;
+}
+
+void give_back_mapping(const Allocation& allocation) {
+  if (idle_bytes + allocation.mapping_bytes > MOST_IDLE_BYTES) {
+    munmap(allocation.mapping, allocation.mapping_bytes);
+    return;
+  }
+  protect(allocation, PROT_NONE);
+  idle_mappings[allocation.mapping_bytes].push_back(allocation.mapping);
+  idle_bytes += allocation.mapping_bytes;
+}
+
 bool take_memory(Allocation& allocation) {
   if (settings().guard) {
     const size_t body = round_up(allocation.bytes, PAGE);
-    allocation.mapping_bytes = body + 2 * PAGE;
-    void* mapping = mmap(nullptr, allocation.mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping == MAP_FAILED) return false;
-    allocation.mapping = static_cast<char*>(mapping);
-    if (mprotect(allocation.mapping + PAGE, body, PROT_READ | PROT_WRITE) != 0)
+    allocation.mapping_bytes = mapping_bytes_for(body);
+    allocation.mapping = take_mapping(allocation.mapping_bytes);
+    if (!allocation.mapping) return false;
+    // The last pages but one: a guard is behind them, and whatever else there is in front.
+    char* end = allocation.mapping + allocation.mapping_bytes - PAGE;
+    if (mprotect(end - body, body, PROT_READ | PROT_WRITE) != 0)
       simt::fault("no memory", "too many guarded allocations: raise vm.max_map_count or run without EMU_GUARD");
-    allocation.address =
-        reinterpret_cast<uintptr_t>(allocation.mapping) + PAGE + body - round_up(allocation.bytes, GUARDED_ALIGNMENT);
+    allocation.address = reinterpret_cast<uintptr_t>(end) - round_up(allocation.bytes, GUARDED_ALIGNMENT);
   } else {
     void* memory = aligned_alloc(ALIGNMENT, round_up(allocation.bytes, ALIGNMENT) + TAIL);
     if (!memory) return false;
@@ -68,7 +105,8 @@ bool take_memory(Allocation& allocation) {
 }  // namespace
 
 void protect(const Allocation& allocation, int protection) {
-  mprotect(allocation.mapping + PAGE, allocation.mapping_bytes - 2 * PAGE, protection);
+  const size_t body = round_up(allocation.bytes, PAGE);
+  mprotect(allocation.mapping + allocation.mapping_bytes - PAGE - body, body, protection);
 }
 
 namespace {
@@ -82,7 +120,7 @@ void give_back_memory(Allocation& allocation) {
   allocation.is_gone = true;
   present_allocations.erase(allocation.address);
   if (allocation.mapping) {
-    munmap(allocation.mapping, allocation.mapping_bytes);
+    give_back_mapping(allocation);
   } else {
     if (settings().poison) memset(begin_of(allocation), POISON, allocation.bytes);
     free(begin_of(allocation));

@@ -24,21 +24,20 @@ void copy_async(void* to, const void* from, unsigned bytes, unsigned bytes_read,
   any_this_block = true;
   const AsyncCopy copy{to, from, bytes, bytes_read};
   if (thread_order() % 2) perform(copy);
-  else block.threads[current].open_copies.push_back(copy);
+  else block.threads[current].copies.push_back(copy);
 }
 
 void commit_async_copies() {
   any_this_block = true;
   Thread& thread = block.threads[current];
-  thread.copy_groups.push_back(std::move(thread.open_copies));
-  thread.open_copies.clear();
+  thread.group_ends.push_back(thread.copies.size());
 }
 
 void wait_for_async_copies(size_t groups_that_may_remain) {
-  auto& groups = block.threads[current].copy_groups;
-  while (groups.size() > groups_that_may_remain) {
-    for (const AsyncCopy& copy : groups.front()) perform(copy);
-    groups.erase(groups.begin());
+  Thread& thread = block.threads[current];
+  while (thread.group_ends.size() - thread.n_groups_done > groups_that_may_remain) {
+    const size_t end = thread.group_ends[thread.n_groups_done++];
+    while (thread.n_copies_done < end) perform(thread.copies[thread.n_copies_done++]);
   }
 }
 
@@ -46,8 +45,9 @@ void forget_async_copies() {
   if (!any_this_block) return;
   any_this_block = false;
   for (Thread& thread : block.threads) {
-    thread.open_copies.clear();
-    thread.copy_groups.clear();
+    thread.copies.clear();
+    thread.group_ends.clear();
+    thread.n_copies_done = thread.n_groups_done = 0;
   }
 }
 

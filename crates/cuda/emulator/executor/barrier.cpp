@@ -22,7 +22,7 @@ void open_barrier() {
 void wait_for_block(Place place) {
   if (block.n_at_barrier == 0) block.barrier_place = place;
   const Place& first = block.barrier_place;
-  if (place.line != first.line || strcmp(place.file, first.file) != 0)
+  if (place.line != first.line || (place.file != first.file && strcmp(place.file, first.file) != 0))
     fault("divergent barrier", "some threads wait at %s:%d, others at %s:%d,", first.file, first.line, place.file, place.line);
   if (++block.n_at_barrier == block.n_alive) return open_barrier();
   block.threads[current].mask = ~0u;

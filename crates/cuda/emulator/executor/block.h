@@ -15,13 +15,15 @@ struct AsyncCopy {
 
 struct Thread {
   enum State { FRESH, READY, WAITING, ENDED } state;
+  uint3 index;            // threadIdx
   Fiber* fiber;           // where its frames are; null before it starts and after it ends
   const char* waits_for;  // what it called, and where, while it waits
   Place place;
   bool has_waited;        // for the kernels ahead
   unsigned mask;          // of the meeting it waits for; all lanes at the barrier of the block
-  std::vector<AsyncCopy> open_copies;                 // not committed yet
-  std::vector<std::vector<AsyncCopy>> copy_groups;    // committed, oldest first
+  std::vector<AsyncCopy> copies;   // oldest first
+  std::vector<size_t> group_ends;  // the number of copies when each group was committed, oldest first
+  size_t n_copies_done, n_groups_done;
 };
 
 // Lanes of a warp on their way to do something together.
@@ -29,7 +31,8 @@ struct Meeting {
   unsigned mask, arrived;
   const char* operation;
   Work work;
-  void* operands[32];
+  void* operands[32];  // of the lanes that have arrived; the others hold anything
+  Meeting(unsigned mask, const char* operation) : mask(mask), arrived(0), operation(operation) {}
 };
 
 struct Warp {

@@ -7,9 +7,6 @@
 #include <cstdint>
 #include <sys/mman.h>
 
-#if !defined(__x86_64__) && !defined(EMULATED_PORTABLE_FIBERS)
-#define EMULATED_PORTABLE_FIBERS
-#endif
 #ifdef EMULATED_PORTABLE_FIBERS
 #include <ucontext.h>
 #endif
@@ -51,8 +48,6 @@ void Fiber::resume(Fiber& from) {
 
 #else
 
-// Saves the registers that a function must preserve on the stack, and the stack pointer in `*from`; takes those of `to`.
-extern "C" void emulated_switch_stack(void** from, void* to);
 asm(R"(.text
 .globl emulated_switch_stack
 .hidden emulated_switch_stack
@@ -89,8 +84,6 @@ Fiber::Fiber(void (*body)()) : stack(new_stack()) {
   for (int i = 0; i < 6; ++i) *--top = nullptr;
   context = top;
 }
-
-void Fiber::resume(Fiber& from) { emulated_switch_stack(&from.context, context); }
 
 #endif
 

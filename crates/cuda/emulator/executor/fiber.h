@@ -2,6 +2,10 @@
 #pragma once
 #include <cstddef>
 
+#if !defined(__x86_64__) && !defined(EMULATED_PORTABLE_FIBERS)
+#define EMULATED_PORTABLE_FIBERS
+#endif
+
 namespace simt {
 
 class Fiber {
@@ -21,5 +25,11 @@ class Fiber {
   char* stack = nullptr;
   void* context = nullptr;  // the saved stack pointer, or a ucontext_t where switching is not in assembly
 };
+
+#ifndef EMULATED_PORTABLE_FIBERS
+// Saves the registers that a function must preserve on the stack, and the stack pointer in `*from`; takes those of `to`.
+extern "C" void emulated_switch_stack(void** from, void* to);
+inline void Fiber::resume(Fiber& from) { emulated_switch_stack(&from.context, context); }
+#endif
 
 }  // namespace simt

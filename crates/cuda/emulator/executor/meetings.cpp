@@ -9,34 +9,33 @@
 namespace simt {
 namespace {
 
-// Does the work of the meetings that nobody is missing from any more, and lets their lanes go on.
-void finish_meetings(unsigned warp_index) {
+// Does the work of a meeting that nobody is missing from any more, and lets its lanes go on. False if somebody is.
+bool finish(unsigned warp_index, size_t meeting_index) {
   Warp& warp = block.warps[warp_index];
-  for (size_t i = 0; i < warp.meetings.size();) {
-    Meeting& meeting = warp.meetings[i];
-    if (meeting.arrived != (meeting.mask & warp.alive)) {
-      ++i;
-      continue;
-    }
-    if (meeting.work) meeting.work(meeting.operands);
-    for (unsigned lane = 0; lane < 32; ++lane)
-      if (meeting.arrived >> lane & 1) block.threads[warp_index * 32 + lane].state = Thread::READY;
-    warp.meetings.erase(warp.meetings.begin() + i);
+  Meeting& meeting = warp.meetings[meeting_index];
+  if (meeting.arrived != (meeting.mask & warp.alive)) return false;
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    if (meeting.arrived >> lane & 1) block.threads[warp_index * 32 + lane].state = Thread::READY;
+    else meeting.operands[lane] = nullptr;
   }
+  if (meeting.work) meeting.work(meeting.operands);
+  warp.meetings.erase(warp.meetings.begin() + meeting_index);
+  return true;
 }
 
 // Lanes may wait for each other with different masks for a while (half a warp is done with its own shuffles, the other half is
 // not); masks that never agree end in a deadlock, whose report names them.
-Meeting& find_meeting(Warp& warp, unsigned mask, const char* operation, Place place) {
-  for (Meeting& meeting : warp.meetings) {
+size_t find_meeting(Warp& warp, unsigned mask, const char* operation, Place place) {
+  for (size_t i = 0; i < warp.meetings.size(); ++i) {
+    const Meeting& meeting = warp.meetings[i];
     if (meeting.mask != mask) continue;
-    if (strcmp(meeting.operation, operation) != 0)
+    if (meeting.operation != operation && strcmp(meeting.operation, operation) != 0)
       fault("lanes of a warp do different things", "some %s, others %s at %s:%d,", meeting.operation, operation, place.file,
             place.line);
-    return meeting;
+    return i;
   }
-  warp.meetings.push_back({mask, 0, operation, nullptr, {}});
-  return warp.meetings.back();
+  warp.meetings.emplace_back(mask, operation);
+  return warp.meetings.size() - 1;
 }
 
 }  // namespace
@@ -50,20 +49,23 @@ void meet(unsigned mask, const char* operation, Place place, Work work, void* op
   if (!(mask >> lane & 1))
     fault("lane outside its mask", "%s with mask %08x called by lane %u at %s:%d,", operation, mask, lane, place.file,
           place.line);
-  Meeting& meeting = find_meeting(block.warps[current / 32], mask, operation, place);
+  Warp& warp = block.warps[current / 32];
+  const size_t index = find_meeting(warp, mask, operation, place);
+  Meeting& meeting = warp.meetings[index];
   meeting.arrived |= 1u << lane;
   meeting.work = work;
   meeting.operands[lane] = operand;
   Thread& thread = block.threads[current];
   thread.state = Thread::WAITING;
   thread.mask = mask;
-  finish_meetings(current / 32);
-  if (thread.state == Thread::WAITING) return wait(operation, place);
+  if (!finish(current / 32, index)) wait(operation, place);
 }
 
 void leave_meetings() {
-  block.warps[current / 32].alive &= ~(1u << current % 32);
-  if (!block.warps[current / 32].meetings.empty()) finish_meetings(current / 32);
+  Warp& warp = block.warps[current / 32];
+  warp.alive &= ~(1u << current % 32);
+  for (size_t i = 0; i < warp.meetings.size();)
+    if (!finish(current / 32, i)) ++i;
 }
 
 }  // namespace simt

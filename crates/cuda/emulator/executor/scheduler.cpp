@@ -22,6 +22,8 @@ const Launch* running;
 
 namespace {
 
+constexpr uint64_t WATCHED_PERIOD = 8;  // one block of so many is watched
+
 Fiber scheduler;            // the stack that `launch` was called on
 Fiber* running_fiber;
 std::vector<Fiber*> idle;   // fibers whose threads have ended
@@ -38,7 +40,13 @@ struct Sweep {
 
 void make_current(unsigned thread) {
   current = thread;
-  thread_index = {thread % block_size.x, thread / block_size.x % block_size.y, thread / (block_size.x * block_size.y)};
+  thread_index = block.threads[thread].index;
+}
+
+// From one stack to another.
+void switch_from(Fiber& from, Fiber* to) {
+  running_fiber = to;
+  (to ? to : &scheduler)->resume(from);
 }
 
 // Runs threads that have not started, one after another; a thread that waits keeps the fiber, and the sweep goes on in
@@ -60,7 +68,7 @@ void run_fresh_threads() {
       leave_meetings();
     }
     idle.push_back(running_fiber);
-    scheduler.resume(*running_fiber);
+    switch_from(*running_fiber, nullptr);
   }
 }
 
@@ -71,28 +79,26 @@ Fiber* take_fiber() {
   return fiber;
 }
 
-void switch_to(Fiber* fiber) {
-  running_fiber = fiber;
-  fiber->resume(scheduler);
+// The fiber for the next thread of the sweep that can run; null where none is left.
+Fiber* next_of_sweep() {
+  while (sweep.n_left) {
+    const Thread& thread = block.threads[sweep.next];
+    if (thread.state == Thread::FRESH) return take_fiber();
+    const bool can_run = thread.state == Thread::READY;
+    if (can_run) make_current(sweep.next);
+    sweep.advance();
+    if (can_run) return thread.fiber;
+  }
+  return nullptr;
 }
 
 // Lets every thread of the range that can run do so until it waits or ends. False if none could.
 bool run_range(unsigned first, unsigned n, bool backwards) {
   sweep = {backwards ? first + n - 1 : first, n, backwards};
   bool progress = false;
-  while (sweep.n_left) {
-    const Thread& thread = block.threads[sweep.next];
-    if (thread.state == Thread::FRESH) {
-      progress = true;
-      switch_to(take_fiber());
-    } else if (thread.state == Thread::READY) {
-      progress = true;
-      make_current(sweep.next);
-      sweep.advance();
-      switch_to(thread.fiber);
-    } else {
-      sweep.advance();
-    }
+  while (Fiber* next = next_of_sweep()) {
+    progress = true;
+    switch_from(scheduler, next);
   }
   return progress;
 }
@@ -112,14 +118,15 @@ bool run_range(unsigned first, unsigned n, bool backwards) {
   fault("deadlock", "threads wait for others that never come: %s; %u have ended,", text.c_str(), n_ended);
 }
 
-void run_block() {
+// `is_watched`: whether what it may not touch yet is forbidden to it, should it begin early.
+void run_block(bool is_watched) {
   const unsigned n = block.threads.size(), n_warps = block.warps.size();
   ++block_serial;
   prepare_shared_memory();
   block.n_alive = n;
   block.n_at_barrier = 0;
   for (Thread& thread : block.threads) thread.state = Thread::FRESH, thread.has_waited = false;
-  if (running->begins_early) precaution.forbid();
+  if (running->begins_early && is_watched) precaution.forbid();
   for (unsigned i = 0; i < n_warps; ++i) {
     const unsigned lanes = std::min(32u, n - i * 32);
     block.warps[i].alive = lanes == 32 ? ~0u : (1u << lanes) - 1;
@@ -161,7 +168,7 @@ void wait(const char* waits_for, Place place) {
   thread.state = Thread::WAITING;
   thread.waits_for = waits_for;
   thread.place = place;
-  scheduler.resume(*running_fiber);
+  switch_from(*running_fiber, next_of_sweep());  // straight to the next thread
 }
 
 void launch(const Launch& what) {
@@ -171,11 +178,16 @@ void launch(const Launch& what) {
   const unsigned n = what.block.x * what.block.y * what.block.z;
   block.threads.resize(n);
   block.warps.resize((n + 31) / 32);
+  for (unsigned i = 0; i < n; ++i)
+    block.threads[i].index = {i % block_size.x, i / block_size.x % block_size.y, i / (block_size.x * block_size.y)};
   const uint64_t per_row = what.grid.x, per_plane = per_row * what.grid.y, n_blocks = per_plane * what.grid.z;
+  static uint64_t n_launches;
+  ++n_launches;
   for (uint64_t i = 0; i < n_blocks; ++i) {
     const uint64_t at = thread_order() == 1 ? n_blocks - 1 - i : i;
     block_index = {unsigned(at % per_row), unsigned(at % per_plane / per_row), unsigned(at / per_plane)};
-    run_block();
+    // Forbidding memory and allowing it again takes longer than many a block: every block's turn comes, and each launch has some.
+    run_block(at % WATCHED_PERIOD == n_launches % std::min(n_blocks, WATCHED_PERIOD));
   }
   free_shared_memory();
   running = nullptr;

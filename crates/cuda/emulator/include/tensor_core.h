@@ -18,24 +18,37 @@ struct Mma {
   float d[4];
 };
 
+typedef float Columns __attribute__((vector_size(8 * sizeof(float))));  // a row of B or of D
+
 template <class Format> void multiply_fragments(void* (&operands)[32]) {
-  float a[16][16], b[16][8];
+  float a[16][16];
+  Columns b[16], d[16];
   for (int lane = 0; lane < 32; ++lane) {
     if (!operands[lane]) fault("incomplete warp", "lane %d takes no part in a matrix product", lane);
     const Mma& mine = *static_cast<Mma*>(operands[lane]);
     const int group = lane / 4, member = lane % 4;
+#pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const int k = 2 * member + half;
+#pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) a[group + i % 2 * 8][k + i / 2 * 8] = Format::value(uint16_t(mine.a[i] >> 16 * half));
       for (int i = 0; i < 2; ++i) b[k + i * 8][group] = Format::value(uint16_t(mine.b[i] >> 16 * half));
+      for (int i = 0; i < 2; ++i) d[group + i * 8][k] = mine.d[2 * i + half];
     }
+  }
+  for (int row = 0; row < 16; row += 8) {
+    Columns sums[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) sums[i] = d[row + i];
+    for (int k = 0; k < 16; ++k)  // the hardware's order is not documented
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) sums[i] += a[row + i][k] * b[k];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) d[row + i] = sums[i];
   }
   for (int lane = 0; lane < 32; ++lane) {
     Mma& mine = *static_cast<Mma*>(operands[lane]);
-    for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + i / 2 * 8, column = 2 * (lane % 4) + i % 2;
-      for (int k = 0; k < 16; ++k) mine.d[i] += a[row][k] * b[k][column];  // the hardware's order is not documented
-    }
+    for (int i = 0; i < 4; ++i) mine.d[i] = d[lane / 4 + i / 2 * 8][2 * (lane % 4) + i % 2];
   }
 }
 
@@ -53,16 +66,16 @@ template <int N, bool TRANSPOSED> void load_matrices(void* (&operands)[32]) {
     if (lane < 8 * N && uintptr_t(mine.row) % 16)
       fault("misaligned address", "ldmatrix from %p at %s:%d", mine.row, mine.place.file, mine.place.line);
   }
-  for (int lane = 0; lane < 32; ++lane)
-    for (int i = 0; i < N; ++i) {
-      uint16_t pair[2];
-      for (int half = 0; half < 2; ++half) {
-        const int row = TRANSPOSED ? 2 * (lane % 4) + half : lane / 4, column = TRANSPOSED ? lane / 4 : 2 * (lane % 4) + half;
-        const auto* numbers = static_cast<const uint16_t*>(static_cast<MatrixLoad*>(operands[8 * i + row])->row);
-        pair[half] = numbers[column];
-      }
+  for (int i = 0; i < N; ++i) {
+    uint16_t matrix[8][8];
+    for (int row = 0; row < 8; ++row) memcpy(matrix[row], static_cast<MatrixLoad*>(operands[8 * i + row])->row, sizeof matrix[row]);
+    for (int lane = 0; lane < 32; ++lane) {
+      const int group = lane / 4, first = 2 * (lane % 4);
+      const uint16_t pair[2] = {TRANSPOSED ? matrix[first][group] : matrix[group][first],
+                                TRANSPOSED ? matrix[first + 1][group] : matrix[group][first + 1]};
       static_cast<MatrixLoad*>(operands[lane])->out[i] = pair[0] | uint32_t(pair[1]) << 16;
     }
+  }
 }
 
 template <class Format>

@@ -40,19 +40,19 @@ constexpr int64_t TILE_ROWS = 32, TILE_COLUMNS = 6;  // 32 x 6 sums in f32 fill 
 
 // Panels of `width` lines of a factor (rows of A, columns of B), each k long: panels[panel][k][width]. Missing lines are 0.
 template <class T>
-std::vector<T> pack(const Matrix& matrix, int64_t lines, int64_t k, int64_t line_step, int64_t k_step, int64_t width) {
-  std::vector<T> panels((lines + width - 1) / width * width * k);
+void pack(std::vector<T>& panels, const Matrix& matrix, int64_t lines, int64_t k, int64_t line_step, int64_t k_step, int64_t width) {
+  panels.resize((lines + width - 1) / width * width * k);
   T* out = panels.data();
   for (int64_t first = 0; first < lines; first += width)
     for (int64_t l = 0; l < k; ++l)
       for (int64_t i = 0; i < width; ++i)
         *out++ = first + i < lines ? load<T>(matrix.at, matrix.type, (first + i) * line_step + l * k_step) : T(0);
-  return panels;
 }
 
 template <class T> void multiply_one(const Product& p, const Matrix& a, const Matrix& b, void* c, T alpha, T beta) {
-  const auto left = pack<T>(a, p.m, p.k, a.is_transposed ? a.leading : 1, a.is_transposed ? 1 : a.leading, TILE_ROWS);
-  const auto right = pack<T>(b, p.n, p.k, b.is_transposed ? 1 : b.leading, b.is_transposed ? b.leading : 1, TILE_COLUMNS);
+  static std::vector<T> left, right;  // one product runs at a time
+  pack(left, a, p.m, p.k, a.is_transposed ? a.leading : 1, a.is_transposed ? 1 : a.leading, TILE_ROWS);
+  pack(right, b, p.n, p.k, b.is_transposed ? 1 : b.leading, b.is_transposed ? b.leading : 1, TILE_COLUMNS);
   typedef T Rows __attribute__((vector_size(TILE_ROWS * sizeof(T))));
   for (int64_t column = 0; column < p.n; column += TILE_COLUMNS)
     for (int64_t row = 0; row < p.m; row += TILE_ROWS) {
