@@ -1,13 +1,12 @@
 //! The tiny model's sizes and first weights.
 
-use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use othink::model::config::ModelConfig;
 use othink::model::files::ModelFiles;
 use othink::model::parameters::{ParameterGroup, ParameterShape};
-use othink::model::save::save;
+use othink::model::save::{SideFiles, save};
 use othink::rng::{Purpose, Stream};
 use serde_json::{Value, json};
 
@@ -31,11 +30,7 @@ pub(super) fn write(tokenizer: &Tokenizer, seed: u64, folder: &Path) -> Outcome<
         let tensor = Tensor::from_vec(values, parameter.dims, &Device::Cpu)?;
         tensors.push((parameter.name, tensor));
     }
-    // Written elsewhere first: a folder's side files cannot be copied onto themselves.
-    let staging = folder.join("staging");
-    save(&staging, &tensors, DType::F32, &files, u64::MAX)?;
-    fs::rename(staging.join("model.safetensors"), folder.join("model.safetensors"))?;
-    Ok(fs::remove_dir_all(staging)?)
+    Ok(save(folder, &tensors, DType::F32, &SideFiles::read(&files)?, u64::MAX)?)
 }
 
 /// Norms start at one, biases at zero. Weights are normal with variance 1 / inputs, so that a layer

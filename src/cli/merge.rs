@@ -11,7 +11,7 @@ use crate::model::adapter::base_of;
 use crate::model::files::{ADAPTER_CONFIG, ModelFiles};
 use crate::model::open::open;
 use crate::model::parameters::Trained;
-use crate::model::save::{MAX_SHARD_BYTES, save};
+use crate::model::save::{MAX_SHARD_BYTES, SideFiles, save};
 use crate::model::weights::stored_dtype;
 use crate::model::{device, source};
 use crate::out_file::with_ending;
@@ -66,7 +66,7 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let parameters = merged.parameters().in_hub_order();
     let tensors: Vec<(String, Tensor)> =
         parameters.map(|p| (p.name().to_owned(), p.value().clone())).collect();
-    let written = save(&unfinished, &tensors, dtype, &files, MAX_SHARD_BYTES);
+    let written = save(&unfinished, &tensors, dtype, &SideFiles::read(&files)?, MAX_SHARD_BYTES);
     let written = written.map_err(anyhow::Error::from).and_then(|()| {
         std::fs::rename(&unfinished, out)
             .with_context(|| format!("cannot rename {} to {}", unfinished.display(), out.display()))

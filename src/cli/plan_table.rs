@@ -118,7 +118,6 @@ fn gpu_parts(memory: &Memory) -> Vec<Part> {
         ("  weights", memory.weights, ""),
         ("  gradients", memory.gradients, ""),
         ("  optimizer", memory.optimizer, ""),
-        ("  reference", memory.reference, ""),
         ("  activations", memory.activations, ""),
         ("  pictures", memory.pictures, ""),
         ("  logits", memory.logits, ""),

@@ -17,7 +17,7 @@ use super::files::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, ModelFiles};
 use super::lora::{self, A, B, Factors, LinearMap, Lora, is_end_of, linear_maps};
 use super::names::{Spelling, to_original};
 use super::network::Model;
-use super::save::{copy_processor, write_file, write_shard};
+use super::save::{SideFiles, write_file, write_shard};
 use super::shard::Shard;
 use super::weights::read_tensor;
 
@@ -262,18 +262,18 @@ pub struct AdapterSettings<'a> {
     pub base: &'a str,
 }
 
-/// Writes a model's low-rank factors as PEFT does, and copies the source's processor into `folder`, which is created if absent.
+/// Writes a model's low-rank factors as PEFT does, and its processor, into `folder`, which is created if absent.
 ///
 /// Every file is on the disk when this returns.
 ///
 /// # Errors
-/// A file cannot be read or written, or a number is not finite.
+/// A file cannot be written, or a number is not finite.
 pub fn save(
     folder: &Path,
     model: &Model,
     AdapterSettings { lora, base }: &AdapterSettings,
     dtype: DType,
-    source: &ModelFiles,
+    side_files: &SideFiles,
 ) -> Result<(), ModelError> {
     let failed = |source| ModelError::Write { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -310,7 +310,7 @@ pub fn save(
         "use_rslora": lora.rslora,
     });
     write_file(&folder.join(ADAPTER_CONFIG), format!("{settings:#}\n").as_bytes())?;
-    copy_processor(folder, source)
+    side_files.write_processor(folder)
 }
 
 /// The shortest of three lists of ends of names that means these maps and nothing else that PEFT would give factors: the

@@ -250,6 +250,11 @@ impl Parameters {
         Ok(self.gradients.as_ref().map(GradientArena::numbers))
     }
 
+    /// The memory of the gradients; none where no parameter is trained.
+    pub fn gradients(&self) -> Option<&GradientArena> {
+        self.gradients.as_ref()
+    }
+
     /// Whether any parameter of a group is trained.
     pub fn trains(&self, group: ParameterGroup) -> bool {
         let mut of_group = self.in_hub_order.iter().filter(|member| member.group == group);

@@ -18,12 +18,13 @@ use serde_json::{Map, Value, json};
 use super::error::ModelError;
 use super::fields::read_object;
 use super::files::{ModelFiles, PROCESSOR_FILES};
+use super::names::Spelling;
 use super::weights::{INDEX_FILE, SINGLE_FILE, spelling};
 
 /// The model's configuration, which every model folder holds.
 const CONFIG: &str = "config.json";
-/// What a model folder may hold besides the tensors and the processor.
-const CONFIG_FILES: [&str; 2] = [CONFIG, "generation_config.json"];
+/// What a model folder may hold besides that, the tensors and the processor.
+const OTHER_FILES: [&str; 1] = ["generation_config.json"];
 /// The hub's usual size of a shard; transformers' default was 5 GB until version 5.
 pub const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 /// Numbers copied from the device and converted in one go.
@@ -31,12 +32,70 @@ const PIECE: usize = 1 << 22;
 
 /// Everything besides the tensors that a model folder may hold.
 pub(super) fn side_files() -> impl Iterator<Item = &'static str> {
-    CONFIG_FILES.into_iter().chain(PROCESSOR_FILES)
+    [CONFIG].into_iter().chain(OTHER_FILES).chain(PROCESSOR_FILES)
 }
 
-/// Writes the tensors and copies the source's other files into `folder`, which is created if absent.
+/// What a model folder holds besides its tensors, and how it spells their names: read once, so that a run can save its model
+/// whatever has become of the folder that it came from.
+#[derive(Debug)]
+pub struct SideFiles {
+    /// The processor's, by name.
+    processor: Vec<(&'static str, Cow<'static, [u8]>)>,
+    /// The model's configuration, and the others.
+    config: (Map<String, Value>, Cow<'static, [u8]>),
+    others: Vec<(&'static str, Cow<'static, [u8]>)>,
+    spelling: Spelling,
+}
+
+impl SideFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// One cannot be read, or there is no configuration.
+    pub fn read(source: &ModelFiles) -> Result<Self, ModelError> {
+        let (Some(object), Some(contents)) = (read_object(source, CONFIG)?, read(source, CONFIG)?)
+        else {
+            let file = source.describe(CONFIG);
+            let expected = "the model's configuration, for a copy of it";
+            let hint = "put the files of the model back";
+            return Err(ModelError::MissingFile { file, expected, hint });
+        };
+        let present = |names: &[&'static str]| {
+            let file = |&name| Ok(read(source, name)?.map(|contents| (name, contents)));
+            names.iter().map(file).filter_map(Result::transpose).collect::<Result<_, ModelError>>()
+        };
+        Ok(Self {
+            processor: present(&PROCESSOR_FILES)?,
+            config: (object, contents),
+            others: present(&OTHER_FILES)?,
+            spelling: spelling(source)?,
+        })
+    }
+
+    /// Writes the processor's into `folder`.
+    ///
+    /// # Errors
+    /// One cannot be written.
+    pub(super) fn write_processor(&self, folder: &Path) -> Result<(), ModelError> {
+        write_files(folder, &self.processor)
+    }
+
+    /// Writes all of them into `folder`, for tensors that are stored in `dtype`.
+    fn write(&self, folder: &Path, dtype: DType) -> Result<(), ModelError> {
+        self.write_processor(folder)?;
+        write_files(folder, &self.others)?;
+        let (object, contents) = &self.config;
+        let path = folder.join(CONFIG);
+        match with_dtype(object, dtype) {
+            Some(updated) => write_file(&path, format!("{updated:#}\n").as_bytes()),
+            None => write_file(&path, contents),
+        }
+    }
+}
+
+/// Writes the tensors and the other files of a model into `folder`, which is created if absent.
 ///
-/// - `tensors`: in the order of `Parameters::in_hub_order`, with its names, which are written as `source` spells them; any
+/// - `tensors`: in the order of `Parameters::in_hub_order`, with its names, which are written as `side_files` spells them; any
 ///   device and dtype
 /// - `dtype`: BF16, F16 or F32, on disk and in `config.json`
 /// - `max_shard_bytes`: a file holds no more numbers than this, unless a single tensor does
@@ -45,30 +104,24 @@ pub(super) fn side_files() -> impl Iterator<Item = &'static str> {
 /// makes the folder appear under its final name.
 ///
 /// # Errors
-/// A file cannot be read or written, the source has no configuration any more, or a tensor cannot be converted.
+/// A file cannot be written, or a tensor cannot be converted.
 pub fn save(
     folder: &Path,
     tensors: &[(String, Tensor)],
     dtype: DType,
-    source: &ModelFiles,
+    side_files: &SideFiles,
     max_shard_bytes: u64,
 ) -> Result<(), ModelError> {
     let cannot_write = |path: &Path| {
         let path = path.to_owned();
         |source| ModelError::Write { path, source }
     };
-    if read(source, CONFIG)?.is_none() {
-        let (file, expected) =
-            (source.describe(CONFIG), "the model's configuration, for a copy of it");
-        let hint = "a run needs the files of its model until it ends: put them back, and resume it";
-        return Err(ModelError::MissingFile { file, expected, hint });
-    }
     std::fs::create_dir_all(folder).map_err(cannot_write(folder))?;
     let bytes: Vec<u64> = tensors.iter().map(|(_, tensor)| stored_bytes(tensor, dtype)).collect();
     let shards = split(&bytes, max_shard_bytes);
-    let spelling = spelling(source)?;
-    let spelt =
-        |(name, tensor): &(String, Tensor)| (spelling.spell(name).into_owned(), tensor.clone());
+    let spelt = |(name, tensor): &(String, Tensor)| {
+        (side_files.spelling.spell(name).into_owned(), tensor.clone())
+    };
     let mut weight_map = Map::new();
     for (shard_idx, members) in shards.iter().enumerate() {
         let name = shard_name(shard_idx, shards.len());
@@ -87,7 +140,7 @@ pub fn save(
         });
         write_file(&folder.join(INDEX_FILE), format!("{index:#}\n").as_bytes())?;
     }
-    copy_side_files(folder, dtype, source)?;
+    side_files.write(folder, dtype)?;
     // The folder's own entries; on Windows a folder cannot be opened and needs no such step.
     if cfg!(unix) {
         File::open(folder).and_then(|opened| opened.sync_all()).map_err(cannot_write(folder))?;
@@ -219,14 +272,8 @@ fn stored(piece: &Tensor, dtype: DType) -> candle_core::Result<Stored> {
     })
 }
 
-/// Copies the files of the source's processor.
-pub(super) fn copy_processor(folder: &Path, source: &ModelFiles) -> Result<(), ModelError> {
-    for name in PROCESSOR_FILES {
-        if let Some(contents) = read(source, name)? {
-            write_file(&folder.join(name), &contents)?;
-        }
-    }
-    Ok(())
+fn write_files(folder: &Path, files: &[(&str, Cow<[u8]>)]) -> Result<(), ModelError> {
+    files.iter().try_for_each(|(name, contents)| write_file(&folder.join(name), contents))
 }
 
 fn read(source: &ModelFiles, name: &str) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
@@ -234,26 +281,10 @@ fn read(source: &ModelFiles, name: &str) -> Result<Option<Cow<'static, [u8]>>, M
     source.read(name).map_err(unreadable)
 }
 
-fn copy_side_files(folder: &Path, dtype: DType, source: &ModelFiles) -> Result<(), ModelError> {
-    copy_processor(folder, source)?;
-    for name in CONFIG_FILES {
-        let Some(contents) = read(source, name)? else { continue };
-        if name == CONFIG
-            && let Some(updated) = with_dtype(read_object(source, name)?, dtype)
-        {
-            write_file(&folder.join(name), format!("{updated:#}\n").as_bytes())?;
-        } else {
-            write_file(&folder.join(name), &contents)?;
-        }
-    }
-    Ok(())
-}
-
 /// The configuration with the number type that the tensors are stored in, or `None` where it already
 /// says so. The hub's files spell it `torch_dtype`, transformers 5 spells it `dtype` and repeats it
 /// for the two halves of the model.
-fn with_dtype(config: Option<Map<String, Value>>, dtype: DType) -> Option<Value> {
-    let before = config?;
+fn with_dtype(before: &Map<String, Value>, dtype: DType) -> Option<Value> {
     let spelling = match dtype {
         DType::BF16 => "bfloat16",
         DType::F16 => "float16",
@@ -271,7 +302,7 @@ fn with_dtype(config: Option<Map<String, Value>>, dtype: DType) -> Option<Value>
             }
         }
     }
-    (after != before).then_some(Value::Object(after))
+    (after != *before).then_some(Value::Object(after))
 }
 
 /// Writes a small file; it is on the disk when this returns.
@@ -289,10 +320,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::config::ModelConfig;
-    use super::super::names::Spelling;
     use super::super::test_checkpoint::{config_json, files, folder, golden, tensors};
     use super::super::weights;
     use super::*;
+
+    fn side(files: &ModelFiles) -> SideFiles {
+        SideFiles::read(files).unwrap()
+    }
 
     fn in_hub_order(files: &ModelFiles, dtype: DType) -> Vec<(String, Tensor)> {
         let config = ModelConfig::load(files).unwrap();
@@ -314,7 +348,7 @@ mod tests {
     fn saved_golden_checkpoint_is_byte_for_byte_the_one_that_python_wrote() {
         let saved = tempfile::tempdir().unwrap();
         let loaded = in_hub_order(&golden(), DType::F32);
-        save(saved.path(), &loaded, DType::F32, &golden(), u64::MAX).unwrap();
+        save(saved.path(), &loaded, DType::F32, &side(&golden()), u64::MAX).unwrap();
         let ModelFiles::Folder(original) = golden() else { panic!("a folder") };
         let (ours, theirs) = (contents(saved.path()), contents(&original));
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
@@ -329,25 +363,35 @@ mod tests {
             for max_shard_bytes in [u64::MAX, 2000, 1] {
                 let first = tempfile::tempdir().unwrap();
                 let loaded = in_hub_order(&golden(), DType::F32);
-                save(first.path(), &loaded, dtype, &golden(), max_shard_bytes).unwrap();
+                save(first.path(), &loaded, dtype, &side(&golden()), max_shard_bytes).unwrap();
                 let second = tempfile::tempdir().unwrap();
                 let reloaded = in_hub_order(&files(&first), DType::F32);
-                save(second.path(), &reloaded, dtype, &files(&first), max_shard_bytes).unwrap();
+                save(second.path(), &reloaded, dtype, &side(&files(&first)), max_shard_bytes)
+                    .unwrap();
                 assert!(contents(first.path()) == contents(second.path()));
             }
         }
     }
 
     #[test]
-    fn a_model_whose_source_is_gone_is_not_saved_without_its_configuration() {
-        let source = folder(&config_json(), &tensors(&config_json()));
-        let loaded = in_hub_order(&files(&source), DType::F32);
-        std::fs::remove_file(source.path().join(CONFIG)).unwrap();
-        let out = source.path().join("out");
-        let error = save(&out, &loaded, DType::F32, &files(&source), u64::MAX).unwrap_err();
+    fn a_model_whose_source_is_gone_is_saved_as_that_was() {
+        let ModelFiles::Folder(original) = golden() else { panic!("a folder") };
+        let copy = tempfile::tempdir().unwrap();
+        for (name, bytes) in contents(&original) {
+            std::fs::write(copy.path().join(name), bytes).unwrap();
+        }
+        let loaded = in_hub_order(&files(&copy), DType::F32);
+        let side_files = side(&files(&copy));
+        for name in contents(copy.path()).into_keys() {
+            std::fs::remove_file(copy.path().join(name)).unwrap();
+        }
+        let saved = tempfile::tempdir().unwrap();
+        save(saved.path(), &loaded, DType::F32, &side_files, u64::MAX).unwrap();
+        assert!(contents(saved.path()) == contents(&original));
+
+        let error = SideFiles::read(&files(&copy)).unwrap_err();
         let ModelError::MissingFile { file, .. } = &error else { panic!("{error}") };
-        assert_eq!(file, &source.path().join(CONFIG).display().to_string());
-        assert!(!out.exists());
+        assert_eq!(file, &copy.path().join(CONFIG).display().to_string());
     }
 
     #[test]
@@ -359,7 +403,8 @@ mod tests {
             let loaded = in_hub_order(&files(&single), DType::F32);
             assert!(loaded[0].0.starts_with("visual."));
             let saved = tempfile::tempdir().unwrap();
-            save(saved.path(), &loaded, DType::F32, &files(&single), max_shard_bytes).unwrap();
+            save(saved.path(), &loaded, DType::F32, &side(&files(&single)), max_shard_bytes)
+                .unwrap();
             if max_shard_bytes == u64::MAX {
                 assert!(
                     contents(saved.path())[SINGLE_FILE] == contents(single.path())[SINGLE_FILE]
@@ -367,7 +412,8 @@ mod tests {
             }
             // And from there once more: the spelling is read from an index, too.
             let again = tempfile::tempdir().unwrap();
-            save(again.path(), &loaded, DType::F32, &files(&saved), max_shard_bytes).unwrap();
+            save(again.path(), &loaded, DType::F32, &side(&files(&saved)), max_shard_bytes)
+                .unwrap();
             assert!(contents(again.path()) == contents(saved.path()));
         }
     }
@@ -392,7 +438,7 @@ mod tests {
         let single = folder(&config_json(), &tensors(&config_json()));
         let saved = tempfile::tempdir().unwrap();
         let loaded = in_hub_order(&files(&single), DType::F32);
-        save(saved.path(), &loaded, DType::F32, &files(&single), 5000).unwrap();
+        save(saved.path(), &loaded, DType::F32, &side(&files(&single)), 5000).unwrap();
         let index = read_object(&files(&saved), INDEX_FILE).unwrap().unwrap();
         let count: usize = loaded.iter().map(|(_, tensor)| tensor.elem_count()).sum();
         assert_eq!(index["metadata"], json!({"total_parameters": count, "total_size": 4 * count}));
@@ -418,7 +464,7 @@ mod tests {
         // Stored transposed and viewed transposed: the same numbers with other strides.
         square.1 = square.1.t().unwrap().contiguous().unwrap().t().unwrap();
         let saved = tempfile::tempdir().unwrap();
-        save(saved.path(), &loaded, DType::F32, &files(&single), u64::MAX).unwrap();
+        save(saved.path(), &loaded, DType::F32, &side(&files(&single)), u64::MAX).unwrap();
         assert!(contents(saved.path())[SINGLE_FILE] == expected[SINGLE_FILE]);
     }
 
@@ -438,10 +484,10 @@ mod tests {
                     "vision_config": {"depth": 1}}),
             ),
         ] {
-            assert_eq!(with_dtype(config.as_object().cloned(), DType::BF16), Some(expected));
+            assert_eq!(with_dtype(config.as_object().unwrap(), DType::BF16), Some(expected));
         }
         let already = json!({"torch_dtype": "bfloat16"});
-        assert_eq!(with_dtype(already.as_object().cloned(), DType::BF16), None);
+        assert_eq!(with_dtype(already.as_object().unwrap(), DType::BF16), None);
     }
 
     #[test]
@@ -449,10 +495,11 @@ mod tests {
         let single = folder(&config_json(), &tensors(&config_json()));
         let loaded = in_hub_order(&files(&single), DType::F32);
         let inside_a_file = single.path().join("config.json").join("out");
-        let error = save(&inside_a_file, &loaded, DType::F32, &files(&single), 1).unwrap_err();
+        let error =
+            save(&inside_a_file, &loaded, DType::F32, &side(&files(&single)), 1).unwrap_err();
         assert!(matches!(&error, ModelError::Write { path, .. } if path == &inside_a_file));
         let saved = tempfile::tempdir().unwrap();
-        let error = save(saved.path(), &loaded, DType::U8, &files(&single), 1).unwrap_err();
+        let error = save(saved.path(), &loaded, DType::U8, &side(&files(&single)), 1).unwrap_err();
         assert!(
             error.to_string().starts_with("cannot save the model: unsupported dtype"),
             "{error}"

@@ -31,7 +31,7 @@ use serde_json::Value;
 use crate::model::Model;
 use crate::model::adapter::{self, AdapterSettings};
 use crate::model::files::ModelFiles;
-use crate::model::save::{self as model_save, write_shard};
+use crate::model::save::{self as model_save, SideFiles, write_shard};
 use crate::model::shard::Shard;
 use crate::out_file::with_ending;
 
@@ -71,9 +71,8 @@ pub struct Contents<'a> {
     pub weights: Weights<'a>,
     /// The number type that its numbers are stored in: the run's.
     pub dtype: DType,
-    /// Where the other files of the model folder are copied from: the model that the run began
-    /// with, never one of its own checkpoints, which are removed in time.
-    pub source: &'a ModelFiles,
+    /// The other files of the model folder: those of the model that the run began with.
+    pub side_files: &'a SideFiles,
     /// What the run's files of records are.
     pub records: &'a Manifest,
     /// The text of the model card.
@@ -286,13 +285,13 @@ impl Loaded {
 fn write_files(folder: &Path, contents: &Contents) -> Result<(), RunFolderError> {
     let trainer = folder.join(TRAINER);
     std::fs::create_dir_all(&trainer).map_err(failed("create", &trainer))?;
-    let Contents { weights, dtype, source, .. } = contents;
+    let Contents { weights, dtype, side_files, .. } = contents;
     match weights {
         Weights::Model(tensors) => {
-            model_save::save(folder, tensors, *dtype, source, model_save::MAX_SHARD_BYTES)?;
+            model_save::save(folder, tensors, *dtype, side_files, model_save::MAX_SHARD_BYTES)?;
         }
         Weights::Factors(model, settings) => {
-            adapter::save(folder, model, settings, *dtype, source)?;
+            adapter::save(folder, model, settings, *dtype, side_files)?;
         }
     }
     durable::write(&folder.join(CARD), contents.card.as_bytes())?;

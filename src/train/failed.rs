@@ -7,6 +7,7 @@ use super::error::TrainError;
 use super::setup::Trainer;
 use super::stage::Stage;
 use super::update::GrpoTrainer;
+use crate::model::error::ModelError;
 use crate::run_folder::failed::{FailedCompletion, FailedUpdate};
 use crate::run_folder::{RunFolder, RunFolderError};
 
@@ -23,7 +24,10 @@ pub(super) fn leave(
     error: &TrainError,
     (stage, update): (Stage, u64),
 ) -> Result<Option<PathBuf>, RunFolderError> {
-    if !stage.is_of_an_update() || matches!(error, TrainError::Folder(_)) {
+    // With other weights the reference is another: the update cannot be computed again.
+    let lies_outside = matches!(error, TrainError::Folder(_))
+        || matches!(error, TrainError::Model(ModelError::Changed { .. }));
+    if !stage.is_of_an_update() || lies_outside {
         return Ok(None);
     }
     folder.require_in_place()?;

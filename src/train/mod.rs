@@ -66,6 +66,9 @@ pub mod reward;
 
 pub mod reference;
 
+#[cfg(feature = "cuda")]
+pub mod uploaded_reference;
+
 mod anchor;
 
 pub mod accumulate;

@@ -88,12 +88,11 @@ impl Circumstances<'_> {
 impl OutOfMemory {
     /// What the run holds in every stage, and the rest of its peak; before everything is there, what it will hold.
     fn parts(&self) -> String {
-        let Memory { weights, gradients, optimizer, reference, .. } = self.planned;
+        let Memory { weights, gradients, optimizer, .. } = self.planned;
         let known = [
             ("weights", weights),
             ("gradients", gradients),
             ("moments and master weights", optimizer),
-            ("the reference", reference),
         ];
         let all: u64 = known.iter().map(|(_, bytes)| bytes).sum();
         let held = known.into_iter().filter(|(_, bytes)| *bytes > 0);

@@ -1,13 +1,16 @@
 //! The model that the KL term compares the policy with.
 //! Not here: the term itself (`grpo::kl`), its weight over the run (`grpo::kl_schedule`).
 //!
-//! On the CPU in f32 no second copy of the weights exists: the reference is read from the files that the run began from at
-//! every batch of rollouts, into the memory of the gradients, which hold nothing between one backward pass and the next.
+//! Beside the policy the reference takes no memory of its device: at every batch of rollouts it is put into the memory of the
+//! gradients, which hold nothing between one backward pass and the next. On the CPU in f32 it is read from the files that the run began
+//! from, on a GPU it is copied from the host's memory (`uploaded_reference`). On the CPU in 16 bits alone it is a copy beside the policy.
 //! What the run does not train is the policy's own, on every device.
 
 use candle_core::{DType, Device};
 
 use super::error::TrainError;
+#[cfg(feature = "cuda")]
+use super::uploaded_reference::UploadedReference;
 use crate::grpo::kl_schedule::KlSchedule;
 use crate::model::Model;
 use crate::model::error::ModelError;
@@ -22,6 +25,9 @@ pub enum Reference {
     /// Weights that never move: a copy of those that the run began with, or the policy's own without its low-rank factors,
     /// where these alone move.
     Held(Box<Model>),
+    /// A copy in the host's memory, of a policy on a GPU.
+    #[cfg(feature = "cuda")]
+    Uploaded(UploadedReference),
     /// The files of the model that the run began from.
     Files(Box<WeightFiles>),
 }
@@ -50,6 +56,11 @@ impl Reference {
         if is_read_again(kept) {
             return Ok(Self::Files(Box::new(files)));
         }
+        #[cfg(feature = "cuda")]
+        if policy.device().is_cuda() {
+            let read = |trained: &Parameter| files.read(trained.name(), (kept.0, &Device::Cpu));
+            return Ok(Self::Uploaded(UploadedReference::new(policy, read)?));
+        }
         let copy = policy.with_trained_replaced(|trained| {
             let value = files.read(trained.name(), kept)?;
             Ok(Parameter::frozen(trained.name(), &value))
@@ -70,6 +81,8 @@ impl Reference {
         match self {
             Self::None => Ok(None),
             Self::Held(model) => score(model).map(Some),
+            #[cfg(feature = "cuda")]
+            Self::Uploaded(reference) => reference.scored(policy, score).map(Some),
             Self::Files(files) => score(&read_again(files, policy)?).map(Some),
         }
     }

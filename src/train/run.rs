@@ -130,15 +130,16 @@ impl<'a> Run<'a> {
             let circumstances = Circumstances { config, needs, device, runs_on };
             circumstances.explain(error, (Stage::Loading, 0), remains)
         })?;
+        let mut saving = Saving::new(&config, &setup.files)?;
         let (folder, checkpoint) = folder_of(resumed, &options.out, began, policy.update)?;
         let records = records(&folder, checkpoint.as_ref(), &config, repairs(options), display)?;
-        let saved = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
+        saving.last = checkpoint.map(|Loaded { progress, path, .. }| (progress.update, path));
         let limits = thresholds(&config).in_vocabulary(policy.model.vocab_size());
         let health = Health::resumed(limits, &metrics::read(&folder.metrics())?);
         let best = Best::on_record(&config, &folder)?;
         let closing = Closing::begin(&folder, policy.update)?;
         display.note(&banner(&config, &setup, &plan, evaluation.as_ref(), folder.path())?);
-        let Setup { questions, total_updates, files: base, .. } = setup;
+        let Setup { questions, total_updates, .. } = setup;
         display.start(policy.update, total_updates);
         let between_batches = Progress { update: policy.update, draws: questions.state() };
         Ok(Self {
@@ -156,7 +157,7 @@ impl<'a> Run<'a> {
             evaluation,
             best,
             between_batches,
-            saving: Saving { base, last: saved },
+            saving,
             display,
         })
     }

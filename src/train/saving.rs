@@ -10,6 +10,7 @@ use super::settings::lora;
 use crate::config::RunConfig;
 use crate::model::adapter::{AdapterSettings, base_of};
 use crate::model::files::ModelFiles;
+use crate::model::save::SideFiles;
 use crate::ops;
 use crate::run_folder::checkpoint::{self, Contents, Progress, State, Weights};
 use crate::run_folder::records::{EvaluationRecord, RunRecords};
@@ -18,8 +19,10 @@ use crate::run_folder::{RunFolder, json_lines};
 
 /// What a run saves from, and what it has saved.
 pub(super) struct Saving {
-    /// The files of the model that the run started from.
-    pub(super) base: ModelFiles,
+    /// The other files of the model that the run started from.
+    side_files: SideFiles,
+    /// What an adapter of this run is for.
+    base: String,
     /// The last checkpoint, with its update.
     pub(super) last: Option<(u64, PathBuf)>,
 }
@@ -40,6 +43,15 @@ pub(super) struct Unsaved<'a> {
 }
 
 impl Saving {
+    /// - `files`: of the model that the run started from; they are not needed again
+    ///
+    /// # Errors
+    /// A file cannot be read, or there is no configuration.
+    pub(super) fn new(config: &RunConfig, files: &ModelFiles) -> Result<Self, TrainError> {
+        let side_files = SideFiles::read(files)?;
+        Ok(Self { side_files, base: base_name(config, files)?, last: None })
+    }
+
     /// The last checkpoint, if it is that of the update.
     pub(super) fn saved_after(&self, update: u64) -> Option<PathBuf> {
         self.last.as_ref().filter(|(saved, _)| *saved == update).map(|(_, path)| path.clone())
@@ -58,9 +70,9 @@ impl Saving {
         let parameters = model.parameters().in_hub_order();
         let tensors: Vec<_> =
             parameters.map(|p| (p.name().to_owned(), p.value().detach())).collect();
-        let (lora, base) = (lora(config), base_name(config, &self.base)?);
+        let lora = lora(config);
         let weights = match &lora {
-            Some(lora) => Weights::Factors(model, AdapterSettings { lora, base: &base }),
+            Some(lora) => Weights::Factors(model, AdapterSettings { lora, base: &self.base }),
             None => Weights::Model(&tensors),
         };
         let state = optimizer.state().map_err(&failed)?;
@@ -70,7 +82,7 @@ impl Saving {
             progress: run.progress,
             weights,
             dtype: model.dtype(),
-            source: &self.base,
+            side_files: &self.side_files,
             records: &records.manifest()?,
             card: &run.card()?,
             state: config.train.save_optimizer.then_some(state),

@@ -1,4 +1,4 @@
-//! Runs that end early: a bad row in mid-run, Ctrl-C during an evaluation.
+//! Runs that end early: a bad row or other weights in mid-run, Ctrl-C during an evaluation.
 //! Not here: kills and Ctrl-C during an update (`train`).
 
 use std::path::{Path, PathBuf};
@@ -127,6 +127,47 @@ fn a_bad_row_that_may_be_skipped_is_replaced_so_that_every_mini_batch_is_whole()
     for (line, completions) in metrics.iter().zip(completions.chunks(6)) {
         assert_eq!(line["completion_length"].as_f64(), Some(length(completions)));
     }
+}
+
+/// A reward of one's own removes the tokenizer in the first batch, and in the second changes the weights' time of modification.
+#[cfg(unix)]
+#[test]
+fn other_weights_in_mid_run_end_it_with_a_whole_checkpoint_and_with_the_old_ones_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "grpo-d");
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in std::fs::read_dir("tests/golden/micro/policy").unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    let [weights, tokenizer] = ["model.safetensors", "tokenizer.json"].map(|name| model.join(name));
+    let (whole, modified) = (std::fs::read(&tokenizer).unwrap(), weights.metadata().unwrap());
+    let mended = folder.path().join("mended");
+    // A batch has 12 completions.
+    let spoil = format!(
+        "n=0; while read -r line; do n=$((n+1)); if ! [ -e {mended:?} ]; then \
+         [ $n != 1 ] || rm {tokenizer:?}; [ $n != 13 ] || touch -d 2001-02-03 {weights:?}; fi; \
+         id=${{line#*\\\"id\\\":}}; echo \"{{\\\"id\\\":${{id%%,*}},\\\"score\\\":1}}\"; done"
+    );
+    let path = format!("model.path={model:?}");
+    let args = format!("reward.command.args=[\"-c\", {spoil:?}]");
+    let more = ["--set", &path, "--set", "reward.command.program=sh", "--set", &args];
+    let out = folder.path().join("run");
+    let output = train(&config, &out, &more).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    let told = "model.safetensors has another time of modification than when the run opened it";
+    assert!(message.contains(told), "{message}");
+    assert!(!out.join("failed").exists(), "nothing is to be computed again: {message}");
+    assert_eq!(std::fs::read(out.join("checkpoints/step-000002/tokenizer.json")).unwrap(), whole);
+
+    std::fs::write(&tokenizer, &whole).unwrap();
+    std::fs::write(&mended, "").unwrap();
+    let file = std::fs::File::options().write(true).open(&weights).unwrap();
+    file.set_modified(modified.modified().unwrap()).unwrap();
+    succeed(train(&config, &out, &[&more[..], &["--resume"]].concat()));
+    assert_eq!(lines(&out.join("metrics.jsonl")).len(), 6);
 }
 
 #[cfg(unix)]

@@ -11,7 +11,7 @@ use othink::model::files::ModelFiles;
 use othink::model::open::open;
 use othink::model::packed::{Packed, PackedGroup};
 use othink::model::parameters::{ParameterGroup, Trained};
-use othink::model::save::save;
+use othink::model::save::{SideFiles, save};
 use othink::model::stages::{Checkpointing, Inference};
 use othink::processor::Prompt;
 use othink::rollout::sampler::Sampler;
@@ -409,7 +409,8 @@ fn checkpoints_of_every_family_are_saved_under_the_names_they_came_in() {
             .collect();
         let saved = tempfile::tempdir().unwrap();
         let limit = if dtype == DType::F32 { u64::MAX } else { 100_000 };
-        save(saved.path(), &tensors, dtype, &checkpoint.files(), limit).unwrap();
+        let side_files = SideFiles::read(&checkpoint.files()).unwrap();
+        save(saved.path(), &tensors, dtype, &side_files, limit).unwrap();
         assert_eq!(tensor_names(saved.path()), tensor_names(&checkpoint.folder));
         let again = open(
             &ModelFiles::Folder(saved.path().to_owned()),

@@ -13,6 +13,7 @@ use othink::model::files::ModelFiles;
 use othink::model::lora::{Lora, UpdateDropout};
 use othink::model::open::{open, open_with_factors};
 use othink::model::parameters::{ParameterGroup, Trained};
+use othink::model::save::SideFiles;
 use othink::model::source;
 use othink::model::stages::Checkpointing;
 use othink::optim::adamw::{AdamW, AdamWSettings, Update, Weights};
@@ -255,7 +256,8 @@ fn factors_that_are_saved_are_those_that_were_loaded_with_pefts_settings() {
         let model = adapter.trained(DType::F32);
         let saved = tempfile::tempdir().unwrap();
         let settings = AdapterSettings { lora: &adapter.lora, base: "some/base" };
-        adapter::save(saved.path(), &model, &settings, DType::F32, &adapter.files()).unwrap();
+        let side_files = SideFiles::read(&adapter.files()).unwrap();
+        adapter::save(saved.path(), &model, &settings, DType::F32, &side_files).unwrap();
         let tensors = |folder: &Path| {
             let path = folder.join("adapter_model.safetensors");
             let loaded = candle_core::safetensors::load(path, &Device::Cpu).unwrap();

@@ -198,8 +198,9 @@ fn a_gpu_that_is_not_here_is_planned_for_without_time_and_without_a_verdict() {
     assert_eq!(plan["remedies"], json!([]));
     let unknown = "not known: --gpu NAME plans for a card of known speed";
     assert_eq!(plan["time"], json!({ "unknown": unknown }));
-    // Weights, their masters, two moments, gradients and the reference: 2 + 4 + 8 + 4 + 2 bytes a parameter.
-    assert!(plan["memory"]["total"].as_f64().unwrap() > 20.0 * 2.2e9);
+    // Weights, their masters, two moments and gradients: 2 + 4 + 8 + 4 bytes a parameter; the reference's are the host's.
+    assert!(plan["memory"]["total"].as_f64().unwrap() > 18.0 * 2.2e9);
+    assert!(plan["host"]["needed_bytes"].as_f64().unwrap() > 2.0 * 2.2e9);
     let in_f32 = planned(&["geoqa.toml", "--device", "cuda:7", "--set", "model.dtype=f32"]);
     assert_eq!(in_f32["dtype"], "f32");
     // Compositions keep attention's scores: of 12 heads and 28 layers, six arrays of 4 bytes for each two tokens.
@@ -214,18 +215,18 @@ fn published_run_files_fit_cards_of_80_48_24_and_8_gb_with_ever_less_kept() {
     let (mlp, offload) = ("model.activation_checkpointing=mlp", "optim.offload=true");
     let lora = "model.lora.rank=16";
     let at_8 = &[mlp, "rollout.max_batch=32", offload, lora][..];
-    for (file, at_48, at_24, at_8) in [
-        ("geoqa.toml", &[mlp][..], &[mlp, offload][..], at_8),
-        ("clevr.toml", &[mlp], &[mlp, offload], at_8),
-        ("grpo-d-geoqa.toml", &[mlp], &[mlp, offload], at_8),
-        ("grpo-d-clevr.toml", &[mlp], &[mlp, offload], at_8),
-        ("sft-geoqa.toml", &[], &[offload], &[lora]),
-        ("sft-clevr.toml", &[], &[offload], &[lora]),
+    for (file, at_8) in [
+        ("geoqa.toml", at_8),
+        ("clevr.toml", at_8),
+        ("grpo-d-geoqa.toml", at_8),
+        ("grpo-d-clevr.toml", at_8),
+        ("sft-geoqa.toml", &[lora]),
+        ("sft-clevr.toml", &[lora]),
     ] {
         let on = |gb: &str| planned(&[file, "--gpu-memory", gb]);
         let large = on("80");
         assert_eq!((&large["fits"], &large["remedies"]), (&true.into(), &json!([])), "{file}");
-        for (plan, settings) in [(on("48"), at_48), (on("24"), at_24), (on("8"), at_8)] {
+        for (plan, settings) in [(on("48"), &[][..]), (on("24"), &[offload]), (on("8"), at_8)] {
             assert_eq!(plan["fits"], settings.is_empty(), "{file}");
             let enough = plan.get("enough").map_or(json!([]), |enough| enough["settings"].clone());
             assert_eq!(enough, json!(settings), "{file}");
@@ -234,7 +235,7 @@ fn published_run_files_fit_cards_of_80_48_24_and_8_gb_with_ever_less_kept() {
         let small = on("4");
         assert_eq!(small["shortfall"]["card_gib"], 8, "{file}");
         assert!(small.get("enough").is_none(), "{file}");
-        let dearest = if at_48.is_empty() { lora } else { "data.max_pixels=200704" };
+        let dearest = if at_8 == [lora] { lora } else { "data.max_pixels=200704" };
         let remedies = small["remedies"].as_array().unwrap();
         assert!(remedies.iter().any(|remedy| remedy["setting"] == dearest), "{file}");
     }
@@ -242,7 +243,7 @@ fn published_run_files_fit_cards_of_80_48_24_and_8_gb_with_ever_less_kept() {
 
 /// The step that other programs are measured by: 8 prompts x 8 completions of 256 tokens, pictures of 448 x 448.
 #[test]
-fn a_step_of_64_completions_needs_51_gb_where_mlps_are_recomputed_and_less_on_a_small_card() {
+fn a_step_of_64_completions_needs_46_gb_where_mlps_are_recomputed_and_less_on_a_small_card() {
     let gigabytes = |changes: &[&str]| {
         let step = [
             "grpo.prompts_per_update=8",
@@ -257,7 +258,7 @@ fn a_step_of_64_completions_needs_51_gb_where_mlps_are_recomputed_and_less_on_a_
     };
     // README has these.
     for (changes, expected) in
-        [(&[][..], 51.0), (&["optim.offload=true"], 24.0), (&["model.freeze_vision=true"], 37.0)]
+        [(&[][..], 46.0), (&["optim.offload=true"], 20.0), (&["model.freeze_vision=true"], 34.0)]
     {
         let needed = gigabytes(changes);
         assert!((needed - expected).abs() <= 0.5, "{changes:?}: {needed}");
@@ -285,7 +286,7 @@ fn the_table_says_what_to_change_where_a_gpu_is_too_small() {
         assert!(small.contains(line), "{line:?} in {small}");
     }
     assert!(small.contains("\ntime           not known: --gpu NAME "), "{small}");
-    let end = "\nIt fits with --set model.activation_checkpointing=mlp --set optim.offload=true: 22.36 GB.\n";
+    let end = "\nIt fits with --set optim.offload=true: 23.94 GB.\n";
     assert!(table("24").ends_with(end), "{}", table("24"));
     assert!(table("80").ends_with("\nIt fits.\n"));
 }

@@ -8,7 +8,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor, bail,
 };
-use half::bf16;
+use half::{bf16, f16};
 
 /// A dense array that a kernel reads.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ impl<'a> Array<'a> {
     /// What a custom operation of candle is given.
     ///
     /// # Errors
-    /// It is not dense, or its numbers are none of bf16, f32, f64 and u32.
+    /// It is not dense, or its numbers are none of bf16, f16, f32, f64 and u32.
     pub fn of_storage(storage: &'a CudaStorage, layout: &'a Layout) -> Result<Self> {
         let address = address(storage, layout)?;
         let (dtype, shape, device) = (storage.dtype(), layout.shape(), storage.device());
@@ -33,7 +33,7 @@ impl<'a> Array<'a> {
     /// A tensor's array, for as long as the tensor is borrowed.
     ///
     /// # Errors
-    /// It is not on a GPU, not dense, or its numbers are none of bf16, f32, f64 and u32.
+    /// It is not on a GPU, not dense, or its numbers are none of bf16, f16, f32, f64 and u32.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         let (Storage::Cuda(storage), Device::Cuda(device)) = (&*storage, tensor.device()) else {
@@ -100,6 +100,7 @@ fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
     };
     let start = match storage.dtype() {
         DType::BF16 => start::<bf16>(storage)?,
+        DType::F16 => start::<f16>(storage)?,
         DType::F32 => start::<f32>(storage)?,
         DType::F64 => start::<f64>(storage)?,
         DType::U32 => start::<u32>(storage)?,
@@ -147,7 +148,7 @@ impl Output {
     /// What kernels see of it.
     ///
     /// # Errors
-    /// Its numbers are none of bf16, f32, f64 and u32.
+    /// Its numbers are none of bf16, f16, f32, f64 and u32.
     pub fn array(&self) -> Result<Array<'_>> {
         Array::of_storage(&self.storage, &self.layout)
     }

@@ -1,4 +1,4 @@
-//! An array in the host's memory that kernels read and write where it is, over the bus.
+//! An array in the host's memory that kernels read and write where it is, over the bus, or that is copied to a GPU in one piece.
 //! Not here: what is kept there.
 
 use std::ffi::c_void;
@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use candle_core::backend::BackendDevice;
 use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::sys;
-use candle_core::{CpuStorage, CudaDevice, DType, Error, Result, Storage, Tensor, bail};
+use candle_core::cuda_backend::cudarc::driver::{result, sys};
+use candle_core::{CpuStorage, CudaDevice, Error, Result, Storage, Tensor, bail};
 
 use super::array::Array;
 
@@ -27,7 +27,7 @@ pub struct HostArray {
 impl HostArray {
     /// Pins a tensor's memory.
     ///
-    /// - `numbers`: f32, on the CPU, dense, at least one number
+    /// - `numbers`: f32, bf16 or f16, on the CPU, dense, at least one number
     ///
     /// # Errors
     /// It is not such a tensor, or the driver cannot pin as much memory.
@@ -68,7 +68,24 @@ impl HostArray {
             bail!("a CUDA kernel was given a tensor of the host's that is in no pinned memory")
         }
         let address = self.address + (bytes.start - self.bytes.start) as u64;
-        Ok(Array::at(address, DType::F32, part.shape(), &self.device))
+        Ok(Array::at(address, part.dtype(), part.shape(), &self.device))
+    }
+
+    /// Copies all numbers to an array of the device's. The host must not change them before a wait for the device.
+    ///
+    /// - `to`: as many numbers of the same type
+    ///
+    /// # Errors
+    /// It is not such an array, or the device fails.
+    pub fn copy_to(&self, to: Array) -> Result<()> {
+        to.require("a copy of the host's array", self.numbers.dtype(), self.numbers.dims())?;
+        let stream = self.device.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        // SAFETY: so many bytes are the tensor's, which outlives the copy (see `Drop`); so many are the array's.
+        unsafe {
+            let from = std::slice::from_raw_parts(self.bytes.start as *const u8, self.bytes.len());
+            result::memcpy_htod_async(to.address(), from, stream.cu_stream()).w()
+        }
     }
 
     /// Waits for the device: the host may read what kernels have written until then.
@@ -98,11 +115,20 @@ impl fmt::Debug for HostArray {
 /// Where a tensor's numbers are in the host's memory.
 fn bytes_of(tensor: &Tensor) -> Result<Range<usize>> {
     let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) =
-        (&*storage, layout.contiguous_offsets())
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
     else {
-        bail!("{tensor:?} is to be reached by a GPU, expected dense f32 in the host's memory")
+        bail!("{tensor:?} is to be reached by a GPU, expected dense numbers in the host's memory")
     };
-    let Range { start, end } = numbers[start..end].as_ptr_range();
+    let Range { start, end } = match storage {
+        CpuStorage::F32(numbers) => bytes_in(&numbers[start..end]),
+        CpuStorage::BF16(numbers) => bytes_in(&numbers[start..end]),
+        CpuStorage::F16(numbers) => bytes_in(&numbers[start..end]),
+        _ => bail!("{tensor:?} is to be reached by a GPU, expected f32, bf16 or f16"),
+    };
     Ok(start as usize..end as usize)
+}
+
+fn bytes_in<T>(numbers: &[T]) -> Range<*const u8> {
+    let Range { start, end } = numbers.as_ptr_range();
+    start.cast()..end.cast()
 }

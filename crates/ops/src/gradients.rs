@@ -38,6 +38,16 @@ impl GradientArena {
         &self.numbers
     }
 
+    /// Calls `f` with a flat tensor of as many numbers of `dtype` as there are gradients, in their memory: for a GPU alone. Nothing reads
+    /// or writes gradients before `f` returns.
+    ///
+    /// # Errors
+    /// Those numbers are wider than the gradients, or of a type that no parameter has.
+    #[cfg(feature = "cuda")]
+    pub fn lend<T>(&self, dtype: DType, f: impl FnOnce(&Tensor) -> T) -> Result<T> {
+        othink_cuda::with_lent(&self.numbers, (self.numbers.elem_count(), dtype), f)
+    }
+
     /// The buffer of a parameter of this shape, from element `start` on.
     pub(super) fn buffer(&self, start: usize, shape: &Shape) -> Result<GradientBuffer> {
         let sum = self.numbers.narrow(0, start, shape.elem_count())?.reshape(shape)?;
@@ -187,6 +197,17 @@ impl GradientBuffer {
         }
         self.with_numbers(f)?;
         Ok(self.sum.clone())
+    }
+
+    /// The part of `all` that belongs to the parameter: a view, of the parameter's shape.
+    ///
+    /// - `all`: a number for each one of the arena's, in memory that may be the arena's
+    pub(super) fn own_part(&self, all: &Tensor) -> Result<Tensor> {
+        if self.has_arrived {
+            bail!("the memory of a gradient is to be lent while the gradient is in it");
+        }
+        let (start, shape) = (self.sum.layout().start_offset(), self.sum.shape());
+        all.narrow(0, start, shape.elem_count())?.reshape(shape)
     }
 
     fn with_numbers<R: Real>(&self, f: impl FnOnce(&mut [R])) -> Result<()> {

@@ -74,6 +74,20 @@ impl Parameter {
         Ok(Self::frozen(&self.name, &buffer.lend(write)?))
     }
 
+    /// A frozen parameter of this name and shape with values that are part of a flat tensor, at the place that this parameter's gradient
+    /// has among all gradients. It shares the tensor's storage.
+    ///
+    /// - `all`: as many numbers as there are gradients; they may be in the memory of the gradients (`GradientArena::lend`)
+    ///
+    /// # Errors
+    /// There is a gradient, or the parameter is frozen or another.
+    pub fn with_values_among(&self, all: &Tensor) -> Result<Self> {
+        let Some(buffer) = self.buffer() else {
+            bail!("{} is not trained: it has no place among the gradients", self.name);
+        };
+        Ok(Self::frozen(&self.name, &buffer.own_part(all)?))
+    }
+
     /// The hub's name of this tensor.
     pub fn name(&self) -> &str {
         &self.name

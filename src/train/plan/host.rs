@@ -5,7 +5,7 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 
 use super::available::available_bytes;
-use super::memory::{optimizer_bytes, pictures_ahead, trained_parameters};
+use super::memory::{copied_for_reference, optimizer_bytes, pictures_ahead, trained_parameters};
 use super::workload::Workload;
 use crate::config::RunConfig;
 use crate::model::config::ModelConfig;
@@ -27,7 +27,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// The program with CUDA's libraries; moments and master weights where they are kept here (`optim`); pictures made ahead
+    /// The program with CUDA's libraries; the reference's weights (`train::uploaded_reference`); moments and master weights where
+    /// they are kept here (`optim`); pictures made ahead
     /// (`train::draw`) and those of one packed stream (`model::packed`); a step's logits (`rollout::host_decoder`); the
     /// largest parameter on its way from or to a file (`model::weights`, `model::save`).
     pub(super) fn of(
@@ -48,7 +49,8 @@ impl Host {
         let optimizer =
             if config.optim.offload { optimizer_bytes(config, trained, dtype) } else { 0 };
         let pictures = pictures_ahead(config, model, work) + packed;
-        let needed_bytes = program + optimizer + pictures + logits.max(parameter);
+        let reference = copied_for_reference(config, model) * dtype.size_in_bytes() as u64;
+        let needed_bytes = program + reference + optimizer + pictures + logits.max(parameter);
         Self { needed_bytes, available_bytes: available_bytes(&Device::Cpu) }
     }
 

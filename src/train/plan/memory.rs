@@ -8,7 +8,8 @@
 use candle_core::{DType, Device};
 use serde::Serialize;
 
-use super::gpu_memory::{Learning, composed, gpu_memory};
+use super::gpu_memory::gpu_memory;
+use super::held::{Learning, Operations, held};
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
@@ -31,12 +32,12 @@ const KEPT_ONE_IN: u64 = 12;
 pub struct Memory {
     /// The policy's parameters.
     pub weights: u64,
-    /// Their gradients, in f32; on the CPU in f32 the reference is in their place between one backward pass and the next.
+    /// Their gradients, in f32; the reference is in their place between one backward pass and the next, but on the CPU in 16 bits.
     pub gradients: u64,
     /// Adam's two moments, in f32, and f32 master weights where the parameters are narrower; on a GPU 0 where they are in the
     /// host's memory.
     pub optimizer: u64,
-    /// A copy of the parameters that are trained, for the reference; 0 where no KL term needs one, or it has no memory of its own.
+    /// A copy of the parameters that are trained, for the reference, on the CPU in 16 bits; 0 where no KL term needs one, and elsewhere.
     pub reference: u64,
     /// Keys and values of rollouts, and their logits; not held while activations are. On a GPU, and on the CPU in 16 bits, also those
     /// of the run's evaluation, where they are more.
@@ -129,7 +130,7 @@ fn of_compositions(
     work: &Workload,
     dtype: DType,
 ) -> Memory {
-    let (learning, rollout) = composed(config, model, work, dtype);
+    let (learning, rollout) = held(config, model, work, (dtype, Operations::Compositions));
     let Learning { activations, pictures, logits, temporaries, .. } = learning;
     let learning = learning.peak();
     Memory { rollout, activations, temporaries, logits, pictures, learning, ..Memory::default() }
@@ -266,9 +267,7 @@ mod tests {
         {
             let (memory, of_whole) = (of(&config, kind, dtype), of(&whole, kind, dtype));
             assert_eq!((memory.weights, memory.gradients), ((2776 + 232) * width, 232 * 4));
-            // On the CPU in f32 the reference is in the memory of the gradients.
-            let copied = if kind == DeviceKind::Gpu { 2776 * width } else { 0 };
-            assert_eq!((memory.reference, of_whole.reference), (0, copied));
+            assert_eq!((memory.reference, of_whole.reference), (0, 0), "in the gradients' memory");
             let masters = if dtype == DType::BF16 { 4 } else { 0 };
             assert_eq!(memory.optimizer, 232 * (8 + masters));
             let merged = if kind == DeviceKind::Gpu { 480 * width } else { 0 };

@@ -1,7 +1,7 @@
 //! What a run will take, before it begins and without its weights: updates, tokens, memory, time.
 //!
 //! In reading order: `place`, the device that is planned for; [`workload`], what an update computes on; [`memory`], what that
-//! holds at its peak, `gpu_memory` on a GPU, with [`host`] beside it; [`disk`], what its checkpoints take; [`time`], how long it
+//! holds at its peak, `gpu_memory` on a GPU, with [`host`] beside it, and `held`, what comes and goes; [`disk`], what its checkpoints take; [`time`], how long it
 //! lasts, `cpu_time` or `gpu_time` stage by stage, from [`operations`] and [`traffic`] at the speed of [`cards`] or of measured
 //! [`ceilings`]; `available`, what the machine has; [`fit`], what to change where that is too little, [`relief`] where it has
 //! proved too little; `needs`, all that hangs on the configuration alone; [`sparkline`], the KL weight at a glance.
@@ -15,6 +15,7 @@ pub mod disk;
 pub mod fit;
 mod gpu_memory;
 mod gpu_time;
+mod held;
 pub mod host;
 pub mod memory;
 mod needs;

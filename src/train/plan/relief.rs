@@ -1,8 +1,8 @@
 //! What to change in a run whose GPU ran out of memory in mid-run: planned anew for a card in which what was seen would fit.
 //! Not here: the ladder of settings (`fit`), what is said of it (`train::out_of_memory`).
 //!
-//! The plan may have said that the run fits. What a run holds in every stage (weights, gradients, the optimiser's state, the
-//! reference) is known; so what the stage holds besides was planned too low, at least by the ratio of what the card had left
+//! The plan may have said that the run fits. What a run holds in every stage (weights, gradients, the optimiser's state)
+//! is known; so what the stage holds besides was planned too low, at least by the ratio of what the card had left
 //! for it to what was planned, and is raised by that ratio, and by what plans may be off, under every other configuration.
 
 use super::fit::{Enough, Lengths, Shortfall, alternatives, ladder};
@@ -13,7 +13,7 @@ use crate::train::stage::Stage;
 
 /// Settings that are named.
 const MOST_NAMED: usize = 3;
-/// What a stage holds besides is planned within a twentieth (`gpu_memory`).
+/// What a stage holds besides is planned within a twentieth (`held`).
 const MARGIN: f64 = 1.05;
 
 /// What makes a run fit that did not.

@@ -141,3 +141,43 @@ fn a_backward_pass_on_the_device_starts_from_its_gradients() {
     let rounded = gradient.to_dtype(DType::BF16).unwrap();
     assert_eq!(here(&found), here(&(&rounded + &rounded).unwrap()));
 }
+
+/// A slice that is freed with the tensor it was lent to would be freed twice, which the emulated device reports.
+#[test]
+fn memory_of_gradients_is_lent_to_other_numbers_and_stays_the_gradients() {
+    let shapes: [&[usize]; 3] = [&[3, 5], &[64, 33], &[7]];
+    let sizes: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
+    let n = sizes.iter().sum();
+    let arena = GradientArena::new(n, DType::BF16, device()).unwrap();
+    let starts = sizes.iter().scan(0, |start, size| Some(std::mem::replace(start, *start + size)));
+    let parameter = |(shape, start): (&&[usize], usize)| {
+        let value = Tensor::zeros(*shape, DType::BF16, device()).unwrap();
+        Parameter::trainable_in("p", &value, &arena, start).unwrap()
+    };
+    let parameters: Vec<Parameter> = shapes.iter().zip(starts.clone()).map(parameter).collect();
+    for (seed, dtype) in [(1, DType::BF16), (2, DType::F32), (3, DType::F16)] {
+        let values = numbers(&[n], seed).to_dtype(dtype).unwrap();
+        let lent = arena.lend(dtype, |all| {
+            all.slice_set(&values.to_device(device()).unwrap(), 0, 0).unwrap();
+            for (parameter, start) in parameters.iter().zip(starts.clone()) {
+                let other = parameter.with_values_among(all).unwrap();
+                assert!(!other.is_trainable());
+                assert_eq!(other.value().dims(), parameter.value().dims());
+                let expected = values.narrow(0, start, other.value().elem_count()).unwrap();
+                assert_eq!(here(other.value()), here(&expected), "{dtype:?}");
+            }
+            all.clone()
+        });
+        drop(lent.unwrap());
+        for parameter in &parameters {
+            let ones = parameter.value().ones_like().unwrap();
+            parameter.accumulate(&ones).unwrap();
+            let error = parameter.with_values_among(arena.numbers()).unwrap_err().to_string();
+            assert!(error.contains("while the gradient is in it"), "{error}");
+            let gradient = parameter.take_gradient().unwrap().unwrap();
+            assert!(here(&gradient).iter().all(|&x| x == 1.0), "{dtype:?}");
+        }
+    }
+    let error = arena.lend(DType::F64, |_| panic!("too wide")).unwrap_err().to_string();
+    assert!(error.contains("bytes do not fit into"), "{error}");
+}
