@@ -11,6 +11,7 @@ use othink_cuda::{
 
 use super::config::TextConfig;
 use super::language::DecoderLayer;
+use super::merged_weights::Merged;
 use super::network::Model;
 use crate::ops::{AttentionMaps, LinearParameters, NormParameters, Parameter, Path};
 use crate::processor::Prompt;
@@ -60,6 +61,8 @@ pub struct GpuDecoding {
     n_steps: usize,
     records: bool,
     recorded: Option<Graph>,
+    /// What puts the weights back that factors changed.
+    _merged: Option<Merged>,
 }
 
 /// What passes from kernel to kernel within a step; `[rows, ...]` bf16, but for the logits.
@@ -126,6 +129,8 @@ fn products(text: &TextConfig) -> [(usize, Vec<usize>); 5] {
 impl GpuDecoding {
     fn new(model: &Model, cuda: &CudaDevice, settings: DecodingSettings) -> Result<Self> {
         let (text, device, dtype) = (&model.config.text, model.device(), model.dtype());
+        // Before all else, so that nothing of that is beside what merging takes.
+        let merged = model.has_factors().then(|| Merged::new(model)).transpose()?;
         let HeadShape { heads, kv_heads, head_dim } = heads(text);
         let DecodingSettings { rows, drawing, late, records } = settings;
         let tokens = drawing.max_new_tokens;
@@ -144,7 +149,7 @@ impl GpuDecoding {
         };
         let layers = text.num_hidden_layers;
         Ok(Self {
-            model: if model.has_factors() { model.merged()? } else { model.clone() },
+            model: merged.as_ref().map_or(model, Merged::model).clone(),
             device: cuda.clone(),
             states: RowStates::new(cuda, rows, [layers, kv_heads, head_dim])?,
             sampler: DeviceSampler::new(cuda, rows, text.vocab_size, &drawing)?,
@@ -158,6 +163,7 @@ impl GpuDecoding {
             n_steps: 0,
             records,
             recorded: None,
+            _merged: merged,
         })
     }
 

@@ -62,6 +62,8 @@ mod network;
 pub mod decoding;
 #[cfg(feature = "cuda")]
 pub mod gpu_decoding;
+#[cfg(feature = "cuda")]
+mod merged_weights;
 
 pub mod open;
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use candle_core::{Result, Tensor, bail};
 
 use super::lora::{A, B, Factors};
+#[cfg(feature = "cuda")]
+use super::merged_weights::BaseWeights;
 use crate::ops::{Dropout, GradientArena, LowRank, Parameter};
 
 /// A component of a model that is trained or frozen as a whole.
@@ -68,6 +70,9 @@ pub struct Parameters {
     gradients: Option<GradientArena>,
     /// LoRA's factors, by the name of their map.
     low_rank: BTreeMap<String, LowRank>,
+    /// The weights that these change, without them.
+    #[cfg(feature = "cuda")]
+    base_weights: BaseWeights,
 }
 
 #[derive(Debug, Clone)]
@@ -121,7 +126,12 @@ impl Parameters {
         });
         let trained = if is_trained { Trained::All } else { Trained::Nothing };
         let Self { in_hub_order, gradients, .. } = Self::new(tensors.collect(), trained)?;
-        let mut adapted = Self { gradients, ..self.detached().without_factors() };
+        let mut adapted = Self {
+            gradients,
+            #[cfg(feature = "cuda")]
+            base_weights: BaseWeights::default(),
+            ..self.detached().without_factors()
+        };
         for (pair, Factors { map, .. }) in in_hub_order.chunks_exact(2).zip(factors) {
             let [a, b] = [0, 1].map(|i: usize| pair[i].parameter.clone());
             adapted.low_rank.insert(map, LowRank { a, b, scale, dropout: None });
@@ -192,7 +202,7 @@ impl Parameters {
             (map.clone(), LowRank { a, b, scale: *scale, dropout: None })
         };
         let low_rank = self.low_rank.iter().map(detach).collect();
-        Self { in_hub_order, by_name: self.by_name.clone(), gradients: None, low_rank }
+        Self { in_hub_order, gradients: None, low_rank, ..self.clone() }
     }
 
     /// The same parameters without low-rank factors, nothing trainable, with another in the place of each one that is trained.
@@ -253,6 +263,12 @@ impl Parameters {
     /// The memory of the gradients; none where no parameter is trained.
     pub fn gradients(&self) -> Option<&GradientArena> {
         self.gradients.as_ref()
+    }
+
+    /// The weights that low-rank factors change, where decoding changes them in place.
+    #[cfg(feature = "cuda")]
+    pub(super) fn base_weights(&self) -> &BaseWeights {
+        &self.base_weights
     }
 
     /// Whether any parameter of a group is trained.

@@ -51,7 +51,9 @@ impl UploadedReference {
     ) -> std::result::Result<T, TrainError> {
         let failed = TrainError::during("copying the reference to the GPU");
         let with_weights = |all: &Tensor| {
-            self.weights.copy_to(Array::of(all).map_err(&failed)?).map_err(&failed)?;
+            let uploaded =
+                Array::of(all).and_then(|to| self.weights.copy(self.weights.numbers(), to));
+            uploaded.map_err(&failed)?;
             let model = policy.with_trained_replaced(|trained| {
                 trained.with_values_among(all).map_err(|source| ModelError::Tensor {
                     context: format!("copying the reference's {}", trained.name()),

@@ -385,4 +385,16 @@ fn completions_of_a_model_with_factors_are_those_of_the_merged_model_whatever_de
         assert_eq!(sampled(&merged, &processor, max_batch), alone);
     }
     assert_ne!(sampled(&model.without_factors().unwrap(), &processor, 6), alone);
+    // A GPU merged the factors where the weights are, and put these back: nothing adds up, and the next factors count alone.
+    let weights = |model: &Model| -> Vec<Vec<f32>> {
+        let all = model.parameters().in_hub_order().map(|p| p.value().to_dtype(DType::F32));
+        all.map(|value| value.unwrap().flatten_all().unwrap().to_vec1().unwrap()).collect()
+    };
+    assert!(weights(&detached) == weights(&adapted_tiny(dtype).0));
+    for (_, factors) in model.parameters().low_ranks() {
+        let value = factors.b.value();
+        value.slice_set(&value.affine(-1.0, 0.0).unwrap(), 0, 0).unwrap();
+    }
+    let others = sampled(&detached, &processor, 6);
+    assert!(others != alone && others == sampled(&model.merged().unwrap(), &processor, 6));
 }

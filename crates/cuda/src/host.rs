@@ -63,29 +63,37 @@ impl HostArray {
     /// # Errors
     /// It does not, or is not dense.
     pub fn part<'a>(&'a self, part: &'a Tensor) -> Result<Array<'a>> {
-        let bytes = bytes_of(part)?;
-        if bytes.start < self.bytes.start || bytes.end > self.bytes.end {
-            bail!("a CUDA kernel was given a tensor of the host's that is in no pinned memory")
-        }
+        let bytes = self.own_bytes(part)?;
         let address = self.address + (bytes.start - self.bytes.start) as u64;
         Ok(Array::at(address, part.dtype(), part.shape(), &self.device))
     }
 
-    /// Copies all numbers to an array of the device's. The host must not change them before a wait for the device.
+    /// Copies a part of it to an array of the device's. The host must not change that part before a wait for the device.
     ///
-    /// - `to`: as many numbers of the same type
+    /// - `part`: shares the tensor's storage
+    /// - `to`: of the part's type and shape
     ///
     /// # Errors
-    /// It is not such an array, or the device fails.
-    pub fn copy_to(&self, to: Array) -> Result<()> {
-        to.require("a copy of the host's array", self.numbers.dtype(), self.numbers.dims())?;
+    /// They are not such, or the device fails.
+    pub fn copy(&self, part: &Tensor, to: Array) -> Result<()> {
+        let bytes = self.own_bytes(part)?;
+        to.require("a copy of the host's array", part.dtype(), part.dims())?;
         let stream = self.device.cuda_stream();
         stream.context().bind_to_thread().w()?;
-        // SAFETY: so many bytes are the tensor's, which outlives the copy (see `Drop`); so many are the array's.
+        // SAFETY: these bytes are of the tensor, which outlives the copy (see `Drop`), and the array has as many.
         unsafe {
-            let from = std::slice::from_raw_parts(self.bytes.start as *const u8, self.bytes.len());
+            let from = std::slice::from_raw_parts(bytes.start as *const u8, bytes.len());
             result::memcpy_htod_async(to.address(), from, stream.cu_stream()).w()
         }
+    }
+
+    /// Where the numbers of a part of it are.
+    fn own_bytes(&self, part: &Tensor) -> Result<Range<usize>> {
+        let bytes = bytes_of(part)?;
+        if bytes.start < self.bytes.start || bytes.end > self.bytes.end {
+            bail!("a tensor of the host's that a GPU is to reach is in no pinned memory")
+        }
+        Ok(bytes)
     }
 
     /// Waits for the device: the host may read what kernels have written until then.

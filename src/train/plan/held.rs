@@ -11,7 +11,7 @@
 use candle_core::DType;
 
 use super::gpu_memory::WORKSPACE;
-use super::memory::{dropped, merged};
+use super::memory::{dropped, largest_merged};
 use super::workload::{Stream, Workload};
 use crate::config::{CheckpointingChoice, Method, RunConfig};
 use crate::model::config::ModelConfig;
@@ -288,8 +288,8 @@ impl On<'_> {
         )
     }
 
-    /// The most that decoding holds, of rollouts or of the run's evaluation; with low-rank factors also the weights that they
-    /// change, as the kernels take them.
+    /// The most that decoding holds, of rollouts or of the run's evaluation; before it, what merging a weight with its low-rank
+    /// factors takes: in f32 the weight, the product, the same scaled, and the sum (`ops::LowRank::merged`).
     fn decoding(&self, work: &Workload) -> u64 {
         let RunConfig { rollout, eval, train, grpo, .. } = self.config;
         let samples = self.config.method != Method::Sft && rollout.replay.is_none();
@@ -302,8 +302,8 @@ impl On<'_> {
             self.decoded(work, places, prompts, work.completion_tokens) + self.seen(places, prompts)
         });
         let answers = evaluates.then(|| self.decoded(work, asked, asked, answer_tokens));
-        let merged = self.chosen(merged(self.config, self.model), 0) * self.width;
-        rollouts.max(answers).map_or(0, |held| held + merged)
+        let merging = 4 * F32 * self.chosen(largest_merged(self.config, self.model), 0);
+        rollouts.max(answers).map_or(0, |held| held.max(merging))
     }
 
     /// `othink_cuda::DeviceSampler`: a bit for each token of the vocabulary, of each slot, of prompts in progress and of the

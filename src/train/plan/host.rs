@@ -5,7 +5,9 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 
 use super::available::available_bytes;
-use super::memory::{copied_for_reference, optimizer_bytes, pictures_ahead, trained_parameters};
+use super::memory::{
+    copied_for_reference, merged, optimizer_bytes, pictures_ahead, trained_parameters,
+};
 use super::workload::Workload;
 use crate::config::RunConfig;
 use crate::model::config::ModelConfig;
@@ -27,10 +29,9 @@ pub struct Host {
 }
 
 impl Host {
-    /// The program with CUDA's libraries; the reference's weights (`train::uploaded_reference`); moments and master weights where
-    /// they are kept here (`optim`); pictures made ahead
-    /// (`train::draw`) and those of one packed stream (`model::packed`); a step's logits (`rollout::host_decoder`); the
-    /// largest parameter on its way from or to a file (`model::weights`, `model::save`).
+    /// The program with CUDA's libraries; what is kept for the GPU ([`kept`]); pictures made ahead (`train::draw`) and those of one
+    /// packed stream (`model::packed`); a step's logits (`rollout::host_decoder`); the largest parameter on its way from or to a file
+    /// (`model::weights`, `model::save`).
     pub(super) fn of(
         config: &RunConfig,
         model: &ModelConfig,
@@ -45,12 +46,8 @@ impl Host {
         let largest = shapes.map(|shape| shape.elem_count()).max().unwrap_or(0);
         let parameter = (largest * dtype.size_in_bytes()) as u64;
         let program = resident_bytes().unwrap_or(0).max(PROGRAM_WITH_CUDA);
-        let trained = trained_parameters(config, model);
-        let optimizer =
-            if config.optim.offload { optimizer_bytes(config, trained, dtype) } else { 0 };
         let pictures = pictures_ahead(config, model, work) + packed;
-        let reference = copied_for_reference(config, model) * dtype.size_in_bytes() as u64;
-        let needed_bytes = program + reference + optimizer + pictures + logits.max(parameter);
+        let needed_bytes = program + kept(config, model, dtype) + pictures + logits.max(parameter);
         Self { needed_bytes, available_bytes: available_bytes(&Device::Cpu) }
     }
 
@@ -66,9 +63,38 @@ impl Host {
     }
 }
 
+/// Bytes of the arrays that are pinned for the GPU: the reference's weights (`train::uploaded_reference`); in bf16 the weights that
+/// low-rank factors change while it decodes, as they were (`model::merged_weights`); moments and master weights where they are kept
+/// here (`optim`).
+fn kept(config: &RunConfig, model: &ModelConfig, dtype: DType) -> u64 {
+    let width = dtype.size_in_bytes() as u64;
+    let changed = if dtype == DType::BF16 { merged(config, model) } else { 0 };
+    let trained = trained_parameters(config, model);
+    let optimizer = if config.optim.offload { optimizer_bytes(config, trained, dtype) } else { 0 };
+    (copied_for_reference(config, model) + changed) * width + optimizer
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::test_model::one_layer;
     use super::*;
+    use crate::config::LoraConfig;
+
+    /// Of a model of 2776 numbers, 480 of them in the maps that factors of rank 2, 232 numbers, change.
+    #[test]
+    fn the_reference_or_the_changed_weights_and_an_offloaded_state_are_kept_for_a_gpu() {
+        let (model, mut config) = (one_layer(true), RunConfig::default());
+        let bytes = |config: &RunConfig, dtype| kept(config, &model, dtype);
+        assert_eq!(bytes(&config, DType::BF16), 2776 * 2);
+        assert_eq!(bytes(&config, DType::F32), 2776 * 4);
+        config.optim.offload = true;
+        assert_eq!(bytes(&config, DType::BF16), 2776 * (2 + 12));
+        config.model.lora = Some(LoraConfig { rank: 2, ..LoraConfig::default() });
+        assert_eq!(bytes(&config, DType::BF16), 480 * 2 + 232 * 12);
+        assert_eq!(bytes(&config, DType::F32), 232 * 8);
+        config.optim.offload = false;
+        assert_eq!(bytes(&config, DType::F32), 0);
+    }
 
     #[test]
     fn a_host_with_too_little_is_told_and_one_that_is_not_known_is_not() {
