@@ -77,9 +77,7 @@ impl Merged {
         let (parameters, base) = (model.parameters(), model.parameters().base_weights().clone());
         let without_factors = model.without_factors()?;
         if base.0.is_merged.swap(true, Ordering::AcqRel) {
-            bail!(
-                "the weights of a model with low-rank factors are to be changed while it decodes"
-            );
+            bail!("a model with low-rank factors is to decode twice at a time");
         }
         let merged = Self { model: without_factors, base };
         if merged.base.0.copy.get().is_none() {

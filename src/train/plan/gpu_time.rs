@@ -2,7 +2,8 @@
 //!
 //! Scoring and learning are bound by products, the optimiser by memory or, where its state is in the host's, by the bus; decoding
 //! by whichever takes longer. A batch of rollouts and the passes that stay fixed with it serve `grpo.updates_per_rollout`
-//! updates, which share them. All completions have their full length. Left out: grading, pictures, checkpoints, evaluations.
+//! updates, which share them. All completions have their full length. Left out: grading, pictures, checkpoints, evaluations, and
+//! copies of weights from the host's memory (the reference's, or those that decoding changed).
 //!
 //! A test compares the stages that learn with an H200's.
 //! Not here: the shares, and figures of cards (`cards`); what is counted (`operations`, `traffic`).
