@@ -33,12 +33,14 @@ struct HostCopy {
 }
 
 impl HostCopy {
-    fn new(parameters: &Parameters, device: &Device) -> Result<Self> {
-        let Device::Cuda(cuda) = device else { bail!("weights are copied that are on no GPU") };
+    fn new(model: &Model) -> Result<Self> {
+        let Device::Cuda(device) = model.device() else {
+            bail!("weights are copied that are on no GPU")
+        };
+        let parameters = model.parameters();
         let changed = || parameters.low_ranks().filter_map(|(map, _)| weight(parameters, map));
         let n = changed().map(|weight| weight.value().elem_count()).sum::<usize>();
-        let dtype = changed().next().map(|weight| weight.value().dtype());
-        let all = Tensor::zeros(n.max(1), dtype.unwrap_or(candle_core::DType::BF16), &Device::Cpu)?;
+        let all = Tensor::zeros(n, model.dtype(), &Device::Cpu)?;
         let mut start = 0;
         let weights = changed().map(|weight| {
             let value = weight.value().flatten_all()?;
@@ -48,7 +50,7 @@ impl HostCopy {
             Ok((value, part))
         });
         let weights = weights.collect::<Result<_>>()?;
-        Ok(Self { pinned: HostArray::new(all, cuda)?, weights })
+        Ok(Self { pinned: HostArray::new(all, device)?, weights })
     }
 
     fn put_back(&self) -> Result<()> {
@@ -81,7 +83,7 @@ impl Merged {
         }
         let merged = Self { model: without_factors, base };
         if merged.base.0.copy.get().is_none() {
-            let copy = HostCopy::new(parameters, model.device())?;
+            let copy = HostCopy::new(model)?;
             merged.base.0.copy.get_or_init(|| copy);
         }
         for (map, factors) in parameters.low_ranks() {

@@ -202,7 +202,14 @@ impl Parameters {
             (map.clone(), LowRank { a, b, scale: *scale, dropout: None })
         };
         let low_rank = self.low_rank.iter().map(detach).collect();
-        Self { in_hub_order, gradients: None, low_rank, ..self.clone() }
+        Self {
+            in_hub_order,
+            by_name: self.by_name.clone(),
+            gradients: None,
+            low_rank,
+            #[cfg(feature = "cuda")]
+            base_weights: self.base_weights.clone(),
+        }
     }
 
     /// The same parameters without low-rank factors, nothing trainable, with another in the place of each one that is trained.

@@ -181,13 +181,13 @@ void launch(const Launch& what) {
   for (unsigned i = 0; i < n; ++i)
     block.threads[i].index = {i % block_size.x, i / block_size.x % block_size.y, i / (block_size.x * block_size.y)};
   const uint64_t per_row = what.grid.x, per_plane = per_row * what.grid.y, n_blocks = per_plane * what.grid.z;
-  static uint64_t n_launches;
-  ++n_launches;
+  // Forbidding memory and allowing it again takes longer than many a block, so a few of them are watched, others in each launch.
+  static std::mt19937 random(thread_order());
+  const uint64_t watched = random() % std::min(n_blocks, WATCHED_PERIOD);
   for (uint64_t i = 0; i < n_blocks; ++i) {
     const uint64_t at = thread_order() == 1 ? n_blocks - 1 - i : i;
     block_index = {unsigned(at % per_row), unsigned(at % per_plane / per_row), unsigned(at / per_plane)};
-    // Forbidding memory and allowing it again takes longer than many a block: every block's turn comes, and each launch has some.
-    run_block(at % WATCHED_PERIOD == n_launches % std::min(n_blocks, WATCHED_PERIOD));
+    run_block(at % WATCHED_PERIOD == watched);
   }
   free_shared_memory();
   running = nullptr;
