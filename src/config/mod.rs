@@ -45,7 +45,7 @@ pub use kl::{KlConfig, KlScheduleKind};
 pub use lora::LoraConfig;
 pub use model::{ModelConfig, PAPERS_MODEL};
 pub use nearest::nearest;
-pub use optim::{LrScheduleKind, MasterWeights, OptimConfig};
+pub use optim::{GradientSums, LrScheduleKind, MasterWeights, OptimConfig};
 pub use reward::{RewardCommand, RewardConfig, RewardWeights};
 pub use rollout::RolloutConfig;
 pub use run_config::{Method, RunConfig};

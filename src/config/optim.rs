@@ -30,6 +30,9 @@ pub struct OptimConfig {
     /// What a model in bf16 is moved through: master weights in f32, or its own weights, which are rounded by chance; no memory
     /// for masters.
     pub masters: MasterWeights,
+    /// What the gradients of a model in bf16 are added up in: f32, or bf16, which takes half the memory and rounds a sum each time
+    /// that something is added.
+    pub gradients: GradientSums,
     /// Keeps Adam's moments and the master weights in the host's memory while the model is on a GPU: the same numbers, more
     /// time.
     pub offload: bool,
@@ -57,6 +60,16 @@ pub enum MasterWeights {
     Bf16,
 }
 
+/// What the gradients of a model in bf16 are added up in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GradientSums {
+    /// Numbers of 32 bits.
+    F32,
+    /// Numbers of 16 bits, as the weights.
+    Bf16,
+}
+
 impl Default for OptimConfig {
     fn default() -> Self {
         Self {
@@ -69,7 +82,8 @@ impl Default for OptimConfig {
             decay_norms_and_biases: false,    // transformers: get_decay_parameter_names
             clip_norm: 1.0,                   // transformers: max_grad_norm
             masters: MasterWeights::F32,      // DeepSpeed, which R1-V's scripts run under
-            offload: false,                   // R1-V: zero3.json
+            gradients: GradientSums::F32,
+            offload: false, // R1-V: zero3.json
         }
     }
 }

@@ -7,7 +7,9 @@ use super::document::Document;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::overrides::Override;
-use super::{DTypeChoice, DeviceChoice, KlScheduleKind, MasterWeights, Method, RunConfig};
+use super::{
+    DTypeChoice, DeviceChoice, GradientSums, KlScheduleKind, MasterWeights, Method, RunConfig,
+};
 
 /// What must hold for a key to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,7 @@ const READ_WHERE: &[(&str, &[Condition])] = &[
     ("kl", &[Samples]),
     ("model.freeze_vision", &[TrainsWeights]),
     ("optim.decay_norms_and_biases", &[Decays]),
+    ("optim.gradients", &[MayBeInBf16]),
     ("optim.masters", &[MayBeInBf16]),
     ("optim.offload", &[MayBeOnGpu]),
     ("reward.length_buffer", &[Samples, HasComponent("length_penalty")]),
@@ -228,7 +231,9 @@ impl RunConfig {
     ///
     /// - `in_bf16`, `on_gpu`: what the model is in, and where
     pub fn unread_here(&self, in_bf16: bool, on_gpu: bool) -> Vec<ConfigError> {
+        let rounds_sums = self.optim.gradients == GradientSums::Bf16;
         let set = [
+            ("optim.gradients", MayBeInBf16, rounds_sums, in_bf16),
             ("optim.masters", MayBeInBf16, self.optim.masters == MasterWeights::Bf16, in_bf16),
             ("optim.offload", MayBeOnGpu, self.optim.offload, on_gpu),
         ];

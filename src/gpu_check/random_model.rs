@@ -7,6 +7,7 @@ use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::model::packed::{Packed, PackedGroup};
 use crate::model::parameters::{ParameterShape, Parameters, Trained};
+use crate::model::precision::Precision;
 use crate::processor::{ImagePatches, Prompt};
 
 /// Numbers that are drawn; larger tensors repeat them.
@@ -46,10 +47,11 @@ pub fn numbers(
 /// It cannot be allocated.
 pub fn random_model(
     config: &ModelConfig,
-    dtype: DType,
+    precision: impl Into<Precision>,
     device: &Device,
     trained: Trained,
 ) -> Result<Model> {
+    let Precision { weights: dtype, gradients } = precision.into();
     let tensor = |(seed, shape): (usize, ParameterShape)| {
         let dims = shape.dims.as_slice();
         let value = match dims {
@@ -65,7 +67,7 @@ pub fn random_model(
     };
     let tensors: Result<Vec<_>> =
         config.parameter_shapes().into_iter().enumerate().map(tensor).collect();
-    Model::new(config, Parameters::new(tensors?, trained)?)
+    Model::new(config, Parameters::new(tensors?, trained, gradients)?)
 }
 
 /// What a stream is made of.

@@ -11,6 +11,7 @@ use crate::model::gpu;
 use crate::model::lora::Lora;
 use crate::model::packed::Packed;
 use crate::model::parameters::Trained;
+use crate::model::precision::Precision;
 use crate::model::stages::Checkpointing;
 use crate::ops::Parameter;
 use crate::optim::adamw::AdamWSettings;
@@ -58,9 +59,11 @@ pub struct Scoring {
 fn with_factors(config: &ModelConfig, rank: usize, kept: (DType, &Device)) -> Result<Model> {
     let (alpha, rslora, targets, vision, dropout) = (rank as f64, false, None, false, 0.0);
     let lora = Lora { rank, alpha, rslora, targets, vision, dropout };
-    let base = random_model(config, kept.0, kept.1, Trained::Nothing)?;
+    let (dtype, device) = kept;
+    let base = random_model(config, dtype, device, Trained::Nothing)?;
     let factors = lora.fresh(config, kept, 0).map_err(Error::wrap)?;
-    Model::new(config, base.parameters().with_factors(factors, lora.scale(), true)?)
+    let gradients = Some(Precision::from(dtype).gradients);
+    Model::new(config, base.parameters().with_factors(factors, lora.scale(), gradients)?)
 }
 
 impl Scoring {
@@ -172,7 +175,9 @@ impl Scoring {
         })?;
         let n: usize = parameters.trained().map(|p| p.value().elem_count()).sum();
         let width = self.model.dtype().size_in_bytes();
-        let moved = n * OptimizerStep::of(width, kept != Kept::WithoutMasters).all;
+        let gradient =
+            parameters.gradients().map_or(0, |all| all.numbers().dtype().size_in_bytes());
+        let moved = n * OptimizerStep::of(width, gradient, kept != Kept::WithoutMasters).all;
         let mut figures =
             vec![("seconds", seconds), ("traffic, TB/s", moved as f64 / seconds / 1e12)];
         figures.extend(self.peak());

@@ -28,6 +28,7 @@ pub mod vision_config;
 pub mod weights;
 
 pub mod parameters;
+pub mod precision;
 
 pub mod linear;
 

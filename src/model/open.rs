@@ -10,6 +10,7 @@ use super::files::{ADAPTER_CONFIG, ModelFiles};
 use super::lora::Lora;
 use super::network::Model;
 use super::parameters::{Parameters, Trained};
+use super::precision::Precision;
 use super::weights;
 
 /// Loads a model, of which the parameters named by `trained` are trainable. An adapter is loaded with the model that it is for.
@@ -19,7 +20,7 @@ use super::weights;
 /// a model.
 pub fn open(
     files: &ModelFiles,
-    dtype: DType,
+    precision: impl Into<Precision>,
     device: &Device,
     trained: Trained,
 ) -> Result<Model, ModelError> {
@@ -31,10 +32,10 @@ pub fn open(
             hint: "or merge it first: othink merge --adapter DIR --out DIR",
         });
     }
-    let opened = Opened::of(files, (dtype, device), trained)?;
+    let opened = Opened::of(files, (precision.into(), device), trained)?;
     let Some(adapter) = opened.adapter(files)? else { return opened.model(opened.base.clone()) };
     let scale = adapter.scale();
-    let adapted = opened.base.with_factors(adapter.factors, scale, false);
+    let adapted = opened.base.with_factors(adapter.factors, scale, None);
     opened.model(adapted.map_err(failed)?)
 }
 
@@ -47,18 +48,20 @@ pub fn open(
 /// As [`open`], or the settings do not fit.
 pub fn open_with_factors(
     files: &ModelFiles,
-    (dtype, device): (DType, &Device),
+    (precision, device): (impl Into<Precision>, &Device),
     lora: &Lora,
     seed: u64,
 ) -> Result<Model, ModelError> {
-    let opened = Opened::of(files, (dtype, device), Trained::Nothing)?;
+    let precision = precision.into();
+    let opened = Opened::of(files, (precision, device), Trained::Nothing)?;
     let factors = if let Some(adapter) = opened.adapter(files)? {
         adapter.require(lora, &opened.config, files)?;
         adapter.factors
     } else {
-        lora.fresh(&opened.config, (dtype, device), seed)?
+        lora.fresh(&opened.config, (precision.weights, device), seed)?
     };
-    opened.model(opened.base.with_factors(factors, lora.scale(), true).map_err(failed)?)
+    let gradients = Some(precision.gradients);
+    opened.model(opened.base.with_factors(factors, lora.scale(), gradients).map_err(failed)?)
 }
 
 /// A model's configuration and parameters, without an adapter's factors.
@@ -71,12 +74,12 @@ struct Opened {
 impl Opened {
     fn of(
         files: &ModelFiles,
-        (dtype, device): (DType, &Device),
+        (Precision { weights: dtype, gradients }, device): (Precision, &Device),
         trained: Trained,
     ) -> Result<Self, ModelError> {
         let config = ModelConfig::load(files)?;
         let tensors = weights::load(files, &config, dtype, device)?;
-        let base = Parameters::new(tensors, trained).map_err(failed)?;
+        let base = Parameters::new(tensors, trained, gradients).map_err(failed)?;
         Ok(Self { config, base, kept: (dtype, device.clone()) })
     }
 

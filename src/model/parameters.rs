@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::lora::{A, B, Factors};
 #[cfg(feature = "cuda")]
@@ -84,10 +84,17 @@ struct Member {
 impl Parameters {
     /// Takes loaded tensors, in the order of the hub's module tree.
     ///
+    /// - `gradients`: what those of trained parameters are added up in
+    ///
     /// # Errors
     /// A trainable copy cannot be allocated.
-    pub fn new(tensors: Vec<(ParameterShape, Tensor)>, trained: Trained) -> Result<Self> {
-        let mut parameters = Self { gradients: arena(&tensors, trained)?, ..Self::default() };
+    pub fn new(
+        tensors: Vec<(ParameterShape, Tensor)>,
+        trained: Trained,
+        gradients: DType,
+    ) -> Result<Self> {
+        let gradients = arena(&tensors, trained, gradients)?;
+        let mut parameters = Self { gradients, ..Self::default() };
         let mut start = 0;
         for (ParameterShape { name, group, .. }, value) in tensors {
             let parameter = match &parameters.gradients {
@@ -103,10 +110,10 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// The same parameters, none of them trainable, with low-rank factors for some of the maps, which are trained where
-    /// `is_trained` says so.
+    /// The same parameters, none of them trainable, with low-rank factors for some of the maps.
     ///
     /// - `scale`: what the product of factors is multiplied by
+    /// - `gradients`: what those of the factors are added up in; `None` where they are not trained
     ///
     /// # Errors
     /// A trainable copy cannot be allocated.
@@ -114,7 +121,7 @@ impl Parameters {
         &self,
         factors: Vec<Factors>,
         scale: f64,
-        is_trained: bool,
+        gradients: Option<DType>,
     ) -> Result<Self> {
         let tensors = factors.iter().flat_map(|factors| {
             [(A, &factors.a), (B, &factors.b)].map(|(factor, value)| {
@@ -124,8 +131,11 @@ impl Parameters {
                 (shape, value.clone())
             })
         });
-        let trained = if is_trained { Trained::All } else { Trained::Nothing };
-        let Self { in_hub_order, gradients, .. } = Self::new(tensors.collect(), trained)?;
+        let (trained, dtype) = match gradients {
+            Some(dtype) => (Trained::All, dtype),
+            None => (Trained::Nothing, DType::F32),
+        };
+        let Self { in_hub_order, gradients, .. } = Self::new(tensors.collect(), trained, dtype)?;
         let mut adapted = Self {
             gradients,
             #[cfg(feature = "cuda")]
@@ -290,16 +300,20 @@ fn is_factor(name: &str) -> bool {
 }
 
 /// Room for the gradients of the tensors that are trained; none where none is.
-fn arena(tensors: &[(ParameterShape, Tensor)], trained: Trained) -> Result<Option<GradientArena>> {
+fn arena(
+    tensors: &[(ParameterShape, Tensor)],
+    trained: Trained,
+    dtype: DType,
+) -> Result<Option<GradientArena>> {
     let trained = || tensors.iter().filter(|(shape, _)| trained.contains(shape.group));
     let Some((_, first)) = trained().next() else { return Ok(None) };
     let n = trained().map(|(_, value)| value.elem_count()).sum();
-    GradientArena::new(n, first.dtype(), first.device()).map(Some)
+    GradientArena::new(n, dtype, first.device()).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
 
@@ -313,7 +327,7 @@ mod tests {
             ("model.c", ParameterGroup::Language),
             ("model.a", ParameterGroup::Language),
         ];
-        Parameters::new(tensors.map(shape).into(), trained).unwrap()
+        Parameters::new(tensors.map(shape).into(), trained, DType::F32).unwrap()
     }
 
     fn names<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Vec<&'a str> {

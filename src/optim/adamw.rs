@@ -161,7 +161,7 @@ impl AdamW {
             let Update { weights, grad, decay, .. } = *update;
             let State { moments, n_steps } = self.checked(update)?.clone(); // copies no data
             let rule = Rule::new(&self.settings, n_steps + 1, [lr, grad_scale], decay);
-            let grad = grad.detach().to_dtype(moments.m.dtype())?.contiguous()?;
+            let grad = grad.detach().contiguous()?;
             prepared.push(Prepared { rule, weights, grad, moments });
         }
         apply(&prepared, &self.memory)?;
@@ -260,7 +260,7 @@ fn moments_dtype(moved: &Tensor) -> DType {
     if moved.dtype() == DType::BF16 { DType::F32 } else { moved.dtype() }
 }
 
-/// An update with all that it reads and writes, each of one shape; gradient and moments are in one dtype.
+/// An update with all that it reads and writes, each of one shape.
 pub(super) struct Prepared<'a> {
     pub(super) rule: Rule,
     pub(super) weights: Weights<'a>,
@@ -274,6 +274,7 @@ fn apply(updates: &[Prepared], memory: &Memory) -> Result<()> {
     #[cfg(feature = "cuda")]
     let updates = adamw_cuda::apply(updates, memory)?;
     for Prepared { rule, weights, grad, moments } in updates {
+        let grad = &grad.to_dtype(moments.m.dtype())?;
         match *weights {
             Weights::Plain(master) => apply_to_master(rule, master, grad, moments)?,
             Weights::Copied { master, copy } => {

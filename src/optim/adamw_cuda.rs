@@ -44,14 +44,15 @@ pub(super) fn apply<'a, 'b>(
     Ok(left)
 }
 
-/// Whether there is a kernel for an update: one on a GPU, in f32, with no copy or one in bf16.
+/// Whether there is a kernel for an update: one on a GPU, of a gradient in f32 or bf16, with no copy or one in bf16.
 fn takes(update: &Prepared) -> bool {
-    let Prepared { weights, grad, .. } = update;
+    let Prepared { weights, grad, moments, .. } = update;
     let has_kernel = match weights {
         Weights::Plain(_) | Weights::Rounded { .. } => true,
         Weights::Copied { copy, .. } => copy.dtype() == DType::BF16,
     };
-    has_kernel && grad.device().is_cuda() && grad.dtype() == DType::F32
+    let is_read = matches!(grad.dtype(), DType::F32 | DType::BF16);
+    has_kernel && is_read && grad.device().is_cuda() && moments.m.dtype() == DType::F32
 }
 
 fn of_master<'a>(

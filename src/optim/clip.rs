@@ -84,7 +84,10 @@ pub fn grad_norm<'a>(grads: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> 
 /// The sum of each gradient's squares.
 fn sums_of_squares(grads: &[(&str, &Tensor)]) -> Result<Vec<f64>> {
     #[cfg(feature = "cuda")]
-    if grads.iter().all(|(_, grad)| grad.device().is_cuda() && grad.dtype() == DType::F32) {
+    if [DType::F32, DType::BF16]
+        .into_iter()
+        .any(|dtype| grads.iter().all(|(_, grad)| grad.device().is_cuda() && grad.dtype() == dtype))
+    {
         return sums_of_squares_cuda(grads);
     }
     let sums: Vec<Tensor> =
@@ -93,7 +96,7 @@ fn sums_of_squares(grads: &[(&str, &Tensor)]) -> Result<Vec<f64>> {
     if sums.is_empty() { Ok(Vec::new()) } else { Tensor::stack(&sums, 0)?.to_vec1() }
 }
 
-/// Those of gradients in f32 on a GPU.
+/// Those of gradients on a GPU, all in f32 or all in bf16.
 #[cfg(feature = "cuda")]
 fn sums_of_squares_cuda(grads: &[(&str, &Tensor)]) -> Result<Vec<f64>> {
     let dense: Vec<Tensor> =

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use candle_core::DType;
+
 use super::accumulate::ScoringSettings;
 use super::error::TrainError;
 use super::health::Thresholds;
@@ -11,8 +13,8 @@ use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
-    CheckpointingChoice, DTypeChoice, KlScheduleKind, LoraConfig, LrScheduleKind, MasterWeights,
-    Method, RolloutConfig, RunConfig, RunLength,
+    CheckpointingChoice, DTypeChoice, GradientSums, KlScheduleKind, LoraConfig, LrScheduleKind,
+    MasterWeights, Method, RolloutConfig, RunConfig, RunLength,
 };
 use crate::grpo::advantage::Estimator;
 use crate::grpo::kl_schedule::KlSchedule;
@@ -20,6 +22,7 @@ use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLeve
 use crate::model::config::ModelConfig;
 use crate::model::lora::Lora;
 use crate::model::parameters::{ParameterGroup, Trained};
+use crate::model::precision::Precision;
 use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
@@ -73,6 +76,14 @@ pub fn trained(config: &RunConfig) -> Trained {
         Trained::Frozen(&[ParameterGroup::Vision])
     } else {
         Trained::All
+    }
+}
+
+/// What a policy in these numbers and its gradients are kept in.
+pub fn precision(config: &RunConfig, dtype: DType) -> Precision {
+    match (dtype, config.optim.gradients) {
+        (DType::BF16, GradientSums::Bf16) => Precision { weights: dtype, gradients: DType::BF16 },
+        _ => dtype.into(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::prompt_sampler::Epochs;
 use super::ranks::Ranks;
 use super::reference::Reference;
 use super::settings::{
-    generation_settings, grpo_settings, lora, optimizer_settings, recording_limits,
+    generation_settings, grpo_settings, lora, optimizer_settings, precision, recording_limits,
     require_trainable, reward_settings, supervised_settings, total_updates, trained,
 };
 use super::step::Optimizer;
@@ -111,11 +111,12 @@ impl Setup {
 
     /// The model to train, from `files`: the run's own, or a checkpoint's.
     fn open_model(&self, config: &RunConfig, files: &ModelFiles) -> Result<Model, TrainError> {
+        let precision = precision(config, self.dtype);
         Ok(match lora(config) {
             Some(lora) => {
-                open_with_factors(files, (self.dtype, &self.device), &lora, config.train.seed)?
+                open_with_factors(files, (precision, &self.device), &lora, config.train.seed)?
             }
-            None => open(files, self.dtype, &self.device, trained(config))?,
+            None => open(files, precision, &self.device, trained(config))?,
         })
     }
 

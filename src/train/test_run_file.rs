@@ -15,8 +15,8 @@ use candle_core::{DType, Device};
 use super::accumulate::ScoringSettings;
 use super::health::Thresholds;
 use super::settings::{
-    generation_settings, grpo_settings, kl_schedule, lora, optimizer_settings, recording_limits,
-    reward_settings, supervised_settings, thresholds, total_updates, trained,
+    generation_settings, grpo_settings, kl_schedule, lora, optimizer_settings, precision,
+    recording_limits, reward_settings, supervised_settings, thresholds, total_updates, trained,
 };
 use super::setup::Setup;
 use super::step::OptimizerSettings;
@@ -24,9 +24,10 @@ use super::supervised::Taught;
 use super::supervised_update::SupervisedSettings;
 use super::update::GrpoSettings;
 use crate::config::{
-    CheckpointingChoice, ConfigFile, DataConfig, EvalConfig, GrpoConfig, KlConfig, KlScheduleKind,
-    LoraConfig, LrScheduleKind, MasterWeights, Method, ModelConfig, OptimConfig, RewardCommand,
-    RewardConfig, RolloutConfig, RowBoxes, RunConfig, SftConfig, TrainConfig, UpdateSpan,
+    CheckpointingChoice, ConfigFile, DataConfig, EvalConfig, GradientSums, GrpoConfig, KlConfig,
+    KlScheduleKind, LoraConfig, LrScheduleKind, MasterWeights, Method, ModelConfig, OptimConfig,
+    RewardCommand, RewardConfig, RolloutConfig, RowBoxes, RunConfig, SftConfig, TrainConfig,
+    UpdateSpan,
 };
 use crate::data::OpenOptions;
 use crate::data::configured::{open_options, task_options, training_questions, training_rows};
@@ -40,6 +41,7 @@ use crate::grpo::objective::{ClipRange, Normalizer, ObjectiveSettings, RatioLeve
 use crate::model::files::ModelFiles;
 use crate::model::lora::Lora;
 use crate::model::parameters::{ParameterGroup, Trained};
+use crate::model::precision::Precision;
 use crate::model::stages::Checkpointing;
 use crate::optim::adamw::AdamWSettings;
 use crate::optim::lr_schedule::{Decay, LrSchedule};
@@ -345,6 +347,20 @@ fn supervised_training_teaches_what_its_section_says() {
     assert_eq!(taught, Taught::Completion);
 }
 
+/// - `config`: asks for bf16
+fn sums_of_gradients_are_in_bf16_where_the_model_is_and_the_run_file_says_so(config: &RunConfig) {
+    let in_f32 = every_key(&["optim.gradients=f32"]);
+    for (config, weights, gradients) in [
+        (config, DType::BF16, DType::BF16),
+        (config, DType::F32, DType::F32),
+        (config, DType::F64, DType::F64),
+        (&in_f32, DType::BF16, DType::F32),
+        (&in_f32, DType::F32, DType::F32),
+    ] {
+        assert_eq!(precision(config, weights), Precision { weights, gradients });
+    }
+}
+
 #[test]
 fn the_optimiser_is_what_its_section_says() {
     let config = every_key(&[]);
@@ -358,6 +374,7 @@ fn the_optimiser_is_what_its_section_says() {
         decay_norms_and_biases,
         clip_norm,
         masters,
+        gradients,
         offload,
     } = config.optim.clone();
     assert_eq!(kind, LrScheduleKind::Cosine);
@@ -373,6 +390,8 @@ fn the_optimiser_is_what_its_section_says() {
         offload: is_offloaded,
     } = settings;
     assert_eq!((masters, rounds_weights), (MasterWeights::Bf16, true));
+    assert_eq!(gradients, GradientSums::Bf16);
+    sums_of_gradients_are_in_bf16_where_the_model_is_and_the_run_file_says_so(&config);
     assert_eq!((seed, is_offloaded), (config.train.seed, offload));
     assert!(offload);
     assert_eq!(adamw, AdamWSettings { beta1, beta2, eps, weight_decay });

@@ -352,7 +352,7 @@ fn adapted_tiny(dtype: DType) -> (Model, Processor) {
         let random = Tensor::from_vec::<_, f32>(values, factors.b.shape(), &Device::Cpu).unwrap();
         factors.b = random.to_dtype(dtype).unwrap().to_device(&device()).unwrap();
     }
-    let parameters = base.parameters().with_factors(factors, lora.scale(), true).unwrap();
+    let parameters = base.parameters().with_factors(factors, lora.scale(), None).unwrap();
     (Model::new(base.config(), parameters).unwrap(), Processor::load(&files).unwrap())
 }
 

@@ -262,6 +262,36 @@ fn a_run_whose_optimizer_is_on_the_host_is_the_run_whose_optimizer_is_not() {
     }
 }
 
+/// A model in f32 has gradients in f32 whatever the run file says, which is said.
+#[test]
+fn gradients_added_up_in_bf16_are_those_of_f32_but_for_rounding() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "sft");
+    let device = std::env::var("OTHINK_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let run = |dtype: &str, gradients: &str| {
+        let out = folder.path().join(format!("{dtype}-{gradients}"));
+        let set = [format!("model.dtype={dtype}"), format!("optim.gradients={gradients}")];
+        let more = ["--device", &device, "--set", &set[0], "--set", &set[1]];
+        let output = succeed(train(&config, &out, &more));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let is_unread =
+            said.contains("optim.gradients") && said.contains("the model is not in bf16");
+        assert_eq!(is_unread, dtype == "f32", "{said}");
+        let of = |key: &str| -> Vec<f64> {
+            let records = lines(&out.join("metrics.jsonl"));
+            records.iter().map(|line| line[key].as_f64().unwrap()).collect()
+        };
+        (of("loss"), of("grad_norm"))
+    };
+    let ((loss, norm), (rounded_loss, rounded_norm)) = (run("bf16", "f32"), run("bf16", "bf16"));
+    assert_eq!(loss[0].to_bits(), rounded_loss[0].to_bits(), "nothing has been learned yet");
+    assert_ne!(norm, rounded_norm);
+    for (a, b) in norm.iter().zip(&rounded_norm).chain(loss.iter().zip(&rounded_loss)) {
+        assert!((a - b).abs() < 0.03 * a, "{norm:?} {rounded_norm:?} {loss:?} {rounded_loss:?}");
+    }
+    assert_eq!(run("f32", "f32"), run("f32", "bf16"));
+}
+
 /// Leaves a run of six updates where it was after two.
 fn give_up_later_checkpoints(run: &Path) {
     for update in ["step-000004", "step-000006"] {

@@ -1,5 +1,5 @@
 // AdamW, one pass over all parameters, whose weights and moments are changed in place: f32 master weights with a copy in bf16,
-// or weights in bf16 alone, which are rounded by chance. Moments and gradients are f32. Each operation is rounded by itself, as
+// or weights in bf16 alone, which are rounded by chance. Moments are f32, gradients f32 or bf16. Each operation is rounded by itself, as
 // on the CPU, where nothing is fused: both give the same bits.
 // Not here: the norm that clips the gradient (squares.cu).
 #include "common.cuh"
@@ -25,15 +25,17 @@ __device__ inline void step(float& p, float& m, float& v, float g, const Rule& r
 }
 
 // What is read and changed of one parameter: arrays of one length. `copy` may be null.
+template <class Gradient>
 struct Update {
   float *parameter, *m, *v;
-  const float* grad;
+  const Gradient* grad;
   bf16* copy;
   Rule rule;
 };
 
-extern "C" __global__ void __launch_bounds__(256) adamw(const Row<Update>* rows, int n_rows) {
-  const Row<Update>& row = row_of_block(rows, n_rows);
+template <class Gradient>
+__device__ void move_masters(const Row<Update<Gradient>>* rows, int n_rows) {
+  const Row<Update<Gradient>>& row = row_of_block(rows, n_rows);
   const auto [parameter, m, v, grad, copy, rule] = row.of;
   const bool aligned = row.aligned;
   const int64_t start = int64_t(blockIdx.x - row.first_block) * SHARE, end = min(start + SHARE, row.n);
@@ -59,11 +61,19 @@ extern "C" __global__ void __launch_bounds__(256) adamw(const Row<Update>* rows,
   }
 }
 
+extern "C" __global__ void __launch_bounds__(256) adamw(const Row<Update<float>>* rows, int n_rows) {
+  move_masters(rows, n_rows);
+}
+extern "C" __global__ void __launch_bounds__(256) adamw_of_bf16(const Row<Update<bf16>>* rows, int n_rows) {
+  move_masters(rows, n_rows);
+}
+
 // What is read and changed of one parameter whose weights are bf16 alone.
+template <class Gradient>
 struct RoundedUpdate {
   bf16* weights;
   float *m, *v;
-  const float* grad;
+  const Gradient* grad;
   Rule rule;
   Stream stream;
 };
@@ -76,8 +86,9 @@ __device__ inline bf16 rounded_by_chance(float x, uint32_t random) {
 }
 
 // A thread for eight numbers, which take their bits from one block of the stream: number i the i % 8th half word of block i / 8.
-extern "C" __global__ void __launch_bounds__(256) adamw_rounded(const Row<RoundedUpdate>* rows, int n_rows) {
-  const Row<RoundedUpdate>& row = row_of_block(rows, n_rows);
+template <class Gradient>
+__device__ void move_weights(const Row<RoundedUpdate<Gradient>>* rows, int n_rows) {
+  const Row<RoundedUpdate<Gradient>>& row = row_of_block(rows, n_rows);
   const auto [weights, m, v, grad, rule, stream] = row.of;
   const bool aligned = row.aligned;
   const int64_t start = int64_t(blockIdx.x - row.first_block) * SHARE, end = min(start + SHARE, row.n);
@@ -108,4 +119,11 @@ extern "C" __global__ void __launch_bounds__(256) adamw_rounded(const Row<Rounde
       weights[i] = rounded_by_chance(x, random.at[j / 2] >> 16 * (j % 2) & 0xFFFF);
     }
   }
+}
+
+extern "C" __global__ void __launch_bounds__(256) adamw_rounded(const Row<RoundedUpdate<float>>* rows, int n_rows) {
+  move_weights(rows, n_rows);
+}
+extern "C" __global__ void __launch_bounds__(256) adamw_rounded_of_bf16(const Row<RoundedUpdate<bf16>>* rows, int n_rows) {
+  move_weights(rows, n_rows);
 }

@@ -49,7 +49,17 @@ struct alignas(8) FourHalves {
 };
 
 __device__ inline Four load_four(const float* from) { return *reinterpret_cast<const Four*>(from); }
+__device__ inline Four load_four(const bf16* from) {
+  const FourHalves halves = *reinterpret_cast<const FourHalves*>(from);
+  Four numbers;
+  for (int j = 0; j < 4; ++j) numbers.at[j] = __bfloat162float(halves.at[j]);
+  return numbers;
+}
 __device__ inline void store_four(float* to, const Four& numbers) { *reinterpret_cast<Four*>(to) = numbers; }
+
+// One number, rounded where it has 16 bits.
+__device__ inline void store_one(float* to, float x) { *to = x; }
+__device__ inline void store_one(bf16* to, float x) { *to = __float2bfloat16(x); }
 
 // The sum over all threads of a block, the same to the bit in each of them. `scratch` holds 32 numbers. Every thread must come
 // here; `scratch` may be used again at once.

@@ -4,7 +4,8 @@
 
 // out[i] (+)= sum over rows of partial[row][i]. A block for 32 columns, a lane of each of its 8 warps a column: a warp adds up
 // every eighth row, eight of them on their way from memory at once, and then the warps' sums are added.
-extern "C" __global__ void sum_partials(const float* partial, float* out, int n_rows, int width, int add) {
+template <class Sum>
+__device__ void add_partials(const float* partial, Sum* out, int n_rows, int width, int add) {
   constexpr int WARPS = 8, AT_ONCE = 8;
   __shared__ float sums[WARPS][32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -25,7 +26,14 @@ extern "C" __global__ void sum_partials(const float* partial, float* out, int n_
   __syncthreads();
   if (warp != 0 || i >= width) return;
   for (int other = 1; other < WARPS; ++other) sum += sums[other][lane];
-  out[i] = add ? out[i] + sum : sum;
+  store_one(out + i, add ? float(out[i]) + sum : sum);
+}
+
+extern "C" __global__ void sum_partials(const float* partial, float* out, int n_rows, int width, int add) {
+  add_partials(partial, out, n_rows, width, add);
+}
+extern "C" __global__ void sum_partials_in_bf16(const float* partial, bf16* out, int n_rows, int width, int add) {
+  add_partials(partial, out, n_rows, width, add);
 }
 
 // partial[block][i] = sum of x[row][i] over the block's rows, in f32; a thread has two columns.

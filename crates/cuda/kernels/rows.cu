@@ -47,10 +47,10 @@ __device__ Piece sum_of_rows(uint32_t k, uint32_t end, Row row) {
   return sum;
 }
 
-// out[ids[g]] (+)= sum of rows[order[k]] for k from starts[g] to starts[g + 1], in f32. A block for a group g, or for some of
-// its columns; a thread for eight columns.
-template <class T>
-__device__ void add_up_rows(const T* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order, float* out,
+// out[ids[g]] (+)= sum of rows[order[k]] for k from starts[g] to starts[g + 1], in f32; what is stored in bf16 is rounded once. A
+// block for a group g, or for some of its columns; a thread for eight columns.
+template <class T, class Sum>
+__device__ void add_up_rows(const T* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order, Sum* out,
                             int width, int add) {
   const int i = (blockIdx.y * blockDim.x + threadIdx.x) * 8, count = width - i;
   if (count <= 0) return;
@@ -61,7 +61,7 @@ __device__ void add_up_rows(const T* rows, const uint32_t* ids, const uint32_t* 
     sum = sum_of_rows(first, end, [&](uint32_t k) { return load_whole_piece(rows + int64_t(order[k]) * width); });
   else
     sum = sum_of_rows(first, end, [&](uint32_t k) { return load_piece(rows + int64_t(order[k]) * width, count); });
-  float* to = out + int64_t(ids[blockIdx.x]) * width + i;
+  Sum* to = out + int64_t(ids[blockIdx.x]) * width + i;
   if (add) add_to(sum, load_piece(to, count));
   store_piece(to, sum, count);
 }
@@ -73,5 +73,15 @@ extern "C" __global__ void add_up_rows_bf16(const bf16* rows, const uint32_t* id
 
 extern "C" __global__ void add_up_rows_f32(const float* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order,
                                            float* out, int width, int add) {
+  add_up_rows(rows, ids, starts, order, out, width, add);
+}
+
+extern "C" __global__ void add_up_rows_bf16_in_bf16(const bf16* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order,
+                                            bf16* out, int width, int add) {
+  add_up_rows(rows, ids, starts, order, out, width, add);
+}
+
+extern "C" __global__ void add_up_rows_f32_in_bf16(const float* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order,
+                                           bf16* out, int width, int add) {
   add_up_rows(rows, ids, starts, order, out, width, add);
 }

@@ -9,7 +9,8 @@ use super::array::Array;
 use super::launch::{Kernel, kernel, launch};
 use super::table::Table;
 
-const ADAMW: Kernel = kernel!("adamw", "adamw");
+/// Along gradients in f32 and in bf16.
+const ADAMW: [Kernel; 2] = [kernel!("adamw", "adamw"), kernel!("adamw", "adamw_of_bf16")];
 
 /// The numbers of one parameter's step; the kernel takes each in f32.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ pub struct AdamWArrays<'a> {
     pub m: Array<'a>,
     /// The second moment, f32; changed in place.
     pub v: Array<'a>,
-    /// The gradient, f32.
+    /// The gradient, f32 or bf16: as those of all other updates of a launch.
     pub grad: Array<'a>,
     /// The parameter's copy in bf16, which is overwritten; `None` where there is none.
     pub copy: Option<Array<'a>>,
@@ -80,22 +81,37 @@ unsafe impl DeviceRepr for Update {}
 pub fn adamw(updates: &[AdamWUpdate]) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let device = first.arrays.parameter.device();
-    let table = Table::new(device, &updates.iter().map(row).collect::<Result<Vec<_>>>()?)?;
+    let (kernel, dtype) = of_gradients(first.arrays.grad, ADAMW);
+    let rows = updates.iter().map(|update| row(update, dtype)).collect::<Result<Vec<_>>>()?;
+    let table = Table::new(device, &rows)?;
     let arguments = [table.address(), updates.len().into()];
     // SAFETY: every array of a row has the row's number of elements, and starts at a multiple of four of them where the row
     // says so.
-    unsafe { launch(device, &ADAMW, table.grid(), &arguments) }
+    unsafe { launch(device, &kernel, table.grid(), &arguments) }
+}
+
+/// Of two kernels, for gradients in f32 and in bf16, the one for these, with their dtype.
+pub(super) fn of_gradients(grad: Array, [of_f32, of_bf16]: [Kernel; 2]) -> (Kernel, DType) {
+    match grad.dtype() {
+        DType::BF16 => (of_bf16, DType::BF16),
+        _ => (of_f32, DType::F32),
+    }
 }
 
 /// What the kernel is told, the number of elements, whether every array is aligned.
-fn row(AdamWUpdate { rule, arrays }: &AdamWUpdate) -> Result<(Update, usize, bool)> {
+///
+/// - `gradients`: the dtype of the gradients
+fn row(
+    AdamWUpdate { rule, arrays }: &AdamWUpdate,
+    gradients: DType,
+) -> Result<(Update, usize, bool)> {
     let AdamWArrays { parameter, m, v, grad, copy } = *arrays;
     let shape = parameter.shape();
     let in_f32 = |what, array: Array| array.require(what, DType::F32, shape.dims()).map(drop);
     in_f32("a parameter", parameter)?;
     in_f32("a first moment", m)?;
     in_f32("a second moment", v)?;
-    in_f32("a parameter's gradient", grad)?;
+    grad.require("a parameter's gradient", gradients, shape.dims())?;
     if let Some(copy) = copy {
         copy.require("a parameter's copy", DType::BF16, shape.dims())?;
     }

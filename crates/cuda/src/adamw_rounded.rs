@@ -4,13 +4,15 @@
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result};
 
-use super::adamw::AdamWRule;
+use super::adamw::{AdamWRule, of_gradients};
 use super::array::Array;
 use super::launch::{Kernel, kernel, launch};
 use super::philox::PhiloxStream;
 use super::table::Table;
 
-const ADAMW_ROUNDED: Kernel = kernel!("adamw", "adamw_rounded");
+/// Along gradients in f32 and in bf16.
+const ADAMW_ROUNDED: [Kernel; 2] =
+    [kernel!("adamw", "adamw_rounded"), kernel!("adamw", "adamw_rounded_of_bf16")];
 
 /// One parameter's step; all arrays are of one shape.
 #[derive(Clone, Copy)]
@@ -23,7 +25,7 @@ pub struct RoundedAdamWUpdate<'a> {
     pub m: Array<'a>,
     /// The second moment, f32; changed in place.
     pub v: Array<'a>,
-    /// The gradient, f32.
+    /// The gradient, f32 or bf16: as those of all other updates of a launch.
     pub grad: Array<'a>,
     /// Where the random bits come from: number i takes 16 of the block at position i / 8, the half word i % 8, low ones first.
     pub stream: PhiloxStream,
@@ -53,21 +55,25 @@ unsafe impl DeviceRepr for Update {}
 pub fn adamw_rounded(updates: &[RoundedAdamWUpdate]) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let device = first.weights.device();
-    let table = Table::new(device, &updates.iter().map(row).collect::<Result<Vec<_>>>()?)?;
+    let (kernel, dtype) = of_gradients(first.grad, ADAMW_ROUNDED);
+    let rows = updates.iter().map(|update| row(update, dtype)).collect::<Result<Vec<_>>>()?;
+    let table = Table::new(device, &rows)?;
     let arguments = [table.address(), updates.len().into()];
     // SAFETY: every array of a row has the row's number of elements, and starts at a multiple of eight of them where the row
     // says so.
-    unsafe { launch(device, &ADAMW_ROUNDED, table.grid(), &arguments) }
+    unsafe { launch(device, &kernel, table.grid(), &arguments) }
 }
 
 /// What the kernel is told, the number of elements, whether every array is aligned.
-fn row(update: &RoundedAdamWUpdate) -> Result<(Update, usize, bool)> {
+///
+/// - `gradients`: the dtype of the gradients
+fn row(update: &RoundedAdamWUpdate, gradients: DType) -> Result<(Update, usize, bool)> {
     let RoundedAdamWUpdate { rule, weights, m, v, grad, stream } = *update;
     let shape = weights.shape();
     weights.require("a parameter rounded by chance", DType::BF16, shape.dims())?;
     m.require("a first moment", DType::F32, shape.dims())?;
     v.require("a second moment", DType::F32, shape.dims())?;
-    grad.require("a parameter's gradient", DType::F32, shape.dims())?;
+    grad.require("a parameter's gradient", gradients, shape.dims())?;
     let aligned = weights.is_aligned_to(8) && [m, v, grad].iter().all(|x| x.is_aligned_to(4));
     let [weights, m, v, grad] = [weights, m, v, grad].map(|array| array.address());
     let [b, c, d] = stream.counter;

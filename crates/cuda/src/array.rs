@@ -109,7 +109,8 @@ fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
     Ok(start + (first * storage.dtype().size_in_bytes()) as u64)
 }
 
-/// A dense f32 array that a kernel changes in place, such as a gradient's part of an arena.
+/// A dense array, f32 or bf16, that a kernel changes in place, such as a gradient's part of an arena. What is added to numbers in bf16
+/// is summed in f32, and the sum is rounded: once for each kernel that adds.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// The array.
@@ -125,6 +126,19 @@ impl<'a> Target<'a> {
     /// As of [`Array::of`].
     pub fn of(tensor: &'a Tensor, add: bool) -> Result<Self> {
         Ok(Self { array: Array::of(tensor)?, add })
+    }
+
+    /// Its array where that has this shape, and of two kernels, for f32 and for bf16, the one that its numbers need.
+    pub(crate) fn require<K>(
+        &self,
+        what: &str,
+        dims: &[usize],
+        [in_f32, in_bf16]: [K; 2],
+    ) -> Result<(Array<'a>, K)> {
+        match self.array.dtype() {
+            DType::BF16 => Ok((self.array.require(what, DType::BF16, dims)?, in_bf16)),
+            _ => Ok((self.array.require(what, DType::F32, dims)?, in_f32)),
+        }
     }
 }
 

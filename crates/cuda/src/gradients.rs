@@ -9,8 +9,11 @@ use super::array::{Array, Target};
 use super::launch::{Kernel, kernel, launch};
 use super::pieces::grid_of_pieces;
 
-const ACCUMULATE_BF16: Kernel = kernel!("gradients", "accumulate_bf16");
-const ACCUMULATE_F32: Kernel = kernel!("gradients", "accumulate_f32");
+/// For sums in f32 and in bf16.
+const ACCUMULATE_BF16: [Kernel; 2] =
+    [kernel!("gradients", "accumulate_bf16"), kernel!("gradients", "accumulate_bf16_in_bf16")];
+const ACCUMULATE_F32: [Kernel; 2] =
+    [kernel!("gradients", "accumulate_f32"), kernel!("gradients", "accumulate_f32_in_bf16")];
 
 /// Adds `gradient` to `target`, number by number.
 ///
@@ -19,12 +22,12 @@ const ACCUMULATE_F32: Kernel = kernel!("gradients", "accumulate_f32");
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn accumulate(gradient: Array, target: Target) -> Result<()> {
-    let out = target.array.require("a gradient", DType::F32, gradient.shape().dims())?;
-    let kernel = match gradient.dtype() {
+    let kernels = match gradient.dtype() {
         DType::BF16 => ACCUMULATE_BF16,
         DType::F32 => ACCUMULATE_F32,
         other => bail!("a gradient to add is in {other:?}, expected bf16 or f32"),
     };
+    let (out, kernel) = target.require("a gradient", gradient.shape().dims(), kernels)?;
     let n = gradient.shape().elem_count();
     let arguments = [gradient.into(), out.into(), n.into(), target.add.into()];
     // SAFETY: both arrays have n numbers.

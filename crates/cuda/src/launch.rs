@@ -15,6 +15,7 @@ use candle_core::{CudaDevice, DeviceLocation, Result, backend::BackendDevice, ba
 use super::array::Array;
 
 /// A kernel: its name, and the compiled source that holds it.
+#[derive(Clone, Copy)]
 pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     pub(crate) binary: &'static [u8],

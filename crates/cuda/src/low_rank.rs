@@ -50,7 +50,7 @@ pub fn low_rank(x: Array, map: &LowRank, outputs: Range<usize>, y: Output) -> Re
     Ok(y)
 }
 
-/// The gradient of [`low_rank`] to `x`, added to `dx` in bf16; those of the factors are added in f32 to `gradients`. The
+/// The gradient of [`low_rank`] to `x`, added to `dx` in bf16; those of the factors are added to `gradients`. The
 /// gradient to `x A^T` is rounded to bf16, and under dropout that to what `A` was given.
 ///
 /// - `x`: `[T, in]`; `grad`: `[T, outputs]`; `dx`: `[T, in]`; all bf16

@@ -6,7 +6,9 @@ use candle_core::{DType, Result};
 use super::array::{Array, Output, Target};
 use super::launch::{Grid, Kernel, kernel, launch};
 
-const SUM_PARTIALS: Kernel = kernel!("reduce", "sum_partials");
+/// For sums in f32 and in bf16.
+const SUM_PARTIALS: [Kernel; 2] =
+    [kernel!("reduce", "sum_partials"), kernel!("reduce", "sum_partials_in_bf16")];
 const SUM_COLUMNS: Kernel = kernel!("reduce", "sum_columns");
 
 /// At most as many blocks share the rows of a sum, each with rows of its own: fixed, so that the order of additions, and
@@ -28,11 +30,11 @@ pub(crate) fn parts(rows: usize) -> (usize, usize) {
 pub fn accumulate_partials(partial: Array, target: Target) -> Result<()> {
     let (rows, width) = partial.rows();
     let partial = partial.require("partial sums", DType::F32, &[rows, width])?;
-    let out = target.array.require("a gradient", DType::F32, &[width])?;
+    let (out, kernel) = target.require("a gradient", &[width], SUM_PARTIALS)?;
     let arguments = [partial.into(), out.into(), rows.into(), width.into(), target.add.into()];
     let grid = Grid { blocks: [width.div_ceil(32), 1, 1], threads: 256, shared: 0 };
     // SAFETY: `partial` has rows * width numbers and `out` has width.
-    unsafe { launch(partial.device(), &SUM_PARTIALS, grid, &arguments) }
+    unsafe { launch(partial.device(), &kernel, grid, &arguments) }
 }
 
 /// Adds the sum over the rows of `x` to `target`: the gradient of a bias.

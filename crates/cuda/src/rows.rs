@@ -11,8 +11,11 @@ use super::row_groups::{Groups, Plan, sorted_positions, starts_of_rows};
 
 const SELECT: Kernel = kernel!("rows", "select_rows");
 const SELECT_BACKWARD: Kernel = kernel!("rows", "select_rows_backward");
-const ADD_UP_BF16: Kernel = kernel!("rows", "add_up_rows_bf16");
-const ADD_UP_F32: Kernel = kernel!("rows", "add_up_rows_f32");
+/// For sums in f32 and in bf16.
+const ADD_UP_BF16: [Kernel; 2] =
+    [kernel!("rows", "add_up_rows_bf16"), kernel!("rows", "add_up_rows_bf16_in_bf16")];
+const ADD_UP_F32: [Kernel; 2] =
+    [kernel!("rows", "add_up_rows_f32"), kernel!("rows", "add_up_rows_f32_in_bf16")];
 
 /// The rows `ids` of a table, one below the other; a row may be taken several times.
 ///
@@ -74,39 +77,41 @@ pub fn select_rows_backward(gradient: Array, ids: &[u32], rows: usize) -> Result
 /// A row is beyond the target, shapes or dtypes do not fit.
 pub fn accumulate_rows(gradient: Array, ids: &[u32], target: Target) -> Result<()> {
     let ((rows, _), (_, width)) = (target.array.rows(), gradient.rows());
-    let sums = target.array.require("a table's gradient", DType::F32, &[rows, width])?;
-    let (kernel, dtype) = match gradient.dtype() {
+    let (kernels, dtype) = match gradient.dtype() {
         DType::BF16 => (ADD_UP_BF16, DType::BF16),
         _ => (ADD_UP_F32, DType::F32),
     };
     let gradient = gradient.require("rows to add up", dtype, &[ids.len(), width])?;
     check(ids, rows)?;
+    let (sums, ()) = target.require("a table's gradient", &[rows, width], [(), ()])?;
     if !target.add {
         fill_with_zeros(sums)?;
     }
+    let sums = Target { array: sums, add: true };
     let Plan { whole, pieces, joined } = Plan::of(ids);
     let partial = Output::new(gradient.device(), (pieces.ids.len(), width), DType::F32)?;
     let partial = partial.array()?;
     // SAFETY: `sums` has a row for every id, `partial` one for every piece, and all three arrays the same width.
     unsafe {
-        add_up(&kernel, gradient, &whole, Target { array: sums, add: true })?;
-        add_up(&kernel, gradient, &pieces, Target { array: partial, add: false })?;
-        add_up(&ADD_UP_F32, partial, &joined, Target { array: sums, add: true })
+        add_up(kernels, gradient, &whole, sums)?;
+        add_up(kernels, gradient, &pieces, Target { array: partial, add: false })?;
+        add_up(ADD_UP_F32, partial, &joined, sums)
     }
 }
 
 /// Starts a kernel that takes rows, their groups, what is added to or overwritten, and the width.
 ///
 /// # Safety
-/// The kernel is the one for the dtype of `rows`, which has a row for every position in the groups; `out` is f32, has the
-/// width of `rows` and a row for every id.
-unsafe fn add_up(kernel: &Kernel, rows: Array, groups: &Groups, out: Target) -> Result<()> {
+/// The kernels are those for the dtype of `rows`, which has a row for every position in the groups; `out` has the width of `rows`
+/// and a row for every id.
+unsafe fn add_up(kernels: [Kernel; 2], rows: Array, groups: &Groups, out: Target) -> Result<()> {
     /// Threads of a block: eight columns each.
     const THREADS: usize = 64;
     let n_groups = groups.ids.len();
     if n_groups == 0 {
         return Ok(());
     }
+    let (sums, kernel) = out.require("sums of rows", out.array.shape().dims(), kernels)?;
     let (_, width) = rows.rows();
     let Groups { ids, starts, order } = groups;
     let table = upload([&ids[..], starts, order].concat(), rows.device())?;
@@ -121,12 +126,12 @@ unsafe fn add_up(kernel: &Kernel, rows: Array, groups: &Groups, out: Target) -> 
         Array::of(&ids)?.into(),
         Array::of(&starts)?.into(),
         Array::of(&order)?.into(),
-        out.array.into(),
+        sums.into(),
         width.into(),
         out.add.into(),
     ];
     // SAFETY: the caller's promise; no group is empty.
-    unsafe { launch(rows.device(), kernel, grid, &arguments) }
+    unsafe { launch(rows.device(), &kernel, grid, &arguments) }
 }
 
 fn check(ids: &[u32], rows: usize) -> Result<()> {

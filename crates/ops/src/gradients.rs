@@ -19,18 +19,25 @@ use super::real::{Real, slice_of};
 /// Room for the gradients of several parameters, one after the other.
 #[derive(Debug, Clone)]
 pub struct GradientArena {
-    /// `[n]`, f32 or f64.
+    /// `[n]`, f32, f64 or bf16.
     numbers: Tensor,
 }
 
 impl GradientArena {
-    /// Room for `n` numbers: f64 for parameters in f64, f32 for all others.
+    /// Room for `n` numbers.
+    ///
+    /// - `dtype`: bf16 for parameters in bf16 alone: a sum is then rounded each time that something is added; else that of
+    ///   [`GradientArena::usual_dtype`]
     ///
     /// # Errors
     /// It cannot be allocated.
-    pub fn new(n: usize, parameters: DType, device: &Device) -> Result<Self> {
-        let dtype = if parameters == DType::F64 { DType::F64 } else { DType::F32 };
+    pub fn new(n: usize, dtype: DType, device: &Device) -> Result<Self> {
         Ok(Self { numbers: Tensor::zeros(n, dtype, device)? })
+    }
+
+    /// What gradients of parameters of this type are in, if nothing else is asked for: f64 for f64, f32 for all others.
+    pub fn usual_dtype(parameters: DType) -> DType {
+        if parameters == DType::F64 { DType::F64 } else { DType::F32 }
     }
 
     /// All gradients, `[n]`: the storage that the parameters' buffers are views of.
@@ -94,7 +101,7 @@ impl Destination {
 }
 
 impl GradientBuffer {
-    /// What changes the buffer; on a GPU kernels do in f32, whatever the parameter's dtype.
+    /// What changes the buffer; on a GPU kernels do, also in f32.
     fn path(&self) -> Path {
         match (self.sum.device(), self.sum.dtype()) {
             #[cfg(feature = "cuda")]

@@ -37,7 +37,8 @@ impl Parameter {
     /// # Errors
     /// The copy or the buffer cannot be allocated.
     pub fn trainable(name: &str, value: &Tensor) -> Result<Self> {
-        let arena = GradientArena::new(value.elem_count(), value.dtype(), value.device())?;
+        let dtype = GradientArena::usual_dtype(value.dtype());
+        let arena = GradientArena::new(value.elem_count(), dtype, value.device())?;
         Self::trainable_in(name, value, &arena, 0)
     }
 
@@ -103,7 +104,7 @@ impl Parameter {
         self.gradient.is_some()
     }
 
-    /// The accumulated gradient: the parameter's shape, f32 (f64 for an f64 parameter). A view of the buffer, which later
+    /// The accumulated gradient: the parameter's shape, in the type of its arena, usually f32. A view of the buffer, which later
     /// gradients change. `None` where there is none.
     pub fn gradient(&self) -> Option<Tensor> {
         self.buffer()?.gathered()

@@ -6,7 +6,7 @@ use std::mem::discriminant;
 
 use serde::Serialize;
 
-use crate::config::{CheckpointingChoice, LoraConfig, MasterWeights, RunConfig};
+use crate::config::{CheckpointingChoice, GradientSums, LoraConfig, MasterWeights, RunConfig};
 use crate::printable::gigabytes;
 
 /// Memory of the cards that there are, GiB; the H200's 141 GB are 139.
@@ -94,6 +94,7 @@ enum Change {
     MaxBatch(usize),
     Offload,
     RoundedWeights,
+    RoundedSums,
     FrozenVision,
     LowRank,
     MaxPixels(usize),
@@ -108,6 +109,7 @@ impl Change {
             Self::MaxBatch(places) => config.rollout.max_batch = places,
             Self::Offload => config.optim.offload = true,
             Self::RoundedWeights => config.optim.masters = MasterWeights::Bf16,
+            Self::RoundedSums => config.optim.gradients = GradientSums::Bf16,
             Self::FrozenVision => config.model.freeze_vision = true,
             Self::LowRank => config.model.lora = Some(LoraConfig::default()),
             Self::MaxPixels(pixels) => config.data.max_pixels = pixels,
@@ -129,6 +131,7 @@ impl fmt::Display for Change {
             Self::MaxBatch(places) => write!(f, "rollout.max_batch={places}"),
             Self::Offload => f.write_str("optim.offload=true"),
             Self::RoundedWeights => f.write_str("optim.masters=bf16"),
+            Self::RoundedSums => f.write_str("optim.gradients=bf16"),
             Self::FrozenVision => f.write_str("model.freeze_vision=true"),
             Self::LowRank => write!(f, "model.lora.rank={}", LoraConfig::default().rank),
             Self::MaxPixels(pixels) => write!(f, "data.max_pixels={pixels}"),
@@ -146,7 +149,7 @@ struct Step {
 /// In the order of what they cost. Times are of an H200 (`benches/results/gpu-check-2026-11-27-nvidia-h200-half-layers.jsonl`),
 /// for 2.2 billion weights: 0.49 s a policy stage, 0.57 with MLPs computed twice, 0.61 with all layers; 0.02 s a step of the
 /// optimiser, 0.64 with its state in the host's memory.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { values: whole_groups, cost: "smaller matrix products: a little slower" },
     Step {
         values: |_, _| vec![Change::Checkpointing(CheckpointingChoice::Mlp)],
@@ -166,6 +169,10 @@ const STEPS: [Step; 11] = [
     Step {
         values: |_, _| vec![Change::RoundedWeights],
         cost: "no f32 weights: those in bf16 are rounded by chance",
+    },
+    Step {
+        values: |_, _| vec![Change::RoundedSums],
+        cost: "gradients are added up in bf16, each sum rounded: small ones can be lost",
     },
     Step { values: |_, _| vec![Change::FrozenVision], cost: "trains less: the vision tower stays" },
     Step {

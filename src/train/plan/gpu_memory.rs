@@ -12,7 +12,9 @@
 use candle_core::DType;
 
 use super::held::{Operations, held};
-use super::memory::{Memory, factors, optimizer_bytes, parameters, trained_parameters};
+use super::memory::{
+    Memory, factors, gradient_bytes, optimizer_bytes, parameters, trained_parameters,
+};
 use super::workload::Workload;
 use crate::config::RunConfig;
 use crate::model::config::ModelConfig;
@@ -22,7 +24,6 @@ use crate::model::config::ModelConfig;
 pub(super) const DRIVER_BYTES: u64 = 600_000_000 + WORKSPACE;
 /// A workspace of matrix products; those with a bias have another one while they run (`crates/cuda`, `product`).
 pub(super) const WORKSPACE: u64 = 32 << 20;
-const F32: u64 = 4;
 
 /// Bytes that a run of this workload holds of a GPU's memory.
 pub(super) fn gpu_memory(
@@ -41,7 +42,7 @@ pub(super) fn gpu_memory(
         // `model::weights`; trained ones are copied one by one into variables (`ops::Parameter`).
         weights: (all + factors) * width,
         // `ops::GradientArena`, made with the model.
-        gradients: trained * F32,
+        gradients: gradient_bytes(config, trained, dtype),
         // `optim::AdamW` and the masters of `train::step`.
         optimizer: if config.optim.offload { 0 } else { optimizer_bytes(config, trained, dtype) },
         // It is in the memory of the gradients while they are not (`train::uploaded_reference`).
@@ -157,7 +158,7 @@ mod tests {
         assert_near(planned(&config).1, 30.960, 0.001);
         config.optim.offload = true;
         // Measured with a passing copy of the embedding table in f32.
-        let table = 151_936 * 1536 * F32;
+        let table = 151_936 * 1536 * 4;
         assert_near(planned(&config).1 + table, 14.221, 0.001);
     }
 

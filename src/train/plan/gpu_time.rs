@@ -8,6 +8,8 @@
 //! A test compares the stages that learn with an H200's.
 //! Not here: the shares, and figures of cards (`cards`); what is counted (`operations`, `traffic`).
 
+use candle_core::DType;
+
 use super::cards;
 use super::ceilings::Ceilings;
 use super::memory::trained_parameters;
@@ -17,7 +19,7 @@ use super::traffic::{DecodingStep, OptimizerStep, decoding_step};
 use super::workload::{Stream, Workload};
 use crate::config::{MasterWeights, Method, RunConfig};
 use crate::model::config::ModelConfig;
-use crate::train::settings::{checkpointing, kl_schedule, trains_vision};
+use crate::train::settings::{checkpointing, kl_schedule, precision, trains_vision};
 
 /// Bytes of a number in bf16.
 const WIDTH: usize = 2;
@@ -146,7 +148,8 @@ impl On<'_> {
         let optim = &self.config.optim;
         let n = trained_parameters(self.config, self.model) as f64;
         let has_masters = optim.masters == MasterWeights::F32;
-        let OptimizerStep { all, offloaded } = OptimizerStep::of(WIDTH, has_masters);
+        let gradient = precision(self.config, DType::BF16).gradients.size_in_bytes();
+        let OptimizerStep { all, offloaded } = OptimizerStep::of(WIDTH, gradient, has_masters);
         if optim.offload {
             return StageTime::at("optimizer", Bound::Bus, n * offloaded as f64, cards::BUS);
         }

@@ -19,7 +19,7 @@ use crate::model::stages::Kept;
 use crate::ops::{self, Path};
 use crate::run_folder::metrics::resident_bytes;
 use crate::train::reference::is_read_again;
-use crate::train::settings::{kl_schedule, lora, trained, trains_vision};
+use crate::train::settings::{kl_schedule, lora, precision, trained, trains_vision};
 
 const F32: u64 = 4;
 /// Threads, buffers of matrix products and freed memory that the allocator keeps, measured on the CPU: this many bytes,
@@ -32,7 +32,7 @@ const KEPT_ONE_IN: u64 = 12;
 pub struct Memory {
     /// The policy's parameters.
     pub weights: u64,
-    /// Their gradients, in f32; the reference is in their place between one backward pass and the next, but on the CPU in 16 bits.
+    /// Their gradients, in f32 or, where `optim.gradients` says so, in bf16; the reference is in their place between one backward pass and the next, but on the CPU in 16 bits.
     pub gradients: u64,
     /// Adam's two moments, in f32, and f32 master weights where the parameters are narrower; on a GPU 0 where they are in the
     /// host's memory.
@@ -96,7 +96,7 @@ fn cpu_memory(config: &RunConfig, model: &ModelConfig, work: &Workload, dtype: D
     let ahead = pictures_ahead(config, model, work);
     let mut memory = Memory {
         weights: (all + factors(config, model)) * width,
-        gradients: trained * F32,
+        gradients: gradient_bytes(config, trained, dtype),
         optimizer: optimizer_bytes(config, trained, dtype),
         reference: copied * width,
         pictures: computed.pictures + ahead,
@@ -140,6 +140,13 @@ fn of_compositions(
 pub(super) fn copied_for_reference(config: &RunConfig, model: &ModelConfig) -> u64 {
     let needs_copy = kl_schedule(config, 1).needs_reference() && config.model.lora.is_none();
     if needs_copy { trained_parameters(config, model) } else { 0 }
+}
+
+/// Gradients of the trained parameters.
+///
+/// - `dtype`: that of the parameters
+pub(super) fn gradient_bytes(config: &RunConfig, trained: u64, dtype: DType) -> u64 {
+    trained * precision(config, dtype).gradients.size_in_bytes() as u64
 }
 
 /// Adam's two moments of the trained parameters, and f32 master weights where parameters in 16 bits have some.

@@ -50,10 +50,10 @@ pub struct OptimizerStep {
 }
 
 impl OptimizerStep {
-    /// - `width`: bytes of a number of the model; those of f32 are moved themselves
+    /// - `width`, `gradient`: bytes of a number of the model and of a gradient; weights in f32 are moved themselves
     /// - `has_masters`: whether shorter ones are moved through copies in f32
-    pub fn of(width: usize, has_masters: bool) -> Self {
-        let (gradient, moments) = (2 * F32, 2 * 2 * F32);
+    pub fn of(width: usize, gradient: usize, has_masters: bool) -> Self {
+        let (gradient, moments) = (2 * gradient, 2 * 2 * F32);
         if width < F32 && has_masters {
             let all = gradient + moments + 2 * F32 + width;
             return Self { all, offloaded: moments + 2 * F32 };
@@ -80,12 +80,15 @@ mod tests {
 
     #[test]
     fn a_number_moves_34_bytes_with_a_master_28_without_and_32_in_f32() {
-        let of = |width, has_masters| {
-            let OptimizerStep { all, offloaded } = OptimizerStep::of(width, has_masters);
+        let of = |width, gradient, has_masters| {
+            let OptimizerStep { all, offloaded } = OptimizerStep::of(width, gradient, has_masters);
             (all, offloaded)
         };
-        assert_eq!(of(2, true), (34, 24));
-        assert_eq!(of(2, false), (28, 16));
-        assert_eq!(of(4, true), (32, 16));
+        assert_eq!(of(2, 4, true), (34, 24));
+        assert_eq!(of(2, 4, false), (28, 16));
+        assert_eq!(of(4, 4, true), (32, 16));
+        // Gradients in bf16 are read twice as well.
+        assert_eq!(of(2, 2, true), (30, 24));
+        assert_eq!(of(2, 2, false), (24, 16));
     }
 }

@@ -7,10 +7,20 @@ fn here(x: &Tensor) -> Vec<f64> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// Types of parameters, and of the sums of their gradients.
+const DTYPES: [(DType, DType); 4] = [
+    (DType::BF16, DType::F32),
+    (DType::F32, DType::F32),
+    (DType::BF16, DType::BF16),
+    (DType::F32, DType::BF16),
+];
+
 /// Parameters of odd sizes one after the other in one arena, so that their buffers begin anywhere.
-fn parameters(shapes: &[&[usize]], dtype: DType) -> Vec<Parameter> {
+///
+/// - `dtype`, `sums`: of the parameters and of their gradients
+fn parameters(shapes: &[&[usize]], (dtype, sums): (DType, DType)) -> Vec<Parameter> {
     let sizes: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
-    let arena = GradientArena::new(sizes.iter().sum(), dtype, device()).unwrap();
+    let arena = GradientArena::new(sizes.iter().sum(), sums, device()).unwrap();
     let mut start = 0;
     let parameter = |(shape, size): (&&[usize], &usize)| {
         let value = Tensor::zeros(*shape, dtype, device()).unwrap();
@@ -22,23 +32,25 @@ fn parameters(shapes: &[&[usize]], dtype: DType) -> Vec<Parameter> {
 }
 
 #[test]
-fn gradients_of_both_dtypes_add_up_in_f32_and_leave_their_neighbours() {
+fn gradients_of_both_dtypes_add_up_in_both_and_leave_their_neighbours() {
     let shapes: [&[usize]; 4] = [&[3, 5], &[], &[64, 33], &[1000]];
-    for dtype in [DType::BF16, DType::F32] {
-        for parameter in parameters(&shapes, dtype) {
+    for (dtype, sums) in DTYPES {
+        let in_f32 = |x: &Tensor| x.to_dtype(DType::F32).unwrap();
+        let stored = |x: Tensor| in_f32(&x.to_dtype(sums).unwrap());
+        for parameter in parameters(&shapes, (dtype, sums)) {
             let dims = parameter.value().dims();
             let narrow = numbers(dims, 1).to_dtype(DType::BF16).unwrap();
             let wide = numbers(dims, 2).to_dtype(DType::F32).unwrap();
             for gradient in [&narrow, &wide, &narrow] {
                 parameter.accumulate(&gradient.to_device(device()).unwrap()).unwrap();
             }
-            let expected = here(&narrow).into_iter().zip(here(&wide)).map(|(n, w)| {
-                let (n, w) = (n as f32, w as f32);
-                f64::from((n + w) + n)
-            });
-            assert_eq!(here(&parameter.gradient().unwrap()), expected.collect::<Vec<_>>());
+            let sum = stored((in_f32(&narrow) + &wide).unwrap());
+            let expected = stored((sum + in_f32(&narrow)).unwrap());
+            let gradient = parameter.gradient().unwrap();
+            assert_eq!(gradient.dtype(), sums);
+            assert_eq!(here(&gradient), here(&expected), "{dtype:?} in {sums:?}");
         }
-        let all = parameters(&shapes, dtype);
+        let all = parameters(&shapes, (dtype, sums));
         for parameter in &all {
             let ones = parameter.value().ones_like().unwrap();
             parameter.accumulate(&ones).unwrap();
@@ -66,16 +78,20 @@ fn gradients_of_rows_are_those_of_the_cpu_to_the_bit() {
     ] {
         let ids: Vec<u32> = (0..n).map(|i| (i * i + i / 3) % rows).collect();
         let shape = [rows as usize, width];
-        for dtype in [DType::BF16, DType::F32] {
+        for (dtype, sums) in DTYPES {
             let first: &[usize] = &[3];
-            let table = &parameters(&[first, &shape], dtype)[1];
+            let table = &parameters(&[first, &shape], (dtype, sums))[1];
             let twin = Tensor::zeros(&shape, dtype, &Device::Cpu).unwrap();
             let twin = Parameter::trainable("p", &twin).unwrap();
+            let mut expected = Tensor::zeros(&shape, sums, &Device::Cpu).unwrap();
             // Sums in f32 of few bits are exact, in any order of additions.
             let gradient = (numbers(&[n as usize, width], 3) * 64.0).unwrap().round().unwrap();
             let gradient = gradient.to_dtype(dtype).unwrap();
             for _ in 0..2 {
                 twin.accumulate_rows(&ids, &gradient).unwrap();
+                let added = twin.take_gradient().unwrap().unwrap();
+                let sum = (expected.to_dtype(DType::F32).unwrap() + added).unwrap();
+                expected = sum.to_dtype(sums).unwrap(); // rounded once for all rows
                 if n == 0 {
                     let some = Tensor::zeros((1, width), dtype, device()).unwrap();
                     table.accumulate_rows(&ids, &some.narrow(0, 0, 0).unwrap()).unwrap();
@@ -84,14 +100,14 @@ fn gradients_of_rows_are_those_of_the_cpu_to_the_bit() {
                 }
             }
             let found = here(&table.gradient().unwrap());
-            assert_eq!(found, here(&twin.gradient().unwrap()), "{shape:?} {n} {dtype:?}");
+            assert_eq!(found, here(&expected), "{shape:?} {n} {dtype:?} in {sums:?}");
         }
     }
 }
 
 #[test]
 fn gradients_of_one_row_are_added_in_their_order() {
-    let table = &parameters(&[&[2, 8]], DType::F32)[0];
+    let table = &parameters(&[&[2, 8]], (DType::F32, DType::F32))[0];
     // In f32, 1 + 2^24 - 2^24 is 0 in this order and 1 in others.
     let mut rows = [1f32, 16_777_216.0, -16_777_216.0].repeat(4);
     rows.push(3.0);
@@ -104,7 +120,7 @@ fn gradients_of_one_row_are_added_in_their_order() {
 
 #[test]
 fn gradients_of_a_row_named_often_are_added_in_pieces_of_64() {
-    let table = &parameters(&[&[2, 8]], DType::F32)[0];
+    let table = &parameters(&[&[2, 8]], (DType::F32, DType::F32))[0];
     // In f32, ones behind 2^24 vanish one by one; added up in pieces of their own they count.
     let rows = [vec![16_777_216f32; 1], vec![1.0; 63], vec![1.0; 64], vec![1.0; 2]].concat();
     let n = rows.len();
@@ -148,7 +164,7 @@ fn memory_of_gradients_is_lent_to_other_numbers_and_stays_the_gradients() {
     let shapes: [&[usize]; 3] = [&[3, 5], &[64, 33], &[7]];
     let sizes: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
     let n = sizes.iter().sum();
-    let arena = GradientArena::new(n, DType::BF16, device()).unwrap();
+    let arena = GradientArena::new(n, DType::F32, device()).unwrap();
     let starts = sizes.iter().scan(0, |start, size| Some(std::mem::replace(start, *start + size)));
     let parameter = |(shape, start): (&&[usize], usize)| {
         let value = Tensor::zeros(*shape, DType::BF16, device()).unwrap();
