@@ -228,7 +228,7 @@ mod tests {
     fn weight() -> Parameters {
         let group = ParameterGroup::Language;
         let shape = ParameterShape { name: "w".to_owned(), dims: vec![3, 3], group };
-        Parameters::new(vec![(shape, numbers((3, 3), 3))], Trained::All, DType::F32).unwrap()
+        Parameters::new(vec![(shape, numbers((3, 3), 3))], Trained::All, DType::F64).unwrap()
     }
 
     /// Two tensors become two; the second output skips a stage, and two stages take it.

@@ -1,6 +1,6 @@
 // AdamW, one pass over all parameters, whose weights and moments are changed in place: f32 master weights with a copy in bf16,
-// or weights in bf16 alone, which are rounded by chance. Moments are f32, gradients f32 or bf16. Each operation is rounded by itself, as
-// on the CPU, where nothing is fused: both give the same bits.
+// or weights in bf16 alone, which are rounded by chance. Moments are f32, gradients f32 or bf16. Each operation is rounded by
+// itself, as on the CPU, where nothing is fused: both give the same bits.
 // Not here: the norm that clips the gradient (squares.cu).
 #include "common.cuh"
 #include "philox.cuh"

@@ -76,12 +76,12 @@ extern "C" __global__ void add_up_rows_f32(const float* rows, const uint32_t* id
   add_up_rows(rows, ids, starts, order, out, width, add);
 }
 
-extern "C" __global__ void add_up_rows_bf16_in_bf16(const bf16* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order,
-                                            bf16* out, int width, int add) {
+extern "C" __global__ void add_up_rows_bf16_in_bf16(const bf16* rows, const uint32_t* ids, const uint32_t* starts,
+                                                    const uint32_t* order, bf16* out, int width, int add) {
   add_up_rows(rows, ids, starts, order, out, width, add);
 }
 
-extern "C" __global__ void add_up_rows_f32_in_bf16(const float* rows, const uint32_t* ids, const uint32_t* starts, const uint32_t* order,
-                                           bf16* out, int width, int add) {
+extern "C" __global__ void add_up_rows_f32_in_bf16(const float* rows, const uint32_t* ids, const uint32_t* starts,
+                                                   const uint32_t* order, bf16* out, int width, int add) {
   add_up_rows(rows, ids, starts, order, out, width, add);
 }

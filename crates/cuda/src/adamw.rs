@@ -81,21 +81,13 @@ unsafe impl DeviceRepr for Update {}
 pub fn adamw(updates: &[AdamWUpdate]) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let device = first.arrays.parameter.device();
-    let (kernel, dtype) = of_gradients(first.arrays.grad, ADAMW);
+    let (kernel, dtype) = first.arrays.grad.in_f32_or_bf16(ADAMW);
     let rows = updates.iter().map(|update| row(update, dtype)).collect::<Result<Vec<_>>>()?;
     let table = Table::new(device, &rows)?;
     let arguments = [table.address(), updates.len().into()];
     // SAFETY: every array of a row has the row's number of elements, and starts at a multiple of four of them where the row
     // says so.
     unsafe { launch(device, &kernel, table.grid(), &arguments) }
-}
-
-/// Of two kernels, for gradients in f32 and in bf16, the one for these, with their dtype.
-pub(super) fn of_gradients(grad: Array, [of_f32, of_bf16]: [Kernel; 2]) -> (Kernel, DType) {
-    match grad.dtype() {
-        DType::BF16 => (of_bf16, DType::BF16),
-        _ => (of_f32, DType::F32),
-    }
 }
 
 /// What the kernel is told, the number of elements, whether every array is aligned.

@@ -4,7 +4,7 @@
 use candle_core::cuda_backend::cudarc::driver::DeviceRepr;
 use candle_core::{DType, Result};
 
-use super::adamw::{AdamWRule, of_gradients};
+use super::adamw::AdamWRule;
 use super::array::Array;
 use super::launch::{Kernel, kernel, launch};
 use super::philox::PhiloxStream;
@@ -55,7 +55,7 @@ unsafe impl DeviceRepr for Update {}
 pub fn adamw_rounded(updates: &[RoundedAdamWUpdate]) -> Result<()> {
     let Some(first) = updates.first() else { return Ok(()) };
     let device = first.weights.device();
-    let (kernel, dtype) = of_gradients(first.grad, ADAMW_ROUNDED);
+    let (kernel, dtype) = first.grad.in_f32_or_bf16(ADAMW_ROUNDED);
     let rows = updates.iter().map(|update| row(update, dtype)).collect::<Result<Vec<_>>>()?;
     let table = Table::new(device, &rows)?;
     let arguments = [table.address(), updates.len().into()];

@@ -79,6 +79,15 @@ impl<'a> Array<'a> {
         (self.shape.elem_count() / width.max(1), width)
     }
 
+    /// Of two things, for numbers in f32 and in bf16, the one that its numbers need, and their type; for other numbers the first, which
+    /// [`Array::require`] then refuses.
+    pub(crate) fn in_f32_or_bf16<K>(&self, [in_f32, in_bf16]: [K; 2]) -> (K, DType) {
+        match self.dtype {
+            DType::BF16 => (in_bf16, DType::BF16),
+            _ => (in_f32, DType::F32),
+        }
+    }
+
     /// Itself, where it holds these numbers in this shape.
     pub(crate) fn require(self, what: &str, dtype: DType, dims: &[usize]) -> Result<Self> {
         if self.dtype != dtype || self.shape.dims() != dims {
@@ -133,12 +142,10 @@ impl<'a> Target<'a> {
         &self,
         what: &str,
         dims: &[usize],
-        [in_f32, in_bf16]: [K; 2],
+        kernels: [K; 2],
     ) -> Result<(Array<'a>, K)> {
-        match self.array.dtype() {
-            DType::BF16 => Ok((self.array.require(what, DType::BF16, dims)?, in_bf16)),
-            _ => Ok((self.array.require(what, DType::F32, dims)?, in_f32)),
-        }
+        let (kernel, dtype) = self.array.in_f32_or_bf16(kernels);
+        Ok((self.array.require(what, dtype, dims)?, kernel))
     }
 }
 

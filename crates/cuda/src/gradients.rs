@@ -1,9 +1,9 @@
 //! Gradients that are added to their buffers by themselves.
 //! Not here: gradients that an operation's own kernel adds, those of looked-up rows (`rows`).
 
+use candle_core::Result;
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::result::memset_d8_async;
-use candle_core::{DType, Result, bail};
 
 use super::array::{Array, Target};
 use super::launch::{Kernel, kernel, launch};
@@ -22,11 +22,8 @@ const ACCUMULATE_F32: [Kernel; 2] =
 /// # Errors
 /// Shapes or dtypes do not fit.
 pub fn accumulate(gradient: Array, target: Target) -> Result<()> {
-    let kernels = match gradient.dtype() {
-        DType::BF16 => ACCUMULATE_BF16,
-        DType::F32 => ACCUMULATE_F32,
-        other => bail!("a gradient to add is in {other:?}, expected bf16 or f32"),
-    };
+    let (kernels, dtype) = gradient.in_f32_or_bf16([ACCUMULATE_F32, ACCUMULATE_BF16]);
+    let gradient = gradient.require("a gradient to add", dtype, gradient.shape().dims())?;
     let (out, kernel) = target.require("a gradient", gradient.shape().dims(), kernels)?;
     let n = gradient.shape().elem_count();
     let arguments = [gradient.into(), out.into(), n.into(), target.add.into()];

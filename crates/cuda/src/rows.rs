@@ -77,10 +77,7 @@ pub fn select_rows_backward(gradient: Array, ids: &[u32], rows: usize) -> Result
 /// A row is beyond the target, shapes or dtypes do not fit.
 pub fn accumulate_rows(gradient: Array, ids: &[u32], target: Target) -> Result<()> {
     let ((rows, _), (_, width)) = (target.array.rows(), gradient.rows());
-    let (kernels, dtype) = match gradient.dtype() {
-        DType::BF16 => (ADD_UP_BF16, DType::BF16),
-        _ => (ADD_UP_F32, DType::F32),
-    };
+    let (kernels, dtype) = gradient.in_f32_or_bf16([ADD_UP_F32, ADD_UP_BF16]);
     let gradient = gradient.require("rows to add up", dtype, &[ids.len(), width])?;
     check(ids, rows)?;
     let (sums, ()) = target.require("a table's gradient", &[rows, width], [(), ()])?;

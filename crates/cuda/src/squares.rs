@@ -7,8 +7,9 @@ use super::array::{Array, Output};
 use super::launch::{Grid, Kernel, kernel, launch};
 use super::table::Table;
 
-const SUM_SQUARES: Kernel = kernel!("squares", "sum_squares");
-const SUM_SQUARES_OF_BF16: Kernel = kernel!("squares", "sum_squares_of_bf16");
+/// Of numbers in f32 and in bf16.
+const SUM_SQUARES: [Kernel; 2] =
+    [kernel!("squares", "sum_squares"), kernel!("squares", "sum_squares_of_bf16")];
 const SUM_PARTS: Kernel = kernel!("squares", "sum_parts");
 
 /// The sum of the squares of each array, in f64; not finite where one of its numbers is not. Two launches for all of them
@@ -21,10 +22,7 @@ const SUM_PARTS: Kernel = kernel!("squares", "sum_parts");
 pub fn sums_of_squares(arrays: &[Array]) -> Result<Vec<f64>> {
     let Some(first) = arrays.first() else { return Ok(Vec::new()) };
     let device = first.device();
-    let (kernel, dtype) = match first.dtype() {
-        DType::BF16 => (SUM_SQUARES_OF_BF16, DType::BF16),
-        _ => (SUM_SQUARES, DType::F32),
-    };
+    let (kernel, dtype) = first.in_f32_or_bf16(SUM_SQUARES);
     let row = |array: &Array| {
         let array = array.require("an array to square", dtype, array.shape().dims())?;
         Ok((array.address(), array.shape().elem_count(), array.is_aligned_to(4)))

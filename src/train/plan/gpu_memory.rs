@@ -66,7 +66,7 @@ pub(super) fn gpu_memory(
 mod tests {
     use super::super::test_model::{groups_of_8, one_group, one_layer};
     use super::*;
-    use crate::config::{CheckpointingChoice, MasterWeights, PAPERS_MODEL};
+    use crate::config::{CheckpointingChoice, GradientSums, MasterWeights, PAPERS_MODEL};
     use crate::model::published;
 
     fn planned(checkpointing: CheckpointingChoice, freeze_vision: bool) -> Memory {
@@ -172,6 +172,20 @@ mod tests {
         let memory = gpu_memory(&config, &model, &groups_of_8(2, 320, 64), DType::BF16);
         // Measured when the reference was a copy of the weights beside the policy.
         assert_near(memory.total + parameters(&model, |_| true) * 2, 46.42, 0.015);
+    }
+
+    #[test]
+    fn gradients_of_a_model_in_bf16_take_half_where_they_are_added_up_in_bf16() {
+        let mut config = RunConfig::default();
+        let planned = |config: &RunConfig, dtype| {
+            let memory = gpu_memory(config, &one_layer(true), &one_group(), dtype);
+            (memory.gradients, memory.total)
+        };
+        let [wide, in_f32] = [DType::BF16, DType::F32].map(|dtype| planned(&config, dtype));
+        config.optim.gradients = GradientSums::Bf16;
+        let half = wide.0 / 2;
+        assert_eq!(planned(&config, DType::BF16), (half, wide.1 - half));
+        assert_eq!(planned(&config, DType::F32), in_f32);
     }
 
     #[test]

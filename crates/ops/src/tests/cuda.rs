@@ -81,6 +81,7 @@ fn check_on_device(
         assert!(error < limit, "{what}, gradient {i}: {error:e}");
         assert_eq!(found.dtype(), if is_parameter { DType::F32 } else { DType::BF16 });
     }
+    check_sums_in_bf16(what, op, &there, &exact_gradients[inputs.len()..], parameter);
     let (again, repeated) = gradients(op, &there[0], &there[1]).unwrap();
     let bits = |x: &Tensor| {
         x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
@@ -88,6 +89,39 @@ fn check_on_device(
     assert_eq!(bits(&y), bits(&again), "{what}");
     for (a, b) in found.iter().zip(&repeated) {
         assert_eq!(bits(a), bits(b), "{what}");
+    }
+}
+
+/// Checks gradients of parameters that are added up in bf16, after one pass and after another.
+///
+/// - `there`: inputs and parameters on the device; `exact`: the parameters' gradients
+/// - `limit`: their error where they are added up in f32
+fn check_sums_in_bf16(
+    what: &str,
+    op: Operation,
+    there: &[Vec<Tensor>],
+    exact: &[Tensor],
+    limit: f64,
+) {
+    let parameter = |value: &Tensor| {
+        let arena = GradientArena::new(value.elem_count(), DType::BF16, device()).unwrap();
+        Parameter::trainable_in("p", value, &arena, 0).unwrap()
+    };
+    let parameters: Vec<Parameter> = there[1].iter().map(parameter).collect();
+    for passes in [1, 2] {
+        let inputs = there[0].iter().map(|x| Var::from_tensor(x).unwrap().into_inner());
+        let y = op(&inputs.collect::<Vec<_>>(), &parameters).unwrap();
+        let mut store = scalar(&y).unwrap().backward().unwrap();
+        for (i, (parameter, exact)) in parameters.iter().zip(exact).enumerate() {
+            parameter.collect(&mut store).unwrap();
+            let sum = parameter.gradient().unwrap();
+            assert_eq!(sum.dtype(), DType::BF16);
+            let error = relative_error(&sum, &(exact * f64::from(passes)).unwrap());
+            // Where numbers are few, each may be as far off as rounding to bf16 allows.
+            let rounded = if exact.elem_count() < 100 { 1.0 / 256.0 } else { ROUNDED_ONCE };
+            let limit = limit + f64::from(passes) * rounded;
+            assert!(error < limit, "{what}, sum {i} of {passes} passes: {error:e}");
+        }
     }
 }
 
