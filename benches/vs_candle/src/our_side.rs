@@ -50,7 +50,8 @@ impl Ours {
         let changed = self.tensors.iter().map(|(shape, tensor)| {
             Ok((shape.clone(), hidden_in(&shape.name, tensor, hidden, layers)?))
         });
-        let parameters = Parameters::new(changed.collect::<Result<_>>()?, Trained::Nothing)?;
+        let parameters =
+            Parameters::new(changed.collect::<Result<_>>()?, Trained::Nothing, DType::F32)?;
         Ok(Model::new(&self.config, parameters)?)
     }
 }
