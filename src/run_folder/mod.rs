@@ -8,7 +8,6 @@
 
 pub mod checkpoint;
 mod continuity;
-mod crc32;
 mod durable;
 mod error;
 pub mod failed;
