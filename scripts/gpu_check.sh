@@ -4,7 +4,7 @@
 #     scripts/gpu_check.sh [OPTION...] PACK       PACK is what scripts/gpu_pack.sh made, on this machine or another
 #
 #     --only STAGE,...     these stages alone, in the order below
-#     --shape PxGxT        prompts, group size and new tokens of the `policy` stage (2x8x64)
+#     --shape PxGxT        prompts, group size and new tokens of the stages `policy` and `least-memory` (2x8x64)
 #     --trl-shape PxGxT    the same of the stages `generate` and `trl` (8x8x256)
 #     --within SECONDS     stages that no longer fit into this time are skipped
 #     --dry                tiny sizes on the emulated device; PACK is the folder of scripts/emulated_cuda.sh, which built it
@@ -32,6 +32,7 @@ ceilings 25 baselines
 quickstart 40 training
 same-bits 40 training
 policy 60 training
+least-memory 60 training
 families 80 training
 torch-policy 40 baselines
 generate 45 baselines
@@ -112,7 +113,7 @@ run_stage() { # NAME SECONDS LOG
 
 unpack "$pack"
 find_libraries
-if wanted policy || wanted torch-policy || wanted generate || wanted trl; then
+if wanted policy || wanted least-memory || wanted torch-policy || wanted generate || wanted trl; then
   make_checkpoint >"$WORK/checkpoint.log" 2>&1 </dev/null &
   background+=($!)
 fi

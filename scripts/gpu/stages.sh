@@ -335,8 +335,12 @@ with_peak() {
   return "$code"
 }
 
-# Two updates on a checkpoint of the real shapes.
-stage_policy() {
+# Two updates on a checkpoint of the real shapes; the second stage with all that takes less of the GPU's memory and trains every weight.
+stage_policy() { two_updates; }
+stage_least_memory() {
+  two_updates --set optim.offload=true --set optim.gradients=bf16 --set train.tokens_per_micro_batch=4096
+}
+two_updates() { # [OPTION...]
   local n_prompts group new_tokens image=448 code=0 run=$CHECKPOINT.run
   need_program othink && need_checkpoint || return
   read -r n_prompts group new_tokens <<<"$(shape "$POLICY_SHAPE")"
@@ -347,7 +351,7 @@ stage_policy() {
     --set "data.image_size=$image" --set "grpo.prompts_per_update=$n_prompts" --set "grpo.group_size=$group" \
     --set "rollout.min_new_tokens=$new_tokens" --set "rollout.max_new_tokens=$new_tokens" --set rollout.top_k=0 \
     --set train.updates=2 --set train.checkpoint_every=0 --set train.save_optimizer=false \
-    --set eval.before_training=false --set eval.after_training=false || code=1
+    --set eval.before_training=false --set eval.after_training=false "$@" || code=1
   [ ! -e "$run/metrics.jsonl" ] || figures run '' "$run"
   echo "FIGURES {\"shape\": \"${n_prompts}x${group}x$new_tokens, $image px\"}"
   rm -rf "$run"

@@ -13,6 +13,7 @@ use crate::gpu_check::scoring::{Kept, Scoring, Settings};
 use crate::gpu_check::{Stage, ceilings};
 use crate::model::config::ModelConfig;
 use crate::model::device;
+use crate::model::precision::Precision;
 use crate::train::plan::model_files;
 use crate::train::settings::checkpointing;
 
@@ -52,6 +53,9 @@ pub struct Args {
     /// Trains low-rank factors of this rank in the place of the model's own weights, as `model.lora.rank`
     #[arg(long, value_name = "RANK", value_parser = at_least_one)]
     lora_rank: Option<usize>,
+    /// Adds the gradients of a model in bf16 up in bf16, as `optim.gradients`
+    #[arg(long)]
+    bf16_gradients: bool,
     /// Bytes that are copied to measure the memory, in millions
     #[arg(long, default_value_t = 2000, value_parser = at_least_one)]
     copy_mb: usize,
@@ -89,6 +93,7 @@ enum Part {
 pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
     let device = device::device(&args.device)?;
     let dtype = device::dtype(&args.dtype, &device)?;
+    let precision = precision(args, dtype)?;
     let config = ModelConfig::load(&model_files(&args.model)?.0)?;
     if args.json {
         printer.json(&json!({ "device": device::name(&device), "dtype": dtype.as_str() }))?;
@@ -106,16 +111,28 @@ pub fn run(args: &Args, printer: &mut Printer) -> anyhow::Result<ExitStatus> {
         ceilings::measure(&device, dtype, bytes, args.product_side).map(ceilings::figures)
     })?;
     if args.only != [Part::Ceilings] {
-        of_model(args, &config, dtype, &device, &mut report)?;
+        of_model(args, &config, precision, &device, &mut report)?;
     }
     Ok(if report.failed { ExitStatus::Failed } else { ExitStatus::Done })
+}
+
+/// What the model and its gradients are kept in.
+fn precision(args: &Args, dtype: DType) -> Result<Precision, UsageError> {
+    match (args.bf16_gradients, dtype) {
+        (false, _) => Ok(dtype.into()),
+        (true, DType::BF16) => Ok(Precision { weights: dtype, gradients: DType::BF16 }),
+        (true, _) => {
+            let problem = format!("--bf16-gradients: found a model in {}", dtype.as_str());
+            Err(UsageError::new(problem, "those of a model in bf16 alone can be: --dtype bf16"))
+        }
+    }
 }
 
 /// What a model of the shape takes.
 fn of_model(
     args: &Args,
     config: &ModelConfig,
-    dtype: DType,
+    precision: Precision,
     device: &Device,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -131,7 +148,7 @@ fn of_model(
     let settings = Settings { shape, checkpointing, repetitions, lora_rank };
     let mut made = None;
     report.done(&Stage::of("random model", || {
-        made = Some(Scoring::new(config, dtype, device, settings)?);
+        made = Some(Scoring::new(config, precision, device, settings)?);
         Ok(Vec::new())
     }))?;
     let Some(scoring) = made else { return Ok(()) };
@@ -144,7 +161,7 @@ fn of_model(
     report.stage(Part::Learning, "policy", || scoring.policy())?;
     report.stage(Part::Learning, "repeated policy", || scoring.repeated())?;
     report.stage(Part::Optimizer, "optimizer", || scoring.optimizer(Kept::Beside))?;
-    if dtype == DType::BF16 {
+    if precision.weights == DType::BF16 {
         let without = || scoring.optimizer(Kept::WithoutMasters);
         report.stage(Part::Optimizer, "bf16 masters", without)?;
     }

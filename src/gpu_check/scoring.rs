@@ -56,14 +56,18 @@ pub struct Scoring {
 }
 
 /// A random model with fresh factors for all maps of the decoder.
-fn with_factors(config: &ModelConfig, rank: usize, kept: (DType, &Device)) -> Result<Model> {
+fn with_factors(
+    config: &ModelConfig,
+    rank: usize,
+    precision: Precision,
+    device: &Device,
+) -> Result<Model> {
     let (alpha, rslora, targets, vision, dropout) = (rank as f64, false, None, false, 0.0);
     let lora = Lora { rank, alpha, rslora, targets, vision, dropout };
-    let (dtype, device) = kept;
-    let base = random_model(config, dtype, device, Trained::Nothing)?;
-    let factors = lora.fresh(config, kept, 0).map_err(Error::wrap)?;
-    let gradients = Some(Precision::from(dtype).gradients);
-    Model::new(config, base.parameters().with_factors(factors, lora.scale(), gradients)?)
+    let Precision { weights, gradients } = precision;
+    let base = random_model(config, precision, device, Trained::Nothing)?;
+    let factors = lora.fresh(config, (weights, device), 0).map_err(Error::wrap)?;
+    Model::new(config, base.parameters().with_factors(factors, lora.scale(), Some(gradients))?)
 }
 
 impl Scoring {
@@ -73,13 +77,13 @@ impl Scoring {
     /// The device has no room for the model.
     pub fn new(
         config: &ModelConfig,
-        dtype: DType,
+        precision: Precision,
         device: &Device,
         settings: Settings,
     ) -> Result<Self> {
         let model = match settings.lora_rank {
-            None => random_model(config, dtype, device, Trained::All)?,
-            Some(rank) => with_factors(config, rank, (dtype, device))?,
+            None => random_model(config, precision, device, Trained::All)?,
+            Some(rank) => with_factors(config, rank, precision, device)?,
         };
         let packed = stream(config, settings.shape)?;
         Ok(Self { model, packed, settings, config: config.clone() })

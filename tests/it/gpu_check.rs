@@ -113,6 +113,19 @@ fn low_rank_factors_are_measured_in_the_place_of_the_weights() {
 }
 
 #[test]
+fn gradients_in_bf16_are_half_as_many_bytes_of_the_optimizers_step() {
+    let moved = |more: &[&str]| {
+        let stages = stages(&[&["--dtype", "bf16", "--only", "optimizer"], more].concat());
+        figure(&stages[1], "traffic, TB/s") * figure(&stages[1], "seconds")
+    };
+    for trained in [&[][..], &["--lora-rank", "2"]] {
+        let wide = moved(trained);
+        let narrow = moved(&[trained, &["--bf16-gradients"]].concat());
+        assert!(narrow < 0.9 * wide, "{trained:?}: {narrow} {wide}");
+    }
+}
+
+#[test]
 fn what_is_asked_for_is_measured_alone() {
     for (only, expected) in [
         ("ceilings", &["ceilings"][..]),
@@ -135,6 +148,7 @@ fn what_cannot_be_measured_is_refused() {
         (&["--group-size", "few"], "--group-size"),
         (&["--image-side", "5"], "take a multiple of 2"),
         (&["--checkpointing", "some"], "expected none, mlp or full"),
+        (&["--bf16-gradients"], "found a model in f32"),
         (&["--only", "sampling"], "ceilings, decoding, learning, optimizer"),
         (&["--model", "no/such/folder"], "no/such/folder"),
     ] {
